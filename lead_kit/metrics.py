@@ -1,0 +1,240 @@
+"""What a set of samples says: pass@k, Cons@n, lengths, precision, the budget curve. Pure: arrays in, numbers out.
+
+Arrays are (problems, samples); `correct` holds 0 or 1. A metric gives one value per problem, (problems,): the number
+of a suite is their mean, and `stats` puts an interval round it with problems as clusters. What is pooled over problems
+(precision, length over correct answers, tokens per correct answer) is a `Ratio` of two such columns: the number of the
+suite is the ratio of their sums.
+"""
+
+import re
+from itertools import combinations
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import hypergeom
+
+NO_VOTE = -1  # the cluster of a sample that did not answer
+
+
+class Samples(NamedTuple):
+    """One suite: every field is (problems, samples)."""
+
+    correct: np.ndarray  # 1 where the verifier accepts
+    answered: np.ndarray  # 1 where the sample ended and holds an answer
+    truncated: np.ndarray  # 1 where the token limit cut it
+    length: np.ndarray  # tokens generated
+    cluster: np.ndarray  # equal numbers within a row: equivalent answers; NO_VOTE: none
+
+
+class Ratio(NamedTuple):
+    """Σ numerator / Σ denominator over problems; both are (problems,)."""
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+
+    @property
+    def value(self) -> float:
+        """The number of the suite; nan where the denominator is 0 (nothing to divide by)."""
+        total = float(np.sum(self.denominator))
+        return float(np.sum(self.numerator)) / total if total else float("nan")
+
+
+def hits(correct) -> tuple[np.ndarray, int]:
+    """Correct samples c of each problem (problems,) and samples n; ValueError where `correct` is not a table of 0/1."""
+    correct = np.asarray(correct)
+    if correct.ndim != 2 or 0 in correct.shape:
+        raise ValueError(f"correct must be (problems, samples) and not empty: its shape is {correct.shape}")
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError(f"correct must hold 0 or 1: found {correct[~np.isin(correct, (0, 1))][0]}")
+    return correct.sum(axis=1).astype(int), correct.shape[1]
+
+
+def at_least(correct, k: int, wanted: int) -> np.ndarray:
+    """P[Hypergeom(n, c, k) ≥ wanted]: of k samples drawn without replacement, `wanted` or more are correct."""
+    c, n = hits(correct)
+    if not 1 <= k <= n:
+        raise ValueError(f"k must lie between 1 and the number of samples: k is {k}, there are {n}")
+    by_count = hypergeom.sf(wanted - 1, n, np.arange(n + 1), k)  # every possible c once: far fewer than problems
+    return by_count[c]
+
+
+def avg_at_n(correct) -> np.ndarray:
+    """avg@n = c/n, the "Pass@1" of the four systems' tables."""
+    c, n = hits(correct)
+    return c / n
+
+
+def pass_at_k(correct, k: int) -> np.ndarray:
+    """Unbiased pass@k = 1 − C(n−c, k)/C(n, k) (Codex, arXiv 2107.03374, eq. 1)."""
+    return at_least(correct, k, 1)
+
+
+def pass_hat_k(correct, k: int) -> np.ndarray:
+    """pass^k = C(c, k)/C(n, k): all k are correct (τ-bench, arXiv 2406.12045)."""
+    return at_least(correct, k, k)
+
+
+def g_pass_at_k(correct, k: int, tau: float) -> np.ndarray:
+    """G-Pass@k_τ = P[Hypergeom(n, c, k) ≥ ⌈τk⌉] (arXiv 2412.13147); τ = 0 would always hold and is read as one hit."""
+    if not 0 <= tau <= 1:
+        raise ValueError(f"tau is a share between 0 and 1: {tau}")
+    return at_least(correct, k, max(1, int(np.ceil(round(tau * k, 9)))))  # round: 0.28 · 25 is 7.000000000000001
+
+
+def mg_pass_at_k(correct, k: int) -> np.ndarray:
+    """mG-Pass@k = (2/k) Σ_{i=⌈k/2⌉+1..k} P[Hypergeom(n, c, k) ≥ i] (arXiv 2412.13147); at k = 1 the sum is empty: 0."""
+    first = -(-k // 2) + 1
+    return 2 / k * sum((at_least(correct, k, i) for i in range(first, k + 1)), np.zeros(len(np.asarray(correct))))
+
+
+def cons_at_n(correct, cluster) -> np.ndarray:
+    """Cons@n: the vote of all samples, expected over a random choice between tied answers.
+
+    `cluster` numbers the answers by equivalence. An unanswered sample (NO_VOTE) never votes and forms no class; a
+    problem that nobody answered counts as wrong. All leading answers have equally many votes, so the expected value
+    is the mean of `correct` over the samples that gave one of them.
+    """
+    correct, cluster = np.asarray(correct, float), np.asarray(cluster)
+    if cluster.shape != correct.shape:
+        raise ValueError(f"cluster and correct must have one shape: {cluster.shape} and {correct.shape}")
+    hits(correct)
+    voted = cluster != NO_VOTE
+    votes = (cluster[:, :, None] == cluster[:, None, :]).sum(axis=2) * voted
+    leading = voted & (votes == votes.max(axis=1, keepdims=True))
+    return (correct * leading).sum(axis=1) / np.maximum(leading.sum(axis=1), 1)
+
+
+def cons_at_k(correct, cluster, k: int, draws: int = 200, seed: int = 0) -> np.ndarray:
+    """Cons@k: the mean of Cons over all subsets of k samples, or over `draws` random ones where there are more."""
+    correct, cluster = np.asarray(correct), np.asarray(cluster)
+    n = hits(correct)[1]
+    if not 1 <= k <= n:
+        raise ValueError(f"k must lie between 1 and the number of samples: k is {k}, there are {n}")
+    random = np.random.default_rng(seed)
+    few = comb(n, k) <= draws
+    subsets = combinations(range(n), k) if few else (random.permutation(n)[:k] for _ in range(draws))
+    subsets = [list(subset) for subset in subsets]
+    return np.mean([cons_at_n(correct[:, subset], cluster[:, subset]) for subset in subsets], axis=0)
+
+
+def cluster_answers(answers, equivalent=None) -> np.ndarray:
+    """Number the answers of each problem by equivalence: (problems, samples) of str or None → the same shape of int.
+
+    `equivalent(a, b)` decides; without it `lead_kit.verify.cluster` does. None or "" is no answer: NO_VOTE.
+    """
+    rows = []
+    for row in answers:
+        given = [answer for answer in row if answer]
+        numbers = iter(_clusters(given, equivalent) if given else [])
+        rows.append([next(numbers) if answer else NO_VOTE for answer in row])
+    return np.array(rows, dtype=int)
+
+
+def _clusters(answers: list[str], equivalent) -> list[int]:
+    """The number of the first earlier answer that each equals; identical texts are compared once."""
+    distinct = list(dict.fromkeys(answers))
+    if equivalent is None:
+        from lead_kit.verify import cluster  # lazily: it loads sympy, which the rest of this module does not need
+
+        numbers = cluster(distinct)
+    else:
+        heads, numbers = [], []
+        for answer in distinct:
+            number = next((i for i, head in enumerate(heads) if equivalent(head, answer)), len(heads))
+            if number == len(heads):
+                heads.append(answer)
+            numbers.append(number)
+    number_of = dict(zip(distinct, numbers, strict=True))
+    return [number_of[answer] for answer in answers]
+
+
+def precision(correct, answered) -> Ratio:
+    """Correct / answered, pooled over problems (answered = ended with an answer that could be read)."""
+    answered = np.asarray(answered, float)
+    return Ratio((np.asarray(correct) * answered).sum(axis=1), answered.sum(axis=1))
+
+
+def precision_per_problem(correct, answered) -> np.ndarray:
+    """The mean over problems of correct / answered, 0 where nobody answered.
+
+    GRPO-LEAD's Table 4 must be of this kind: pooled, its first row would be 18.8/20.3 = .926, and it prints .708.
+    """
+    pooled = precision(correct, answered)
+    return pooled.numerator / np.maximum(pooled.denominator, 1)
+
+
+def mean_length(length) -> np.ndarray:
+    """Mean tokens over all samples of a problem."""
+    return np.asarray(length, float).mean(axis=1)
+
+
+def mean_length_correct(length, correct) -> Ratio:
+    """Mean tokens over correct samples, pooled over problems."""
+    correct = np.asarray(correct, float)
+    return Ratio((np.asarray(length) * correct).sum(axis=1), correct.sum(axis=1))
+
+
+def tokens_per_correct(length, correct) -> Ratio:
+    """All tokens spent / correct answers obtained."""
+    return Ratio(np.asarray(length, float).sum(axis=1), np.asarray(correct, float).sum(axis=1))
+
+
+def budget_curve(correct, length, budgets) -> np.ndarray:
+    """avg@n when samples longer than b tokens count as wrong, (problems, budgets) (GRPO-LEAD v2, Figure 3)."""
+    within = np.asarray(length)[:, :, None] <= np.asarray(budgets)
+    return (np.asarray(correct)[:, :, None] * within).mean(axis=1)
+
+
+def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
+    """Rows by difficulty: label → mask (problems,). Bins are (edge, next edge]; a missing level is a bin of its own.
+
+    Without edges each distinct level is a bin.
+    """
+    level = np.array([np.nan if value is None else value for value in level], dtype=float)
+    if len(edges):
+        pairs = list(zip(edges[:-1], edges[1:], strict=True))
+        bins = {f"({low:g}, {high:g}]": (level > low) & (level <= high) for low, high in pairs}
+        bins["outside the bins"] = ~np.isnan(level) & ~np.any(list(bins.values()), axis=0)
+    else:
+        bins = {f"{value:g}": level == value for value in np.unique(level[~np.isnan(level)])}
+    bins["no level"] = np.isnan(level)
+    return {label: mask for label, mask in bins.items() if mask.any()}
+
+
+FIXED = {
+    "precision": lambda s: precision(s.correct, s.answered),
+    "precision_per_problem": lambda s: precision_per_problem(s.correct, s.answered),
+    "answered": lambda s: np.asarray(s.answered, float).mean(axis=1),
+    "truncated": lambda s: np.asarray(s.truncated, float).mean(axis=1),
+    "length": lambda s: mean_length(s.length),
+    "length_correct": lambda s: mean_length_correct(s.length, s.correct),
+    "tokens_per_correct": lambda s: tokens_per_correct(s.length, s.correct),
+}
+WITH_K = {
+    "pass": lambda s, k: pass_at_k(s.correct, k),
+    "pass^": lambda s, k: pass_hat_k(s.correct, k),
+    "cons": lambda s, k: cons_at_k(s.correct, s.cluster, k),
+    "mg-pass": lambda s, k: mg_pass_at_k(s.correct, k),
+    "g-pass": lambda s, k, tau: g_pass_at_k(s.correct, k, tau),
+}
+KNOWN = "pass@k, pass^k, cons@k, g-pass@k_tau, mg-pass@k (k a number or n), avg@n, " + ", ".join(FIXED)
+
+
+def measure(samples: Samples, name: str) -> Ratio:
+    """A metric by its printed name, as in "pass@1", "cons@n", "g-pass@16_0.5"; ValueError names those there are."""
+    if name in FIXED:
+        found = FIXED[name](samples)
+        return found if isinstance(found, Ratio) else Ratio(found, np.ones(len(found)))
+    match = re.fullmatch(r"(pass\^|avg@|(?:m?g-)?pass@|cons@)(\d+|n)(?:_([\d.]+))?", name)
+    if match is None or (match[3] is not None) != (match[1] == "g-pass@"):
+        raise ValueError(f"no metric is called {name!r}; there are {KNOWN}")
+    kind, n = match[1].removesuffix("@"), np.asarray(samples.correct).shape[1]
+    k = n if match[2] == "n" else int(match[2])
+    if kind == "avg":
+        if k != n:
+            raise ValueError(f"{name} needs exactly {k} samples of each problem: there are {n}")
+        values = avg_at_n(samples.correct)
+    else:
+        values = WITH_K[kind](samples, k, *([float(match[3])] if match[3] else []))
+    return Ratio(values, np.ones(len(values)))
