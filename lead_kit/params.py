@@ -1,0 +1,246 @@
+"""The parameters cell of a notebook: what may be set, of which type, and what was set.
+
+A parameter is declared once, as `name: type = literal  # help` in the notebook's tagged cell. `lead run` reads that
+cell without executing it (`read_parameters`, `check`); inside the kernel `settle` checks what really arrived, whoever
+started the notebook; `bind` hands the values to a formula by name. Standard library only: a typo is answered at once.
+"""
+
+import ast
+import difflib
+import functools
+import inspect
+import json
+import keyword
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+SECRET_NAME = re.compile(
+    r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
+)
+SECRET_VALUE = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
+)
+
+
+class InputError(ValueError):
+    """A mistake of the user's, told in one sentence; `lead` prints the sentence and exits with code 2."""
+
+
+class Parameter(NamedTuple):
+    """One line of a parameters cell."""
+
+    name: str
+    type: str  # a key of TYPES
+    default: object
+    help: str
+
+
+class Config(dict):
+    """Settled parameters by name; `given` holds those that were set from outside the notebook."""
+
+    def __init__(self, values: Mapping, given: Mapping):
+        super().__init__(values)
+        self.given = dict(given)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the name most like `name`, or an empty string when none is like it."""
+    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def as_bool(value) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError("expected true or false")
+
+
+def as_int(value) -> int:
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return int(value)
+    raise ValueError("expected a whole number")
+
+
+def as_float(value) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not math.isfinite(float(value)):
+        raise ValueError("expected a finite number")
+    return float(value)
+
+
+def as_str(value) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError("expected text; plain papermill keeps a number as text with `-r name value`")
+
+
+def as_list(value, item: Callable) -> list:
+    """`a,b`, a JSON list, or a list, each item converted by `item`."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("expected a list")
+    return [item(one) for one in value]
+
+
+TYPES = {
+    "bool": as_bool,
+    "int": as_int,
+    "float": as_float,
+    "str": as_str,
+    "list[str]": functools.partial(as_list, item=as_str),
+    "list[int]": functools.partial(as_list, item=as_int),
+    "list[float]": functools.partial(as_list, item=as_float),
+}
+
+
+def type_name(annotation) -> str:
+    """The key of TYPES for an annotation, which may be a type, a generic alias or its source text."""
+    plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
+    return annotation.__name__ if plain else str(annotation).replace(" ", "")
+
+
+def convert(name: str, kind: str, value):
+    """`value` as the declared type `kind`. Raises InputError when it is not one (a bool is never an int)."""
+    if kind not in TYPES:
+        raise InputError(f"parameter {name!r} is declared as {kind}; expected one of {', '.join(TYPES)}")
+    try:
+        return TYPES[kind](value)
+    except ValueError as error:
+        reason = str(error) if str(error).startswith("expected") else f"expected {kind}"
+        raise InputError(f"parameter {name!r} must be {kind}, got {value!r}: {reason}") from None
+
+
+def refuse_secrets(values: Mapping) -> None:
+    """Parameters are written to disk with the run, so a key among them would leak. Raises InputError."""
+    for name, value in values.items():
+        if value and (SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
+            raise InputError(
+                f"parameter {name!r} looks like a key or password, and parameters are stored with the run: "
+                "pass it through an environment variable instead"
+            )
+
+
+def unknown(name: str, names: Iterable[str], where: str) -> InputError:
+    """The error for a parameter that is not declared; an odd name is shown quoted, never run."""
+    names = list(names)
+    hint = nearest(name, names) or f"; it has: {', '.join(names) or 'none'}"
+    return InputError(f"{where} has no parameter {name!r}{hint}")
+
+
+def injected(cells: Iterable[str]) -> list[str]:
+    """Names assigned by the newest cell that papermill injected (its first line is `# Parameters`)."""
+    for source in reversed(list(cells)):
+        if source.split("\n", 1)[0].strip() != "# Parameters":
+            continue
+        targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
+        return [target.id for target in targets if isinstance(target, ast.Name)]
+    return []
+
+
+def settle(namespace: dict) -> Config:
+    """The notebook's parameters, checked and converted to their declared types.
+
+    `namespace` is the notebook's `globals()`; converted values are written back, so that a name used in a later cell
+    is what the run recorded. Raises InputError for a name that was passed but not declared, and for a wrong type.
+    """
+    declared = {name: type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
+    given = injected(namespace.get("In", []))
+    for name in given:
+        if name not in declared:
+            raise unknown(name, declared, "this notebook")
+    for name in declared:
+        if name not in namespace:
+            raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {declared[name]} = ...`")
+    values = {name: convert(name, kind, namespace[name]) for name, kind in declared.items()}
+    refuse_secrets(values)
+    namespace.update(values)
+    return Config(values, {name: values[name] for name in given})
+
+
+class Bound(functools.partial):
+    """A function with its knobs fixed, which shows all of them."""
+
+    def __repr__(self):
+        return f"{self.func.__name__}({', '.join(f'{name}={value!r}' for name, value in self.keywords.items())})"
+
+
+def bind(function: Callable, config: Mapping) -> Bound:
+    """`function` with every keyword-only argument fixed from the parameter of the same name.
+
+    Raises InputError when a parameter is missing. The result keeps the function's `__name__`.
+    """
+    knobs = {}
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.kind is not argument.KEYWORD_ONLY:
+            continue
+        if name not in config and argument.default is argument.empty:
+            raise InputError(
+                f"{function.__name__} needs parameter {name!r}, which this notebook lacks{nearest(name, config)}"
+            )
+        knobs[name] = config[name] if name in config else argument.default
+    bound = Bound(function, **knobs)
+    bound.__name__ = function.__name__
+    return bound
+
+
+def load_notebook(path: Path) -> dict:
+    """The notebook as a dict. Raises InputError when it is missing or not a notebook."""
+    path = Path(path)
+    if not path.is_file():
+        beside = [p.name for p in path.parent.glob("*.ipynb")] if path.parent.is_dir() else []
+        raise InputError(f"no notebook {str(path)!r}{nearest(path.name, beside)}")
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(notebook["cells"], list):
+            return notebook
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{str(path)!r} is not a Jupyter notebook (version 4): expected JSON with a list of cells")
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """The parameters that a notebook declares, in order; read from its source, nothing is executed.
+
+    Raises InputError when the notebook has not exactly one cell tagged `parameters` or a line is no declaration.
+    """
+    cells = [c for c in load_notebook(notebook)["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if len(cells) != 1:
+        raise InputError(f"{str(notebook)!r} has {len(cells)} cells tagged 'parameters', expected one")
+    source = "".join(cells[0]["source"])
+    try:
+        declared = [read_line(node, source.splitlines()) for node in ast.parse(source).body]
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"the parameters cell of {str(notebook)!r} does not read as declarations: {error}") from None
+    return {one.name: one for one in declared}
+
+
+def read_line(node: ast.stmt, lines: list[str]) -> Parameter:
+    """One declaration `name: type = literal  # help`. Raises InputError for anything else."""
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+        raise InputError(f"line {node.lineno}, {lines[node.lineno - 1]!r}: expected `name: type = literal  # help`")
+    try:
+        value = ast.literal_eval(node.value)
+    except ValueError:
+        raise InputError(f"line {node.lineno}, {lines[node.lineno - 1]!r}: the default must be a literal") from None
+    name, kind = node.target.id, ast.unparse(node.annotation).replace(" ", "")
+    comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
+    return Parameter(name, kind, convert(name, kind, value), comment.partition("#")[2].strip())
+
+
+def check(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
+    """The given values (text or of the declared type) by name, converted. Raises InputError for the first bad one."""
+    values = {}
+    for name, value in given.items():
+        if not str(name).isidentifier() or keyword.iskeyword(name):
+            raise InputError(f"{name!r} is not a parameter name: expected an identifier")
+        if name not in declared:
+            raise unknown(name, declared, "the notebook")
+        values[name] = convert(name, declared[name].type, value)
+    refuse_secrets(values)
+    return values
