@@ -1,0 +1,170 @@
+"""Models by name: two embedded ones built offline from a config, and any causal model of the hub or of a folder.
+
+`tiny` speaks the arithmetic of lead_kit.arithmetic in whole-number tokens; `tiny-bytes` has a byte-level tokenizer and
+takes arbitrary text. Both are Llama architectures with a chat template, small enough to train on a CPU in seconds.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lead_kit import arithmetic
+from lead_kit.params import InputError, nearest
+
+SPECIALS = ["<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>"
+    "{% if message.role == 'assistant' %}{% generation %}{{ message.content }}<|end|>{% endgeneration %}"
+    "{% else %}{{ message.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SIZES = {  # hidden size, layers, heads, MLP width, positions
+    "tiny": (64, 2, 4, 176, 512),
+    "tiny-bytes": (64, 2, 4, 176, 8192),
+}
+BACKENDS = ("transformers", "unsloth")
+
+
+def arithmetic_words() -> list[str]:
+    """Every token of the embedded task; the longer ones come first where one begins like another."""
+    steps = range(1, arithmetic.MAX_STEPS + 1)
+    signed = [f"{operand:+d}" for operand in arithmetic.OPERANDS]
+    return [
+        *(f"\n{word}, ({i}) " for word in ("Wait", "Hmm") for i in steps),
+        *(f"\n({i}) " for i in steps),
+        *(["\n\\boxed{", "}", "Start at ", ":", "."]),
+        *(f"{operand}=" for operand in signed),
+        *signed,
+        *(str(number) for number in range(arithmetic.LARGEST, -1, -1)),
+    ]
+
+
+def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole-word tokenizer of the embedded task: encodes and decodes its problems and traces without loss."""
+    words = arithmetic_words()
+    vocabulary = {word: i for i, word in enumerate(SPECIALS + words)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<|unk|>"))
+    pattern = "|".join(_escaped(word) for word in words)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return _wrapped(tokenizer)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level tokenizer: one token a byte, so that any text goes through and comes back unchanged."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {word: i for i, word in enumerate(SPECIALS + alphabet)}
+    tokenizer = Tokenizer(BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _wrapped(tokenizer)
+
+
+def _escaped(word: str) -> str:
+    return "".join(f"\\{c}" if c in "\\{}()+-." else "\\n" if c == "\n" else c for c in word)
+
+
+def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        unk_token="<|unk|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+TOKENIZERS = {"tiny": arithmetic_tokenizer, "tiny-bytes": byte_tokenizer}
+
+
+def embedded(name: str, seed: int = 0):
+    """A fresh embedded model and its tokenizer; the weights depend on `seed` alone."""
+    tokenizer = TOKENIZERS[name]()
+    hidden, layers, heads, width, positions = SIZES[name]
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=width,
+        max_position_embeddings=positions,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return model, tokenizer
+
+
+def load(name: str, backend: str = "transformers", dtype: str = "float32", seed: int = 0, attention: str = "sdpa"):
+    """The causal model `name` and its tokenizer, padded on the left.
+
+    `name` is an embedded model (`tiny`, `tiny-bytes`), a folder with a checkpoint, or a model of the hub.
+    Raises InputError for an unknown backend, an incomplete folder, or a path that does not exist.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
+    if name in SIZES:
+        return embedded(name, seed)
+    check_folder(name)
+    if backend == "unsloth":
+        return load_unsloth(name, dtype)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        dtype=getattr(torch, dtype),
+        attn_implementation=attention,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=Path(name).is_dir(),
+    )
+    return model, tokenizer
+
+
+def check_folder(name: str) -> None:
+    """Raises InputError when `name` is a path without a complete checkpoint, or looks like a mistyped name."""
+    folder = Path(name)
+    if folder.is_dir():
+        missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
+        if not list(folder.glob("*.safetensors")):
+            missing.append("*.safetensors")
+        if missing:
+            raise InputError(f"model folder {name} is incomplete: {', '.join(missing)} missing")
+    elif name.startswith((".", "/", "runs/")) or name.count("/") > 1:
+        raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
+    elif "/" not in name:
+        raise InputError(f"model is {name!r}, expected {list(SIZES)}, a folder or a hub id{nearest(name, SIZES)}")
+
+
+def load_unsloth(name: str, dtype: str):
+    """The model through unsloth. It rewrites TRL when imported, so a notebook imports it before anything else."""
+    if not torch.cuda.is_available():
+        raise InputError("backend 'unsloth' needs a CUDA GPU; install it from requirements-unsloth.txt on such a machine")
+    try:
+        from unsloth import FastLanguageModel
+    except ImportError as error:
+        raise InputError(f"backend 'unsloth' is not installed ({error}); see requirements-unsloth.txt") from error
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        name, dtype=getattr(torch, dtype), load_in_4bit=False, trust_remote_code=False
+    )
+    tokenizer.padding_side = "left"
+    return model, tokenizer
+
+
+def offline_if_local(name: str) -> None:
+    """Stops the hub look-ups that a local model does not need. Acts only before transformers reads its settings."""
+    if name in SIZES or Path(name).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -1,0 +1,162 @@
+"""One batched sampler for rollouts and for evaluation: rows that have finished stop costing.
+
+Each row draws its randomness from a seed of its own, so a sample depends neither on the rows beside it nor on their
+order (up to the rounding of a different batch shape).
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+SHRINK = 0.85  # the batch is compacted once at most this share of its rows is alive
+
+
+class Sampled(NamedTuple):
+    """One completion: its tokens (the end token included where there is one) and their log-probabilities."""
+
+    ids: list[int]
+    logprobs: list[float]
+    finished: bool
+
+
+def row_seed(seed: int, identity: str, sample: int) -> int:
+    """The seed of one sample of one problem; stable across processes and runs."""
+    return int.from_bytes(blake2b(f"{seed}/{identity}/{sample}".encode(), digest_size=7).digest(), "big")
+
+
+def uniforms(seeds: list[int], count: int) -> Tensor:
+    """(rows, count) numbers in [0, 1); row i depends on seeds[i] alone."""
+    rows = [torch.rand(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows)
+
+
+def warpers(top_k: int, top_p: float, min_p: float) -> LogitsProcessorList:
+    """The library's filters for the settings that are on (top_k 0, top_p 1 and min_p 0 are off)."""
+    chosen = LogitsProcessorList()
+    if top_k:
+        chosen.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        chosen.append(TopPLogitsWarper(top_p))
+    if min_p:
+        chosen.append(MinPLogitsWarper(min_p))
+    return chosen
+
+
+def pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProcessorList) -> tuple[Tensor, Tensor]:
+    """Next tokens (rows,) by inverting the distribution function at `draw` (rows,), and their log-probabilities.
+
+    Temperature 0 takes the most likely token.
+    """
+    logits = logits.float()
+    if temperature == 0:
+        scores = logits.log_softmax(-1)
+        token = scores.argmax(-1)
+    else:
+        scores = filters(None, logits / temperature) if filters else logits / temperature
+        scores = scores.log_softmax(-1)
+        mass = scores.exp().cumsum(-1)
+        token = torch.searchsorted(mass, (draw * mass[:, -1])[:, None], right=True)[:, 0].clamp(max=mass.shape[1] - 1)
+    return token, scores.gather(-1, token[:, None])[:, 0]
+
+
+class _Batch:
+    """Rows still alive: their cache, mask, positions, last token and place in the output."""
+
+    def __init__(self, model, prompts: list[list[int]], pad: int):
+        device, width = model.device, max(map(len, prompts))
+        self.model = model
+        self.ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+        self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
+        self.rows = torch.arange(len(prompts))
+        self.cache = DynamicCache(config=model.config)
+
+    def logits(self) -> Tensor:
+        """(alive rows, vocabulary) of the next token."""
+        output = self.model(
+            input_ids=self.ids,
+            attention_mask=self.mask,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1]
+
+    def extend(self, token: Tensor) -> None:
+        self.ids = token[:, None]
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], -1)
+        self.positions = self.positions[:, -1:] + 1
+
+    def keep(self, alive: Tensor) -> None:
+        """Drops the rows that have finished, and the columns that only they filled."""
+        self.cache.batch_select_indices(alive)
+        self.ids, self.mask, self.positions = self.ids[alive], self.mask[alive], self.positions[alive]
+        self.rows = self.rows[alive.cpu()]
+
+
+@torch.inference_mode()
+def generate(
+    model,
+    prompts: list[list[int]],
+    seeds: list[int],
+    *,
+    max_tokens: int,
+    temperature: float,
+    eos: list[int],
+    pad: int,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    batch_size: int = 256,
+    on_batch: Callable[[list[int], list[Sampled]], None] | None = None,
+) -> list[Sampled]:
+    """One completion for each prompt (token ids), in their order.
+
+    Rows are batched by prompt length; `on_batch(rows, samples)` is told of each finished batch. `max_tokens` caps the
+    completion, end token included. The model is used as it is: put it in evaluation mode first if it has dropout.
+    """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"generate: {len(prompts)} prompts but {len(seeds)} seeds")
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    samples: list[Sampled] = [None] * len(prompts)
+    filters = warpers(top_k, top_p, min_p)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = _Batch(model, [prompts[row] for row in rows], pad)
+        draws = uniforms([seeds[row] for row in rows], max_tokens).to(model.device)
+        done = _decode(batch, draws, torch.tensor(eos, device=model.device), temperature, filters)
+        for row, sample in zip(rows, done, strict=True):
+            samples[row] = sample
+        if on_batch:
+            on_batch(rows, done)
+    return samples
+
+
+def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filters) -> list[Sampled]:
+    count, limit = draws.shape
+    tokens = torch.zeros(count, limit, dtype=torch.long)
+    scores = torch.zeros(count, limit)
+    lengths = torch.full((count,), limit)
+    finished = torch.zeros(count, dtype=torch.bool)
+    for step in range(limit):
+        token, score = pick(batch.logits(), draws[batch.rows.to(draws.device), step], temperature, filters)
+        ended = torch.isin(token, eos)
+        tokens[batch.rows, step], scores[batch.rows, step] = token.cpu(), score.cpu()
+        fresh = batch.rows[ended.cpu()]
+        fresh = fresh[~finished[fresh]]
+        finished[fresh] = True
+        lengths[fresh] = step + 1
+        alive = ~finished[batch.rows]
+        if not alive.any():
+            break
+        batch.extend(token)
+        if alive.float().mean() <= SHRINK:
+            batch.keep(alive.nonzero()[:, 0].to(token.device))
+    return [
+        Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), bool(finished[i])) for i, n in enumerate(lengths.tolist())
+    ]
