@@ -5,7 +5,7 @@ returns one advantage a rollout, or (prompts, group, tokens) where it says so. I
 parameters of the same name. ESTIMATORS at the foot is the list to choose from.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -269,14 +269,14 @@ def lead_code(
     return advantage * lead_code_keep(group, **knobs).unsqueeze(1)
 
 
-def before_weighting(estimate: Callable[[Group], Tensor], group: Group) -> Tensor:
+def before_weighting(estimate: partial, group: Group) -> Tensor:
     """The advantage as it was before the difficulty weight: the same bound estimator with a weight of 1 everywhere.
 
-    An estimator without such a weight is returned as it is: before equals after.
+    Before equals after for an estimator without such a weight. `estimate` is what params.bind returns, or any partial.
     """
     if "weight_low" not in estimate.keywords:
         return estimate(group)
-    return estimate.function(group, **{**estimate.keywords, "weight_low": 1.0, "weight_high": 1.0})
+    return estimate(group, weight_low=1.0, weight_high=1.0)
 
 
 ESTIMATORS = {

@@ -10,6 +10,7 @@ from torch import ones, tensor
 from lead_kit.advantages import (
     ESTIMATORS,
     Group,
+    before_weighting,
     difficulty_weight,
     dr_grpo,
     gdpo,
@@ -28,6 +29,7 @@ from lead_kit.advantages import (
     whitened,
 )
 from lead_kit.batches import KEEP, every_group, mixed_groups, varied_groups
+from lead_kit.params import bind
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
 STD = dict(std_ddof=1, std_epsilon=1e-6)
@@ -262,3 +264,12 @@ def test_keep_rules():
 def test_names_in_the_tables_are_the_functions_names(table):
     for name, function in table.items():
         assert function.__name__ == name.replace("lead_paper", "lead")
+
+
+def test_before_weighting_is_the_z_score_of_the_same_reward():
+    batch = group([[1.0, 1.0, 0.0, 0.0]], [[10.0, 20.0, 5.0, 99.0]])
+    estimate = bind(lead, LEAD)
+    before = before_weighting(estimate, batch)
+    assert before.sum().item() == approx(0, abs=1e-6)
+    assert torch.allclose(before * difficulty_weight(tensor(0.5), **CURVE), estimate(batch))
+    assert torch.equal(before_weighting(bind(grpo, GRPO), batch), grpo(batch, **GRPO))
