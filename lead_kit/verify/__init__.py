@@ -1,0 +1,57 @@
+"""The verifier: the answer in a completion, and whether it equals the gold.
+
+`Verifier(workers, cpu_seconds, memory_mb)` for many checks, `check` for one in a notebook; both return a `Verdict`. Importing this package
+is light: algebra is loaded by the workers, which start with the first pair that needs them. Model text is data here, never code.
+"""
+
+import atexit
+from collections.abc import Sequence
+
+from lead_kit.verify.extraction import extract
+from lead_kit.verify.lint import Fault, lint_golds
+from lead_kit.verify.normalform import normal
+from lead_kit.verify.pool import Verifier
+from lead_kit.verify.verdict import STATUSES, Verdict
+
+__all__ = ["STATUSES", "Fault", "Verdict", "Verifier", "check", "check_many", "cluster", "extract", "lint_golds", "normal", "shared"]
+_shared: list[Verifier] = []
+
+
+def shared() -> Verifier:
+    """The verifier behind the functions of this module, made at first use and closed at exit."""
+    if not _shared:
+        _shared.append(Verifier())
+        atexit.register(_shared[0].close)
+    return _shared[0]
+
+
+def check(completion: str, gold: str, loose: bool = False, answer_region: str = "after_think") -> Verdict:
+    """Is the answer of this completion equal to the gold? For one-off use; a loop should hold a `Verifier`."""
+    return shared().check(completion, gold, loose=loose, answer_region=answer_region)
+
+
+def check_many(
+    completions: Sequence[str], golds: Sequence[str], loose: bool = False, answer_region: str = "after_think"
+) -> list[Verdict]:
+    """`check` for lists of the same length; the order is kept."""
+    return shared().check_many(completions, golds, loose=loose, answer_region=answer_region)
+
+
+def cluster(answers: Sequence[str | None], verifier: Verifier | None = None) -> list[int]:
+    """A class number for each answer, equal answers sharing one, numbered by first appearance; -1 where there is no answer.
+
+    Each answer is compared with the first member of every class so far, so the classes do not depend on an equality that is not transitive.
+    """
+    verifier = verifier or shared()
+    leaders: list[str] = []
+    labels = []
+    for answer in answers:
+        if not answer:
+            labels.append(-1)
+            continue
+        found = next((at for at, leader in enumerate(leaders) if verifier.compare(answer, leader).correct), None)
+        if found is None:
+            found = len(leaders)
+            leaders.append(answer)
+        labels.append(found)
+    return labels

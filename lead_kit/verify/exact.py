@@ -1,0 +1,46 @@
+"""Exact values without algebra: integers, decimals, fractions, mixed numbers, powers of ten."""
+
+import re
+from fractions import Fraction
+
+_INT = r"\d+|\d{1,3}(?:,\d{3})+"
+DECIMAL = re.compile(rf"([-+]?)((?:{_INT})?(?:\.\d*)?)")
+FRACTION = re.compile(r"([-+]?)\(?\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}\)?")
+MIXED = re.compile(r"([-+]?)(\d+) ?\\frac\{(\d+)\}\{(\d+)\}")
+SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?/\(?([-+]?[\d.]+)\)?")
+SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
+POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
+INTEGER = re.compile(r"[-+]?\d{1,400}")
+
+
+def decimal(text: str) -> Fraction | None:
+    """`-1,234.50` as a Fraction; None if the text is anything else."""
+    match = DECIMAL.fullmatch(text)
+    if match is None or not any(char.isdigit() for char in match[2]):
+        return None
+    value = Fraction(match[2].replace(",", "").rstrip(".") or "0") if match[2] != "." else None
+    return -value if match[1] == "-" else value
+
+
+def value(text: str) -> Fraction | None:
+    """The exact value of a numeral in normal form; None if it is not a plain numeral."""
+    if not text or not text[-1] in "0123456789.})" or len(text) > 900:
+        return None
+    plain = decimal(text)
+    if plain is not None:
+        return plain
+    if (match := MIXED.fullmatch(text)) and int(match[4]):
+        whole = int(match[2]) + Fraction(int(match[3]), int(match[4]))
+        return -whole if match[1] == "-" else whole
+    for pattern in (FRACTION, SLASH):
+        if match := pattern.fullmatch(text):
+            top, bottom = decimal(match[2]), decimal(match[3])
+            if top is None or not bottom:
+                return None
+            return -top / bottom if match[1] == "-" else top / bottom
+    if match := SCIENTIFIC.fullmatch(text):
+        mantissa = decimal(match[1])
+        return None if mantissa is None else mantissa * Fraction(10) ** int(match[2])
+    if match := POWER_OF_TEN.fullmatch(text):
+        return Fraction(10) ** int(match[1])
+    return None

@@ -1,0 +1,30 @@
+"""Golds that cannot be graded, named before training starts on them."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """A gold that cannot be graded: the record's id, the gold as it stands, why."""
+
+    id: str
+    gold: str
+    reason: str
+
+
+def lint_golds(records: Iterable[Mapping], verifier=None) -> list[Fault]:
+    """Names the records whose `answer` cannot be graded: no gold, refused by the guard, or not equal to itself."""
+    from lead_kit.verify import shared
+
+    verifier = verifier or shared()
+    faults = []
+    for at, record in enumerate(records):
+        gold = record.get("answer")
+        name = str(record.get("id", at))
+        if not isinstance(gold, str):
+            faults.append(Fault(name, repr(gold), f"the gold is {type(gold).__name__}, expected text"))
+            continue
+        verdict = verifier.compare(gold, gold)
+        if not verdict.correct:
+            faults.append(Fault(name, gold, verdict.reason))
+    return faults

@@ -1,0 +1,174 @@
+"""The normal form of an answer: one spelling for each of the many that mean the same. Idempotent; no algebra.
+
+Every rule rewrites spelling, never value: a base subscript, a unit, a percent sign and an interval's brackets all survive.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+FRACTIONS = {
+    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
+    "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10), "⅐": (1, 7),
+}  # fmt: skip
+SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
+    "∗": "*", "±": r"\pm ", "∓": r"\mp ", "≤": r"\leq ", "⩽": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ", "≠": r"\neq ",
+    "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∞": r"\infty ", "∅": r"\emptyset ", "°": r"^\circ ",
+    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "μ": r"\mu ",
+    "φ": r"\varphi ", "ω": r"\omega ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "δ": r"\delta ", "ε": r"\varepsilon ",
+    "Δ": r"\Delta ", "Ω": r"\Omega ", "Σ": r"\Sigma ", "∀": r"\forall ", "∃": r"\exists ", "∠": r"\angle ", "△": r"\triangle ",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "∖": r"\setminus ", "→": r"\to ",
+    "′": "'", "’": "'", "“": '"', "”": '"', "…": r"\ldots ", "；": ";", "，": ",", "。": ".", "：": ":", "（": "(", "）": ")",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "€": r"\text{euro}", "£": r"\text{pound}", "¥": r"\text{yuan}",
+}  # fmt: skip
+EATEN = {"\f": r"\f", "\b": r"\b", "\a": r"\a", "\v": r"\v", "\t": r"\t", "\r": r"\r"}  # escapes that JSON or Python ate
+ALIASES = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "le": "leq", "leqslant": "leq",
+    "leqq": "leq", "ge": "geq", "geqslant": "geq", "geqq": "geq", "ne": "neq", "lt": "<", "gt": ">", "infin": "infty",
+    "cupdot": "cup", "bigcup": "cup", "land": "wedge", "lor": "vee", "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[",
+    "rbrack": "]", "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "colon": ":", "dots": "ldots", "cdots": "ldots",
+    "dotsc": "ldots", "dotsb": "ldots", "tg": "tan", "ctg": "cot", "arctg": "arctan", "degree": r"^\circ", "textdegree": r"^\circ",
+    "textcirc": r"^\circ", "bmod": "mod", "epsilon": "varepsilon", "phi": "varphi", "ast": "*", "centerdot": "cdot", "bullet": "cdot",
+    "varnothing": "emptyset", "Bbb": "mathbb", "rm": "", "bf": "", "it": "", "overline": "bar", "widehat": "hat", "euro": r"\text{euro}",
+    "pounds": r"\text{pound}", "operatorname*": "operatorname", "hspace*": "hspace", "imath": "i", "mathbbm": "mathbb",
+    "rightarrow": "to", "Rightarrow": "implies", "longrightarrow": "to", "smallsetminus": "setminus", "backslash": "setminus",
+}  # fmt: skip
+DROPPED = frozenset(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits nolimits "
+    "quad qquad thinspace medspace thickspace enspace enskip nobreak strut boldmath unboldmath centering hfill newline null "
+    "normalsize large Large small".split()
+)
+TEXTS = frozenset("text mbox textrm textbf textit textsf texttt textnormal mathrm mathbf mathsf mathit mathtt hbox rm bm boldsymbol".split())
+FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp min max gcd lcm det dim deg arg sgn "
+    "mod arcsec arccsc arsinh arcosh artanh arcsinh arccosh arctanh".split()
+)
+TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\([\s\S])|\s+|[\s\S]")
+ROUNDS = 12  # a real answer settles in two or three
+
+
+@lru_cache(maxsize=1 << 14)
+def normal(text: str) -> str:
+    """The normal form; `normal(normal(x)) == normal(x)`."""
+    text = _unicode(text)
+    for _ in range(ROUNDS):
+        new = _once(text)
+        if new == text:
+            return text
+        text = new
+    return _settled(text)
+
+
+def _settled(text: str) -> str:
+    """A text that keeps changing is not mathematics: it is kept as plain characters, which no rule touches."""
+    return "".join(char for char in text if char.isalnum())
+
+
+def _unicode(text: str) -> str:
+    """NFKC, after the characters whose NFKC form would lose their meaning (x² is not x2) have been spelled out."""
+    if text.isascii():
+        return text
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+", lambda run: "^{" + run.group().translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda run: "_{" + run.group().translate(SUBSCRIPTS) + "}", text)
+    text = re.sub("[①-⑳]", lambda mark: "(" + unicodedata.normalize("NFKC", mark.group()) + ")", text)
+    for char, (top, bottom) in FRACTIONS.items():
+        text = text.replace(char, rf"\frac{{{top}}}{{{bottom}}}")
+    text = re.sub(r"√\s*(\d+|[A-Za-z])", r"\\sqrt{\1}", text).replace("√", r"\sqrt")
+    text = unicodedata.normalize("NFKC", text)
+    return "".join(SYMBOLS.get(char, char) for char in text)
+
+
+def _once(text: str) -> str:
+    """One round of all rules."""
+    text = _repair(text)
+    text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
+    text = re.sub(r"\\begin\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}|\\end\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}", "", text)
+    text = "".join(_rewrite(match) for match in TOKEN.finditer(text))
+    text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
+    text = re.sub(r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named, text)
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", _text, text)
+    text = re.sub(r"(?<=\d)\{,\}(?=\d)", ",", text)
+    text = re.sub(r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}", text)
+    text = _braced_arguments(text)
+    text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ", text)
+    text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
+    text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}", r"\1\2", text)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1", text)
+    text = re.sub(r"(\\[A-Za-z]+) (?![A-Za-z])", r"\1", text)
+    text = re.sub(r" (?=\\)", "", text) if "\\text" not in text else text
+    return _unwrap(text.lstrip(" ,;:~").rstrip(" .,;:~\\"))
+
+
+def _repair(text: str) -> str:
+    """Commands that lost their backslash to an escape, and doubled backslashes before a command."""
+    for char, restored in EATEN.items():
+        if char in text:
+            text = re.sub(re.escape(char) + r"(?=[A-Za-z])", lambda _, restored=restored: restored, text)
+    return re.sub(r"\\\\(?=(?:d?frac|sqrt|pi|left|right|text|cdot|times|begin|end|infty|pm|in|cup|sin|cos|tan|log|ln|circ)\b)", r"\\", text)
+
+
+def _rewrite(match: re.Match) -> str:
+    """One token: a command under its one name, a spacing dropped."""
+    command, escaped = match.groups()
+    if command:
+        if command in DROPPED:
+            return " "
+        if command in TEXTS:
+            return r"\text"
+        name = ALIASES.get(command, command)
+        return name if name != command and not name.isalpha() else (f"\\{name}" if name else "") + (" " if name else "")
+    if escaped:
+        if escaped in ",;:! \n>":
+            return "" if escaped == "!" else " "
+        if escaped in "()[]":
+            return ""
+        return {"%": "%", "$": r"\text{dollar}", "&": "&", "#": "#", "_": "_"}.get(escaped, f"\\{escaped}")
+    token = match.group()
+    if token == "$":
+        return ""
+    return " " if token.isspace() or token == "~" else token
+
+
+def _named(match: re.Match) -> str:
+    return f"\\{match[1]} " if match[1] in FUNCTIONS else rf"\text{{{match[1]}}}"
+
+
+def _text(match: re.Match) -> str:
+    """`\\text{x}` of one letter or a number is what it holds; so is a function's name; other words stay text."""
+    inside = match[1].strip()
+    if not inside:
+        return " "
+    if inside in FUNCTIONS:
+        return f"\\{inside} "
+    if re.fullmatch(r"[A-Za-z]|[-+]?[\d.,/]+|\([A-Za-z]\)", inside):
+        return inside
+    return rf"\text{{{inside}}}" if match[1] == inside else rf" \text{{{inside}}} "
+
+
+def _braced_arguments(text: str) -> str:
+    r"""`\frac12`, `\frac1{2}`, `\sqrt3` with braces; `\sqrt[3]{x}` keeps its index."""
+    text = re.sub(r"\\frac\s*([A-Za-z0-9])(?=\s*[A-Za-z0-9{\\])", r"\\frac{\1}", text)
+    text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([A-Za-z0-9])", r"\1{\2}", text)
+    text = re.sub(r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}", text)
+    return re.sub(r"\\sqrt\s*(\\pi)", r"\\sqrt{\1}", text)
+
+
+def _unwrap(text: str) -> str:
+    """Braces around the whole are spelling: `{x}` is x (but `{1,3}` reads the same without them)."""
+    while text.startswith("{") and text.endswith("}") and _closes_at_end(text):
+        text = text[1:-1].strip()
+    return text
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for at, char in enumerate(text):
+        if char in "{}" and (at == 0 or text[at - 1] != "\\"):
+            depth += 1 if char == "{" else -1
+            if depth == 0:
+                return at == len(text) - 1
+    return False

@@ -1,0 +1,240 @@
+"""Verifier: the checks that need algebra, in processes that can be killed; verdicts cached; safe from threads, asyncio and forks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from lead_kit.verify import compare, extraction, guard, worker
+from lead_kit.verify.normalform import normal
+from lead_kit.verify.verdict import Verdict
+
+STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
+CACHE = 1 << 16  # (gold, answer) pairs kept
+SERVER = "from lead_kit.verify.worker import main; main()"
+PROGRESS_FROM = 2000  # a list this long shows its progress
+_ALL: "weakref.WeakSet[Verifier]" = weakref.WeakSet()
+
+
+class _Worker:
+    """One worker process, as seen from here."""
+
+    def __init__(self, pid: int, sock: socket.socket):
+        self.pid = pid
+        self.sock = sock
+
+
+class Verifier:
+    """Compares answers with golds.
+
+    workers: processes kept ready, and the width of `check_many`; a thread that finds all of them busy gets one more, so nobody waits behind
+    a slow pair. cpu_seconds: CPU time one comparison may take, measured on the worker's own clock. memory_mb: what it may allocate.
+    Nothing is started before the first pair that needs algebra. Use as a context manager, or call `close`.
+    """
+
+    def __init__(self, workers: int = 2, cpu_seconds: float = 2.0, memory_mb: int = 1024):
+        if workers < 1 or cpu_seconds <= 0 or memory_mb < 64:
+            raise ValueError(
+                f"workers={workers}, cpu_seconds={cpu_seconds}, memory_mb={memory_mb}: expected workers >= 1, "
+                "cpu_seconds > 0 and memory_mb >= 64"
+            )
+        self.workers, self.cpu_seconds, self.memory_mb = workers, cpu_seconds, memory_mb
+        self._reset()
+        _ALL.add(self)
+
+    def _reset(self) -> None:
+        """A clean slate; also what a forked child starts from, as the workers belong to its parent."""
+        self._lock = threading.Lock()
+        self._control_lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._server: subprocess.Popen | None = None
+        self._control: socket.socket | None = None
+        self._cache: OrderedDict[tuple[str, str], tuple[str, str, str]] = OrderedDict()
+
+    def __enter__(self) -> "Verifier":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; the verifier can be used again and starts new ones."""
+        with self._lock, self._control_lock:
+            for each in self._idle:
+                each.sock.close()
+            self._idle.clear()
+            if self._control is not None:
+                self._control.close()
+                self._server.kill()
+                self._server.wait()
+            self._control = self._server = None
+
+    def warm(self) -> "Verifier":
+        """Start the processes now, so that the first hard pair does not wait for them."""
+        self._give(self._take())
+        return self
+
+    def check(
+        self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think"
+    ) -> Verdict:
+        """Is the answer of this completion equal to the gold? Never raises for what a model wrote."""
+        start = time.perf_counter()
+        try:
+            answer = extraction.extract(completion, loose, answer_region)
+        except extraction.NestedBox as problem:
+            return Verdict("rejected", "", str(problem), "extract", time.perf_counter() - start)
+        if answer is None:
+            return Verdict("no_answer", "", _missing(completion, loose), "extract", time.perf_counter() - start)
+        status, reason, path = self._decide(answer, gold)
+        return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
+
+    def compare(self, answer: str, gold: str) -> Verdict:
+        """Like `check`, for an answer that is already extracted."""
+        start = time.perf_counter()
+        status, reason, path = self._decide(answer, gold)
+        return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
+
+    def check_many(
+        self, completions: Sequence[str], golds: Sequence[str], *, loose: bool = False, answer_region: str = "after_think"
+    ) -> list[Verdict]:
+        """Verdicts in the order given. Long lists show their progress."""
+        if len(completions) != len(golds):
+            raise ValueError(f"{len(completions)} completions and {len(golds)} golds: expected as many of one as of the other")
+
+        def one(pair: tuple[str, str]) -> Verdict:
+            return self.check(*pair, loose=loose, answer_region=answer_region)
+
+        pairs = list(zip(completions, golds, strict=True))
+        if len(pairs) < 2 or self.workers == 1:
+            return [one(pair) for pair in _progress(pairs, len(pairs))]
+        with ThreadPoolExecutor(self.workers) as threads:
+            return list(_progress(threads.map(one, pairs), len(pairs)))
+
+    def _decide(self, answer: str, gold: str) -> tuple[str, str, str]:
+        """(status, reason, path), from here where arithmetic settles it, else from the cache or a worker."""
+        decided = compare.quick(answer, gold)
+        if decided is not None:
+            return decided
+        key = (gold, answer)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        decided = self._decide_slowly(answer, gold)
+        with self._lock:
+            self._cache[key] = decided
+            if len(self._cache) > CACHE:
+                self._cache.popitem(last=False)
+        return decided
+
+    def _decide_slowly(self, answer: str, gold: str) -> tuple[str, str, str]:
+        refusal = guard.refuse(answer)
+        if refusal:
+            return "rejected", refusal, "guard"
+        if guard.refuse(gold):
+            return "gold_unparseable", f"the gold is refused: {guard.refuse(gold)}", "gold"
+        gold_normal, answer_normal = normal(guard.gold_text(gold)), normal(answer)
+        decided = compare.exactly(gold_normal, answer_normal)
+        return decided if decided is not None else self._ask(gold_normal, answer_normal)
+
+    def _ask(self, gold: str, answer: str) -> tuple[str, str, str]:
+        """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died."""
+        mine = self._take()
+        try:
+            worker.send(mine.sock, [gold, answer])
+            outcome = worker.receive(mine.sock)
+        except TimeoutError:
+            self._reap(mine)
+            return "timeout", f"no answer within {STALLED:.0f} s", "worker"
+        except (EOFError, ConnectionError):
+            code = self._reap(mine)
+            if code == -signal.SIGPROF:
+                return "timeout", f"needs more than {self.cpu_seconds:g} s of CPU time", "worker"
+            return "rejected", f"the comparison ended its worker ({_cause(code)})", "worker"
+        except BaseException:  # Ctrl-C: the worker's answer would be read by the next caller
+            self._reap(mine)
+            raise
+        self._give(mine)
+        return tuple(outcome)
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        here, there = socket.socketpair()
+        here.settimeout(STALLED)
+        request = {"do": "spawn", "cpu": self.cpu_seconds, "memory": self.memory_mb << 20}
+        pid = self._request(request, there)
+        there.close()
+        return _Worker(pid, here)
+
+    def _give(self, mine: _Worker) -> None:
+        with self._lock:
+            if len(self._idle) < self.workers and self._control is not None:
+                self._idle.append(mine)
+                return
+        self._reap(mine)
+
+    def _reap(self, mine: _Worker) -> int:
+        mine.sock.close()
+        return self._request({"do": "reap", "pid": mine.pid}) if self._control is not None else 0
+
+    def _request(self, request: dict, handle: socket.socket | None = None) -> int:
+        """One exchange with the server, which is started if need be."""
+        with self._control_lock:
+            if self._control is None:
+                self._start()
+            data = json.dumps(request).encode()
+            socket.send_fds(self._control, [data], [handle.fileno()] if handle else [])
+            reply = b""
+            while not reply.endswith(b"\n"):
+                chunk = self._control.recv(64)
+                if not chunk:
+                    raise RuntimeError(f"the verifier's server ended (exit code {self._server.poll()})")
+                reply += chunk
+            return int(reply)
+
+    def _start(self) -> None:
+        self._control, there = socket.socketpair()
+        command = [sys.executable, "-c", SERVER, str(there.fileno())]
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        self._server = subprocess.Popen(command, pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL)
+        there.close()
+
+
+def _missing(completion: str, loose: bool) -> str:
+    if completion.rfind("<think>") > completion.rfind("</think>"):
+        return "the thinking was opened and never closed"
+    return "no answer is stated" if loose else "no balanced \\boxed{} in the answer region"
+
+
+def _cause(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _progress(items: Iterable, total: int) -> Iterable:
+    if total < PROGRESS_FROM:
+        return items
+    from tqdm.auto import tqdm
+
+    return tqdm(items, total=total, desc="verify", mininterval=1.0)
+
+
+def _forget() -> None:
+    """In a forked child: drop the parent's workers without ending them, and take new locks."""
+    for each in list(_ALL):
+        for sock in [*(one.sock for one in each._idle), *([each._control] if each._control else [])]:
+            sock.close()
+        each._reset()
+
+
+os.register_at_fork(after_in_child=_forget)
