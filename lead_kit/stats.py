@@ -36,7 +36,7 @@ class Difference(NamedTuple):
 
     @property
     def detectable(self) -> bool:
-        """Does the t-interval leave 0 out? False without an interval; without any spread it is the difference itself."""
+        """Does the t-interval leave 0 out? False where there is no interval."""
         return bool(self.low > 0 or self.high < 0)
 
 
@@ -55,8 +55,8 @@ def _columns(numerator, denominator) -> tuple[np.ndarray, np.ndarray]:
 def t_interval(values, denominator=None, *, confidence: float = CONFIDENCE) -> Interval:
     """Mean of cluster values, or Σ values / Σ denominator, ± t · standard error.
 
-    The s.e. of a mean is sd/√Q: the between-problem variance, sampling noise included, over Q problems (SPEC §8). That of
-    a ratio is its linearisation: the sd of values − ratio · denominator. (..., clusters) → fields of shape (...).
+    The s.e. of a mean is sd/√Q: the variance between problems, sampling noise included, over Q problems. That of a
+    ratio is its linearisation: the sd of values − ratio · denominator. (..., clusters) → fields of shape (...).
     """
     numerator, denominator = _columns(values, denominator)
     clusters = numerator.shape[-1]
@@ -96,7 +96,7 @@ def _expanded(confidence: float, clusters: int) -> float:
 def cluster_bootstrap(
     values, denominator=None, *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> Interval:
-    """Percentile bootstrap over clusters, expanded for their number, of Σ values / Σ denominator (a mean without one)."""
+    """Percentile bootstrap over clusters, expanded for their number, of a mean or of Σ values / Σ denominator."""
     numerator, denominator = _columns(values, denominator)
     clusters = numerator.shape[-1]
     estimate = t_interval(numerator, denominator).estimate
@@ -120,9 +120,9 @@ def cluster_bootstrap(
 def two_level_interval(values, *, confidence: float = CONFIDENCE) -> Interval:
     """Mean of (seeds, problems) for new seeds and new problems alike.
 
-    Seeds and problems are crossed: Var = V_seeds/S + V_problems/Q − V_rest/(S·Q), with the variances of the row means, of
-    the column means and of what neither explains; degrees of freedom after Satterthwaite. The rest is in both of the first two
-    terms, hence the minus. One seed: only problems are clusters.
+    Seeds and problems are crossed: Var = V_seeds/S + V_problems/Q − V_rest/(S·Q), with the variances of the row means,
+    the column means and what neither explains; degrees of freedom after Satterthwaite. The rest is in both of the
+    first two terms, hence the minus. One seed: only problems are clusters.
     """
     values = np.asarray(values, float)
     seeds, problems = values.shape
@@ -152,9 +152,10 @@ def two_level_bootstrap(values, *, seed: int, resamples: int = RESAMPLES, confid
 
 
 def sign_flip_p(differences, *, seed: int, resamples: int = RESAMPLES):
-    """Two-sided permutation p of "mean 0", flipping the sign of each cluster's difference; exact where 2^clusters is few.
+    """Two-sided permutation p of "mean 0": the sign of each cluster's difference is flipped; exact where flips are few.
 
     With five clusters the smallest p there is is 2/32: no result can then be significant at .05 by this test alone.
+    Shares of few samples tie often, and ties count against the difference: the false-alarm rate then lies below alpha.
     """
     differences, _ = _columns(differences, None)
     if differences.shape[-1] == 1:
@@ -176,8 +177,8 @@ def paired_difference(
 ) -> Difference:
     """A − B over the same clusters, (clusters,) each: problems for two models, seeds for two training arms.
 
-    With `denominators` = (of a, of b) it is the difference of two ratios: each cluster then counts by the linearised part
-    that it has in the difference.
+    With `denominators` = (of a, of b) it is the difference of two ratios, and each cluster counts by its linearised
+    part in that difference.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
@@ -190,7 +191,7 @@ def paired_difference(
 
 
 def _influence(numerator, denominator):
-    """Σ numerator / Σ denominator as a mean over clusters: ratio + (numerator − ratio · denominator) / mean denominator."""
+    """Σ numerator / Σ denominator as a mean over clusters, by linearisation."""
     denominator = np.asarray(denominator, float)
     if not denominator.sum():
         raise ValueError("a ratio without a denominator has no difference: one side has nothing to divide by")
@@ -207,9 +208,9 @@ def holm(p_values) -> np.ndarray:
 
 
 def variance_parts(correct) -> tuple[float, float]:
-    """(between, within): variance of the problems' true accuracies, and of one sample of a problem; (problems, samples ≥ 2).
+    """(between, within): variance of the problems' true accuracies, and of one sample of a problem.
 
-    Unbiased: between = var(p̂_q) − within/n, not below 0.
+    `correct` is (problems, samples), two samples or more. Unbiased: between = var(p̂_q) − within/n, not below 0.
     """
     correct = np.asarray(correct, float)
     if correct.shape[1] < 2:
@@ -221,9 +222,10 @@ def variance_parts(correct) -> tuple[float, float]:
 def difference_error(mean: float, problems: int, samples: int, between: float, correlation: float) -> float:
     """s.e. of the difference of two systems of accuracy near `mean` on the same problems, from aggregates alone.
 
-    A verdict has variance mean·(1−mean); the share `between` of it lies between problems (0: all problems are equally hard; 1:
-    each is always or never solved); `correlation` is that of the two systems' problem accuracies (0: as on two
-    different sets of problems; 1: only sampling noise is left). s.e.² = 2 [between·V·(1−correlation) + (1−between)·V/samples]/problems.
+    One verdict has variance V = mean · (1−mean). `between` is the share of it that lies between problems (0: all are
+    equally hard; 1: each is always or never solved). `correlation` is that of the two systems' problem accuracies (0:
+    as on two sets of problems; 1: only sampling noise is left).
+    s.e.² = 2 [between · V · (1−correlation) + (1−between) · V / samples] / problems.
     """
     variance = mean * (1 - mean)
     spread = between * variance * (1 - correlation) + (1 - between) * variance / samples
