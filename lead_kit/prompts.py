@@ -18,7 +18,7 @@ class Template(NamedTuple):
 
 BOXED = "put your final answer within \\boxed{}."
 
-# GRPO_reflection asks for an inner monologue first, for four habits by name and for two pairs of tags; the words are ours.
+# GRPO_reflection asks for an inner monologue first, four habits by name and two pairs of tags; the words are ours.
 REFLECTION = (
     "You solve problems by thinking aloud to yourself before you answer. While you think, keep four habits: verify "
     "your work and look for errors; backtrack as soon as an approach fails and try another; set sub-goals that split "
