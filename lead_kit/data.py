@@ -197,7 +197,8 @@ def one_record(row: dict, names: dict[str, str], name: str, where: str, number: 
     }
     if isinstance(answer, list | tuple) and len(answer) > 1:
         record["answers"] = [plain_answer(one) for one in answer]  # Minerva lists several ways to write the answer
-    return record | ({"solution": solution.strip()} if solution.strip() else {})
+    # A solution keeps its leading line break: the embedded tokenizer has "\n(1) " as one token.
+    return record | ({"solution": solution} if solution.strip() else {})
 
 
 def dig(row, column: str):
