@@ -251,7 +251,7 @@ def ensure(path: str | Path) -> Path:
     if found.exists() and not record.is_held(folder):
         return found
     print(f"{shown(found)} is not there yet: running {shown(maker)} at its defaults", flush=True)
-    command = [sys.executable, "-m", "lead_kit.cli", "run", str(maker), "--wait", "--die-with-parent"]
+    command = [sys.executable, "-m", "lead_kit.cli", "run", str(maker), "--wait", "--die-with-parent", str(os.getpid())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             print(f"  {maker.stem}: {line}", end="", flush=True)

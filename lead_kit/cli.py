@@ -1,0 +1,176 @@
+"""`lead`: arguments only. Everything heavy is imported by the command that needs it, so a typo is answered at once."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from lead_kit.params import InputError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are InputErrors like any other."""
+
+    def error(self, message: str) -> None:
+        raise InputError(f"{message} (see `{self.prog} --help`)")
+
+
+def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """`-p NAME VALUE` pairs and the remaining arguments; apart from argparse, which takes -1e-6 for an option."""
+    pairs, rest = {}, []
+    while argv:
+        first, *argv = argv
+        if first not in ("-p", "--parameter"):
+            rest.append(first)
+        elif len(argv) < 2:
+            raise InputError(
+                f"{first} {' '.join(argv)}: expected a name and a value, e.g. -p length_alpha 0.1".replace(" :", ":")
+            )
+        else:
+            pairs[argv[0]], argv = argv[1], argv[2:]
+    return pairs, rest
+
+
+def run(options: argparse.Namespace) -> int:
+    from lead_kit import supervisor
+
+    given = options.parameters | ({"run_name": options.run_name} if options.run_name else {})
+    return supervisor.run(
+        supervisor.find_notebook(options.notebook),
+        given,
+        nproc=options.nproc,
+        plugin=Path(options.accelerate).absolute() if options.accelerate else None,
+        again=options.again,
+        wait=options.wait,
+        prefix=f"[{options.prefix}] " if options.prefix else "",
+    )
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    from lead_kit import recipes
+
+    return recipes.reproduce(options.recipe, options.scale, options.seeds, options.arms, options.jobs, options.dry_run)
+
+
+def recipe(options: argparse.Namespace) -> int:
+    from lead_kit import recipes
+
+    return recipes.show_recipe(options.name)
+
+
+def show_list(options: argparse.Namespace) -> int:
+    from lead_kit import recipes
+
+    return recipes.show_list()
+
+
+def verify(options: argparse.Namespace) -> int:
+    from lead_kit import score
+
+    return score.verify_command(options.gold, options.answer, options.completion_file, options.loose)
+
+
+def score(options: argparse.Namespace) -> int:
+    from lead_kit import score as scoring
+
+    return scoring.score_command(options.path, options.out, options.loose, options.k, options.answer_region)
+
+
+def compare(options: argparse.Namespace) -> int:
+    from lead_kit import compare as comparing
+
+    return comparing.compare_command(options.run_a, options.run_b)
+
+
+COMMANDS = {
+    "run": (run, "execute a notebook in its run folder"),
+    "reproduce": (reproduce, "run every stage, arm and seed of a recipe"),
+    "recipe": (recipe, "show a recipe: each parameter, its value in each arm, its source"),
+    "list": (show_list, "show recipes, scales, estimators and rewards"),
+    "verify": (verify, "check one answer against the gold answer"),
+    "score": (score, "score a file of completions"),
+    "compare": (compare, "compare two runs: differences with intervals"),
+}
+
+
+def parser() -> Parser:
+    top = Parser(
+        prog="lead", description="Experiments in reinforcement learning on mathematics with verifiable rewards."
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add = {
+        name: commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, (_, text) in COMMANDS.items()
+    }
+    one = add["run"].add_argument
+    one("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
+    one("-p", "--parameter", nargs=2, metavar=("NAME", "VALUE"), help="a parameter of the notebook; repeat for more")
+    one("--run-name", help="folder under runs/; the same as -p run_name NAME")
+    one("--nproc", type=int, default=1, help="processes on this host, one kernel each (default 1)")
+    one("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
+    one("--again", action="store_true", help="run even if the same run is finished; its files move to attempts/N")
+    one("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
+    one("--die-with-parent", type=int, help=argparse.SUPPRESS)
+    one("--prefix", default="", help=argparse.SUPPRESS)
+    one = add["reproduce"].add_argument
+    one("recipe", help="name of a file in experiments/recipes/")
+    one("--scale", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
+    one("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
+    one("--arms", help="comma-separated subset of the recipe's arms (default: all)")
+    one("--jobs", type=int, help="runs at a time (default: those of the scale, else one per core)")
+    one("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
+    add["recipe"].add_argument("name", help="name of a file in experiments/recipes/")
+    one = add["verify"].add_argument
+    one("gold", help="the right answer")
+    one("answer", nargs="?", help="the answer to check")
+    one("--completion-file", metavar="FILE", help="a model's completion instead of an answer")
+    one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
+    one = add["score"].add_argument
+    one("path", help="JSONL or parquet with completions and gold answers")
+    one("--out", metavar="FILE", help="write one row a sample with its verdict")
+    one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
+    one("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
+    one("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
+    add["compare"].add_argument("run_a", help="a run folder, or its name under runs/")
+    add["compare"].add_argument("run_b", help="the other")
+    return top
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments. Raises InputError for a mistake, with the nearest command or option."""
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        raise InputError(f"no command {argv[0]!r}{nearest(argv[0], COMMANDS) or '; there are: ' + ', '.join(COMMANDS)}")
+    pairs, rest = take_parameters(argv) if argv[:1] == ["run"] else ({}, argv)
+    options, unknown = parser().parse_known_args(rest)
+    if unknown:
+        known = [
+            name
+            for action in parser()._subparsers._group_actions[0].choices[options.command]._actions
+            for name in action.option_strings
+        ]
+        raise InputError(f"`lead {options.command}` has no argument {unknown[0]!r}{nearest(unknown[0], known)}")
+    return argparse.Namespace(**vars(options) | {"parameters": pairs})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; bad input is one sentence on stderr and exit code 2."""
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+        if getattr(options, "die_with_parent", False):
+            from lead_kit import processes
+
+            processes.die_with_parent(options.die_with_parent, signal.SIGTERM)
+        return COMMANDS[options.command][0](options) or 0
+    except InputError as error:
+        print(f"lead: {error}", file=sys.stderr)
+    except FileNotFoundError as error:
+        print(f"lead: {error if error.errno is None else f'no file {error.filename}'}", file=sys.stderr)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
