@@ -61,10 +61,14 @@ def problem(rng: Random, steps: int, cross: float = 0.5) -> Problem:
     return Problem(start, tuple(operands))
 
 
-def draw(n: int, seed: int, weights: list[float] = UNIFORM, cross: float = 0.5, exclude: set[str] = frozenset()):
-    """n records {id, problem, answer, level, source, steps}, distinct by text and outside `exclude`.
+def draw(
+    n: int, seed: int, weights: list[float] = UNIFORM, cross: float = 0.5, exclude=frozenset(), distinct: bool = True
+) -> list[dict]:
+    """n records {id, problem, answer, level, source, steps}, none with a text in `exclude`.
 
-    `weights` are the relative chances of 1, 2, … steps. Raises ValueError when so many distinct problems do not exist.
+    `weights` are the relative chances of 1, 2, … steps. There are only some 390 problems of one step: with `distinct`
+    the draw turns to longer ones when they run out, without it a problem may come again, as over several epochs.
+    Raises ValueError when so many distinct problems do not exist.
     """
     rng = Random(seed)
     seen, records, misses = set(exclude), [], 0
@@ -75,7 +79,8 @@ def draw(n: int, seed: int, weights: list[float] = UNIFORM, cross: float = 0.5, 
             if misses > 200 * n + 10_000:
                 raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
             continue
-        seen.add(drawn.text)
+        if distinct:
+            seen.add(drawn.text)
         records.append(record(drawn, f"arithmetic-{seed}-{len(records)}"))
     return records
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from lead_kit import arithmetic
 from lead_kit.params import InputError, nearest
@@ -106,19 +113,29 @@ def embedded(name: str, seed: int = 0):
     return model, tokenizer
 
 
-def load(name: str, backend: str = "transformers", dtype: str = "float32", seed: int = 0, attention: str = "sdpa"):
+def load(
+    name: str,
+    backend: str = "transformers",
+    dtype: str = "float32",
+    seed: int = 0,
+    attention: str = "sdpa",
+    four_bit: bool = False,
+):
     """The causal model `name` and its tokenizer, padded on the left.
 
-    `name` is an embedded model (`tiny`, `tiny-bytes`), a folder with a checkpoint, or a model of the hub.
+    `name` is an embedded model (`tiny`, `tiny-bytes`), a folder with a checkpoint, or a model of the hub. `four_bit`
+    loads the weights as QLoRA does (nf4, double quantisation), which needs a GPU and bitsandbytes.
     Raises InputError for an unknown backend, an incomplete folder, or a path that does not exist.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
+    if four_bit and not torch.cuda.is_available():
+        raise InputError("method 'qlora' needs a CUDA GPU and bitsandbytes; 'lora' runs on any machine")
     if name in SIZES:
         return embedded(name, seed)
     check_folder(name)
     if backend == "unsloth":
-        return load_unsloth(name, dtype)
+        return load_unsloth(name, dtype, four_bit)
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
@@ -130,8 +147,37 @@ def load(name: str, backend: str = "transformers", dtype: str = "float32", seed:
         trust_remote_code=False,
         use_safetensors=True,
         local_files_only=Path(name).is_dir(),
+        quantization_config=nf4(dtype) if four_bit else None,
     )
     return model, tokenizer
+
+
+def nf4(dtype: str) -> BitsAndBytesConfig:
+    """QLoRA (2305.14314): 4-bit normal floats, the constants quantised too, computation in `dtype`."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+@torch.no_grad()
+def merged(model, ids: torch.Tensor, tolerance: float = 1e-3):
+    """The plain model with its adapter's weights added in, and the largest change of a logit on `ids` (rows, tokens).
+
+    A model without adapter comes back unchanged with 0. Raises ValueError when the change exceeds `tolerance` times
+    the largest logit: then what is saved would not be what was trained.
+    """
+    if not hasattr(model, "merge_and_unload"):
+        return model, 0.0
+    model.eval()
+    adapted = model(ids.to(model.device)).logits.float()
+    plain = model.merge_and_unload()
+    change = (plain(ids.to(plain.device)).logits.float() - adapted).abs().max().item()
+    if change > tolerance * adapted.abs().max().item():
+        raise ValueError(f"merging the adapter changed a logit by {change:.2g}, more than {tolerance:g} of the largest")
+    return plain, change
 
 
 def check_folder(name: str) -> None:
@@ -149,7 +195,7 @@ def check_folder(name: str) -> None:
         raise InputError(f"model is {name!r}, expected {list(SIZES)}, a folder or a hub id{nearest(name, SIZES)}")
 
 
-def load_unsloth(name: str, dtype: str):
+def load_unsloth(name: str, dtype: str, four_bit: bool = False):
     """The model through unsloth. It rewrites TRL when imported, so a notebook imports it before anything else."""
     if not torch.cuda.is_available():
         raise InputError("backend 'unsloth' needs a CUDA GPU; install it from requirements-unsloth.txt on such a machine")
@@ -158,10 +204,16 @@ def load_unsloth(name: str, dtype: str):
     except ImportError as error:
         raise InputError(f"backend 'unsloth' is not installed ({error}); see requirements-unsloth.txt") from error
     model, tokenizer = FastLanguageModel.from_pretrained(
-        name, dtype=getattr(torch, dtype), load_in_4bit=False, trust_remote_code=False
+        name, dtype=getattr(torch, dtype), load_in_4bit=four_bit, trust_remote_code=False
     )
     tokenizer.padding_side = "left"
     return model, tokenizer
+
+
+def save(model, tokenizer, folder: Path) -> None:
+    """Writes weights (safetensors), configuration, tokenizer and chat template as a folder that `load` takes."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
 
 
 def offline_if_local(name: str) -> None:

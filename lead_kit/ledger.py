@@ -1,0 +1,54 @@
+"""The rollout ledger: what was sampled, how it was graded and what it was worth, one parquet a logged step."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lead_kit.params import InputError
+
+
+def sample_row(record: dict, sample: int, completion: str, tokens: int, finished: bool, verdict) -> dict:
+    """One graded sample of one problem; `tokens` counts what was generated, the end token included."""
+    return {
+        "id": record["id"],
+        "sample": sample,
+        "level": record.get("level"),
+        "answer": record["answer"],
+        "completion": completion,
+        "predicted": verdict.answer,
+        "tokens": tokens,
+        "finish": "stop" if finished else "length",
+        "correct": verdict.status == "correct",
+        "status": verdict.status,
+        "reason": verdict.reason,
+    }
+
+
+def write(rows: list[dict], path: Path) -> None:
+    """The rows as parquet, in one step: a reader never sees half a file."""
+    partial = path.with_suffix(".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_parquet(partial, index=False)
+    partial.replace(path)
+
+
+def read_rollouts(run: Path) -> pd.DataFrame:
+    """All logged rollouts of a run folder, in step order. Raises InputError when it has none."""
+    files = sorted((Path(run) / "rollouts").glob("step_*.parquet"))
+    if not files:
+        raise InputError(f"run {run} has no rollouts; expected {run}/rollouts/step_*.parquet")
+    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def read_validation(run: Path) -> pd.DataFrame:
+    """All validation samples of a run folder with their step. Raises InputError when it has none."""
+    files = sorted((Path(run) / "validation").glob("step_*.parquet"))
+    if not files:
+        raise InputError(f"run {run} has no validation samples; expected {run}/validation/step_*.parquet")
+    return pd.concat([pd.read_parquet(f).assign(step=int(f.stem.split("_")[1])) for f in files], ignore_index=True)
+
+
+def extremes(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
+    """The n best and n worst rollouts by reward, to read aloud at the end of a run."""
+    ordered = rollouts.sort_values([by, "tokens"], ascending=[False, True])
+    return pd.concat([ordered.head(n), ordered.tail(n)])

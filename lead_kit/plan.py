@@ -1,0 +1,123 @@
+"""From the sizes that a researcher thinks in to those that the trainer takes, and which checkpoint to go on from."""
+
+from pathlib import Path
+
+import torch
+
+from lead_kit.params import InputError, nearest
+
+CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+
+
+def closest_divisor(number: int, wanted: int) -> int:
+    """The divisor of `number` nearest to `wanted`."""
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - wanted), d))
+
+
+def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
+    """Raises InputError, naming the nearest valid value, when `part` does not divide `whole`."""
+    if part < 1 or whole % part:
+        raise InputError(
+            f"{part_name} must divide {whole_name}: {whole} % {part} is not 0; "
+            f"the nearest that does is {part_name} {closest_divisor(whole, part)}"
+        )
+
+
+def plan(
+    *,
+    batch_size: int,
+    group_size: int,
+    updates_per_batch: int,
+    micro_batch_size: int,
+    steps: int,
+    save_steps: int,
+    num_iterations: int = 1,
+    processes: int = 1,
+) -> dict:
+    """GRPOConfig's sizes for `steps` rollout batches of batch_size rollouts (all processes), group_size a prompt.
+
+    Each batch is split into updates_per_batch optimiser updates and gone through num_iterations times; a process takes
+    micro_batch_size rollouts at a time. Raises InputError where the numbers do not fit, before anything is loaded.
+    """
+    if batch_size < 2 or steps < 1:
+        raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
+    divides("group_size", group_size, "batch_size", batch_size)
+    divides("updates_per_batch × processes", updates_per_batch * processes, "batch_size", batch_size)
+    rows = batch_size // (updates_per_batch * processes)
+    micro = min(micro_batch_size, rows)
+    divides("micro_batch_size", micro, "the rollouts of one update and process", rows)
+    buffer = updates_per_batch * num_iterations
+    if save_steps % buffer:
+        raise InputError(
+            f"save_steps is {save_steps}, which falls inside a generation buffer of {buffer} updates, so a resumed run "
+            f"would differ; the nearest that does not is {max(1, round(save_steps / buffer)) * buffer}"
+        )
+    accumulation = rows // micro
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulation,
+        "steps_per_generation": updates_per_batch * accumulation,
+        "num_generations": group_size,
+        "num_iterations": num_iterations,
+        "max_steps": steps * buffer,
+        "save_steps": save_steps or steps * buffer,
+        "logging_steps": buffer,
+    }
+
+
+def missing_files(checkpoint: Path) -> list[str]:
+    """What an interrupted write left out of a checkpoint folder."""
+    missing = [name for name in CHECKPOINT_FILES if not (checkpoint / name).is_file()]
+    if not list(checkpoint.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    return missing
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint-N below `folder`; one that was being written is passed over."""
+    found = sorted(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[-1]), reverse=True)
+    return next((checkpoint for checkpoint in found if not missing_files(checkpoint)), None)
+
+
+def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
+    """The checkpoint to go on from: the one named, else the newest complete one in `folder`, else none.
+
+    Raises InputError when the named one does not exist or is incomplete.
+    """
+    if not resume_from:
+        return newest_checkpoint(folder)
+    checkpoint = Path(resume_from)
+    if not checkpoint.is_dir():
+        raise InputError(f"resume_from names {resume_from}, which is not a folder; leave it empty to take the newest")
+    if missing := missing_files(checkpoint):
+        raise InputError(f"checkpoint {resume_from} is incomplete: {', '.join(missing)} missing; choose another")
+    return checkpoint
+
+
+OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
+
+
+def known(name: str, value: str, table) -> str:
+    """`value`, if `table` has it. Raises InputError naming the nearest one that it has."""
+    if value not in table:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(table)}{nearest(value, table)}")
+    return value
+
+
+def floor(schedule: str, lr_floor: float) -> dict:
+    """Arguments of the schedule: the least share of the peak rate, which only the cosine has."""
+    return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
+
+
+def hardware(dtype: str) -> dict:
+    """Arguments that follow from the machine: no bf16, checkpointing or pinned memory where there is no GPU."""
+    gpu = torch.cuda.is_available()
+    return {
+        "bf16": gpu and dtype == "bfloat16",
+        "gradient_checkpointing": gpu,
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
