@@ -1,11 +1,76 @@
-"""Are two answers equal? Here: what needs no algebra."""
+"""Are two answers equal? Kinds are compared part by part; a judge decides pairs of expressions.
+
+The same code runs twice: first in the caller's process with `Exact`, which knows spelling and rational arithmetic and raises Undecided for the
+rest; then, only if needed, in a worker with the judge of `symbolic`.
+"""
 
 import re
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
 
-from lead_kit.verify import exact
+from lead_kit.verify import exact, units
+from lead_kit.verify.structure import FLIPPED, Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words, read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
+FLAT = re.compile(r"\s+")
+ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
+PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
+LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 Outcome = tuple[str, str, str]
+
+
+class Undecided(Exception):
+    """The pair needs algebra."""
+
+
+class Exact:
+    """The judge without algebra."""
+
+    path = "exact"
+
+    def same(self, gold: str, answer: str) -> bool:
+        """Equality of two expressions in normal form. Raises Undecided."""
+        if FLAT.sub("", gold) == FLAT.sub("", answer):
+            return True
+        theirs, ours = exact.value(gold), exact.value(answer)
+        if theirs is None or ours is None:
+            if exact.based(gold) != exact.based(answer):
+                return False
+            raise Undecided(gold, answer)
+        return theirs == ours or rounds_to(gold, theirs, answer, ours)
+
+    def scaled(self, gold: str, answer: str, factor: str) -> bool:
+        """gold == answer · factor, the factor being a number or a multiple of π."""
+        theirs, ours = exact.value(gold), exact.value(answer)
+        if theirs is None or ours is None or "\\" in factor:
+            raise Undecided(gold, answer)
+        return theirs == ours * Fraction(factor) or rounds_to(gold, theirs, answer, ours, Fraction(factor))
+
+    def relation(self, gold: Relation, answer: Relation) -> bool:
+        """Do two relations say the same?"""
+        if gold == answer:
+            return True
+        raise Undecided(gold, answer)
+
+    def solves(self, gold: Relation, answer: str) -> bool:
+        """Is the answer what the gold's equation says of one of its letters?"""
+        raise Undecided(gold, answer)
+
+
+def rounds_to(gold: str, theirs: Fraction, answer: str, ours: Fraction, factor: Fraction = Fraction(1)) -> bool:
+    """The stated precision: a decimal gold of at least three significant digits equals a value written exactly that rounds to it."""
+    digits = decimals(gold)
+    return digits is not None and decimals(answer) is None and abs(ours * factor - theirs) * 2 <= Fraction(10) ** -digits
+
+
+def decimals(text: str) -> int | None:
+    """Digits after the point of a decimal precise enough to be compared by rounding; None for anything else."""
+    match = re.fullmatch(r"[-+]?([\d,]*)\.(\d+)", text)
+    if match is None:
+        return None
+    significant = (match[1] + match[2]).replace(",", "").lstrip("0")
+    return len(match[2]) if len(significant) >= ROUNDED_FROM else None
 
 
 def quick(answer: str, gold: str) -> Outcome | None:
@@ -19,13 +84,265 @@ def quick(answer: str, gold: str) -> Outcome | None:
 
 def exactly(gold: str, answer: str) -> Outcome | None:
     """Decide by spelling and exact arithmetic; both in normal form. None if that does not settle it."""
-    if not gold:
+    if not gold or gold == "None":
         return "gold_unparseable", "the gold is empty", "gold"
     if not answer:
         return "no_answer", "the box is empty", "extract"
     if gold == answer:
         return "correct", "the same normal form", "same"
-    theirs, ours = exact.value(gold), exact.value(answer)
-    if theirs is not None and ours is not None:
-        return ("correct", "the same number", "exact") if theirs == ours else ("wrong", "another number", "exact")
-    return None
+    try:
+        return decide(gold, answer, Exact())
+    except Undecided:
+        return None
+
+
+@lru_cache(maxsize=1 << 12)
+def _read(gold: str) -> object:
+    return read(gold)
+
+
+def decide(gold: str, answer: str, judge: Exact) -> Outcome:
+    """(status, reason, path) of two answers in normal form."""
+    theirs, ours = _read(gold), read(answer)
+    if equal(theirs, ours, judge):
+        return "correct", "equal to the gold", judge.path
+    return "wrong", _difference(theirs, ours), judge.path
+
+
+def _difference(gold: object, answer: object) -> str:
+    if isinstance(gold, Bag | Row) and isinstance(answer, Bag | Row) and len(gold.items) != len(answer.items):
+        return f"{len(answer.items)} items, the gold has {len(gold.items)}"
+    kind = {"Bag": "a set or list", "Row": "a tuple or interval", "Words": "words", "Relation": "a relation", "Grid": "a matrix"}
+    names = [kind.get(type(node).__name__, "an expression") for node in (gold, answer)]
+    return "not equal to the gold" if names[0] == names[1] else f"{names[1]}, the gold is {names[0]}"
+
+
+def equal(gold: object, answer: object, judge: Exact) -> bool:
+    """Equality of two nodes."""
+    if gold == answer:
+        return True
+    if isinstance(gold, Qualified) or isinstance(answer, Qualified):
+        return _qualified(gold, answer, judge)
+    if isinstance(gold, Named) or isinstance(answer, Named):
+        return _named(gold, answer, judge)
+    if isinstance(gold, Relation) or isinstance(answer, Relation):
+        return _relation(gold, answer, judge)
+    if isinstance(gold, Bag) and isinstance(answer, Bag):
+        return _bags(gold, answer, judge)
+    if isinstance(gold, Bag) and isinstance(answer, Row):
+        return _named_in_order(gold, answer, judge)
+    if isinstance(gold, Row) and isinstance(answer, Bag):
+        return _named_in_order(answer, gold, lambda g, a: equal(a, g, judge))
+    if isinstance(gold, Ratio) or isinstance(answer, Ratio):
+        return _ratio(gold, answer, judge)
+    compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
+    if compare is not None:
+        return compare(gold, answer, judge)
+    if isinstance(gold, Bag) and len(gold.items) == 1:
+        return equal(gold.items[0], answer, judge)
+    if isinstance(answer, Bag) and len(answer.items) == 1:
+        return equal(gold, answer.items[0], judge)
+    return False
+
+
+def _leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
+    """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180."""
+    if gold.unit == answer.unit:
+        return judge.same(gold.text, answer.text)
+    if "percent" in (gold.unit, answer.unit):
+        return _percent(gold, answer, judge)
+    if not units.agree(gold.unit, answer.unit):
+        return False
+    if gold.unit.startswith("degree") and "\\pi" in answer.text:
+        return judge.scaled(gold.text, answer.text, "180/\\pi")
+    if answer.unit.startswith("degree") and "\\pi" in gold.text:
+        return judge.scaled(gold.text, answer.text, "\\pi/180")
+    return judge.same(gold.text, answer.text)
+
+
+def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
+    if gold.unit == "percent" and answer.unit == "":
+        return judge.same(gold.text, answer.text) or judge.scaled(gold.text, answer.text, "100")
+    if answer.unit == "percent" and gold.unit == "":
+        whole = exact.value(gold.text)
+        return judge.scaled(gold.text, answer.text, "1/100") or (
+            whole is not None and whole > 1 and judge.same(gold.text, answer.text)
+        )
+    return False
+
+
+def _words(gold: Words, answer: Words, judge: Exact) -> bool:
+    return [word.lower() for word in gold.words] == [word.lower() for word in answer.words]
+
+
+def _rows(gold: Row, answer: Row, judge: Exact) -> bool:
+    if len(gold.items) != len(answer.items):
+        return False
+    if gold.brackets != answer.brackets and len(gold.items) == 2:
+        return False
+    return all(equal(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+
+
+def _grids(gold: Grid, answer: Grid, judge: Exact) -> bool:
+    if [len(row) for row in gold.rows] != [len(row) for row in answer.rows]:
+        return False
+    pairs = ((g, a) for ours, theirs in zip(gold.rows, answer.rows, strict=True) for g, a in zip(ours, theirs, strict=True))
+    return all(equal(g, a, judge) for g, a in pairs)
+
+
+def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
+    """The same number of items, each equal to one of the other side (a maximum matching, as equality may not be transitive)."""
+    if len(gold.items) != len(answer.items):
+        return False
+    names = [{item.name for item in bag.items if isinstance(item, Named)} for bag in (gold, answer)]
+    if all(len(each) == len(gold.items) for each in names) and names[0] == names[1]:
+        values = {item.name: item for item in answer.items}
+        return all(equal(item, values[item.name], judge) for item in gold.items)
+    links = [[at for at, a in enumerate(answer.items) if equal(g, a, judge)] for g in gold.items]
+    return _matched(links)
+
+
+def _matched(links: list[list[int]]) -> bool:
+    """Is there a perfect matching? Augmenting paths."""
+    owner: dict[int, int] = {}
+
+    def place(item: int, tried: set[int]) -> bool:
+        for at in links[item]:
+            if at not in tried:
+                tried.add(at)
+                if at not in owner or place(owner[at], tried):
+                    owner[at] = item
+                    return True
+        return False
+
+    return all(place(item, set()) for item in range(len(links)))
+
+
+def _named(gold: object, answer: object, judge: Exact) -> bool:
+    """`name = value`: names must agree where both sides give one; a function's argument may be renamed."""
+    if isinstance(gold, Named) and isinstance(answer, Named):
+        if len(gold.arguments) != len(answer.arguments):
+            return bool(gold.arguments) != bool(answer.arguments) and equal(gold.value, answer.value, judge)
+        renamed = dict(zip(answer.arguments, gold.arguments, strict=True))
+        value = rename(answer.value, renamed) if renamed else answer.value
+        if gold.arguments or gold.name == answer.name:
+            return equal(gold.value, value, judge)
+        return judge.relation(_as_relation(gold), _as_relation(answer))
+    if isinstance(gold, Named):
+        if isinstance(answer, Relation):
+            return judge.relation(_as_relation(gold), answer) if answer.operators == ("=",) else _stated(gold.value, answer, judge)
+        return equal(gold.value, answer, judge)
+    if isinstance(gold, Relation):
+        return gold.operators == ("=",) and judge.relation(gold, _as_relation(answer))
+    return equal(gold, answer.value, judge)
+
+
+def _as_relation(named: Named) -> Relation:
+    return Relation(("=",), (named.name, named.value.text if isinstance(named.value, Leaf) else "\\text{}"))
+
+
+def rename(node: object, names: dict[str, str]) -> object:
+    """The same node with letters renamed in every expression."""
+    if isinstance(node, Leaf):
+        return Leaf(LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
+    if isinstance(node, Row):
+        return Row(tuple(rename(item, names) for item in node.items), node.brackets)
+    if isinstance(node, Bag):
+        return Bag(tuple(rename(item, names) for item in node.items))
+    return node
+
+
+def _qualified(gold: object, answer: object, judge: Exact) -> bool:
+    """A condition in words may be left out; two conditions must read alike. It also frees the letters it speaks of."""
+    conditions = [_plain(node.condition) for node in (gold, answer) if isinstance(node, Qualified)]
+    theirs = gold.value if isinstance(gold, Qualified) else gold
+    ours = answer.value if isinstance(answer, Qualified) else answer
+    if len(conditions) == 2 and conditions[0] != conditions[1]:
+        return False
+    if equal(theirs, ours, judge):
+        return True
+    only = [sorted(letters(node) - letters(other)) for node, other in ((ours, theirs), (theirs, ours))]
+    if len(only[0]) == len(only[1]) == 1 and only[0][0] in PARAMETERS:
+        return equal(theirs, rename(ours, {only[0][0]: only[1][0]}), judge)
+    return False
+
+
+def _plain(condition: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", condition.replace("\\text", "").replace("mathbb", "").lower())
+
+
+def letters(node: object) -> set[str]:
+    """Single letters that occur in a node's expressions."""
+    if isinstance(node, Leaf):
+        return {piece for piece in LETTER.findall(node.text) if len(piece) == 1}
+    return set().union(*(letters(item) for item in node.items)) if isinstance(node, Row | Bag) else set()
+
+
+def _relation(gold: object, answer: object, judge: Exact) -> bool:
+    if isinstance(gold, Relation) and isinstance(answer, Relation):
+        return judge.relation(gold, answer)
+    if isinstance(answer, Relation):
+        return _stated(gold, answer, judge)
+    if gold.operators == ("=",) and isinstance(answer, Leaf):
+        return judge.solves(gold, answer.text) or _label(gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
+    if gold.operators == ("=",):
+        return _label(gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
+    order = len(set(gold.operators)) == 1 and gold.operators[0] in ("<", ">")
+    if order and isinstance(answer, Bag) and len(answer.items) == len(gold.sides):
+        return all(equal(read(g), a, judge) for g, a in zip(gold.sides, answer.items, strict=True))
+    return False
+
+
+def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
+    """An equation stands for its last side only if what it says holds, or if its left side is the name of a quantity."""
+    if set(answer.operators) != {"="}:
+        return False
+    first, last = answer.sides[0], answer.sides[-1]
+    if not _label(first):
+        middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", side))]
+        if len(middle) < len(answer.sides) - 1 or not all(judge.same(last, side) for side in middle):
+            return False
+    return equal(gold, read(last), judge)
+
+
+def _label(text: str) -> bool:
+    """The name of a quantity: letters, their subscripts and arguments, at most a quotient, product or sum of such."""
+    bare = re.sub(r"_\{[^{}]*\}|_\w|\((?:-?\d+)\)", "", text)
+    return bool(re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))) and not re.search(r"[\d^<>=!]", bare)
+
+
+def _named_in_order(bag: Bag, row: Row, judge: Exact | Callable) -> bool:
+    """`x=1, y=2` is the point (1, 2)."""
+    if len(bag.items) != len(row.items) or not all(isinstance(item, Named) for item in bag.items) or row.brackets != "()":
+        return False
+    same = judge if callable(judge) else lambda g, a: equal(g, a, judge)
+    return all(same(item.value, other) for item, other in zip(bag.items, row.items, strict=True))
+
+
+def _ratio(gold: object, answer: object, judge: Exact) -> bool:
+    """a:b is the ratio a:b in any multiple, and the fraction a/b; a decimal is not a way to state a ratio."""
+    if isinstance(gold, Ratio) and isinstance(answer, Ratio):
+        if len(gold.parts) != len(answer.parts):
+            return False
+        first = gold.parts[0], answer.parts[0]
+        pairs = list(zip(gold.parts, answer.parts, strict=True))
+        return all(judge.same(_times(g, first[1]), _times(a, first[0])) for g, a in pairs)
+    ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
+    if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
+        return False
+    return judge.same(_times(ratio.parts[1], other), _text(ratio.parts[0]))
+
+
+def _text(node: object) -> str:
+    return node.text if isinstance(node, Leaf) else "\\text{}"
+
+
+def _times(left: object, right: object) -> str:
+    values = exact.value(_text(left)), exact.value(_text(right))
+    if None in values:
+        return f"({_text(left)})\\cdot({_text(right)})"
+    value = values[0] * values[1]
+    return f"{value.numerator}" if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+COMPARE = {Leaf: _leaves, Words: _words, Row: _rows, Grid: _grids}

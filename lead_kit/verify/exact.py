@@ -44,3 +44,9 @@ def value(text: str) -> Fraction | None:
     if match := POWER_OF_TEN.fullmatch(text):
         return Fraction(10) ** int(match[1])
     return None
+
+
+def based(text: str) -> str:
+    """The base subscript of a numeral such as 4343_6; empty if there is none."""
+    match = re.fullmatch(r"[0-9A-Za-z]+_(?:\{?(\d+)\}?|\{?\\text\{(\w+)\}\}?)", text)
+    return (match[1] or match[2]) if match else ""

@@ -1,0 +1,296 @@
+"""LaTeX expressions in normal form, as sympy objects, by recursive descent; runs in workers only.
+
+Every token becomes a constructor call from a fixed table: model text is never evaluated. What this grammar does not know (integrals, sums,
+limits) goes to latex2sympy2_extended, whose grammar is wider and slower.
+"""
+
+import re
+
+import sympy
+from latex2sympy2_extended import latex2sympy
+from sympy import E, Function, I, Integer, Rational, Symbol, oo, pi
+
+TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
+GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
+FUNCTIONS = {
+    "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
+    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec, "arccsc": sympy.acsc,
+    "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "ln": sympy.log, "exp": sympy.exp,
+    "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"), "arg": sympy.arg,
+    "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh, "arcsinh": sympy.asinh, "arccosh": sympy.acosh,
+    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": Function("gcd"), "lcm": Function("lcm"), "min": sympy.Min, "max": sympy.Max,
+}  # fmt: skip
+INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
+CONSTANTS = {"\\pi": pi, "\\infty": oo, "e": E, "i": I}
+TIMES = frozenset(("*", "\\times", "\\cdot"))
+OVER = frozenset(("/", "\\div"))
+CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
+APPLIED = frozenset(("f", "g", "h", "F", "G", "H", "\\varphi", "\\Phi", "\\psi", "\\Psi"))
+ENDS = frozenset((")", "]", "}", "\\}", ",", "+", "-", "=", "|", "\\rfloor", "\\rceil", "\\mod", "\\|")) | TIMES | OVER
+MAX_POWER = 10**4  # an exponent beyond this stays unevaluated by being refused
+
+
+class Unreadable(ValueError):
+    """Not an expression of this grammar."""
+
+
+class Reader:
+    """One pass over one expression."""
+
+    def __init__(self, text: str):
+        text = GROUPING.sub(lambda number: number.group().replace(",", ""), text)
+        self.tokens: list[str] = []
+        at = 0
+        text = text.strip()
+        while at < len(text):
+            match = TOKEN.match(text, at)
+            if match is None:
+                raise Unreadable(f"{text[at : at + 10]!r}")
+            self.tokens.append(match[1])
+            at = match.end()
+        self.at = 0
+
+    def peek(self) -> str:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+
+    def take(self, expected: str = "") -> str:
+        token = self.peek()
+        if not token or expected and token != expected:
+            raise Unreadable(f"{token!r} where {expected or 'a term'} was expected")
+        self.at += 1
+        return token
+
+    def whole(self) -> sympy.Expr:
+        value = self.sum()
+        if self.peek() == "\\mod":
+            self.take()
+            value = sympy.Mod(value, self.sum())
+        if self.peek():
+            raise Unreadable(f"{self.peek()!r} is left over")
+        return value
+
+    def sum(self) -> sympy.Expr:
+        value = self.product()
+        while self.peek() in ("+", "-"):
+            value = value + self.product() if self.take() == "+" else value - self.product()
+        return value
+
+    def product(self) -> sympy.Expr:
+        value = self.signed()
+        while True:
+            token = self.peek()
+            if token in TIMES:
+                self.take()
+                value = value * self.signed()
+            elif token in OVER:
+                self.take()
+                value = value / self.signed()
+            elif token and token not in ENDS:
+                value = value * self.power()
+            else:
+                return value
+
+    def signed(self) -> sympy.Expr:
+        if self.peek() in ("+", "-"):
+            return self.signed() if self.take() == "+" else -self.signed()
+        return self.power()
+
+    def power(self) -> sympy.Expr:
+        base = self.postfix()
+        if self.peek() not in ("^", "**"):
+            return base
+        self.take()
+        if self.peek() == "\\circ":
+            self.take()
+            return base * pi / 180
+        exponent = self.signed() if self.peek() not in ("{",) else self.group()
+        if self.peek() in ("^", "**"):
+            self.take()
+            exponent = raised(exponent, self.signed())
+        return raised(base, exponent)
+
+    def postfix(self) -> sympy.Expr:
+        number = self.peek()
+        value = self.atom()
+        if number.isdigit() and self.peek() == "\\frac" and self.fraction_of_integers():
+            value = value + self.atom()
+        while self.peek() == "!":
+            self.take()
+            if not (value.is_Integer or value.is_Symbol or value.free_symbols) or value.is_Integer and not 0 <= value <= 2000:
+                raise Unreadable("a factorial of that")
+            value = sympy.factorial(value)
+        return value
+
+    def fraction_of_integers(self) -> bool:
+        shape = self.tokens[self.at + 1 : self.at + 7]
+        return len(shape) == 6 and shape[0] == shape[3] == "{" and shape[1].isdigit() and shape[4].isdigit() and shape[5] == "}"
+
+    def group(self) -> sympy.Expr:
+        opening = self.take()
+        if opening not in CLOSING:
+            self.at -= 1
+            return self.atom()
+        value = self.sum()
+        self.take(CLOSING[opening])
+        return value
+
+    def atom(self) -> sympy.Expr:
+        token = self.take()
+        if token[0].isdigit() or token[0] == ".":
+            return self.numeral(token)
+        if token in CLOSING:
+            self.at -= 1
+            return self.group()
+        if token == "|":
+            value = self.sum()
+            self.take("|")
+            return sympy.Abs(value)
+        if token in COMMANDS:
+            return COMMANDS[token](self)
+        if token[0] == "\\" and token[1:] in FUNCTIONS:
+            return self.function(token[1:])
+        if token.isalpha() or token[0] == "\\" and token[1:].isalpha() and token not in UNKNOWN:
+            return self.symbol(token)
+        raise Unreadable(repr(token))
+
+    def numeral(self, token: str) -> sympy.Expr:
+        if self.peek() == "_":
+            self.take()
+            base = self.group()
+            return Symbol(f"{token}_{base}")
+        return Rational(token)
+
+    def symbol(self, token: str) -> sympy.Expr:
+        name = token
+        if self.peek() == "_":
+            self.take()
+            name = f"{token}_{self.group()}"
+        while self.peek() == "'":
+            name += self.take()
+        if token in APPLIED and self.peek() == "(":
+            self.take()
+            arguments = [self.sum()]
+            while self.peek() == ",":
+                self.take()
+                arguments.append(self.sum())
+            self.take(")")
+            return Symbol(f"{name}({', '.join(map(str, arguments))})")
+        return CONSTANTS.get(name, None) or Symbol(name)
+
+    def function(self, name: str) -> sympy.Expr:
+        base, power = None, Integer(1)
+        while self.peek() in ("_", "^"):
+            if self.take() == "_":
+                base = self.group()
+            else:
+                power = self.group() if self.peek() in CLOSING else self.signed()
+        function = FUNCTIONS[name]
+        if name == "log" and base is not None:
+            return raised(sympy.log(self.argument(), base), power)
+        if power == -1 and function in INVERSE:
+            return INVERSE[function](self.argument())
+        return raised(function(*self.arguments()), power)
+
+    def arguments(self) -> list[sympy.Expr]:
+        if self.peek() != "(":
+            return [self.argument()]
+        start = self.at
+        self.take()
+        values = [self.sum()]
+        while self.peek() == ",":
+            self.take()
+            values.append(self.sum())
+        self.take(")")
+        if len(values) == 1 and self.peek() == "^":
+            self.at = start
+            return [self.argument()]
+        return values
+
+    def argument(self) -> sympy.Expr:
+        r"""What a function acts on: a bracket, else the factors up to the next operator or function (`\sin 2x\cos x`)."""
+        if self.peek() in ("(", "{", "["):
+            return self.group()
+        value = self.signed()
+        while self.peek() and self.peek() not in ENDS and self.peek()[1:] not in FUNCTIONS and self.peek() not in ("(", "["):
+            value = value * self.power()
+        return value
+
+    def fraction(self) -> sympy.Expr:
+        top = self.group()
+        return top / self.group()
+
+    def root(self) -> sympy.Expr:
+        index = Integer(2)
+        if self.peek() == "[":
+            index = self.group()
+        inside = self.group()
+        if index.is_Integer and index % 2 and inside.is_negative:
+            return -raised(-inside, 1 / index)
+        return raised(inside, 1 / index)
+
+    def binomial(self) -> sympy.Expr:
+        top = self.group()
+        bottom = self.group()
+        if top.is_number and abs(top) > 5000:
+            raise Unreadable("a binomial of that")
+        return sympy.binomial(top, bottom)
+
+    def between(self, closing: str, function: object) -> sympy.Expr:
+        value = self.sum()
+        self.take(closing)
+        return function(value)
+
+    def opaque(self) -> sympy.Expr:
+        """`\\text{word}` and accents: a symbol of that name."""
+        self.take("{")
+        name = ""
+        while self.peek() != "}":
+            name += self.take()
+        self.take("}")
+        return CONSTANTS.get(name) or Symbol(name)
+
+
+def raised(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    """base^exponent, refusing what could not be written out."""
+    if exponent.is_number and exponent.is_real and abs(exponent) > MAX_POWER and base not in (E,):
+        raise Unreadable("a power of that size")
+    if base.is_Integer and exponent.is_Integer and abs(exponent) * len(str(base)) > 4 * MAX_POWER:
+        raise Unreadable("a power of that size")
+    return base**exponent
+
+
+COMMANDS = {
+    "\\frac": Reader.fraction,
+    "\\sqrt": Reader.root,
+    "\\binom": Reader.binomial,
+    "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
+    "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
+    "\\text": Reader.opaque,
+    "\\bar": Reader.opaque,
+    "\\hat": Reader.opaque,
+    "\\vec": Reader.opaque,
+    "\\mathbb": Reader.opaque,
+    "\\mathcal": Reader.opaque,
+}
+UNKNOWN = frozenset(
+    "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint \\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\ldots \\circ "
+    "\\forall \\exists \\to \\rfloor \\rceil \\approx \\equiv \\subset \\emptyset \\times \\cdot \\div \\langle \\rangle \\mod \\angle".split()
+)
+
+
+def parse(text: str) -> sympy.Expr:
+    """The expression of a text in normal form. Raises Unreadable."""
+    if not text:
+        raise Unreadable("nothing")
+    try:
+        return Reader(text).whole()
+    except Unreadable:
+        if not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text):
+            raise
+    try:
+        value = latex2sympy(text)
+    except Exception as problem:  # the parser raises bare Exception for any text it does not know
+        raise Unreadable(str(problem)[:80]) from problem
+    if not isinstance(value, sympy.Expr):
+        raise Unreadable(type(value).__name__)
+    return value
