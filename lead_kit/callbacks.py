@@ -13,7 +13,9 @@ class Validation(TrainerCallback):
     validation/step_*.parquet and one line of metrics; the trainer is set after it is built, as it takes the callback.
     """
 
-    def __init__(self, records: list[dict], *, every: int, samples: int, temperature: float, max_tokens: int, seed: int):
+    def __init__(
+        self, records: list[dict], *, every: int, samples: int, temperature: float, max_tokens: int, seed: int
+    ):
         self.records, self.every, self.samples = records, every, samples
         self.temperature, self.max_tokens, self.seed = temperature, max_tokens, seed
         self.trainer = None
@@ -64,7 +66,7 @@ class Validation(TrainerCallback):
 
 
 class Report(TrainerCallback):
-    """Metrics and progress of a trainer that has no records of its own, such as SFT's; a step is an optimiser update."""
+    """Metrics and progress of a trainer without records of its own, such as SFT's; a step is an optimiser update."""
 
     def __init__(self, run):
         self.run = run

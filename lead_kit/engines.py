@@ -79,6 +79,13 @@ def prompt_ids(tokenizer, template: str, problem: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False).input_ids
 
 
+def prompted(record: dict, tokenizer, template: str) -> dict:
+    """The record as a trainer's row: prompt as chat messages and as token ids."""
+    kept = {name: record[name] for name in ("id", "problem", "answer", "level")}
+    messages = prompts.messages(template, record["problem"])
+    return kept | {"prompt": messages, "prompt_ids": prompt_ids(tokenizer, template, record["problem"])}
+
+
 def end_tokens(model, tokenizer) -> list[int]:
     """Every token that ends a completion: the tokenizer's and those of the model's generation settings."""
     named = model.generation_config.eos_token_id

@@ -14,7 +14,15 @@ GRADED_AT_ONCE = 64
 
 
 def evaluate(
-    engine, records: list[dict], *, n: int, seed: int, path: Path | None = None, loose: bool = False, report=None, **tags
+    engine,
+    records: list[dict],
+    *,
+    n: int,
+    seed: int,
+    path: Path | None = None,
+    loose: bool = False,
+    report=None,
+    **tags,
 ) -> pd.DataFrame:
     """Graded samples 0…n−1 of every record: a row each, as in ledger.sample_row, with `seed` and `tags` beside it.
 
@@ -76,3 +84,11 @@ def read(path: Path, known: dict[str, dict], seed: int, tags: dict) -> list[dict
         if row["answer"] != known[row["id"]]["answer"]:
             raise InputError(f"{path}: the answer of problem {row['id']!r} was {row['answer']!r} when it was sampled")
     return mine
+
+
+def require_gradable(records: list[dict]) -> None:
+    """Raises InputError naming the first gold answers that the verifier cannot grade against themselves."""
+    faults = verify.lint_golds(records)
+    if faults:
+        named = "; ".join(f"{fault.id}: {fault.gold!r} ({fault.reason})" for fault in faults[:3])
+        raise InputError(f"{len(faults)} gold answers cannot be graded, so no reward could be paid for them: {named}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from lead_kit.params import InputError
+from lead_kit.record import read_metrics
 
 
 def sample_row(record: dict, sample: int, completion: str, tokens: int, finished: bool, verdict) -> dict:
@@ -52,3 +53,18 @@ def extremes(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataF
     """The n best and n worst rollouts by reward, to read aloud at the end of a run."""
     ordered = rollouts.sort_values([by, "tokens"], ascending=[False, True])
     return pd.concat([ordered.head(n), ordered.tail(n)])
+
+
+def metrics(run: Path, split: str) -> pd.DataFrame:
+    """The lines of metrics.jsonl of one split, by step."""
+    frame = pd.DataFrame(read_metrics(Path(run) / "metrics.jsonl"))
+    frame = frame[frame["split"] == split].drop(columns="split")
+    return frame.dropna(axis="columns", how="all").sort_values("step", ignore_index=True)
+
+
+def summary(curve: pd.DataFrame) -> dict[str, float]:
+    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
+    if not len(curve):
+        return {}
+    last = curve.iloc[-1]
+    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}

@@ -21,6 +21,7 @@ from transformers import (
 
 from lead_kit import arithmetic
 from lead_kit.params import InputError, nearest
+from lead_kit.runs import ensure
 
 SPECIALS = ["<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (
@@ -180,6 +181,21 @@ def merged(model, ids: torch.Tensor, tolerance: float = 1e-3):
     return plain, change
 
 
+def located(name: str, run) -> str:
+    """The name as `load` takes it: an embedded or hub model as it is, a folder as a recorded input of the run.
+
+    A folder that a notebook writes at its defaults is made first if it is not there.
+    """
+    if name in SIZES or not is_path(name):
+        return name
+    return str(run.input(ensure(name)))
+
+
+def is_path(name: str) -> bool:
+    """Does the name mean a folder, there or not, rather than a model of the hub?"""
+    return name.startswith((".", "/", "~", "runs/")) or name.count("/") > 1 or Path(name).is_dir()
+
+
 def check_folder(name: str) -> None:
     """Raises InputError when `name` is a path without a complete checkpoint, or looks like a mistyped name."""
     folder = Path(name)
@@ -189,7 +205,7 @@ def check_folder(name: str) -> None:
             missing.append("*.safetensors")
         if missing:
             raise InputError(f"model folder {name} is incomplete: {', '.join(missing)} missing")
-    elif name.startswith((".", "/", "runs/")) or name.count("/") > 1:
+    elif is_path(name):
         raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
     elif "/" not in name:
         raise InputError(f"model is {name!r}, expected {list(SIZES)}, a folder or a hub id{nearest(name, SIZES)}")
@@ -198,7 +214,9 @@ def check_folder(name: str) -> None:
 def load_unsloth(name: str, dtype: str, four_bit: bool = False):
     """The model through unsloth. It rewrites TRL when imported, so a notebook imports it before anything else."""
     if not torch.cuda.is_available():
-        raise InputError("backend 'unsloth' needs a CUDA GPU; install it from requirements-unsloth.txt on such a machine")
+        raise InputError(
+            "backend 'unsloth' needs a CUDA GPU; install it from requirements-unsloth.txt on such a machine"
+        )
     try:
         from unsloth import FastLanguageModel
     except ImportError as error:

@@ -13,14 +13,17 @@ def hidden_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 class MuonAdamW(Optimizer):
     """Muon on the hidden matrices, AdamW on embeddings, head and norms.
 
-    `param_groups` holds the groups of both, so schedulers act on each; `state_dict` keeps both states, so a run resumes.
+    `param_groups` holds the groups of both, so schedulers act on each; `state_dict` keeps both, so a run resumes.
     """
 
     def __init__(self, model: torch.nn.Module, muon_lr: float, adam_lr: float, betas=(0.9, 0.95)):
         matrices = hidden_matrices(model)
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-        self.inner = [Muon(matrices, lr=muon_lr, weight_decay=0.0), AdamW(others, lr=adam_lr, betas=betas, weight_decay=0)]
+        self.inner = [
+            Muon(matrices, lr=muon_lr, weight_decay=0.0),
+            AdamW(others, lr=adam_lr, betas=betas, weight_decay=0),
+        ]
         super().__init__([{"params": matrices}, {"params": others}], {})
         self.param_groups = [group for optimizer in self.inner for group in optimizer.param_groups]
 

@@ -52,6 +52,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
+def chosen(table: Mapping, name: str, parameter: str):
+    """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the nearest entry."""
+    if name not in table:
+        raise InputError(f"{parameter} is {name!r}, expected one of {', '.join(table)}{nearest(name, table)}")
+    return table[name]
+
+
 def as_bool(value) -> bool:
     if isinstance(value, bool):
         return value

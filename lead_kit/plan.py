@@ -1,10 +1,11 @@
 """From the sizes that a researcher thinks in to those that the trainer takes, and which checkpoint to go on from."""
 
+import os
 from pathlib import Path
 
 import torch
 
-from lead_kit.params import InputError, nearest
+from lead_kit.params import InputError, chosen
 
 CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
 
@@ -94,15 +95,9 @@ def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
     return checkpoint
 
 
+ENGINES = dict.fromkeys(("sampler", "generate", "vllm_colocate", "vllm_server"))
 OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
-
-
-def known(name: str, value: str, table) -> str:
-    """`value`, if `table` has it. Raises InputError naming the nearest one that it has."""
-    if value not in table:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(table)}{nearest(value, table)}")
-    return value
 
 
 def floor(schedule: str, lr_floor: float) -> dict:
@@ -121,3 +116,36 @@ def hardware(dtype: str) -> dict:
         "report_to": [],
         "disable_tqdm": True,
     }
+
+
+def saving(folder: Path, save_steps: int) -> dict:
+    """Arguments for checkpoints below `folder`, the newest two kept; none for save_steps 0."""
+    return {
+        "output_dir": str(folder),
+        "save_strategy": "steps" if save_steps else "no",
+        "save_total_limit": 2,
+    }
+
+
+def sampling(engine: str, vllm_server: str, vllm_memory: float) -> dict:
+    """GRPOConfig's arguments for where rollouts come from; the whole distribution is sampled (top_p 1, top_k 0)."""
+    chosen(ENGINES, engine, "engine")
+    mode = engine.removeprefix("vllm_")
+    return {
+        "top_p": 1.0,
+        "top_k": 0,
+        "use_vllm": engine.startswith("vllm"),
+        "vllm_mode": mode if engine.startswith("vllm") else "colocate",
+        "vllm_server_base_url": vllm_server if mode == "server" else None,
+        "vllm_gpu_memory_utilization": vllm_memory,
+    }
+
+
+def processes() -> int:
+    """How many processes train together, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def updates_in(checkpoint: Path | None) -> int:
+    """Optimiser updates that a checkpoint holds."""
+    return int(checkpoint.name.split("-")[-1]) if checkpoint else 0

@@ -1,4 +1,4 @@
-"""Dynamic sampling (DAPO, 2503.14476, §3.2): generate until every group of the batch has both right and wrong answers."""
+"""Dynamic sampling (DAPO, 2503.14476, §3.2): generate until every group has both right and wrong answers."""
 
 from random import Random
 
@@ -32,7 +32,8 @@ class Refill:
         size = self.trainer.num_generations
         wanted, candidates = len(inputs) // size, inputs
         good, spare = [], []
-        for self.round in range(self.cap):
+        for attempt in range(self.cap):
+            self.round = attempt
             for piece, hits in self.groups(candidates, size):
                 (good if 0 < hits < size else spare).append(piece)
             if self.everywhere_full(wanted - len(good)):
@@ -41,12 +42,13 @@ class Refill:
         self.report = {
             "groups_with_signal": min(len(good), wanted) / wanted,
             "share_with_signal": len(good) / (len(good) + len(spare)),
-            "extra_generations": float(self.round),
+            "extra_generations": float(attempt),
         }
         if len(good) < wanted:
             print(
                 f"dynamic sampling: after {self.cap} generation batches {len(good)} of {wanted} groups had both right "
-                "and wrong answers; the rest of this batch carries no signal. Raise refill_batches or change the problems."
+                "and wrong answers; the rest of this batch carries no signal. Raise refill_batches or take other "
+                "problems."
             )
         self.round = 0
         chosen = (good + spare)[:wanted]

@@ -12,7 +12,7 @@ def tokenised(records: list[dict], tokenizer, template: str, max_length: int) ->
     """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were too long and left out.
 
     The prompt is what the chat template makes of `template` and the problem; the completion is the solution and the
-    end token. GRPO_reflection's LoRA script computes the loss on prompt and padding too; here only the completion counts.
+    end token. GRPO_reflection's LoRA script takes the loss on prompt and padding too; here only the completion counts.
     Raises InputError for a record without a solution.
     """
     rows, too_long = [], 0

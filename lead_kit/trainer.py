@@ -1,7 +1,7 @@
 """LeadTrainer: TRL's GRPOTrainer with the advantages of a pure estimator over the gathered groups.
 
 Narrow overrides and no formula: rewards come from lead_kit.rewards, advantages from lead_kit.advantages, the loss from
-TRL. Rollout rows are (processes × rows of a process), in TRL's order: the group_size samples of a prompt stand together.
+TRL. Rows are those of all processes in TRL's order: the group_size samples of a prompt stand together.
 """
 
 import copy
@@ -22,6 +22,10 @@ from lead_kit.params import InputError
 from lead_kit.refill import Refill
 
 EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
+TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
+TRL_LOSS["prompt_mean"] = (
+    "dr_grpo"  # ScaleRL's mean inside each prompt: a factor on the advantages turns one into the other
+)
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
 TRIM_ROWS = 32  # rows a forward, at the least, when a batch is split by length
 
@@ -50,7 +54,13 @@ class LeadTrainer(GRPOTrainer):
         rollouts_every: int = 10,
         **kwargs,
     ):
-        self.estimate, self.keep, self.reward_table, self.verifier, self.run = estimate, keep, reward_table, verifier, run
+        self.estimate, self.keep, self.reward_table, self.verifier, self.run = (
+            estimate,
+            keep,
+            reward_table,
+            verifier,
+            run,
+        )
         self.engine, self.pack_tokens, self.finished_marker = engine, pack_tokens, finished_marker
         self.rollouts_every, self.prompt_mean = rollouts_every, loss_type == "prompt_mean"
         if "lead" in estimate.__name__ and "correct" not in reward_table:
@@ -70,7 +80,9 @@ class LeadTrainer(GRPOTrainer):
     def _check_engine(self) -> None:
         sharded = str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED")
         if self.engine == "sampler" and sharded:
-            raise InputError("engine 'sampler' runs the whole model on each process; with shards use 'vllm' or 'generate'")
+            raise InputError(
+                "engine 'sampler' runs the whole model on each process; with shards use 'vllm' or 'generate'"
+            )
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
 
@@ -100,7 +112,11 @@ class LeadTrainer(GRPOTrainer):
         seeds = [sample.row_seed(self.args.seed, name, first + row) for row in range(len(prompts))]
         ids = [row["prompt_ids"] for row in self._rows]
         sampled = self.complete(ids, seeds, self.temperature, self.max_completion_length)
-        return {"prompt_ids": ids, "completion_ids": [s.ids for s in sampled], "logprobs": [s.logprobs for s in sampled]}
+        return {
+            "prompt_ids": ids,
+            "completion_ids": [s.ids for s in sampled],
+            "logprobs": [s.logprobs for s in sampled],
+        }
 
     def complete(self, ids: list[list[int]], seeds: list[int], temperature: float, max_tokens: int):
         """One sample a row. vLLM and the model's own `generate` take the training run's sampling settings, no seeds."""
@@ -161,9 +177,10 @@ class LeadTrainer(GRPOTrainer):
         return scores
 
     def as_group(self, rollouts: list[rewards.Rollout], scores: Tensor) -> Group:
-        """The gathered batch as (prompts, group) fields; `scores` (rows of all processes, rewards) is gathered already."""
+        """The gathered batch as (prompts, group) fields; `scores` (rows, rewards) is gathered already."""
         facts = [
-            [r.verdict.status == "correct", r.length, r.finished, rewards.repeats_in_chain(r.completion)] for r in rollouts
+            [r.verdict.status == "correct", r.length, r.finished, rewards.repeats_in_chain(r.completion)]
+            for r in rollouts
         ]
         gathered = self.accelerator.gather(torch.tensor(facts, dtype=torch.float32, device=self.accelerator.device))
         correct, length, finished, repetitive = gathered.view(-1, self.num_generations, 4).unbind(-1)
@@ -237,11 +254,8 @@ class LeadTrainer(GRPOTrainer):
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
     ):
         if self.pack_tokens:
-            entropy = compute_entropy
-            packed = packed_logps(
-                model, input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens, entropy=entropy
-            )
-            return *packed, None
+            shape = (input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens)
+            return *packed_logps(model, *shape, entropy=compute_entropy, fused=True), None
         score = super()._get_per_token_logps_and_entropies
         if self.accelerator.num_processes > 1 or len(input_ids) < 2 * TRIM_ROWS:
             return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
@@ -282,7 +296,12 @@ class LeadTrainer(GRPOTrainer):
             place = first + i
             row = {"step": step, "prompt_id": record["id"], "group": place // self.num_generations}
             graded = ledger.sample_row(
-                record, place % self.num_generations, rollout.completion, rollout.length, rollout.finished, rollout.verdict
+                record,
+                place % self.num_generations,
+                rollout.completion,
+                rollout.length,
+                rollout.finished,
+                rollout.verdict,
             )
             named = {f"reward_{name}": score for name, score in zip(self.reward_table, scores[i], strict=True)}
             rows.append(row | graded | {"prompt": rollout.prompt, "reward": total[i]} | named)
@@ -313,7 +332,7 @@ def mean(values: list[float] | None) -> float | None:
 
 
 def by_length(score, model, input_ids, attention_mask, logits_to_keep: int, compute_entropy: bool):
-    """`score` on two halves of the rows, sorted by length and trimmed to their longest: the same values, less padding."""
+    """`score` on two halves of the rows, sorted by length and trimmed to the longest: same values, less padding."""
     completion = attention_mask[:, -logits_to_keep:].sum(1)
     prompt = attention_mask[:, :-logits_to_keep].sum(1)
     order = completion.argsort()
