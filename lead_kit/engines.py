@@ -7,7 +7,10 @@ record, the sample's number and its seed, so that what is sampled does not depen
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lead_kit import prompts, sample
+import torch
+
+from lead_kit import models, prompts, sample
+from lead_kit.params import chosen
 
 
 class Request(NamedTuple):
@@ -71,6 +74,23 @@ class Local:
                 yield request, Answer(text, len(s.ids), s.finished)
 
 
+def opened(engine: str, model: str, settings, config: dict):
+    """The engine `engine` for a model (folder or name) with a benchmark's settings.
+
+    `config` holds dtype, batch_size, server and concurrency. Raises InputError for an unknown engine.
+    """
+    return chosen(ENGINES, engine, "engine")(model, settings, config)
+
+
+def open_transformers(model: str, settings, config: dict) -> Local:
+    policy, tokenizer = models.load(model, dtype=config["dtype"])
+    if torch.cuda.is_available():
+        policy = policy.to("cuda")
+    cuts = settings._asdict()
+    cuts.pop("n")
+    return Local(policy, tokenizer, cuts.pop("template"), batch_size=config["batch_size"], **cuts)
+
+
 def prompt_ids(tokenizer, template: str, problem: str) -> list[int]:
     """Token ids of a problem as the user's turn, ready for the assistant's."""
     text = tokenizer.apply_chat_template(
@@ -91,3 +111,6 @@ def end_tokens(model, tokenizer) -> list[int]:
     named = model.generation_config.eos_token_id
     several = named if isinstance(named, list) else [] if named is None else [named]
     return sorted({tokenizer.eos_token_id, *several})
+
+
+ENGINES = {"transformers": open_transformers}

@@ -1,13 +1,16 @@
 """Sample, grade, keep: every completion is written as it comes, and none is sampled twice."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
 from lead_kit import ledger, verify
 from lead_kit.engines import Request
 from lead_kit.params import InputError
+from lead_kit.record import read_record, resolve
 from lead_kit.sample import row_seed
 
 GRADED_AT_ONCE = 64
@@ -24,7 +27,7 @@ def evaluate(
     report=None,
     **tags,
 ) -> pd.DataFrame:
-    """Graded samples 0…n−1 of every record: a row each, as in ledger.sample_row, with `seed` and `tags` beside it.
+    """Graded samples 0…n−1 of every record: a row each, as in ledger.sample_row, with `sampling_seed` and `tags` beside it.
 
     With `path` (JSON lines) samples are appended as they come; those that are there already are not sampled again, so
     an interrupted evaluation goes on and a larger n reuses the first samples. `report(done, total)` shows progress.
@@ -50,13 +53,13 @@ def evaluate(
     return pd.DataFrame(sorted(rows, key=lambda row: (order[row["id"]], row["sample"])))
 
 
-def keep(pairs: list, path: Path | None, seed: int, loose: bool, tags: dict) -> list[dict]:
+def keep(pairs: list, path: Path | None, seed: int, loose: bool, tags: Mapping) -> list[dict]:
     """Grades the completions and appends them to the file, each line whole."""
     verdicts = verify.check_many([a.text for _, a in pairs], [r.record["answer"] for r, _ in pairs], loose=loose)
     rows = [
-        tags
+        dict(tags)
         | ledger.sample_row(request.record, request.sample, answer.text, answer.tokens, answer.finished, verdict)
-        | {"seed": seed}
+        | {"sampling_seed": seed}
         for (request, answer), verdict in zip(pairs, verdicts, strict=True)
     ]
     if path and rows:
@@ -66,7 +69,7 @@ def keep(pairs: list, path: Path | None, seed: int, loose: bool, tags: dict) -> 
     return rows
 
 
-def read(path: Path, known: dict[str, dict], seed: int, tags: dict) -> list[dict]:
+def read(path: Path, known: dict[str, dict], seed: int, tags: Mapping) -> list[dict]:
     """The samples under these tags that an earlier evaluation left in the file; a torn last line is dropped."""
     if not path.is_file():
         return []
@@ -79,11 +82,25 @@ def read(path: Path, known: dict[str, dict], seed: int, tags: dict) -> list[dict
     for row in mine:
         if row["id"] not in known:
             raise InputError(f"{path} holds samples of problem {row['id']!r}, which is not among those to evaluate")
-        if row["seed"] != seed:
-            raise InputError(f"{path} holds samples of seed {row['seed']}, expected {seed}: choose another run_name")
+        if row["sampling_seed"] != seed:
+            raise InputError(
+                f"{path} holds samples of seed {row['sampling_seed']}, expected {seed}: choose another run_name"
+            )
         if row["answer"] != known[row["id"]]["answer"]:
             raise InputError(f"{path}: the answer of problem {row['id']!r} was {row['answer']!r} when it was sampled")
     return mine
+
+
+def labels(model: str) -> dict:
+    """Arm and seed of the training run that wrote the model's folder; else the model's name and seed 0."""
+    written = read_record(resolve(model).parent) if resolve(model).is_dir() else None
+    parameters = (written or {}).get("parameters", {})
+    return {"arm": parameters.get("arm", Path(model).name), "seed": parameters.get("seed", 0)}
+
+
+def reporter(run, name: str):
+    """Shows how far the samples of one model are, through the run's progress."""
+    return lambda done, total: run.progress(done, total, model=name)
 
 
 def require_gradable(records: list[dict]) -> None:
