@@ -78,10 +78,10 @@ def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclud
     if count < 1:
         raise InputError(f"count is {count}: how many arithmetic problems shall be drawn?")
     try:
-        rows = arithmetic.draw(count, seed, weights, exclude=exclude, distinct=held_out)
+        # the split is part of the seed: equal seeds would draw the same problems for both
+        return arithmetic.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)
     except ValueError as error:
         raise InputError(f"arithmetic: {error}") from None
-    return [row | {"id": f"{split}-{row['id']}"} for row in rows]
 
 
 def hub_rows(source: Source, split: str) -> list[dict]:
@@ -184,13 +184,14 @@ def one_record(row: dict, names: dict[str, str], name: str, where: str, number: 
         raise InputError(f"{where}: no problem in column {names['problem']!r}")
     answer, solution = dig(row, names["answer"]), said(dig(row, names["solution"]), "assistant")
     if isinstance(answer, str) and "####" in answer:  # GSM8K: the solution and, after four hashes, its result
-        solution, _, answer = answer.rpartition("####")
-    text = plain_answer(answer) or last_box(solution)
+        solution, answer = (part.strip() for part in answer.rsplit("####", 1))
+    text = plain_answer(answer)
+    text = last_box(text) or text or last_box(solution)  # some sets box the answer itself
     if need_answer and not text:
         raise InputError(f"{where}: no answer in column {names['answer'] or 'answer'!r}, nor a box in the solution")
     record = {
         "id": str(dig(row, names["id"]) if dig(row, names["id"]) is not None else f"{name}-{number - 1}"),
-        "problem": problem.strip(),
+        "problem": problem,
         "answer": text,
         "level": as_level(dig(row, names["level"])),
         "source": row["source"] if isinstance(row.get("source"), str) and row["source"] else name,
@@ -275,10 +276,10 @@ def save(rows: list[dict], path: Path) -> Path:
 
 
 def arrow(values: list) -> pyarrow.Array:
-    """An Arrow column; values of mixed types become text."""
+    """An Arrow column; values of mixed types, and integers beyond 64 bits, become text."""
     try:
         return pyarrow.array(values)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
         return pyarrow.array([None if value is None else str(value) for value in values])
 
 
