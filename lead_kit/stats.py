@@ -24,13 +24,14 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A − B on the same clusters: t-interval, cluster-bootstrap interval, sign-flip permutation p."""
+    """A − B on the same clusters: t-interval and its p, cluster-bootstrap interval, sign-flip permutation p."""
 
     estimate: float
     low: float
     high: float
     bootstrap_low: float
     bootstrap_high: float
+    p_t: float
     p: float
     clusters: int
 
@@ -172,6 +173,14 @@ def sign_flip_p(differences, *, seed: int, resamples: int = RESAMPLES):
     ).pvalue
 
 
+def t_test_p(differences) -> float:
+    """Two-sided p of the paired t-test, in step with `t_interval`; 1 where all differences are 0, nan for one."""
+    differences = np.asarray(differences, float)
+    if len(differences) > 1 and np.ptp(differences) == 0:
+        return float(differences[0] == 0)
+    return float(stats.ttest_1samp(differences, 0).pvalue) if len(differences) > 1 else float("nan")
+
+
 def paired_difference(
     a, b, denominators=None, *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> Difference:
@@ -186,8 +195,8 @@ def paired_difference(
     parts = a - b if denominators is None else _influence(a, denominators[0]) - _influence(b, denominators[1])
     interval = t_interval(parts, confidence=confidence)
     resampled = cluster_bootstrap(parts, seed=seed, resamples=resamples, confidence=confidence)
-    p = float(sign_flip_p(parts, seed=seed, resamples=resamples))
-    return Difference(*map(float, interval[:3]), float(resampled.low), float(resampled.high), p, len(parts))
+    p = sign_flip_p(parts, seed=seed, resamples=resamples)
+    return Difference(*map(float, [*interval[:3], *resampled[1:3], t_test_p(parts), p]), len(parts))
 
 
 def _influence(numerator, denominator):

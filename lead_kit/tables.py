@@ -1,0 +1,225 @@
+"""The results table of several arms, their paired differences, and tables as Markdown and LaTeX.
+
+Between the numbers and the tables stands one long frame: metric, arm, cluster, value. The cluster is the seed where an
+arm has several, else the problem; every interval and every pairing is over clusters, and the caption says which.
+"""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from lead_kit import curves, metrics, stats
+from lead_kit.results import Suite
+
+FINAL, CURVE_MEAN = "final Pass@1", "mean Pass@1 over the curve"
+LENGTH, TRUNCATED = "mean length", "share truncated"
+WORDS = {LENGTH: ("longer", "shorter")}  # for the rest a difference is higher or lower
+
+
+def cluster_values(runs: pd.DataFrame, suites: dict[tuple[str, int], Suite]) -> tuple[pd.DataFrame, list[str]]:
+    """The long frame of the demo's table (metric, arm, unit, cluster, value), and in sentences what is missing in it.
+
+    Final Pass@1 and the curve's mean come from the validation rows of training; Cons@k, length and truncation from the
+    samples of 04_evaluate or, without any, length and truncation from the last validation.
+    """
+    rows, notes = [], []
+    if len(runs):
+        values = curves.points(runs, "pass@1")
+        steps = curves.common_steps(values)
+        compared = (
+            f"Pass@1 is compared at the {len(steps)} validations that all runs have, the last at step {steps[-1]}."
+        )
+        notes += [*curves.gaps(values), compared]
+        rows += _of_curves(runs, {FINAL: ("pass@1", "final"), CURVE_MEAN: ("pass@1", "curve_mean")})
+    if suites:
+        rows += _of_suites(suites)
+    elif len(runs):
+        rows += _of_curves(runs, {LENGTH: ("length", "final"), TRUNCATED: ("truncated", "final")})
+        notes.append(
+            "No samples of 04_evaluate were given: no Cons@k; length and truncation are of the last validation."
+        )
+    return pd.DataFrame(rows, columns=["metric", "arm", "unit", "cluster", "value"]), notes
+
+
+def _of_curves(runs, wanted):
+    rows = []
+    for name, (metric, column) in wanted.items():
+        by_run = curves.by_run(curves.points(runs, metric))
+        rows += [(name, row["arm"], "seed", row["seed"], row[column]) for _, row in by_run.iterrows()]
+    return rows
+
+
+def _of_suites(suites):
+    samples = {suite.samples.correct.shape[1] for suite in suites.values()}
+    if len(samples) > 1:
+        raise ValueError(f"the arms have different numbers of samples per problem: {sorted(samples)}")
+    unit = "seed" if len(suites) > len({arm for arm, _ in suites}) else "problem"
+    rows = []
+    for name, metric in ((f"Cons@{samples.pop()}", "cons@n"), (LENGTH, "length"), (TRUNCATED, "truncated")):
+        for (arm, seed), suite in suites.items():
+            values = metrics.measure(suite.samples, metric).numerator
+            clusters = [(seed, values.mean())] if unit == "seed" else zip(suite.ids, values, strict=True)
+            rows += [(name, arm, unit, cluster, value) for cluster, value in clusters if np.isfinite(value)]
+    return rows
+
+
+def interval_of(cell: pd.DataFrame) -> stats.Interval:
+    """The interval of one arm and metric; a share stays within 0 and 1."""
+    values = cell["value"].to_numpy()
+    if cell["metric"].iloc[0] == LENGTH:
+        return stats.t_interval(values)
+    if cell["unit"].iloc[0] == "problem":
+        return stats.share_interval(values)
+    interval = stats.t_interval(values)
+    return interval._replace(low=np.clip(interval.low, 0, 1), high=np.clip(interval.high, 0, 1))
+
+
+def arm_table(values: pd.DataFrame) -> pd.DataFrame:
+    """One row for each arm and metric: arm, metric, estimate, low, high, clusters."""
+    rows = []
+    for arm in curves.arms_of(values):
+        for metric in dict.fromkeys(values["metric"]):
+            cell = values[(values["arm"] == arm) & (values["metric"] == metric)]
+            if len(cell):
+                rows.append({"arm": arm, "metric": metric, **interval_of(cell)._asdict()})
+    return pd.DataFrame(rows)
+
+
+def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Every later arm minus every earlier one, paired by cluster: the interval decides the verdict.
+
+    `p_holm` is the t-test's p after Holm's correction over all pairs and metrics of the table; it does not enter the
+    verdict. Clusters that one arm lacks are left out of its pairs.
+    """
+    rows = []
+    for metric in dict.fromkeys(values["metric"]):
+        table = values[values["metric"] == metric].pivot(index="cluster", columns="arm", values="value")
+        arms = [arm for arm in curves.arms_of(values) if arm in table]
+        for earlier, later in combinations(arms, 2):
+            both = table[[later, earlier]].dropna()
+            if both.empty:
+                continue
+            found = stats.paired_difference(both[later], both[earlier], seed=seed)
+            row = {"metric": metric, "difference": f"{later} − {earlier}", **found._asdict()}
+            rows.append(row | {"verdict": stats.verdict(found, *WORDS.get(metric, ("higher", "lower")))})
+    frame = pd.DataFrame(rows)
+    if len(frame):
+        tested = frame["p_t"].notna()
+        frame.loc[tested, "p_holm"] = stats.holm(frame.loc[tested, "p_t"])
+    return frame
+
+
+def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:
+    """The budget curve: arm, budget, estimate, low, high. Problems are clusters; the seeds of an arm are averaged."""
+    longest = max(suite.samples.length.max() for suite in suites.values())
+    budgets = np.unique(np.linspace(0, longest, points).round())
+    rows = []
+    for arm, of_arm in _by_arm(suites).items():
+        curve = [metrics.budget_curve(suite.samples.correct, suite.samples.length, budgets) for suite in of_arm]
+        interval = stats.t_interval(np.mean(curve, axis=0).T)
+        bounds = {"low": interval.low.clip(0), "high": interval.high.clip(max=1)}
+        rows.append(pd.DataFrame({"arm": arm, "budget": budgets, "estimate": interval.estimate, **bounds}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float], metric: str = "pass@1") -> pd.DataFrame:
+    """A metric by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged."""
+    rows = []
+    for arm, of_arm in _by_arm(suites).items():
+        values = np.mean([metrics.measure(suite.samples, metric).numerator for suite in of_arm], axis=0)
+        for level, mask in metrics.levels_in_bins(of_arm[0].levels, edges).items():
+            rows.append({"arm": arm, "level": level, **stats.share_interval(values[mask])._asdict()})
+    return pd.DataFrame(rows)
+
+
+def _by_arm(suites):
+    found = {arm: [suite for (name, _), suite in suites.items() if name == arm] for arm, _ in suites}
+    for arm, of_arm in found.items():
+        if any(suite.ids != of_arm[0].ids for suite in of_arm):
+            raise ValueError(f"the seeds of arm {arm!r} were evaluated on different problems")
+    return found
+
+
+def number(value: float, digits: int = 3, sign: bool = False) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if value is None or np.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def probability(value: float) -> str:
+    """A p-value; one that rounds to nothing is said to be below .001."""
+    return "<0.001" if value < 0.001 else number(value)
+
+
+def with_interval(row, digits: int, sign: bool = False) -> str:
+    """`estimate [low, high]`, or the estimate alone where one cluster gives no interval."""
+    estimate = number(row.estimate, digits, sign)
+    if np.isnan(row.low):
+        return f"{estimate} [–]"
+    return f"{estimate} [{number(row.low, digits, sign)}, {number(row.high, digits, sign)}]"
+
+
+def digits_of(metric: str) -> int:
+    """Tokens with one decimal, shares with three."""
+    return 1 if metric == LENGTH else 3
+
+
+def printed_arms(table: pd.DataFrame) -> pd.DataFrame:
+    """`arm_table` as text: one row for each arm, one column for each metric."""
+    cells = table.assign(text=[with_interval(row, digits_of(row.metric)) for row in table.itertuples()])
+    wide = cells.pivot(index="arm", columns="metric", values="text").fillna("–")
+    return wide.loc[list(dict.fromkeys(table["arm"])), list(dict.fromkeys(table["metric"]))].reset_index()
+
+
+def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """`differences` as text."""
+    return pd.DataFrame(
+        {
+            "metric": table["metric"],
+            "difference": table["difference"],
+            "estimate [95%]": [with_interval(row, digits_of(row.metric), sign=True) for row in table.itertuples()],
+            "p (t)": table["p_t"].map(probability),
+            "p (Holm)": table["p_holm"].map(probability),
+            "pairs": table["clusters"].astype(str),
+            "verdict": table["verdict"],
+        }
+    )
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table whose columns line up in a terminal too."""
+    cells = [[str(name) for name in frame.columns], *frame.astype(str).to_numpy().tolist()]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
+
+
+LATEX = {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"} | {
+    sign: "\\" + sign for sign in "&%$#_{}"
+}
+
+
+def latex(frame: pd.DataFrame, caption: str) -> str:
+    """A frame of texts as a LaTeX table (needs booktabs); every special sign is escaped."""
+
+    def row(cells):
+        return " & ".join("".join(LATEX.get(sign, sign) for sign in str(cell)) for cell in cells) + r" \\"
+
+    body = "\n".join(row(cells) for cells in frame.to_numpy())
+    text = "".join(LATEX.get(sign, sign) for sign in caption)
+    head = f"\\begin{{table}}\n\\caption{{{text}}}\n\\begin{{tabular}}{{{'l' * frame.shape[1]}}}\n\\toprule\n"
+    return f"{head}{row(frame.columns)}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+
+
+def caption(values: pd.DataFrame) -> str:
+    """What the brackets mean in the tables of these values."""
+    meaning = {
+        "seed": "over seeds, the problems held fixed; differences are paired by seed",
+        "problem": "over problems, of one seed each; differences are paired by problem",
+    }
+    units = list(dict.fromkeys(values["unit"]))
+    which = [f"{', '.join(dict.fromkeys(values[values['unit'] == unit]['metric']))}: {meaning[unit]}" for unit in units]
+    return f"Brackets: 95% t-interval {meaning[units[0]] if len(units) == 1 else '; '.join(which)}."
