@@ -37,3 +37,16 @@ def test_it_drives_an_optimiser():
 
 def test_names_in_the_table_are_the_functions_names():
     assert all(function.__name__ == name for name, function in SCHEDULES.items())
+
+
+@pytest.mark.slow
+def test_transformers_cosine_with_min_lr_is_the_same_schedule():
+    from transformers import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_scheduler("cosine_with_min_lr", optimizer, 10, 110, {"min_lr_rate": 0.8})
+    factor = bind(cosine_floor, dict(warmup_steps=10, total_updates=110, lr_floor=0.8))
+    for step in range(111):
+        assert optimizer.param_groups[0]["lr"] == approx(factor(step))
+        optimizer.step()
+        theirs.step()
