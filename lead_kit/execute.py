@@ -1,6 +1,6 @@
 """One kernel of a run: papermill executes the notebook, `lead run` (supervisor.py) supervises this process.
 
-Started as `python -m lead_kit.execute JOB`, by torchrun once per rank; JOB is JSON with `notebook`, `folder` and
+Started by the supervisor, or by torchrun once per rank, with one argument: JSON with `notebook`, `folder`,
 `parameters`. What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
 """
 
@@ -19,7 +19,8 @@ from papermill.exceptions import PapermillExecutionError
 from lead_kit.processes import die_with_parent
 from lead_kit.record import ROOT
 
-START_SECONDS = 300  # a busy machine may take long to start a kernel
+START_SECONDS = 120  # a busy machine may take long to start a kernel
+SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 KERNEL = (
     "import os; from lead_kit.processes import die_with_parent; die_with_parent(int(os.environ['JPY_PARENT_PID'])); "
     "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
@@ -28,7 +29,16 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel of this very Python, whatever kernel specs are installed, that dies with the process that started it."""
+    """A kernel of this very Python, whatever kernel specs are installed, that dies with the process that started it.
+
+    It talks over sockets in a folder of its own, so that kernels starting at once do not race for ports.
+    """
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        address = os.path.join(os.environ["JUPYTER_RUNTIME_DIR"], f"rank{os.environ.get('RANK', '0')}")
+        if len(address) < SOCKET_PATH:
+            self.transport, self.ip = "ipc", address
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         return [sys.executable, "-c", KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
@@ -78,14 +88,10 @@ def main() -> int:
             start_timeout=START_SECONDS,
             cwd=ROOT,
         )
-    except (PapermillExecutionError, DeadKernelError) as error:
+    except (PapermillExecutionError, RuntimeError) as error:
         leave_word(folder, explain(error) | {"rank": rank})
         return 1
     finally:
         if part.is_file():
             part.replace(target)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -231,6 +231,13 @@ def differences(old: Mapping, new: Mapping) -> str:
     return ", ".join(f"{name} was {old.get(name, 'absent')!r}, now {new.get(name, 'absent')!r}" for name in names)
 
 
+def changes(record: Mapping, settled: Mapping, notebook: Path) -> str:
+    """How a recorded run differs from one that is to be made: by parameters or by notebook; empty when it is the same."""
+    return differences(
+        record["parameters"] | {"notebook": record["notebook"]}, {**settled, "notebook": shown(notebook)}
+    )
+
+
 def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path) -> dict:
     """Starts or takes up the run in a folder whose lock is held; returns its record.
 
@@ -240,7 +247,7 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path)
     outside = [p for p in folder.parents if p.is_relative_to(RUNS) and (p / "run.json").is_file()]
     if outside or (record is None and any(folder.rglob("run.json"))):
         raise InputError(f"{shown(folder)}: a run cannot lie inside another run ({shown((outside or [folder])[0])})")
-    if record and (changed := differences(record["parameters"], settled)):
+    if record and (changed := changes(record, settled, notebook)):
         if record["status"] == "done" or {entry.name for entry in folder.iterdir()} - KEPT:
             raise InputError(
                 f"{shown(folder)} exists with other parameters: {changed}; choose another run_name or delete the folder"

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,10 @@ LAUNCHED = (
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KINDS = {"MULTI_GPU": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "deepspeed"}
+
+
+# without that optional check of web addresses papermill is there a second sooner
+EXECUTE = "import sys; sys.modules['rfc3987_syntax'] = None; from lead_kit.execute import main; sys.exit(main())"
 
 
 class Stopped(BaseException):
@@ -107,7 +112,7 @@ def environment(nproc: int, plugin: Path | None) -> dict[str, str]:
 def finished(folder: Path, settled: Mapping, notebook: Path) -> str:
     """A sentence when the very same run is done already; empty otherwise."""
     known = record.read_record(folder)
-    if not known or not (folder / "done").is_file() or record.differences(known["parameters"], settled):
+    if not known or not (folder / "done").is_file() or record.changes(known, settled, notebook):
         return ""
     same = known["attempts"][-1]["code"] == provenance.code_hash(notebook)
     code = "" if same else " (by other code than the notebook has now)"
@@ -139,7 +144,7 @@ def run(
             f"{prefix}{record.shown(notebook)} → {record.shown(folder)}, attempt {len(opened['attempts'])}", flush=True
         )
         job = {"notebook": str(notebook), "folder": str(folder), "parameters": values}
-        command += [sys.executable, "-m", "lead_kit.execute", json.dumps(job)]
+        command += [sys.executable, "-c", EXECUTE, json.dumps(job)]
         return supervise(folder, command, variables, prefix)
     except Stopped as stopped:
         return 128 + stopped.args[0]
@@ -153,7 +158,9 @@ def supervise(folder: Path, command: list[str], variables: dict[str, str], prefi
     processes.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
-        code = stream(folder, command, variables, prefix)
+        with tempfile.TemporaryDirectory(prefix="lead-") as scratch:  # sockets, and no start-up files of the user's
+            variables |= {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
+            code = stream(folder, command, variables, prefix)
         word = read_word(folder, code)
         status, reason = ("failed", word["sentence"]) if word else ("done", "")
         return tell(folder, word) if word else 0
@@ -219,11 +226,8 @@ def tell(folder: Path, word: dict) -> int:
         print(f"lead: {word['sentence']}", file=sys.stderr, flush=True)
         return 2
     where = f" on rank {word['rank']}" if word["rank"] else ""
-    print(
-        f"{word['traceback']}\nlead: {word['sentence'] or word['name']}{where} ({record.shown(folder)})",
-        file=sys.stderr,
-        flush=True,
-    )
+    told = ": ".join(part for part in (word["name"], word["sentence"]) if part)
+    print(f"{word['traceback']}\nlead: {told}{where} (see {record.shown(folder)}/log.txt)", file=sys.stderr, flush=True)
     return 1
 
 
