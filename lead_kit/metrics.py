@@ -118,35 +118,37 @@ def cons_at_k(correct, cluster, k: int, draws: int = 200, seed: int = 0) -> np.n
     return np.mean([cons_at_n(correct[:, subset], cluster[:, subset]) for subset in subsets], axis=0)
 
 
-def cluster_answers(answers, equivalent=None) -> np.ndarray:
+def cluster_answers(answers, correct, equivalent=None) -> np.ndarray:
     """Number the answers of each problem by equivalence: (problems, samples) of str or None → the same shape of int.
 
-    `equivalent(a, b)` decides; without it `lead_kit.verify.cluster` does. None or "" is no answer: NO_VOTE.
+    Right answers all equal the gold, so they are one class (0); wrong ones are compared with each other by
+    `equivalent(a, b)`, or by `lead_kit.verify.cluster` without it. None or "" is no answer: NO_VOTE.
     """
-    rows = []
-    for row in answers:
-        given = [answer for answer in row if answer]
-        numbers = iter(_clusters(given, equivalent) if given else [])
-        rows.append([next(numbers) if answer else NO_VOTE for answer in row])
-    return np.array(rows, dtype=int)
+    numbers = np.full(np.shape(answers), NO_VOTE)
+    for row, (given, right) in enumerate(zip(answers, np.asarray(correct, bool), strict=True)):
+        wrong = [answer for answer, hit in zip(given, right, strict=True) if answer and not hit]
+        number_of = _classes(wrong, equivalent) if wrong else {}
+        for column, (answer, hit) in enumerate(zip(given, right, strict=True)):
+            if answer:
+                numbers[row, column] = 0 if hit else 1 + number_of[answer]
+    return numbers
 
 
-def _clusters(answers: list[str], equivalent) -> list[int]:
-    """The number of the first earlier answer that each equals; identical texts are compared once."""
+def _classes(answers: list[str], equivalent) -> dict[str, int]:
+    """Answer → number of its class; an answer joins the first class whose first member it equals."""
     distinct = list(dict.fromkeys(answers))
+    if len(distinct) == 1:
+        return {distinct[0]: 0}
     if equivalent is None:
-        from lead_kit.verify import cluster  # lazily: it loads sympy, which the rest of this module does not need
+        from lead_kit.verify import cluster  # lazily: its workers load sympy, which nothing else here needs
 
-        numbers = cluster(distinct)
-    else:
-        heads, numbers = [], []
-        for answer in distinct:
-            number = next((i for i, head in enumerate(heads) if equivalent(head, answer)), len(heads))
-            if number == len(heads):
-                heads.append(answer)
-            numbers.append(number)
-    number_of = dict(zip(distinct, numbers, strict=True))
-    return [number_of[answer] for answer in answers]
+        return dict(zip(distinct, cluster(distinct), strict=True))
+    heads, number_of = [], {}
+    for answer in distinct:
+        number_of[answer] = next((i for i, head in enumerate(heads) if equivalent(head, answer)), len(heads))
+        if number_of[answer] == len(heads):
+            heads.append(answer)
+    return number_of
 
 
 def precision(correct, answered) -> Ratio:

@@ -92,8 +92,10 @@ def test_answers_are_clustered_by_the_equivalence_given():
     def same(a, b):
         return float(a) == float(b)
 
-    numbers = metrics.cluster_answers([["2", "2.0", None, "3", "2"], ["", "5", "5.00", "6", None]], same)
-    assert numbers.tolist() == [[0, 0, NO_VOTE, 1, 0], [NO_VOTE, 0, 0, 1, NO_VOTE]]
+    answers = [["2", "2.0", None, "3", "2"], ["", "5", "5.00", "6", None]]
+    correct = [[0, 0, 0, 1, 0], [0, 1, 1, 0, 0]]
+    numbers = metrics.cluster_answers(answers, correct, same)
+    assert numbers.tolist() == [[1, 1, NO_VOTE, 0, 1], [NO_VOTE, 0, 0, 1, NO_VOTE]]
 
 
 def test_precision_pools_and_the_per_problem_mean_does_not():
