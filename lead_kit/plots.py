@@ -6,6 +6,7 @@ styles do in grey print.
 """
 
 import textwrap
+from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,19 @@ STYLE = {
     "figure.dpi": 150,
     "pdf.fonttype": 42,  # letters stay letters in the PDF
 }
+
+
+class Sheet(Figure):
+    """A figure that shows itself in a notebook without pyplot's global state, and is saved in the kit's style."""
+
+    @rc_context(STYLE)
+    def savefig(self, *arguments, **options):
+        super().savefig(*arguments, **options)
+
+    def _repr_png_(self) -> bytes:
+        image = BytesIO()
+        self.savefig(image, format="png", bbox_inches="tight")
+        return image.getvalue()
 
 
 class Look(NamedTuple):
@@ -102,7 +116,7 @@ def sheet(caption: str, panels: int = 1, height: float = HEIGHT) -> tuple[Figure
     """A figure of `panels` axes below one another, with its caption, and the axes (panels,)."""
     lines = textwrap.wrap(caption, CAPTION_LETTERS)
     below = CAPTION_LINE * (len(lines) + 0.8)
-    figure = Figure(figsize=(WIDTH, height * panels + below), layout="constrained")
+    figure = Sheet(figsize=(WIDTH, height * panels + below), layout="constrained")
     share = below / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
     figure.text(0.02, 0.01, "\n".join(lines), fontsize=CAPTION_SIZE, va="bottom", linespacing=1.25)
@@ -158,12 +172,9 @@ def response_length(frame: pd.DataFrame, note: str = "") -> Figure:
 
 
 def component_names(train: pd.DataFrame) -> list[str]:
-    """Rewards that were logged (columns `reward_NAME`). Raises ValueError where there are none."""
+    """Rewards that were logged (columns `reward_NAME`)."""
     names = [name.removeprefix("reward_") for name in train if name.startswith("reward_") and train[name].notna().any()]
-    names = [name for name in names if name != "std" and not name.endswith(("_std", "_share"))]
-    if not names:
-        raise ValueError("these runs logged no reward components (columns reward_<name>)")
-    return names
+    return [name for name in names if name != "std" and not name.endswith(("_std", "_share"))]
 
 
 @rc_context(STYLE)
@@ -171,6 +182,8 @@ def reward_components(frame: pd.DataFrame) -> Figure:
     """Mean of each logged reward over steps, one panel for each arm; the shade is one standard deviation of a batch."""
     train = frame[frame["split"] == "train"]
     names, arms = component_names(train), curves.arms_of(train)
+    if not names:
+        raise ValueError("these runs logged no reward components (columns reward_<name>)")
     caption = "Line: mean over seeds of each reward's mean in a batch; shade: ± one standard deviation inside a batch."
     figure, panels = sheet(caption, len(arms), 1.5)
     for axes, arm in zip(panels, arms, strict=True):
