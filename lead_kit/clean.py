@@ -14,6 +14,8 @@ from lead_kit import overlap
 from lead_kit.params import InputError
 from lead_kit.verify import Verifier, lint_golds
 
+LEAK = ["id", "set", "kind", "score", "problem", "answer", "evaluation_id", "evaluation_problem", "evaluation_answer"]
+
 
 class Sifted(NamedTuple):
     """The records that stay and those that leave, these with `reason` and `detail` added; both in the given order."""
@@ -32,19 +34,22 @@ def sift(records: list[dict], why: Callable[[dict], str]) -> Sifted:
 
 
 def by_level(records: list[dict], low: float, high: float) -> Sifted:
-    """Keep low ≤ level ≤ high (GRPO-LEAD: difficulty ≥ 3.5 for stage 1 in the released code, 2.5 in the paper)."""
+    """Keep low ≤ level ≤ high; a record without a level counts as 0.
+
+    GRPO-LEAD's first stage: 2.5 and more in the paper (2504.09696), 3.5 and more in the released data_preprocess.ipynb.
+    """
+    if low > high:
+        raise InputError(f"min_difficulty {low:g} exceeds max_difficulty {high:g}: nothing would be kept")
 
     def why(record):
-        level = record.get("level")
-        if level is None:
-            return "no difficulty given"
+        level = record.get("level") or 0.0
         return "" if low <= level <= high else f"difficulty outside {low:g}…{high:g}: {level:g}"
 
     return sift(records, why)
 
 
 def by_pass_rate(records: list[dict], rates: dict[str, float], low: float, high: float) -> Sifted:
-    """Keep low < pass rate ≤ high. GRPO-LEAD's second stage is low 0, high .75 on the rates of the first (paper §3)."""
+    """Keep low < pass rate ≤ high; GRPO-LEAD's second stage: 0 and .75 on the rates of the first (2504.09696)."""
 
     def why(record):
         if record["id"] not in rates:
@@ -73,7 +78,7 @@ def rates_of_column(records: list[dict], column: str) -> dict[str, float]:
     """Pass rates that the data set brings along, by id."""
     rates = {record["id"]: float(record[column]) for record in records if record.get(column) is not None}
     if not rates:
-        raise InputError(f"no record has a number in column {column!r}; expected a pass rate in 0…1")
+        raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column with a number")
     return rates
 
 
@@ -129,17 +134,13 @@ def repeats(one: dict, other: dict, match: overlap.Match) -> str:
 
 
 def leaks(records: list[dict], evaluation: dict[str, list[dict]], threshold: float) -> list[dict]:
-    """Training records that are also in an evaluation set, and variants to look at: one row a pair.
-
-    Rows {id, set, kind, score, problem, answer, evaluation_id, evaluation_problem, evaluation_answer}.
-    """
-    held_out = [(name, record) for name, records in evaluation.items() for record in records]
+    """Training records that are also in an evaluation set, and variants to look at: one row a pair, columns LEAK."""
+    held_out = [(name, record) for name, one_set in evaluation.items() for record in one_set]
     rows = []
     for match in overlap.matches(records, [record for _, record in held_out], threshold):
         mine, (name, theirs) = records[match.left], held_out[match.right]
-        row = {"id": mine["id"], "set": name, "kind": match.kind, "score": round(match.score, 3)}
-        row |= {"problem": mine["problem"], "answer": mine["answer"], "evaluation_id": theirs["id"]}
-        rows.append(row | {"evaluation_problem": theirs["problem"], "evaluation_answer": theirs["answer"]})
+        row = (mine["id"], name, match.kind, round(match.score, 3), mine["problem"], mine["answer"])
+        rows.append(dict(zip(LEAK, (*row, theirs["id"], theirs["problem"], theirs["answer"]), strict=True)))
     return rows
 
 
@@ -174,6 +175,11 @@ def without(records: list[dict], held_out: list[dict]) -> Sifted:
     return sift(records, why)
 
 
+def moved(kept: list[dict], held_out: list[dict]) -> Sifted:
+    """The two parts of a split as a step."""
+    return Sifted(kept, [record | {"reason": "held out for validation", "detail": ""} for record in held_out])
+
+
 def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[dict]]:
     """(training, validation): at least `size` records for validation, drawn by seed, never a text in both.
 
@@ -197,15 +203,26 @@ def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[d
     return parts[0], parts[1]
 
 
+def note(steps: list, name: str, sifted: Sifted) -> list[dict]:
+    """Write a step down in `steps` and hand on what it kept."""
+    steps.append((name, sifted))
+    return sifted.kept
+
+
 def counts(steps: list[tuple[str, Sifted]]) -> pandas.DataFrame:
     """Table of a funnel: step, kept, dropped."""
     rows = [{"step": name, "kept": len(sifted.kept), "dropped": len(sifted.dropped)} for name, sifted in steps]
     return pandas.DataFrame(rows)
 
 
-def reasons(dropped: list[dict]) -> pandas.DataFrame:
+def dropped(steps: list[tuple[str, Sifted]]) -> list[dict]:
+    """All records that left, each with the step it left at."""
+    return [record | {"step": name} for name, sifted in steps for record in sifted.dropped]
+
+
+def reasons(gone: list[dict]) -> pandas.DataFrame:
     """How many left for which reason, the most frequent first, with the id and detail of the first."""
-    frame = pandas.DataFrame(dropped, columns=["reason", "id", "detail"])
+    frame = pandas.DataFrame(gone, columns=["reason", "id", "detail"])
     table = frame.groupby("reason", sort=False).agg(
         records=("id", "size"), first=("id", "first"), detail=("detail", "first")
     )

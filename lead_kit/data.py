@@ -51,8 +51,8 @@ def load(
     """
     if str(name) == "arithmetic" and not path:
         return drawn(split or "train", count, seed, weights, exclude)
-    if not path and is_file(name):
-        name, path = Path(name).stem, name
+    if is_file(name):
+        name, path = Path(name).stem, path or name
     if not path and name not in SETS:
         known = ["arithmetic", *SETS]
         raise InputError(
@@ -71,6 +71,18 @@ def is_file(name: str | Path) -> bool:
     return Path(name).suffix in SUFFIXES
 
 
+def expanded(names: list[str]) -> dict[str, str]:
+    """Sets and files by a short name: a folder stands for all data files in it, a file is called by its stem."""
+    found = {}
+    for name in names:
+        folder = resolve(name)
+        files = [p for p in sorted(folder.iterdir()) if is_file(p)] if name not in SETS and folder.is_dir() else [name]
+        for file in map(str, files):
+            short = Path(file).stem if is_file(file) else file
+            found[file if short in found else short] = file
+    return found
+
+
 def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclude: frozenset[str]) -> list[dict]:
     """The embedded problems: easy-heavy and with repetitions for training, all different and uniform for validation."""
     held_out = split == "validation"
@@ -84,13 +96,25 @@ def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclud
         raise InputError(f"arithmetic: {error}") from None
 
 
+def with_traces(records: list[dict], seed: int, carry: float, borrow: float, slip: float, repair: float) -> list[dict]:
+    """Embedded problems with the noisy teacher's worked solution (see lead_kit.arithmetic.trace), one draw a record."""
+    rng = Random(f"traces-{seed}")
+    return [r | {"solution": arithmetic.trace(r["problem"], rng, carry, borrow, slip, repair)} for r in records]
+
+
 def hub_rows(source: Source, split: str) -> list[dict]:
     """The rows of a hub set, with the columns that its record needs."""
     if not source.hub:
         raise InputError(f"this set is not on the hub: give data_path, a copy of {source.files}")
     from datasets import load_dataset  # imported here: five seconds that a local file need not pay
 
-    rows = load_dataset(source.hub, source.config or None, split=split or source.split, data_files=source.files or None)
+    try:
+        rows = load_dataset(
+            source.hub, source.config or None, split=split or source.split, data_files=source.files or None
+        )
+    except (OSError, ValueError) as error:
+        first = str(error).split("\n")[0]
+        raise InputError(f"cannot load {source.hub} from the hub ({first}); data_path may name a local copy") from None
     named = [source.problem, source.answer, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
     return list(rows.select_columns(sorted(wanted)) if source.problem else rows)

@@ -20,6 +20,7 @@ FREQUENT_FROM, FREQUENT_TO = 5, 50  # but never below 5 problems and always abov
 BLOCK = 2048  # rows compared at a time
 TOKEN = re.compile(r"\\(?:begin|end)\{[^}]*\}|\\[a-z]+|\\.|[a-z]+|\d+(?:\.\d+)?|[^\s\w]")
 EMPTY = re.compile(r"[_^]\{\s*\}")  # scripts with nothing in them, left over by some converters
+NUMBER = re.compile(r"[-+]?\s*\d+(?:\.\d+)?")
 FRACTION = re.compile(r"(\\[dtc]?frac)\s*(\d)\s*(\d)")  # \frac12 is a half, not twelve
 FIGURE = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
 COSMETIC = frozenset(
@@ -78,13 +79,26 @@ def shingles(text: str) -> np.ndarray:
     return np.unique(np.lib.stride_tricks.sliding_window_view(letters + 1, WIDTH) @ powers)
 
 
+def frequent(count: int) -> float:
+    """In more of `count` texts than this, a shingle or a template is boilerplate."""
+    return min(FREQUENT_TO, max(FREQUENT_FROM, FREQUENT_SHARE * count))
+
+
+def templates(texts: list[str]) -> list[str]:
+    """For each text the text without numbers and signs where that is boilerplate, as of generated problems, else ""."""
+    blank = [NUMBER.sub("#", key(text)) for text in texts]
+    shared = Counter(
+        template for template, _ in {(template, key(text)) for template, text in zip(blank, texts, strict=True)}
+    )
+    return [template if shared[template] > frequent(len(texts)) else "" for template in blank]
+
+
 def weighted(texts: list[str]) -> csr_matrix:
     """One row a text, one column a shingle, the square root of its weight: a product of rows sums shared weights."""
     found = [shingles(text) for text in texts]
     rows = np.repeat(np.arange(len(texts)), [len(one) for one in found])
     distinct, columns, seen_in = np.unique(np.concatenate(found), return_inverse=True, return_counts=True)
-    limit = min(FREQUENT_TO, max(FREQUENT_FROM, FREQUENT_SHARE * len(texts)))
-    weight = np.where(seen_in > limit, 0.0, np.log((len(texts) + 1) / seen_in))
+    weight = np.where(seen_in > frequent(len(texts)), 0.0, np.log((len(texts) + 1) / seen_in))
     return csr_matrix((np.sqrt(weight)[columns], (rows, columns)), shape=(len(texts), len(distinct)))
 
 
@@ -118,7 +132,12 @@ def matches(
     """
     others = left if right is None else right
     texts = [record["problem"] for record in left], [record["problem"] for record in others]
-    close = {(i, j): score for i, j, score in similar(texts[0], None if right is None else texts[1], threshold)}
+    made = templates(texts[0] + texts[1]) if right else templates(texts[0]) * 2
+    close = {
+        (i, j): score
+        for i, j, score in similar(texts[0], None if right is None else texts[1], threshold)
+        if not (made[i] and made[len(left) + j])  # of two instances of templates only equal texts are the same
+    }
     close |= {pair: 1.0 for pair in equal_texts(*texts, within=right is None)}
     found = [
         Match(i, j, score, kind)

@@ -25,8 +25,13 @@ def test_levels_outside_and_missing_levels_leave():
     assert [(row["reason"], row["detail"]) for row in dropped] == [
         ("difficulty outside 2.5…5", "1"),
         ("difficulty outside 2.5…5", "6"),
-        ("no difficulty given", ""),
+        ("difficulty outside 2.5…5", "0"),
     ]
+
+
+def test_bounds_the_wrong_way_round_are_refused():
+    with pytest.raises(InputError, match="min_difficulty 5 exceeds max_difficulty 2"):
+        clean.by_level(records("a"), 5, 2)
 
 
 def test_the_second_stage_keeps_what_the_first_solved_sometimes(tmp_path):
@@ -50,7 +55,7 @@ def test_a_run_without_rollouts_is_refused(tmp_path):
 
 def test_pass_rates_may_come_with_the_data():
     assert clean.rates_of_column(records("a", correctness=0.25), "correctness") == {"0": 0.25}
-    with pytest.raises(InputError, match="no record has a number in column 'corectness'"):
+    with pytest.raises(InputError, match="'corectness': neither a run with rollouts nor"):
         clean.rates_of_column(records("a"), "corectness")
 
 

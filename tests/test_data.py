@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lead_kit import data
 from lead_kit.params import InputError
+from lead_kit.sets import Source
 
 
 def lines(path, *rows):
@@ -116,6 +117,18 @@ def test_unknown_names_columns_and_files_name_the_nearest(tmp_path):
         data.load("math3k")
 
 
+def test_a_folder_stands_for_its_files(tmp_path):
+    for name in ("b.jsonl", "a.json", "notes.txt"):
+        (tmp_path / name).write_text("")
+    found = data.expanded(["AIME24", str(tmp_path), str(tmp_path / "b.jsonl")])
+    assert list(found) == ["AIME24", "a", "b", str(tmp_path / "b.jsonl")] and found["a"] == str(tmp_path / "a.json")
+
+
+def test_traces_are_solutions_of_the_embedded_problems():
+    rows = data.with_traces(data.load("arithmetic", count=5, seed=0), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
+    assert all(data.last_box(row["solution"]) == row["answer"] for row in rows)
+
+
 def test_embedded_validation_is_distinct_and_training_stays_clear_of_it():
     held_out = data.load("arithmetic", split="validation", count=252, seed=1)
     texts = frozenset(record["problem"] for record in held_out)
@@ -147,6 +160,15 @@ def test_the_schema_of_verl(tmp_path):
     assert (row["data_source"], row["ability"]) == ("x", "math")
     assert row["extra_info"] == {"split": "train", "index": 0, "id": "x-0"}
     assert data.load(tmp_path / "v.parquet")[0]["answer"] == "2"
+
+
+@pytest.mark.slow
+def test_hub_sets_come_through_datasets(tmp_path):
+    path = lines(tmp_path / "x.jsonl", {"q": "1+1?", "a": "2", "topic": "sums", "trace": "long"})
+    source = Source("json", "train", "q", "a", files=str(path), keep=("topic",))  # a hub id that needs no network
+    assert data.hub_rows(source, "") == [{"q": "1+1?", "a": "2", "topic": "sums"}]
+    with pytest.raises(InputError, match="cannot load json from the hub.*data_path"):
+        data.hub_rows(source, "nosuchsplit")
 
 
 def test_real_files_load(lead_data):
