@@ -1,7 +1,7 @@
 """How each benchmark is asked: prompt, samples a problem, temperature, cuts and token limit.
 
-The default is what GRPO-LEAD states for its tables (2504.09696: 32 samples, temperature .6, min_p .01, 14k tokens for the
-14B model). A notebook overrides any of it by a parameter of the same name.
+The default is what GRPO-LEAD states for its tables (2504.09696: 32 samples, temperature .6, min_p .01, 14k tokens for
+its 14B model). A notebook overrides any of it by a parameter of the same name.
 """
 
 from typing import NamedTuple

@@ -24,10 +24,10 @@ def evaluate(
     seed: int,
     path: Path | None = None,
     loose: bool = False,
-    report=None,
-    **tags,
+    report: Callable[[int, int], None] | None = None,
+    tags: Mapping = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Graded samples 0…n−1 of every record: a row each, as in ledger.sample_row, with `sampling_seed` and `tags` beside it.
+    """Graded samples 0…n−1 of every record: rows as in ledger.sample_row, with `sampling_seed` and `tags` beside them.
 
     With `path` (JSON lines) samples are appended as they come; those that are there already are not sampled again, so
     an interrupted evaluation goes on and a larger n reuses the first samples. `report(done, total)` shows progress.

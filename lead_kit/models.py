@@ -4,10 +4,11 @@
 takes arbitrary text. Both are Llama architectures with a chat template, small enough to train on a CPU in seconds.
 """
 
-import os
+import warnings
 from pathlib import Path
 
 import torch
+import transformers
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 from transformers import (
@@ -20,8 +21,13 @@ from transformers import (
 )
 
 from lead_kit import arithmetic
+from lead_kit.offline import is_path
 from lead_kit.params import InputError, nearest
 from lead_kit.runs import ensure
+
+# What every run would print again: bars for loading a file, and names that change in a later major version.
+transformers.utils.logging.disable_progress_bar()
+warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
 
 SPECIALS = ["<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (
@@ -191,11 +197,6 @@ def located(name: str, run) -> str:
     return str(run.input(ensure(name)))
 
 
-def is_path(name: str) -> bool:
-    """Does the name mean a folder, there or not, rather than a model of the hub?"""
-    return name.startswith((".", "/", "~", "runs/")) or name.count("/") > 1 or Path(name).is_dir()
-
-
 def check_folder(name: str) -> None:
     """Raises InputError when `name` is a path without a complete checkpoint, or looks like a mistyped name."""
     folder = Path(name)
@@ -232,9 +233,3 @@ def save(model, tokenizer, folder: Path) -> None:
     """Writes weights (safetensors), configuration, tokenizer and chat template as a folder that `load` takes."""
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-
-
-def offline_if_local(name: str) -> None:
-    """Stops the hub look-ups that a local model does not need. Acts only before transformers reads its settings."""
-    if name in SIZES or Path(name).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")

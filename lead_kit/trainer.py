@@ -5,6 +5,7 @@ TRL. Rows are those of all processes in TRL's order: the group_size samples of a
 """
 
 import copy
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ from lead_kit.packing import packed_logps
 from lead_kit.params import InputError
 from lead_kit.refill import Refill
 
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns of rollout_func at each construction
 EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
 TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
 TRL_LOSS["prompt_mean"] = (
