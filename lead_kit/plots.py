@@ -192,9 +192,10 @@ def reward_components(frame: pd.DataFrame) -> Figure:
             mean, spread = by_step[f"reward_{name}"], by_step.get(f"reward_{name}_std", 0)
             axes.plot(by_step.index, mean, color=look.colour, linestyle=look.line, label=name)
             axes.fill_between(by_step.index, mean - spread, mean + spread, color=look.colour, alpha=0.12, linewidth=0)
-        axes.set(ylabel="reward", title=f"arm {arm}")
+        axes.set_ylabel("reward")
+        axes.set_title(f"arm {arm}", loc="left")
     panels[-1].set_xlabel("step (rollout batches)")
-    panels[0].legend(ncols=3)
+    panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
     return figure
 
 
@@ -281,7 +282,7 @@ def group_advantages(group: pd.DataFrame) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     verdicts = ["right" if correct else "wrong" for correct in order["correct"]]
     ticks = [f"{length:.0f}\n{verdict}" for length, verdict in zip(order["length"], verdicts, strict=True)]
-    axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 5.5)
+    axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 6)
     axes.set(xlabel="length (tokens)", ylabel="advantage")
     axes.grid(axis="x", visible=False)
     axes.legend(**ABOVE, ncols=3)

@@ -41,16 +41,26 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
     Raises InputError for a file that cannot be read or lacks a column, naming the line or the column.
     """
     frames = []
-    for path in find(paths, holds="samples.jsonl"):
-        parameters = (read_record(path if path.is_dir() else path.parent) or {}).get("parameters", {})
+    for path in find([str(path) for path in paths], holds="samples.jsonl"):
+        folder = path if path.is_dir() else path.parent
+        parameters = (read_record(folder) or {}).get("parameters", {})
         frame = read_samples(path)
-        name = path.name if path.is_dir() or path.stem != "samples" else path.parent.name
-        labels = {"arm": arm_in(Path(name).stem), "seed": seed_in(Path(name).stem), "benchmark": "unnamed"}
+        name = folder.name if path.is_dir() or path.stem == "samples" else path.stem
+        labels = {"arm": arm_in(name), "seed": seed_in(name), "benchmark": "unnamed"}
         for label, otherwise in labels.items():
             if label not in frame:
                 frame[label] = parameters.get(label, otherwise)
-        frames.append(frame.assign(run=shown(path if path.is_dir() else path.parent)))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*NEEDED, "arm", "seed", "run"])
+        frames.append(frame.assign(run=_sources(path, frame)))
+    if not frames:
+        return pd.DataFrame(columns=[*NEEDED, "arm", "seed", "run"])
+    return pd.concat(frames, ignore_index=True)
+
+
+def _sources(path, frame):
+    """The run of each row: its file, and what tells its rows apart where the file holds several models."""
+    columns = [name for name in ("model", "arm", "seed") if name in frame and frame[name].nunique() > 1]
+    labels = frame[columns].astype(str).agg(" ".join, axis=1) if columns else None
+    return shown(path) if labels is None else shown(path) + " of " + labels
 
 
 def read_samples(path: Path) -> pd.DataFrame:

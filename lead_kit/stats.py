@@ -53,6 +53,11 @@ def _columns(numerator, denominator) -> tuple[np.ndarray, np.ndarray]:
     return numerator, denominator
 
 
+def critical(clusters: int, confidence: float = CONFIDENCE) -> float:
+    """Student's t at the bound of a two-sided interval over so many clusters."""
+    return float(stats.t.ppf((1 + confidence) / 2, clusters - 1))
+
+
 def t_interval(values, denominator=None, *, confidence: float = CONFIDENCE) -> Interval:
     """Mean of cluster values, or Σ values / Σ denominator, ± t · standard error.
 
@@ -68,7 +73,7 @@ def t_interval(values, denominator=None, *, confidence: float = CONFIDENCE) -> I
             return Interval(estimate, np.nan * estimate, np.nan * estimate, clusters)
         residual = numerator - estimate[..., None] * denominator
         standard_error = residual.std(axis=-1, ddof=1) * np.sqrt(clusters) / total
-    half = stats.t.ppf((1 + confidence) / 2, clusters - 1) * standard_error
+    half = critical(clusters, confidence) * standard_error
     return Interval(estimate, estimate - half, estimate + half, clusters)
 
 
@@ -90,7 +95,7 @@ def _expanded(confidence: float, clusters: int) -> float:
 
     Resampling Q clusters understates the spread by √((Q−1)/Q) and ignores that it was estimated (z in place of t).
     """
-    z = np.sqrt(clusters / (clusters - 1)) * stats.t.ppf((1 + confidence) / 2, clusters - 1)
+    z = np.sqrt(clusters / (clusters - 1)) * critical(clusters, confidence)
     return float(2 * stats.norm.cdf(z) - 1)
 
 
