@@ -48,21 +48,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    from lead_kit import recipes
+    from lead_kit import reproduce as work
 
-    return recipes.reproduce(options.recipe, options.scale, options.seeds, options.arms, options.jobs, options.dry_run)
+    return work.reproduce(options.recipe, options.scale, options.seeds, options.arms, options.jobs, options.dry_run)
 
 
 def recipe(options: argparse.Namespace) -> int:
-    from lead_kit import recipes
+    from lead_kit import reproduce as work
 
-    return recipes.show_recipe(options.name)
+    return work.show_recipe(options.name)
 
 
 def show_list(options: argparse.Namespace) -> int:
-    from lead_kit import recipes
+    from lead_kit import reproduce as work
 
-    return recipes.show_list()
+    return work.show_list()
 
 
 def verify(options: argparse.Namespace) -> int:

@@ -31,12 +31,12 @@ def adopt_orphans() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_children() -> None:
-    """Ends every process below this one: asks first, then kills. Returns when none is left."""
+def end_children(patience: float = PATIENCE) -> None:
+    """Ends every process below this one: asks first, kills after `patience` seconds. Returns when none is left."""
     asked = psutil.Process().children(recursive=True)
     for child in asked:
         _signal(child, signal.SIGTERM)
-    psutil.wait_procs(asked, timeout=PATIENCE)
+    psutil.wait_procs(asked, timeout=patience)
     while alive := [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]:
         for child in alive:
             _signal(child, signal.SIGKILL)

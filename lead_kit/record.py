@@ -232,7 +232,7 @@ def differences(old: Mapping, new: Mapping) -> str:
 
 
 def changes(record: Mapping, settled: Mapping, notebook: Path) -> str:
-    """How a recorded run differs from one that is to be made: by parameters or by notebook; empty when it is the same."""
+    """How a recorded run differs from one to be made: by parameters or by notebook; empty when it is the same."""
     return differences(
         record["parameters"] | {"notebook": record["notebook"]}, {**settled, "notebook": shown(notebook)}
     )

@@ -1,0 +1,262 @@
+"""Recipes (what a paper fixed) and scales (what a machine allows), and the jobs that the two make together.
+
+A recipe is a YAML file in experiments/recipes/:
+
+    title: one line
+    lengths: [max_tokens, ...]       parameters that count tokens; a scale shortens them all in one proportion
+    arms:
+      NAME: {label: ..., optional: true, STAGE: {parameter: value}}     an optional arm runs only when it is named
+    stages:                          in the order in which they run
+      NAME:
+        notebook: 03_grpo
+        per: [arm, seed]             one run for each; without it there is one run
+        arms: [NAME, ...]            only these arms (default: all)
+        parameters: {parameter: value}
+    scales:                          what this recipe, at that scale, sets beside what the scale sets
+      SCALE: {STAGE: {parameter: value}}
+
+A comment behind a value is its source. `{STAGE}` in a value is the run folder of that stage's job with the same arm and
+seed (a list parameter takes all that match), `{arm}` and `{seed}` are the job's own. A scale (experiments/scales/) sets
+sizes by notebook. Later wins: notebook, stage, arm, scale, the recipe's own block for the scale.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from lead_kit.params import InputError, Parameter, check, nearest, read_parameters
+from lead_kit.record import ROOT, run_folder, shown
+
+EXPERIMENTS = ROOT / "experiments"
+RECIPE_KEYS = {"title", "lengths", "arms", "stages", "scales"}
+STAGE_KEYS = {"notebook", "per", "arms", "parameters"}
+SCALE_KEYS = {
+    "title",
+    "seeds",
+    "jobs",
+    "threads",
+    "lengths",
+    "parameters",
+    "nproc",
+    "accelerate",
+    "gpu_memory",
+    "snakemake",
+}
+REFERENCE = re.compile(r"\{(\w+)\}")
+
+
+class Job(NamedTuple):
+    """One run of one stage."""
+
+    name: str  # run folder below runs/
+    stage: str
+    arm: str | None
+    seed: int | None
+    notebook: Path
+    parameters: dict
+    needs: list[str]  # names of the jobs whose folders it reads
+    nproc: int
+    accelerate: str
+
+
+def known(keys: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    """Raises InputError for a key that is not among those allowed."""
+    for key in keys:
+        if key not in allowed:
+            raise InputError(
+                f"{where}: no {key!r} here{nearest(key, allowed) or '; expected ' + ', '.join(sorted(allowed))}"
+            )
+
+
+def load(kind: str, name: str) -> dict:
+    """The YAML file experiments/<kind>/<name>.yaml. Raises InputError with the nearest name when there is none."""
+    path = EXPERIMENTS / kind / f"{name}.yaml"
+    names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    if name not in names:
+        raise InputError(f"no {kind[:-1]} {name!r}{nearest(name, names) or '; there are: ' + ', '.join(names)}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{shown(path)} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{shown(path)}: expected keys and values")
+    return content
+
+
+def load_recipe(name: str) -> dict:
+    """A recipe whose keys, stages and arms fit together. Raises InputError otherwise."""
+    recipe = {"title": "", "lengths": [], "arms": {}, "scales": {}} | load("recipes", name)
+    known(recipe, RECIPE_KEYS, f"recipe {name}")
+    if not recipe.get("stages"):
+        raise InputError(f"recipe {name}: it has no stages")
+    for stage, content in recipe["stages"].items():
+        known(content, STAGE_KEYS, f"recipe {name}, stage {stage}")
+        known(content.get("per", []), {"arm", "seed"}, f"recipe {name}, stage {stage}, per")
+        known(content.get("arms", []), recipe["arms"], f"recipe {name}, stage {stage}, arms")
+    for arm, content in recipe["arms"].items():
+        known(content, {"label", "optional", *recipe["stages"]}, f"recipe {name}, arm {arm}")
+    for scale, content in recipe["scales"].items():
+        known(content, recipe["stages"], f"recipe {name}, scale {scale}")
+    return recipe
+
+
+def load_scale(name: str) -> dict:
+    """A scale whose keys are known. Raises InputError otherwise."""
+    defaults = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths": {}, "parameters": {}}
+    scale = defaults | {"nproc": {}, "accelerate": {}, "gpu_memory": 0, "snakemake": []} | load("scales", name)
+    known(scale, SCALE_KEYS, f"scale {name}")
+    known(scale["lengths"], {"longest", "factor"}, f"scale {name}, lengths")
+    return scale
+
+
+def numbers(recipe: dict, names: Iterable[str]) -> list[float]:
+    """Every number that the recipe gives to one of the parameters."""
+    blocks = [stage.get("parameters", {}) for stage in recipe["stages"].values()]
+    blocks += [arm.get(stage, {}) for arm in recipe["arms"].values() for stage in recipe["stages"]]
+    return [float(value) for block in blocks for name, value in block.items() if name in names]
+
+
+def length_factor(recipe: dict, scale: dict) -> float:
+    """By what lengths in tokens shrink: the scale's `factor`, or so that the longest completion becomes `longest`."""
+    if "factor" in scale["lengths"]:
+        return float(scale["lengths"]["factor"])
+    longest = numbers(recipe, ["max_tokens"]) or numbers(recipe, recipe["lengths"])
+    return scale["lengths"]["longest"] / max(longest) if longest and "longest" in scale["lengths"] else 1.0
+
+
+def stage_values(recipe: dict, scale: dict, scale_name: str, stage: str, arm: str | None) -> dict:
+    """The parameters of a stage in an arm, before folders are filled in; later sources win."""
+    content, factor = recipe["stages"][stage], length_factor(recipe, scale)
+    values = dict(content.get("parameters", {})) | (recipe["arms"][arm].get(stage, {}) if arm else {})
+    for name in set(recipe["lengths"]) & set(values):
+        values[name] = max(1, round(float(values[name]) * factor))
+    return (
+        values | scale["parameters"].get(content["notebook"], {}) | recipe["scales"].get(scale_name, {}).get(stage, {})
+    )
+
+
+def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms: list[str] | None = None) -> list[Job]:
+    """The jobs of a recipe at a scale, each checked against its notebook, in an order in which they can run.
+
+    Raises InputError for whatever does not fit, before anything runs.
+    """
+    recipe, scale = load_recipe(recipe_name), load_scale(scale_name)
+    for arm in arms or []:
+        if arm not in recipe["arms"]:
+            raise InputError(f"recipe {recipe_name} has no arm {arm!r}{nearest(arm, recipe['arms'])}")
+    seeds = scale["seeds"] if seeds is None else seeds
+    arms = arms or [name for name, arm in recipe["arms"].items() if not arm.get("optional")]
+    jobs: list[Job] = []
+    for stage, content in recipe["stages"].items():
+        notebook = ROOT / "notebooks" / f"{content['notebook']}.ipynb"
+        declared, per = read_parameters(notebook), content.get("per", [])
+        chosen = [a for a in arms if a in content.get("arms", arms)] if "arm" in per else [None]
+        for seed in seeds if "seed" in per else [None]:
+            for arm in chosen:
+                values = stage_values(recipe, scale, scale_name, stage, arm)
+                parts = [stage, *([arm] if arm else []), *([f"s{seed}"] if seed is not None else [])]
+                name = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
+                job = Job(name, stage, arm, seed, notebook, values, [], 1, "")
+                jobs.append(settle_job(job, jobs, set(recipe["stages"]), declared, scale))
+    return jobs
+
+
+def settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping[str, Parameter], scale: dict) -> Job:
+    """The job with folders filled in for references, its own seed, arm and run name, and every value checked."""
+    own = {"run_name": job.name, "seed": job.seed, "arm": job.arm}
+    values = {name: value for name, value in own.items() if name in declared and value is not None} | job.parameters
+    needs: list[str] = []
+    for name, value in values.items():
+        if name in declared:
+            values[name] = fill(value, declared[name].type.startswith("list"), job, earlier, stages, needs)
+    try:
+        values = check(values, declared)
+    except InputError as error:
+        raise InputError(f"{job.name} ({job.notebook.name}): {error}") from None
+    run_folder(job.name)  # raises for a name that is no path
+    stem = job.notebook.stem
+    return job._replace(
+        parameters=values,
+        needs=list(dict.fromkeys(needs)),
+        nproc=scale["nproc"].get(stem, 1),
+        accelerate=scale["accelerate"].get(stem, ""),
+    )
+
+
+def fill(value, many: bool, job: Job, earlier: list[Job], stages: set[str], needs: list[str]):
+    """A value with `{stage}` replaced by run folders and `{arm}`, `{seed}` by the job's own; adds to `needs`.
+
+    With `many`, one text becomes as many as there are matching jobs. Raises InputError when none or too many match.
+    """
+    if isinstance(value, list):
+        filled = [fill(one, many, job, earlier, stages, needs) for one in value]
+        return [part for one in filled for part in (one if isinstance(one, list) else [one])]
+    if not isinstance(value, str):
+        return value
+    value = value.replace("{arm}", str(job.arm)).replace("{seed}", str(job.seed))
+    references = REFERENCE.findall(value)
+    if not references:
+        return value
+    (stage,) = references if len(references) == 1 else [", ".join(references)]
+    if stage not in stages:
+        raise InputError(f"{job.name}: {value!r} names no stage{nearest(stage, stages)}")
+    found = [e.name for e in earlier if e.stage == stage and agree(e, job)]
+    if not found or (len(found) > 1 and not many):
+        raise InputError(
+            f"{job.name}: {value!r} matches {len(found)} runs of stage {stage}, expected {'some' if many else 'one'}"
+        )
+    needs += found
+    texts = [value.replace(f"{{{stage}}}", f"runs/{name}") for name in found]
+    return texts if many else texts[0]
+
+
+def agree(one: Job, other: Job) -> bool:
+    """Whether two jobs have the same arm and seed, as far as both have them."""
+    return all(a is None or b is None or a == b for a, b in ((one.arm, other.arm), (one.seed, other.seed)))
+
+
+def as_text(value) -> str:
+    """A value as it is written after `-p name`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def sources(recipe_name: str) -> dict[tuple[str, ...], str]:
+    """The comment behind each value of a recipe, by its path of keys."""
+    text = (EXPERIMENTS / "recipes" / f"{recipe_name}.yaml").read_text(encoding="utf-8")
+    lines, found = text.splitlines(), {}
+
+    def walk(node: yaml.Node, path: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, (*path, key.value))
+        else:
+            behind = lines[node.end_mark.line][node.end_mark.column :]
+            found[path] = behind.partition("#")[2].strip()
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return found
+
+
+def table(recipe_name: str) -> list[list[str]]:
+    """Rows of stage, parameter, value in each arm, source; a value in brackets is the notebook's own."""
+    recipe, comments = load_recipe(recipe_name), sources(recipe_name)
+    rows = [
+        ["stage", "parameter", *recipe["arms"], "source"]
+        if recipe["arms"]
+        else ["stage", "parameter", "value", "source"]
+    ]
+    for stage, content in recipe["stages"].items():
+        declared = read_parameters(ROOT / "notebooks" / f"{content['notebook']}.ipynb")
+        shared = content.get("parameters", {})
+        arms = {arm: block.get(stage, {}) for arm, block in recipe["arms"].items()}
+        for name in dict.fromkeys([*shared, *(name for block in arms.values() for name in block)]):
+            usual = f"({as_text(declared[name].default)})" if name in declared else "(?)"
+            values = [as_text(block.get(name, shared.get(name, usual))) for block in arms.values() or [{}]]
+            notes = [comments.get(("stages", stage, "parameters", name), "")]
+            notes += [comments.get(("arms", arm, stage, name), "") for arm in arms]
+            rows.append([stage, name, *values, "; ".join(dict.fromkeys(note for note in notes if note))])
+    return rows
