@@ -17,6 +17,7 @@ FLAT = re.compile(r"\s+")
 ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
 LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
+ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
 
 
@@ -135,6 +136,8 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _named_in_order(answer, gold, lambda g, a: equal(a, g, judge))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return _ratio(gold, answer, judge)
+    if gold == ENDLESS:
+        return isinstance(answer, Leaf) and answer.text == "\\infty"
     compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
     if compare is not None:
         return compare(gold, answer, judge)

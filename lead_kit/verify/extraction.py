@@ -7,8 +7,10 @@ REGIONS = ("after_think", "before_think")
 MARKER = re.compile(
     r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####", re.IGNORECASE
 )
+FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECASE)
 MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
+JOINED = re.compile(r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox)|and|or|[\s$,;.()\\{}]|[\w()]+ = |for part \(\w\)){0,24}")
 LOOSE_TAIL = 4000  # characters at the end of a completion that the loose mode reads
 
 
@@ -72,30 +74,62 @@ def last_box(text: str) -> str | None:
     return content
 
 
+def joined_boxes(text: str) -> str | None:
+    """The last box, together with those before it that only words such as "and" or a comma separate from it."""
+    found = boxes(text)
+    if not found:
+        return None
+    start = len(found) - 1
+    while start and JOINED.fullmatch(text[found[start - 1][1] + 1 : found[start][0]]):
+        start -= 1
+    return ", ".join(text[slice(*span)].strip() for span in found[start:])
+
+
 def last_stated(text: str) -> str | None:
     """The loose mode: what follows the last "answer is", "####" …; else the last formula; else the last number."""
     text = text[-LOOSE_TAIL:].strip()
-    markers = list(MARKER.finditer(text))
-    for marker in reversed(markers):
+    for marker in reversed(list(MARKER.finditer(text))):
         tail = text[marker.end() :].strip(" *\n\t:：")
         if tail:
-            return stated_in(tail)
-    return stated_in(text, last=True)
+            return _first_stated(re.split(r"\n\s*\n|\.\s+(?=[A-Z])|<\|", tail, maxsplit=1)[0])
+    return _last_stated(text)
 
 
-def stated_in(text: str, last: bool = False) -> str | None:
-    """The first (or last) formula of a text, else its first short line, else its first (or last) number."""
-    formulas = [next(group for group in match.groups() if group is not None) for match in MATH.finditer(text)]
-    line = text.split("\n", 1)[0].strip(" *.")
-    if not last and not formulas:
-        numbers = NUMBER.findall(line)
-        return numbers[0] if len(numbers) == 1 and len(line.split()) > 3 else line or None
+def _formulas(text: str) -> list[str]:
+    return [next(group for group in match.groups() if group is not None).strip() for match in MATH.finditer(text)]
+
+
+def _first_stated(sentence: str) -> str | None:
+    """Of the sentence after a marker: its formula, itself if it is short, else its last number."""
+    formulas = _formulas(sentence)
     if formulas:
-        return formulas[-1 if last else 0].strip()
-    if len(text) < 40 and "\n" not in text:
-        return line or None
-    numbers = NUMBER.findall(text)
-    return numbers[-1 if last else 0].rstrip(",") if numbers else None
+        return ", ".join(formulas) if _only_formulas(sentence) else formulas[-1]
+    line = sentence.split("\n", 1)[0].strip(" *.")
+    numbers = NUMBER.findall(line)
+    if numbers and len(line.split()) > 3 and not re.search(r"[\\(]", line):
+        return numbers[-1].rstrip(",")
+    return line or None
+
+
+def _only_formulas(sentence: str) -> bool:
+    return len(MATH.sub("", sentence).replace("and", "").replace("or", "").strip(" ,.;*\n")) == 0
+
+
+def _last_stated(text: str) -> str | None:
+    """Of a text without a marker: itself if it is a formula, else its last formula, else its last number."""
+    formulas = _formulas(text)
+    if len(text) < 60 and not formulas and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[A-Za-z]+", "", text))) < 3:
+        return text.strip(" .") or None
+    if text.startswith("\\text{") and len(text) < 200 or "\\text" in text and len(text) < 300 and not formulas:
+        return text
+    last = list(MATH.finditer(text))
+    tail = text[last[-1].end() :] if last else text
+    numbers = NUMBER.findall(tail)
+    if numbers and (not formulas or not re.search(r"[\d\\]", formulas[-1])):
+        return numbers[-1].rstrip(",")
+    if formulas:
+        return ", ".join(formulas) if _only_formulas(text) else formulas[-1]
+    return text.strip(" .") if len(text) < 200 else None
 
 
 def extract(completion: str, loose: bool = False, answer_region: str = "after_think") -> str | None:
@@ -103,7 +137,9 @@ def extract(completion: str, loose: bool = False, answer_region: str = "after_th
     text = region(completion, answer_region)
     if text is None:
         return None
-    answer = last_box(text)
-    if answer is None and loose:
-        answer = last_stated(text)
+    if not loose:
+        return last_box(text)
+    answer = joined_boxes(text)
+    if answer is None or FINAL.search(text, boxes(text)[-1][1]):
+        return last_stated(text)
     return answer

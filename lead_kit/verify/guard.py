@@ -2,6 +2,8 @@
 
 import re
 
+from lead_kit.verify.extraction import joined_boxes
+
 MAX_LENGTH = 2000  # characters; the longest gold of the usual benchmarks has under 400
 MAX_DIGITS = 400  # digits in one number
 MAX_DEPTH = 24  # nested brackets
@@ -11,18 +13,15 @@ MAX_SYMBOLIC_EXPONENT = 60  # a literal exponent of a sum, which an expansion wo
 MAX_FACTORIAL = 2000
 SHOWN = 2000  # characters of an answer that a verdict repeats
 CODE = re.compile(
-    r"__|\b(?:eval|exec|open|import|lambda|compile|getattr|globals|subprocess|os\.|sys\.)\b|<<|>>|\bfor\b[^{}]{0,40}\bin\b\s*[\[(]"
+    r"__|(?<!\\)\b(?:eval|exec|open|import|lambda|compile|getattr|globals|subprocess|os\.|sys\.)\b|<<|>>|\bfor\b[^{}]{0,40}\bin\b\s*[\[(]"
 )
 
 
 def gold_text(gold: str) -> str:
-    """A gold as its answer alone: the content of its last box if it has one."""
-    from lead_kit.verify.extraction import NestedBox, last_box
-
-    try:
-        boxed = last_box(gold)
-    except NestedBox:
+    """A gold as its answer alone: the content of its last box, or boxes, if it has any."""
+    if "\\boxed" not in gold and "\\fbox" not in gold:
         return gold
+    boxed = joined_boxes(gold)
     return gold if boxed is None else boxed
 
 

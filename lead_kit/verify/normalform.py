@@ -46,6 +46,9 @@ FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp min max gcd lcm det dim deg arg sgn "
     "mod arcsec arccsc arsinh arcosh artanh arcsinh arccosh arctanh".split()
 )
+ASCII = re.compile(
+    r"(?<![A-Za-z\\{])(sqrt|pi|sin|cos|tan|cot|log|ln|exp|theta|alpha|beta|infty|arcsin|arccos|arctan)(?=[\s(\d/*)+^-]|$)"
+)
 TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\([\s\S])|\s+|[\s\S]")
 ROUNDS = 12  # a real answer settles in two or three
 
@@ -83,7 +86,8 @@ def _unicode(text: str) -> str:
 
 def _once(text: str) -> str:
     """One round of all rules."""
-    text = _repair(text)
+    text = re.sub(r"\\q?quad(?=[A-Za-z])", " ", _repair(text))
+    text = ASCII.sub(r"\\\1 ", text) if ASCII.search(text) and "\\text" not in text else text
     text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
     text = re.sub(r"\\begin\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}|\\end\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}", "", text)
     text = "".join(_rewrite(match) for match in TOKEN.finditer(text))
@@ -108,7 +112,9 @@ def _repair(text: str) -> str:
     for char, restored in EATEN.items():
         if char in text:
             text = re.sub(re.escape(char) + r"(?=[A-Za-z])", lambda _, restored=restored: restored, text)
-    return re.sub(r"\\\\(?=(?:d?frac|sqrt|pi|left|right|text|cdot|times|begin|end|infty|pm|in|cup|sin|cos|tan|log|ln|circ)\b)", r"\\", text)
+    if "\\begin" in text:
+        return text
+    return re.sub(r"(?<!\\)\\\\(?=(?:d?frac|sqrt|pi|left|right|text|cdot|times|begin|end|infty|pm|in|cup|sin|cos|tan|log|ln|circ)\b)", r"\\", text)
 
 
 def _rewrite(match: re.Match) -> str:

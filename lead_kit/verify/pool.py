@@ -40,6 +40,8 @@ class Verifier:
     Nothing is started before the first pair that needs algebra. Use as a context manager, or call `close`.
     """
 
+    judge = "lead_kit.verify.symbolic"  # the module whose `decide` the workers run
+
     def __init__(self, workers: int = 2, cpu_seconds: float = 2.0, memory_mb: int = 1024):
         if workers < 1 or cpu_seconds <= 0 or memory_mb < 64:
             raise ValueError(
@@ -81,6 +83,13 @@ class Verifier:
         """Start the processes now, so that the first hard pair does not wait for them."""
         self._give(self._take())
         return self
+
+    def cpu_time(self) -> float:
+        """CPU seconds used so far by the server, the workers kept and those buried."""
+        with self._control_lock, self._lock:
+            if self._control is None:
+                return 0.0
+            return sum(_cpu(pid) for pid in [self._server.pid, *(each.pid for each in self._idle)])
 
     def check(
         self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think"
@@ -155,7 +164,7 @@ class Verifier:
             self._reap(mine)
             return "timeout", f"no answer within {STALLED:.0f} s", "worker"
         except (EOFError, ConnectionError):
-            code = self._reap(mine)
+            code = self._reap(mine, kill=False)
             if code == -signal.SIGPROF:
                 return "timeout", f"needs more than {self.cpu_seconds:g} s of CPU time", "worker"
             return "rejected", f"the comparison ended its worker ({_cause(code)})", "worker"
@@ -183,9 +192,10 @@ class Verifier:
                 return
         self._reap(mine)
 
-    def _reap(self, mine: _Worker) -> int:
+    def _reap(self, mine: _Worker, kill: bool = True) -> int:
+        """Bury a worker and return its exit code; without `kill` it has closed its socket, so it is dying already."""
         mine.sock.close()
-        return self._request({"do": "reap", "pid": mine.pid}) if self._control is not None else 0
+        return self._request({"do": "reap", "pid": mine.pid, "kill": kill}) if self._control is not None else 0
 
     def _request(self, request: dict, handle: socket.socket | None = None) -> int:
         """One exchange with the server, which is started if need be."""
@@ -204,11 +214,18 @@ class Verifier:
 
     def _start(self) -> None:
         self._control, there = socket.socketpair()
-        command = [sys.executable, "-c", SERVER, str(there.fileno())]
+        command = [sys.executable, "-c", SERVER, str(there.fileno()), self.judge]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         self._server = subprocess.Popen(command, pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL)
         there.close()
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds of a process and of its children that have been waited for."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _missing(completion: str, loose: bool) -> str:
@@ -218,7 +235,7 @@ def _missing(completion: str, loose: bool) -> str:
 
 
 def _cause(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return signal.Signals(-code).name if code < 0 else "an error in the algebra" if code == worker.FAILED else f"exit code {code}"
 
 
 def _progress(items: Iterable, total: int) -> Iterable:

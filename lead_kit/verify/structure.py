@@ -78,6 +78,12 @@ THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
 QUANTITY = re.compile(r"[A-Za-z|_{}\\():+\d'°\s]+")
+SYNONYMS = {
+    ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
+    ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",), ("no", "such", "number", "exists"): ("none",),
+    ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
+}  # fmt: skip
+VALUES = {"\\emptyset": ("none",), "\\{\\}": ("none",)}
 MAX_SIGNS = 4  # ± signs expanded into all their combinations
 
 
@@ -105,7 +111,7 @@ def split(text: str, marks: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 def read(text: str) -> object:
     """The node of an answer in normal form."""
-    text = text.strip(" .,;~")
+    text = text.lstrip(" ,;~").rstrip(" .,;~")
     for written, operator in ASCII_OPERATORS:
         text = text.replace(written, operator + " ")
     return _lists(text) if text else Words(())
@@ -315,7 +321,9 @@ def _leaf(text: str) -> object:
         return _colon(parts)
     words = units.prose(text)
     if words is not None:
-        return Words(words)
+        return Words(SYNONYMS.get(words, words))
+    if text in VALUES:
+        return Words(VALUES[text])
     number, unit = units.strip(text)
     if exact.value(number) is None and unit == "" and number != text:
         return Leaf(text, "")

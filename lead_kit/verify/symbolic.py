@@ -23,10 +23,25 @@ COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are 
 WHOLE = (5, 8, 11, 14, 3)
 
 
+EXAMPLES = (  # one of each kind, so that nothing is left to import once a worker may open no file
+    ("\\frac{\\sqrt{3}}{2}+x^2", "\\frac{x^2+\\sqrt{3}}{2}"),
+    ("\\sin(\\pi n)", "\\log_2(x)+e^{i}"),
+    ("xy=6", "\\frac{6}{x}"),
+    ("x^2+y^2=1", "x^2-1=-y^2"),
+    ("2x+y<3", "6-4x>2y"),
+    ("\\sqrt[3]{2+\\sqrt{5}}+\\arctan(2)", "\\tan(1)+\\binom{n}{2}+n!+\\lfloor x\\rfloor+|x|"),
+    ("\\sum_{k=0}^{n}k^2", "\\int_0^1 x^2dx"),
+    ("10^{\\frac{-5+\\sqrt{13}}{6}}", "10^{\\frac{\\sqrt{13}-5}{6}}"),
+    ("\\int_0^1 x^2dx+\\lim_{x\\to 0}x+\\sum_{k=0}^{3}k", "\\frac{10}{3}+\\gcd(4,6)+(-1)^n"),
+    ("1.234\\cdot\\cosh(2)", "\\max(1,\\pi)+17\\mod 5+\\log(2)"),
+)
+
+
 def warm() -> None:
     """Load and compile what the first comparison would otherwise wait for."""
-    decide("\\frac{\\sqrt{3}}{2}+x^2", "\\frac{x^2+\\sqrt{3}}{2}")
-    decide("\\sin(\\pi n)", "\\log_2(x)+e^{i}")
+    for gold, answer in EXAMPLES:
+        decide(gold, answer)
+        decide(answer, gold)
 
 
 class Algebra(compare.Exact):
@@ -73,8 +88,6 @@ class Algebra(compare.Exact):
         letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)
         if not letters:
             return vanishes(theirs - ours, theirs)
-        if theirs.free_symbols != ours.free_symbols and not (theirs.free_symbols and ours.free_symbols):
-            return False
         return self._agree(theirs, ours, letters)
 
     def _agree(self, theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:

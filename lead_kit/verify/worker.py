@@ -2,10 +2,11 @@
 
 It loads the algebra once, then forks a worker for each socket it is handed, so a killed worker is replaced in milliseconds and never
 inherits the threads or the memory of the process that asks. Requests on the control socket are one JSON line each:
-{"do": "spawn", "cpu": seconds, "memory": bytes} with the worker's socket attached, or {"do": "reap", "pid": n}. Model text travels as JSON only.
+{"do": "spawn", "cpu": seconds, "memory": bytes} with the worker's socket attached, or {"do": "reap", "pid": n, "kill": bool}. Model text travels as JSON only.
 """
 
 import gc
+import importlib
 import json
 import os
 import resource
@@ -13,8 +14,10 @@ import signal
 import socket
 import struct
 import sys
+from types import ModuleType
 
 MAX_MESSAGE = 1 << 20  # bytes; the guard lets nothing near this through
+FAILED = 70  # exit code of a worker whose comparison raised
 
 
 def send(sock: socket.socket, message: object) -> None:
@@ -52,13 +55,11 @@ def confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 
 
-def serve(sock: socket.socket, cpu_seconds: float, memory: int) -> None:
+def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
     """The life of a worker: one (gold, answer) in, one [status, reason, path] out.
 
     The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also inside C code.
     """
-    from lead_kit.verify import symbolic
-
     confine(memory)
     while True:
         try:
@@ -67,7 +68,7 @@ def serve(sock: socket.socket, cpu_seconds: float, memory: int) -> None:
             os._exit(0)
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            outcome = symbolic.decide(gold, answer)
+            outcome = judge.decide(gold, answer)
         except (MemoryError, RecursionError) as problem:
             outcome = ("rejected", f"the comparison needs too much {type(problem).__name__[:-5].lower()}", "worker")
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -78,9 +79,8 @@ def main() -> None:
     """Load, then answer spawn and reap until the control socket closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a notebook must not reach the workers
-    from lead_kit.verify import symbolic
-
-    symbolic.warm()
+    judge = importlib.import_module(sys.argv[2])
+    judge.warm()
     gc.freeze()
     while True:
         data, handles, _, _ = socket.recv_fds(control, 4096, 1)
@@ -92,10 +92,14 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 control.close()
-                serve(sock, request["cpu"], request["memory"])
+                try:
+                    serve(sock, judge, request["cpu"], request["memory"])
+                finally:
+                    os._exit(FAILED)  # whatever sympy raised: the worker is spent, its caller is told, the next one is fresh
             sock.close()
             control.sendall(b"%d\n" % pid)
         else:
-            os.kill(request["pid"], signal.SIGKILL)
+            if request["kill"]:
+                os.kill(request["pid"], signal.SIGKILL)
             _, status = os.waitpid(request["pid"], 0)
             control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))

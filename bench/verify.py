@@ -1,0 +1,197 @@
+"""The verifier's bars, printed beside math-verify on the same pairs in the same process layout: `python bench/verify.py`.
+
+Reads LEAD_DATA (default ../shared/data) and bench/verify_labels.yaml, the labels judged wrong, which are reported apart. Exit code 1 if a bar fails.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import yaml
+
+from lead_kit.verify import Verdict, Verifier
+
+HERE = Path(__file__).resolve().parent
+DATA = Path(os.environ.get("LEAD_DATA", HERE.parents[1] / "shared" / "data"))
+PEERS = ("math-verify", "lighteval")  # sources that pin one library's behaviour
+SELF = ("math_500", "aime24", "aime25", "amc23", "gsm8k")
+PAYLOAD = "PWNFILE"
+LOOKS = 8  # samples a problem in the warm measurement
+results: list[tuple[str, bool]] = []
+
+
+class Peer(Verifier):
+    """math-verify in the same pool; every pair goes to a worker."""
+
+    judge = "math_verify_peer"
+
+    def check(self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think") -> Verdict:
+        return Verdict(*self._ask(gold, completion)[:1], "", "", "math-verify")
+
+
+def bar(name: str, shown: str, passed: bool) -> None:
+    """One line a bar."""
+    results.append((name, passed))
+    print(f"{'pass' if passed else 'FAIL'}  {name:62} {shown}", flush=True)
+
+
+def boxed(text: str) -> str:
+    """An answer as a completion: in a box unless it brings one."""
+    return text if "\\boxed" in text else f"\\boxed{{{text.rstrip(chr(92))}}}"
+
+
+def rates(rows: list[dict], correct: list[bool]) -> tuple[float, float, float]:
+    """(accuracy, share of false positives among the pairs labelled false, share of false negatives among those labelled true)."""
+    false = [got for row, got in zip(rows, correct, strict=True) if not row["label"]]
+    true = [got for row, got in zip(rows, correct, strict=True) if row["label"]]
+    accuracy = sum(got == row["label"] for row, got in zip(rows, correct, strict=True)) / len(rows)
+    return accuracy, sum(false) / max(1, len(false)), 1 - sum(true) / max(1, len(true))
+
+
+def show(numbers: tuple[float, float, float]) -> str:
+    return "{:.1%} (fp {:.1%}, fn {:.1%})".format(*numbers)
+
+
+def accuracy(rows: list[dict], ours: dict, theirs: dict, judged: set[str]) -> None:
+    """Accuracy bars, with all labels and with those judged wrong set apart."""
+    independent = [row for row in rows if not row["source"].startswith(PEERS) and row["track"] == "answer"]
+    hard = [row for row in rows if row["source"] == "hardverify-math"]
+    pinned = [row for row in rows if row["source"].startswith(PEERS) and row["track"] == "answer"]
+    for name, some, floor in (("independent answers", independent, 0.925), ("HardVerify", hard, 0.84), ("pinned to one library", pinned, 0)):
+        kept = [row for row in some if row["id"] not in judged]
+        all_labels = rates(some, [ours[row["id"]] for row in some])
+        apart = rates(kept, [ours[row["id"]] for row in kept])
+        peer = rates(some, [theirs[row["id"]] for row in some])
+        shown = f"ours {show(all_labels)}; {len(some) - len(kept)} labels apart {show(apart)}; math-verify {show(peer)}"
+        bar(f"{name} (n={len(some)}): >= {floor:.1%}, fp <= 1%", shown, all_labels[0] >= floor and (apart[1] <= 0.01 or not floor))
+    response = [row for row in rows if row["track"] == "response"]
+    mine, peer = (sum(side[row["id"]] == row["label"] for row in response) for side in (ours, theirs))
+    bar(f"responses, loose (n={len(response)}): >= math-verify", f"ours {mine}, math-verify {peer}", mine >= peer)
+
+
+def run(verifier: Verifier, rows: list[dict]) -> tuple[dict[str, bool], float]:
+    """(is it correct, by id; CPU seconds of this process and its workers)."""
+    verifier.warm()
+    begin = time.process_time() + verifier.cpu_time()
+    verdicts = [verifier.check(boxed(r["pred"]) if r["track"] == "answer" else r["pred"], r["gold"], loose=r["track"] != "answer") for r in rows]
+    spent = time.process_time() + verifier.cpu_time() - begin
+    return {row["id"]: verdict.correct for row, verdict in zip(rows, verdicts, strict=True)}, spent
+
+
+def against_themselves(verifier: Verifier) -> None:
+    """Every gold of the five benchmarks, boxed, against itself."""
+    golds = [json.loads(line)["answer"] for name in SELF for line in open(DATA / "benchmarks" / f"{name}.jsonl", encoding="utf-8")]
+    missed = [gold for gold, verdict in zip(golds, verifier.check_many([boxed(g) for g in golds], golds), strict=True) if not verdict.correct]
+    bar(f"golds against themselves (n={len(golds)}): 100%", f"{len(golds) - len(missed)} correct {missed[:3]}", not missed)
+
+
+def adversarial(verifier: Verifier) -> None:
+    """Hostile responses in an empty folder: nothing created, nothing slow, no wrong 'correct', controls accepted."""
+    cases = json.loads((DATA / "verifier" / "adversarial.json").read_text())
+    slowest, wrong, here = 0.0, [], os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        with Verifier(1) as alone:
+            for case in cases:
+                before = time.process_time() + alone.warm().cpu_time()
+                verdict = alone.check(case["resp"], case["gold"])
+                slowest = max(slowest, time.process_time() + alone.warm().cpu_time() - before)
+                if verdict.correct != case["expect"]:
+                    wrong.append(case["id"])
+        created = os.listdir(folder)
+        os.chdir(here)
+    shown = f"{len(created)} files created, slowest {slowest:.2f} s CPU, mistakes {wrong}"
+    bar(f"adversarial (n={len(cases)}): no code, hang, crash, false verdict", shown, not created and not wrong and slowest <= 2.5)
+
+
+BOMB = "\\boxed{\\int_0^1 x^{x^{x}} \\sin(e^{x^{7}}) dx}"
+
+
+def resident() -> float:
+    """Resident memory of this process, MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def bomb(verifier: Verifier) -> None:
+    """Others keep being served while one thread waits for a comparison that never ends."""
+    verifier.warm()
+    before, slowest = resident(), 0.0
+    thread = threading.Thread(target=verifier.check, args=(BOMB, "\\sqrt{2}+\\pi"))
+    thread.start()
+    count = 0
+    while thread.is_alive() and count < 400:
+        start = time.perf_counter()
+        assert verifier.check(f"\\boxed{{\\sqrt{{{4 * count}}}}}", f"2\\sqrt{{{count}}}").correct
+        slowest = max(slowest, time.perf_counter() - start)
+        count += 1
+        time.sleep(0.004)
+    thread.join()
+    shown = f"{count} answers meanwhile, slowest {slowest * 1000:.0f} ms, parent grew {resident() - before:.0f} MB"
+    bar("a bomb in one thread: others < 100 ms, parent < 50 MB", shown, slowest < 0.1 and resident() - before < 50)
+
+
+def _burn(stop: float) -> None:
+    while time.time() < stop:
+        sum(range(10000))
+
+
+def under_load(rows: list[dict]) -> None:
+    """The same pairs, idle and with two processes burning all cores."""
+    sides = []
+    for load in (0, 2):
+        burners = [multiprocessing.get_context("spawn").Process(target=_burn, args=(time.time() + 25,), daemon=True) for _ in range(load)]
+        for burner in burners:
+            burner.start()
+        with Verifier(2) as verifier:
+            sides.append([v[:4] for v in verifier.check_many([boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["2\\pi"])])
+        for burner in burners:
+            burner.terminate()
+    differing = sum(a != b for a, b in zip(*sides, strict=True))
+    bar("verdicts idle and under two busy cores: identical", f"{differing} of {len(rows) + 1} differ", not differing)
+
+
+def throughput(rows: list[dict], ours: float, theirs: float) -> None:
+    """Pairs per CPU second, cold; then each pair LOOKS times, ours cached."""
+    bar("throughput, cold: >= 2x math-verify", f"{len(rows) / ours:.0f} against {len(rows) / theirs:.0f} pairs per CPU s ({theirs / ours:.1f}x)", theirs >= 2 * ours)
+    with Verifier(1) as verifier:
+        _, first = run(verifier, rows)
+        warm = sum(run(verifier, rows)[1] for _ in range(LOOKS - 1))
+    ratio = theirs * LOOKS / (first + warm)
+    cached = theirs * (LOOKS - 1) / max(warm, 1e-9)
+    bar(f"warm, {LOOKS} samples a problem: >= 20x", f"{cached:.0f}x once cached, {ratio:.1f}x with the first look", cached >= 20)
+
+
+def main() -> int:
+    """All bars; the exit code says whether they hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    rows = [json.loads(line) for line in open(DATA / "verifier" / "pairs.jsonl", encoding="utf-8")]
+    judged = {entry["id"]: entry["reason"] for entry in yaml.safe_load((HERE / "verify_labels.yaml").read_text())}
+    answers = [row for row in rows if row["track"] == "answer"]
+    with Verifier(1) as verifier, Peer(1) as peer:
+        cold_ours, cpu_ours = run(verifier, answers)
+        cold_theirs, cpu_theirs = run(peer, answers)
+        responses = [row for row in rows if row["track"] != "answer"]
+        ours, theirs = cold_ours | run(verifier, responses)[0], cold_theirs | run(peer, responses)[0]
+    accuracy(rows, ours, theirs, set(judged))
+    for row in rows:
+        if row["id"] in judged:
+            print(f"      label {row['id']} says {row['label']}, ours {ours[row['id']]}: {judged[row['id']]}")
+    with Verifier(2) as verifier:
+        against_themselves(verifier)
+        adversarial(verifier)
+        bomb(verifier)
+    under_load(answers)
+    throughput(answers, cpu_ours, cpu_theirs)
+    return 0 if all(passed for _, passed in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
