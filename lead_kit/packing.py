@@ -1,85 +1,58 @@
 """A forward of rollouts without padding: several rows stand end to end in one, position ids restart at each.
 
 Shapes as in TRL: input_ids and attention_mask (rows, width), prompts padded left, completions right; the last
-logits_to_keep columns are the completion. With attention_mask None, transformers 5 reads the restarts and keeps the
-sequences apart: a variable-length kernel with flash attention, a block mask with flex attention, a dense block-diagonal
-mask (tokens², so choose token_budget with care) with sdpa.
+logits_to_keep columns are the completion. What keeps the sequences apart is the model's attention: flash attention has
+a variable-length kernel, flex attention a block mask; sdpa is taken sequence by sequence here, which also costs
+Σ tokens² and no mask.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from lead_kit.packs import Pack, flatten, pack_rows
+
+BY_SEQUENCE = "sdpa_by_sequence"
 
 
-class Pack(NamedTuple):
-    """Rows end to end, as one forward takes them."""
+def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
+    """transformers' sdpa attention, with each packed sequence alone; (1, heads, tokens, size) in.
 
-    input_ids: Tensor  # (1, tokens)
-    position_ids: Tensor  # (1, tokens), from 0 at each sequence
-    ends: Tensor  # (sequences + 1,) int32: where sequences begin and end, from 0
-    longest: int
-    row: Tensor  # (targets,): where the scored tokens belong in the padded layout
-    column: Tensor
-    before: Tensor  # (targets,): the place in input_ids that predicts each of them
-    target: Tensor  # (targets,): token ids
-
-
-def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[list[int]]:
-    """Every row once: greedy in order, a pack closes when the next row would overflow it (RLite's rule).
-
-    A row longer than the budget has a pack of its own. Where shards need the same number of forwards on every process,
-    packs are halved until there are `at_least` so many, never filled up with repeated rows. Raises ValueError for a
-    budget below 1.
+    Without cu_seq_lens_q, which only a packed forward gives, it is sdpa as it was.
     """
-    if token_budget < 1:
-        raise ValueError(f"token_budget counts tokens: {token_budget} found, expected 1 or more")
-    packs: list[list[int]] = []
-    filled = 0
-    for row, length in enumerate(lengths):
-        if not packs or filled + length > token_budget:
-            packs.append([])
-            filled = 0
-        packs[-1].append(row)
-        filled += length
-    while len(packs) < min(at_least, len(lengths)):
-        widest = max(range(len(packs)), key=lambda i: len(packs[i]))
-        half = len(packs[widest]) // 2
-        packs[widest : widest + 1] = [packs[widest][:half], packs[widest][half:]]
-    return packs
+    ends = options.get("cu_seq_lens_q")
+    if ends is None:
+        return sdpa_attention_forward(module, query, key, value, mask, **options)
+    parts = zip(*(t.split(ends.diff().tolist(), 2) for t in (query, key, value)), strict=True)
+    return torch.cat([sdpa_attention_forward(module, *part, None, **options)[0] for part in parts], 1), None
 
 
-def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> Pack:
-    """The attended tokens of `rows` end to end; scored are those in the last logits_to_keep columns."""
-    place = torch.tensor(rows, device=input_ids.device)
-    kept = attention_mask[place].bool()
-    row, column = kept.nonzero(as_tuple=True)  # row by row, so sequences stay whole
-    lengths = kept.sum(1)
-    ends = pad(lengths.cumsum(0), (1, 0))
-    position = torch.arange(len(row), device=row.device) - ends[row]
-    ids = input_ids[place][kept]
-    # The first token of a sequence has nothing before it; only a row without a prompt would have it scored.
-    (scored,) = ((column >= input_ids.shape[1] - logits_to_keep) & (position > 0)).nonzero(as_tuple=True)
-    offset = input_ids.shape[1] - logits_to_keep
-    return Pack(
-        input_ids=ids[None],
-        position_ids=position[None],
-        ends=ends.int(),
-        longest=int(lengths.max()),
-        row=place[row[scored]],
-        column=column[scored] - offset,
-        before=scored - 1,
-        target=ids[scored],
-    )
+AttentionInterface.register(BY_SEQUENCE, sdpa_by_sequence)
+AttentionMaskInterface.register(BY_SEQUENCE, sdpa_mask)
+
+
+def attend_by_sequence(model: nn.Module) -> bool:
+    """Turn an sdpa model (plain or wrapped) to sdpa_by_sequence, for all other calls the same. True where it is so.
+
+    Not where layers see a window or chunks, which sdpa knows only from a mask: transformers then builds a dense one.
+    """
+    config = next(m for m in model.modules() if isinstance(m, PreTrainedModel)).config
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    if config._attn_implementation == "sdpa" and not any(windows):
+        config._attn_implementation = BY_SEQUENCE
+    return config._attn_implementation == BY_SEQUENCE
 
 
 def score(model: nn.Module, pack: Pack, temperature: float, entropy: bool, fused: bool) -> tuple[Tensor, Tensor | None]:
     """(targets,) log-probabilities, and entropies if asked for, of the pack's scored tokens."""
+    # A 4-D mask goes through the model as it is: none is built where the sequences are kept apart by their ends.
+    untouched = torch.ones(1, 1, 1, 1, device=pack.input_ids.device) if attend_by_sequence(model) else None
     inputs = dict(
         input_ids=pack.input_ids,
         position_ids=pack.position_ids,
-        attention_mask=None,
+        attention_mask=untouched,
         cu_seq_lens_q=pack.ends,
         cu_seq_lens_k=pack.ends,
         max_length_q=pack.longest,

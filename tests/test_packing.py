@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.packing import flatten, pack_rows, packed_logps
+from lead_kit.packs import flatten, pack_rows
 
 ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12)), min_size=1, max_size=8)
 
@@ -89,6 +89,8 @@ def gradients(model, value):
 @settings(max_examples=40, deadline=None)
 @given(rows=ROWS, budget=st.integers(1, 80), seed=st.integers(0, 99))
 def test_packed_and_padded_agree_in_log_probabilities_entropies_and_gradients(tiny, rows, budget, seed):
+    from lead_kit.packing import packed_logps
+
     ids, mask, keep = ragged(rows, seed)
     padded, padded_entropy = padded_logps(tiny, ids, mask, keep, temperature=0.8)
     packed, packed_entropy = packed_logps(tiny, ids, mask, keep, 0.8, budget, entropy=True)
@@ -108,6 +110,8 @@ def test_trl_s_fused_head_gives_the_same(tiny, entropy):
 
     from trl.trainer.utils import add_fused_lm_head
 
+    from lead_kit.packing import packed_logps
+
     model = copy.deepcopy(tiny)
     add_fused_lm_head(model, temperature=0.8, outputs=("log_probs", "entropy"))
     ids, mask, keep = ragged([(3, 5), (7, 2), (1, 9), (4, 0)])
@@ -115,3 +119,45 @@ def test_trl_s_fused_head_gives_the_same(tiny, entropy):
     fused = packed_logps(model, ids, mask, keep, 0.8, 20, entropy=entropy, fused=True)
     assert (plain[0] - fused[0]).abs().max() < 1e-5
     assert fused[1] is None if not entropy else (plain[1] - fused[1]).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention, window", [("eager", None), ("sdpa", 3), ("eager", 3)])
+def test_other_attentions_and_sliding_windows_agree_too(attention, window):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    from lead_kit.packing import BY_SEQUENCE, packed_logps
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=window,
+        attn_implementation=attention,
+    )
+    model = MistralForCausalLM(config)
+    ids, mask, keep = ragged([(3, 5), (7, 2), (1, 9), (4, 0)])
+    padded, _ = padded_logps(model, ids, mask, keep, 1.0)
+    packed, _ = packed_logps(model, ids, mask, keep, 1.0, 20)
+    assert (padded - packed).abs().max() < 1e-5
+    assert model.config._attn_implementation != BY_SEQUENCE
+
+
+@pytest.mark.slow
+def test_an_ordinary_forward_and_a_saved_model_are_as_before(tiny, tmp_path):
+    import copy
+
+    from lead_kit.packing import attend_by_sequence
+
+    model = copy.deepcopy(tiny)
+    model.config._attn_implementation = "sdpa"
+    ids, mask, keep = ragged([(3, 5), (7, 2)])
+    before, _ = padded_logps(model, ids, mask, keep, 1.0)
+    assert attend_by_sequence(model)
+    assert torch.equal(before, padded_logps(model, ids, mask, keep, 1.0)[0])
+    model.save_pretrained(tmp_path)
+    assert "by_sequence" not in (tmp_path / "config.json").read_text()
