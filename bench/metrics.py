@@ -39,7 +39,9 @@ def main() -> int:
     stats.paired_difference(values["pass@1"].numerator, metrics.measure(b, "pass@1").numerator, seed=0)
     ended = time.perf_counter()
     print(f"metrics: {PROBLEMS} problems × {SAMPLES} samples, {len(NAMES)} metrics, {stats.RESAMPLES} resamples")
-    print(f"metrics {measured - started:.2f} s, bootstrap {resampled - measured:.2f} s, paired {ended - resampled:.2f} s")
+    print(
+        f"metrics {measured - started:.2f} s, bootstrap {resampled - measured:.2f} s, paired {ended - resampled:.2f} s"
+    )
     print(f"total {ended - started:.2f} s (bar {BAR_SECONDS:.0f} s)")
     return int(ended - started > BAR_SECONDS)
 

@@ -64,7 +64,8 @@ def _sentences(names, suites, metric, seed):
     lines.append(f"A − B = {_told(found, digits, sign=True)}  95% t-interval over {over}")
     if not np.isnan(found.low):
         drawn = found._replace(low=found.bootstrap_low, high=found.bootstrap_high)
-        lines.append(f"bootstrap {_bounds(drawn, digits, True)}; sign-flip permutation over problems p {probability(found.p)}")
+        flips = f"sign flips of problems p {probability(found.p)}"
+        lines.append(f"bootstrap {_bounds(drawn, digits, True)}; {flips}")
     return [*lines, _verdict(found, WORDS.get(metric, ("higher", "lower")), digits)]
 
 
