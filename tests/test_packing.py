@@ -1,5 +1,10 @@
 """A packed forward gives what a padded one gives."""
 
+import copy
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -106,8 +111,6 @@ def test_packed_and_padded_agree_in_log_probabilities_entropies_and_gradients(ti
 @pytest.mark.slow
 @pytest.mark.parametrize("entropy", [False, True])
 def test_trl_s_fused_head_gives_the_same(tiny, entropy):
-    import copy
-
     from trl.trainer.utils import add_fused_lm_head
 
     from lead_kit.packing import packed_logps
@@ -149,8 +152,6 @@ def test_other_attentions_and_sliding_windows_agree_too(attention, window):
 
 @pytest.mark.slow
 def test_an_ordinary_forward_and_a_saved_model_are_as_before(tiny, tmp_path):
-    import copy
-
     from lead_kit.packing import attend_by_sequence
 
     model = copy.deepcopy(tiny)
@@ -161,3 +162,42 @@ def test_an_ordinary_forward_and_a_saved_model_are_as_before(tiny, tmp_path):
     assert torch.equal(before, padded_logps(model, ids, mask, keep, 1.0)[0])
     model.save_pretrained(tmp_path)
     assert "by_sequence" not in (tmp_path / "config.json").read_text()
+
+
+WORKER = """
+import sys, torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from transformers import LlamaForCausalLM
+from lead_kit.packing import packed_logps
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+batch = torch.load(f"{sys.argv[1]}/batch.pt", weights_only=True)
+rows = slice(3 * rank, 3 * rank + 3)
+model = LlamaForCausalLM.from_pretrained(sys.argv[1])
+forwards = []
+model.register_forward_hook(lambda *_: forwards.append(1))
+model = DistributedDataParallel(model)
+logps, _ = packed_logps(model, batch["ids"][rows], batch["mask"][rows], batch["keep"], 1.0, 20)
+logps.sum().backward()
+gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+torch.save({"gradient": gradient, "forwards": len(forwards)}, f"{sys.argv[1]}/{rank}.pt")
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_run_as_many_forwards_and_share_the_padded_gradient(tiny, tmp_path):
+    """Rows of 2–4 tokens on one process, of 13–20 on the other: one pack alone, but as many as the other's three."""
+    ids, mask, keep = ragged([(1, 1), (2, 1), (2, 2), (8, 5), (8, 9), (8, 12)])
+    torch.save({"ids": ids, "mask": mask, "keep": keep}, tmp_path / "batch.pt")
+    tiny.save_pretrained(tmp_path)
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "worker.py"), str(tmp_path)], check=True, timeout=120, env=environment)
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one["forwards"] == other["forwards"] == 3
+    padded = gradients(tiny, padded_logps(tiny, ids, mask, keep, 1.0)[0].sum() / 2)  # processes are averaged
+    assert torch.equal(one["gradient"], other["gradient"])
+    assert (padded - one["gradient"]).norm() < 1e-6 * padded.norm()
