@@ -5,6 +5,7 @@ limits) goes to latex2sympy2_extended, whose grammar is wider and slower.
 """
 
 import re
+from functools import lru_cache
 
 import sympy
 from latex2sympy2_extended import latex2sympy
@@ -278,6 +279,7 @@ UNKNOWN = frozenset(
 )
 
 
+@lru_cache(maxsize=1 << 12)
 def parse(text: str) -> sympy.Expr:
     """The expression of a text in normal form. Raises Unreadable."""
     if not text:

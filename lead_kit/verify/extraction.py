@@ -3,6 +3,7 @@
 import re
 
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]")
+WRAPPING = re.compile(r"(?:\\(?:boxed|fbox)\s*\{\s*)*")
 REGIONS = ("after_think", "before_think")
 MARKER = re.compile(
     r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####", re.IGNORECASE
@@ -11,6 +12,11 @@ FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECA
 MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
 JOINED = re.compile(r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox)|and|or|[\s$,;.()\\{}]|[\w()]+ = |for part \(\w\)){0,24}")
+SENTENCE = re.compile(r"\n\s*\n|(?<!\d)\.\s+(?=[A-Z])|(?<=\d)\.\s+(?=[A-Z])|<\|")
+CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so|in total|there (?:are|is))\b,?", re.IGNORECASE)
+PROSE = re.compile(r"[^\W\d_]{3,}")
+COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
+VALUE = re.compile(r"\d|\\(?:infty|pi|sqrt)")
 LOOSE_TAIL = 4000  # characters at the end of a completion that the loose mode reads
 
 
@@ -64,14 +70,28 @@ def last_box(text: str) -> str | None:
     if not found:
         return None
     content = text[slice(*found[-1])].strip()
-    while "\\boxed" in content or "\\fbox" in content:
-        inner = boxes(content)
-        if len(inner) != 1 or content[: inner[0][0]].strip() not in ("\\boxed{", "\\fbox{"):
-            raise NestedBox("a box inside a box")
-        if content[inner[0][1] + 1 :].strip(" $."):
-            raise NestedBox("a box inside a box")
-        content = content[slice(*inner[0])].strip()
-    return content
+    if "\\boxed" not in content and "\\fbox" not in content:
+        return content
+    return _unwrapped(content)
+
+
+def _unwrapped(content: str) -> str:
+    """What stands inside boxes that wrap nothing but one another. Raises NestedBox."""
+    prefix = WRAPPING.match(content).group()
+    layers = prefix.count("{")
+    core = content[len(prefix) : len(content) - layers]
+    if not layers or content[len(core) + len(prefix) :] != "}" * layers or "boxed" in core or "fbox" in core or not _balanced(core):
+        raise NestedBox("a box inside a box")
+    return core.strip()
+
+
+def _balanced(text: str) -> bool:
+    depth = 0
+    for match in BOX.finditer(text):
+        depth += {"{": 1, "}": -1}.get(match.group()[-1], 0) if match.group() not in ("\\{", "\\}") else 0
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def joined_boxes(text: str) -> str | None:
@@ -86,49 +106,49 @@ def joined_boxes(text: str) -> str | None:
 
 
 def last_stated(text: str) -> str | None:
-    """The loose mode: what follows the last "answer is", "####" …; else the last formula; else the last number."""
+    """The loose mode: what follows the last "answer is", "####" …; else the last conclusion; else the last formula or number."""
     text = text[-LOOSE_TAIL:].strip()
     for marker in reversed(list(MARKER.finditer(text))):
-        tail = text[marker.end() :].strip(" *\n\t:：")
+        tail = SENTENCE.split(text[marker.end() :].strip(" *\n\t:："), maxsplit=1)[0]
         if tail:
-            return _first_stated(re.split(r"\n\s*\n|\.\s+(?=[A-Z])|<\|", tail, maxsplit=1)[0])
-    return _last_stated(text)
+            return _of_sentence(tail)
+    conclusions = list(CONCLUSION.finditer(text))
+    if conclusions and (found := _of_sentence(SENTENCE.split(text[conclusions[-1].end() :], maxsplit=1)[0], last=True)):
+        return found
+    return _of_text(text)
 
 
 def _formulas(text: str) -> list[str]:
-    return [next(group for group in match.groups() if group is not None).strip() for match in MATH.finditer(text)]
+    """Formulas between dollars or brackets that are not prose between two prices."""
+    found = [next(group for group in match.groups() if group is not None).strip() for match in MATH.finditer(text)]
+    return [formula for formula in found if len(PROSE.findall(COMMAND.sub("", formula))) < 2]
 
 
-def _first_stated(sentence: str) -> str | None:
-    """Of the sentence after a marker: its formula, itself if it is short, else its last number."""
+def _of_sentence(sentence: str, last: bool = False) -> str | None:
+    """Of the sentence after a marker: its formula, itself if it is short, else its first (last, if it computes) number."""
     formulas = _formulas(sentence)
-    if formulas:
-        return ", ".join(formulas) if _only_formulas(sentence) else formulas[-1]
-    line = sentence.split("\n", 1)[0].strip(" *.")
+    rest = MATH.sub(" ", sentence)
+    if formulas and (VALUE.search(formulas[-1]) or not NUMBER.search(rest)):
+        return ", ".join(formulas) if not rest.replace("and", "").replace("or", "").strip(" ,.;*\n") else formulas[-1]
+    line = (rest if formulas else sentence).split("\n", 1)[0].strip(" *.")
     numbers = NUMBER.findall(line)
     if numbers and len(line.split()) > 3 and not re.search(r"[\\(]", line):
-        return numbers[-1].rstrip(",")
-    return line or None
+        return numbers[-1 if last or "=" in line else 0].rstrip(",")
+    return None if last else line or None
 
 
-def _only_formulas(sentence: str) -> bool:
-    return len(MATH.sub("", sentence).replace("and", "").replace("or", "").strip(" ,.;*\n")) == 0
-
-
-def _last_stated(text: str) -> str | None:
-    """Of a text without a marker: itself if it is a formula, else its last formula, else its last number."""
+def _of_text(text: str) -> str | None:
+    """Of a text without a marker: itself if it is one formula, else its last formula or number."""
+    if len(text) < 300 and ("\\text" in text or len(text) < 60 and len(PROSE.findall(COMMAND.sub("", text))) < 3):
+        if not _formulas(text) and "$" not in text.strip("$ "):
+            return text.strip(" .") or None
+    matches = list(MATH.finditer(text))
     formulas = _formulas(text)
-    if len(text) < 60 and not formulas and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[A-Za-z]+", "", text))) < 3:
-        return text.strip(" .") or None
-    if text.startswith("\\text{") and len(text) < 200 or "\\text" in text and len(text) < 300 and not formulas:
-        return text
-    last = list(MATH.finditer(text))
-    tail = text[last[-1].end() :] if last else text
-    numbers = NUMBER.findall(tail)
-    if numbers and (not formulas or not re.search(r"[\d\\]", formulas[-1])):
+    numbers = NUMBER.findall(text[matches[-1].end() :] if formulas else text)
+    if numbers and (not formulas or not VALUE.search(formulas[-1])):
         return numbers[-1].rstrip(",")
     if formulas:
-        return ", ".join(formulas) if _only_formulas(text) else formulas[-1]
+        return ", ".join(formulas) if not MATH.sub("", text).replace("and", "").strip(" ,.;\n") else formulas[-1]
     return text.strip(" .") if len(text) < 200 else None
 
 

@@ -13,7 +13,7 @@ class Fault(NamedTuple):
 
 
 def lint_golds(records: Iterable[Mapping], verifier=None) -> list[Fault]:
-    """Names the records whose `answer` cannot be graded: no gold, refused by the guard, or not equal to itself."""
+    """Names the records {id, answer} whose gold cannot be graded: empty, not text, refused by the guard, unreadable, or prose."""
     from lead_kit.verify import shared
 
     verifier = verifier or shared()
@@ -24,7 +24,7 @@ def lint_golds(records: Iterable[Mapping], verifier=None) -> list[Fault]:
         if not isinstance(gold, str):
             faults.append(Fault(name, repr(gold), f"the gold is {type(gold).__name__}, expected text"))
             continue
-        verdict = verifier.compare(gold, gold)
-        if not verdict.correct:
-            faults.append(Fault(name, gold, verdict.reason))
+        reason = verifier.unreadable(gold)
+        if reason:
+            faults.append(Fault(name, gold, reason))
     return faults

@@ -114,7 +114,7 @@ def _repair(text: str) -> str:
             text = re.sub(re.escape(char) + r"(?=[A-Za-z])", lambda _, restored=restored: restored, text)
     if "\\begin" in text:
         return text
-    return re.sub(r"(?<!\\)\\\\(?=(?:d?frac|sqrt|pi|left|right|text|cdot|times|begin|end|infty|pm|in|cup|sin|cos|tan|log|ln|circ)\b)", r"\\", text)
+    return re.sub(r"(?<!\\)\\\\(?=[A-Za-z]{2}|[{}])", r"\\", text)
 
 
 def _rewrite(match: re.Match) -> str:

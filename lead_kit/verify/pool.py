@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from lead_kit.verify import compare, extraction, guard, worker
+from lead_kit.verify import compare, exact, extraction, guard, worker
 from lead_kit.verify.normalform import normal
 from lead_kit.verify.verdict import Verdict
 
@@ -132,6 +132,8 @@ class Verifier:
         decided = compare.quick(answer, gold)
         if decided is not None:
             return decided
+        if len(answer) > guard.MAX_LENGTH:  # before the cache, which must not keep a megabyte
+            return "rejected", guard.refuse(answer), "guard"
         key = (gold, answer)
         with self._lock:
             if key in self._cache:
@@ -153,6 +155,18 @@ class Verifier:
         gold_normal, answer_normal = normal(guard.gold_text(gold)), normal(answer)
         decided = compare.exactly(gold_normal, answer_normal)
         return decided if decided is not None else self._ask(gold_normal, answer_normal)
+
+    def unreadable(self, gold: str) -> str:
+        """Why a gold cannot be graded, or only by its spelling; empty if it can."""
+        if refusal := guard.refuse(gold):
+            return refusal
+        text = normal(guard.gold_text(gold))
+        if not text or text == "None":
+            return "the gold is empty"
+        if exact.value(text) is not None:
+            return ""
+        status, reason, _ = self._ask(text, text)
+        return "" if status == "correct" else reason
 
     def _ask(self, gold: str, answer: str) -> tuple[str, str, str]:
         """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died."""

@@ -236,6 +236,8 @@ def _brackets(text: str) -> object:
         return _matrix(environment[1], environment[2])
     if text.startswith("\\{") and text.endswith("\\}") and _whole(text, 2):
         return _set(text[2:-2])
+    if re.match(r"[(\[]\\begin\{", text) and re.search(r"\\end\{\w+\}[)\]]$", text):
+        return _brackets(text[1:-1])
     if text.startswith("\\langle") and text.endswith("\\rangle"):
         text = "(" + text[len("\\langle") : -len("\\rangle")] + ")"
     if text[:1] in ("(", "[") and text[-1:] in (")", "]") and _whole(text, 1):

@@ -7,10 +7,11 @@ from sympy import Rational, Symbol
 
 from lead_kit.verify import compare, exact
 from lead_kit.verify.algebra import Unreadable, parse
-from lead_kit.verify.structure import Relation
+from lead_kit.verify.structure import Bag, Leaf, Named, Qualified, Relation, Row, Words
 
 DIGITS = 60  # significant digits of a numeric comparison
 PRECISION = sympy.Float(10) ** -45  # relative difference below which two values are the same
+PROSE = 5  # words of a gold beyond which it is prose
 WORKING = 400  # digits tried before a difference counts as zero
 POINTS = (  # where identities are tested: (first value, step) of the letters in alphabetical order, all different
     (Rational(37, 101), Rational(7, 61)),
@@ -44,6 +45,10 @@ def warm() -> None:
         decide(answer, gold)
 
 
+class GoldUnreadable(ValueError):
+    """The gold is no expression of the grammar: no answer can be compared with it by value."""
+
+
 class Algebra(compare.Exact):
     """Expressions as sympy objects: exact where both are rational, else identical at several points to 45 digits."""
 
@@ -55,8 +60,9 @@ class Algebra(compare.Exact):
             return super().same(gold, answer)
         except compare.Undecided:
             pass
+        theirs = readable(gold)
         try:
-            theirs, ours = parse(gold), parse(answer)
+            ours = parse(answer)
         except Unreadable:
             return False
         return self.identical(theirs, ours) or self._rounds(gold, answer, ours)
@@ -67,7 +73,7 @@ class Algebra(compare.Exact):
         except compare.Undecided:
             pass
         try:
-            theirs, ours = parse(gold), parse(answer) * parse(factor)
+            theirs, ours = readable(gold), parse(answer) * parse(factor)
         except Unreadable:
             return False
         return self.identical(theirs, ours) or self._rounds(gold, answer, ours)
@@ -207,6 +213,33 @@ def _negligible(part: sympy.Expr) -> bool:
     return part == 0 or part.is_Float and (part._prec <= 1 or abs(part) < sympy.Float("1e-100"))
 
 
+def readable(gold: str) -> sympy.Expr:
+    """The gold's expression. Raises GoldUnreadable."""
+    try:
+        return parse(gold)
+    except Unreadable as problem:
+        raise GoldUnreadable(f"the gold cannot be read: {problem}") from problem
+
+
 def decide(gold: str, answer: str) -> compare.Outcome:
-    """(status, reason, path) of two answers in normal form."""
-    return compare.decide(gold, answer, Algebra())
+    """(status, reason, path) of two answers in normal form; a gold against itself says whether it can be graded."""
+    try:
+        return inspect(gold) if gold == answer else compare.decide(gold, answer, Algebra())
+    except GoldUnreadable as problem:
+        return "gold_unparseable", str(problem), "gold"
+
+
+def inspect(gold: str) -> compare.Outcome:
+    """Can every part of a gold be compared by value? Prose beyond a few words can only be matched word by word."""
+    waiting = [compare.read(gold)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Leaf):
+            readable(node.text)
+        elif isinstance(node, Words) and len(node.words) > PROSE:
+            return "gold_unparseable", f"prose of {len(node.words)} words, which only the same words can match", "gold"
+        elif isinstance(node, Row | Bag):
+            waiting.extend(node.items)
+        elif isinstance(node, Named | Qualified):
+            waiting.append(node.value)
+    return "correct", "every part can be compared", "symbolic"
