@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         plugin=Path(options.accelerate).absolute() if options.accelerate else None,
         again=options.again,
         wait=options.wait,
+        brief=options.brief,
         prefix=f"[{options.prefix}] " if options.prefix else "",
     )
 
@@ -113,6 +114,7 @@ def parser() -> Parser:
     one("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
     one("--die-with-parent", type=int, help=argparse.SUPPRESS)
     one("--prefix", default="", help=argparse.SUPPRESS)
+    one("--brief", action="store_true", help="show progress only; log.txt and the executed notebook have the rest")
     one = add["reproduce"].add_argument
     one("recipe", help="name of a file in experiments/recipes/")
     one("--scale", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
@@ -122,13 +124,18 @@ def parser() -> Parser:
     one("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
     add["recipe"].add_argument("name", help="name of a file in experiments/recipes/")
     one = add["verify"].add_argument
-    one("gold", help="the right answer")
-    one("answer", nargs="?", help="the answer to check")
-    one("--completion-file", metavar="FILE", help="a model's completion instead of an answer")
+    one("--gold", required=True, help="the right answer")
+    one("--answer", help="the answer to check")
+    one(
+        "--completion",
+        dest="completion_file",
+        metavar="FILE",
+        help="a model's completion instead of an answer (- for stdin)",
+    )
     one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
     one = add["score"].add_argument
     one("path", help="JSONL or parquet with completions and gold answers")
-    one("--out", metavar="FILE", help="write one row a sample with its verdict")
+    one("--out", metavar="FILE", help="verdicts, one row a sample (default: beside the input)")
     one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
     one("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
     one("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")

@@ -44,7 +44,7 @@ def write_plan(folder: Path, jobs: list[recipes.Job]) -> Path:
     lead = [sys.executable, "-m", "lead_kit.cli"]
     plan = {}
     for job in jobs:
-        words = [*lead, *command(job)[1:], "--prefix", job.name.rpartition("/")[2]]
+        words = [*lead, *command(job)[1:], "--brief", "--prefix", job.name.rpartition("/")[2]]
         plan[job.name] = {"command": shlex.join(words), "needs": job.needs}
     return record.write_text(
         folder / "plan.json", json.dumps({"runs": str(record.RUNS), "jobs": plan}, indent=1) + "\n"
@@ -145,10 +145,9 @@ def tell(jobs: list[recipes.Job]) -> int:
         if job.name in needed:
             continue
         folder = record.run_folder(job.name)
-        tables = sorted(folder.rglob("table.md"))
-        summary = (record.read_record(folder) or {}).get("summary", {})
-        print(f"\n{record.shown(tables[0] if tables else folder)}")
-        print(tables[0].read_text(encoding="utf-8").rstrip() if tables else json.dumps(summary))
+        found, summary = folder / "table.md", (record.read_record(folder) or {}).get("summary", {})
+        print(f"\n{record.shown(found if found.is_file() else folder)}")
+        print(found.read_text(encoding="utf-8").rstrip() if found.is_file() else json.dumps(summary))
     return 0
 
 

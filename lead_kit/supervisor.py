@@ -9,6 +9,7 @@ of the chain dies with its parent, so that nothing is left running even when `le
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,9 @@ KINDS = {"MULTI_GPU": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "deepspeed"}
 
 # without that optional check of web addresses papermill is there a second sooner
 EXECUTE = "import sys; sys.modules['rfc3987_syntax'] = None; from lead_kit.execute import main; sys.exit(main())"
+
+
+PROGRESS = re.compile(r"step \d+/\d+")  # what Run.progress prints
 
 
 class Stopped(BaseException):
@@ -120,8 +124,16 @@ def finished(folder: Path, settled: Mapping, notebook: Path) -> str:
 
 
 def run(
-    notebook: Path, given: Mapping, *, nproc: int = 1, plugin: Path | None = None, again=False, wait=False, prefix=""
-):
+    notebook: Path,
+    given: Mapping,
+    *,
+    nproc: int = 1,
+    plugin: Path | None = None,
+    again: bool = False,
+    wait: bool = False,
+    prefix: str = "",
+    brief: bool = False,
+) -> int:
     """Runs a notebook in its folder and returns the exit code: 0, 1 (a cell failed), 2 (bad input), 128 + signal.
 
     `given` are parameters as text or values. Raises InputError before anything starts when they do not fit.
@@ -145,14 +157,14 @@ def run(
         )
         job = {"notebook": str(notebook), "folder": str(folder), "parameters": values}
         command += [sys.executable, "-c", EXECUTE, json.dumps(job)]
-        return supervise(folder, command, variables, prefix)
+        return supervise(folder, command, variables, prefix, brief)
     except Stopped as stopped:
         return 128 + stopped.args[0]
     finally:
         record.release(folder)
 
 
-def supervise(folder: Path, command: list[str], variables: dict[str, str], prefix: str) -> int:
+def supervise(folder: Path, command: list[str], variables: dict[str, str], prefix: str, brief: bool) -> int:
     """Starts the process tree of an opened attempt, shows and logs its lines, ends it and closes the attempt."""
     (folder / ".error.json").unlink(missing_ok=True)
     processes.adopt_orphans()
@@ -160,7 +172,7 @@ def supervise(folder: Path, command: list[str], variables: dict[str, str], prefi
     try:
         with tempfile.TemporaryDirectory(prefix="lead-") as scratch:  # sockets, and no start-up files of the user's
             variables |= {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
-            code = stream(folder, command, variables, prefix)
+            code = stream(folder, command, variables, prefix, brief)
         word = read_word(folder, code)
         status, reason = ("failed", word["sentence"]) if word else ("done", "")
         return tell(folder, word) if word else 0
@@ -176,8 +188,8 @@ def supervise(folder: Path, command: list[str], variables: dict[str, str], prefi
         record.close_attempt(folder, status, reason)
 
 
-def stream(folder: Path, command: list[str], variables: dict[str, str], prefix: str) -> int:
-    """Runs the command; its stdout goes to the terminal and log.txt line by line, its stderr to log.txt only."""
+def stream(folder: Path, command: list[str], variables: dict[str, str], prefix: str, brief: bool) -> int:
+    """Runs the command; its stdout goes to the terminal (`brief`: progress only) and log.txt, its stderr to log.txt."""
     with (folder / "log.txt").open("ab", buffering=0) as log:
         log.write(f"--- {record.now()}\n".encode())
         child = subprocess.Popen(
@@ -191,18 +203,20 @@ def stream(folder: Path, command: list[str], variables: dict[str, str], prefix: 
             preexec_fn=functools.partial(processes.die_with_parent, os.getpid()),
         )
         # a thread, because a process left behind could keep the pipe open after the child has ended
-        lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix), daemon=True)
+        lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
         lines.start()
         code = child.wait()
         lines.join(timeout=processes.PATIENCE)
         return code
 
 
-def show_lines(source: BinaryIO, log: BinaryIO, prefix: str) -> None:
+def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> None:
     """Copies lines to the log and, behind the prefix, to the terminal; of a line redrawn with \\r the last state."""
     for line in source:
         log.write(line)
-        print(prefix + line.decode(errors="replace").rstrip("\n").rpartition("\r")[2], flush=True)
+        text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
+        if not brief or PROGRESS.match(text):
+            print(prefix + text, flush=True)
 
 
 def read_word(folder: Path, code: int) -> dict | None:
