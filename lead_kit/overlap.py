@@ -9,6 +9,7 @@ not enough, since competitions reuse a sentence with other numbers: numbers and 
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,7 @@ def tokens(text: str) -> list[str]:
     return [token for token in kept if not token.startswith(("\\begin", "\\end"))]
 
 
+@lru_cache(maxsize=1 << 18)  # a comparison asks for each text's several times
 def key(text: str) -> str:
     """Equal for texts that differ in spacing, case, dollar signs and the like alone."""
     return " ".join(tokens(text))
@@ -73,7 +75,7 @@ def numbers(text: str) -> Counter:
 
 def shingles(text: str) -> np.ndarray:
     """Hashes of the shingles of a text, each once; uint64."""
-    letters = np.frombuffer("".join(tokens(text)).encode(), dtype=np.uint8).astype(np.uint64)
+    letters = np.frombuffer(key(text).replace(" ", "").encode(), dtype=np.uint8).astype(np.uint64)
     letters = np.pad(letters, (0, max(0, WIDTH - len(letters))))
     powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, WIDTH + 1, dtype=np.uint64)  # wraps around, as a hash may
     return np.unique(np.lib.stride_tricks.sliding_window_view(letters + 1, WIDTH) @ powers)
@@ -99,7 +101,9 @@ def weighted(texts: list[str]) -> csr_matrix:
     rows = np.repeat(np.arange(len(texts)), [len(one) for one in found])
     distinct, columns, seen_in = np.unique(np.concatenate(found), return_inverse=True, return_counts=True)
     weight = np.where(seen_in > frequent(len(texts)), 0.0, np.log((len(texts) + 1) / seen_in))
-    return csr_matrix((np.sqrt(weight)[columns], (rows, columns)), shape=(len(texts), len(distinct)))
+    matrix = csr_matrix((np.sqrt(weight)[columns], (rows, columns)), shape=(len(texts), len(distinct)))
+    matrix.eliminate_zeros()  # else a product still visits every pair that shares boilerplate
+    return matrix
 
 
 def similar(left: list[str], right: list[str] | None, threshold: float) -> list[tuple[int, int, float]]:
@@ -109,11 +113,11 @@ def similar(left: list[str], right: list[str] | None, threshold: float) -> list[
     """
     every = weighted(left + (right or []))
     total = np.asarray(every.multiply(every).sum(axis=1)).ravel()
-    above, below = every[: len(left)], every[len(left) :] if right else every
+    above, below = every[: len(left)], (every[len(left) :] if right else every).T.tocsr()
     above_total, below_total = total[: len(left)], total[len(left) :] if right else total
     found = []
     for start in range(0, len(left), BLOCK):
-        shared = (above[start : start + BLOCK] @ below.T).tocoo()
+        shared = (above[start : start + BLOCK] @ below).tocoo()
         i, j = shared.row + start, shared.col
         heavier = np.maximum(above_total[i], below_total[j])
         close = (shared.data >= threshold * heavier) & (heavier > 0) & (bool(right) | (i < j))

@@ -1,7 +1,7 @@
 """Prompt templates: every problem arrives whole, and each system is asked in its own way."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
 
@@ -9,6 +9,7 @@ from lead_kit import prompts
 from lead_kit.params import InputError
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from(sorted(prompts.PROMPTS)))
 def test_a_problem_arrives_unchanged_whatever_braces_it_holds(problem, template):
     *_, user = prompts.messages(template, problem)
