@@ -26,16 +26,16 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     A run is a folder (its samples, or its last validation), a samples file, or a name under runs/; `RUN@ARM` takes one
     arm of several. Raises InputError where the two cannot be paired.
     """
-    sides = [_side(run_a), _side(run_b)]
+    sides = [_side("A", run_a), _side("B", run_b)]
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
     frame, notes = results.check(pd.concat(sides, ignore_index=True), **choices)
-    suites = [results.suites(frame[frame["side"] == name]) for name in (run_a, run_b)]
+    suites = [results.suites(frame[frame["side"] == label]) for label in "AB"]
     return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
 
 
-def _side(name: str) -> pd.DataFrame:
-    """The samples that one argument names, with the argument as `side`."""
+def _side(label: str, name: str) -> pd.DataFrame:
+    """The samples that one argument names, with A or B as `side`."""
     path, _, arm = name.partition("@")
     if not resolve(path).exists() and (RUNS / path).parent.exists():
         path = str(RUNS / path)
@@ -46,7 +46,7 @@ def _side(name: str) -> pd.DataFrame:
     if not arm and len(arms) > 1:
         raise InputError(f"{path} holds arms {', '.join(arms)}: choose one, as in {Path(path).name}@{arms[0]}")
     frame = frame[frame["arm"] == arm] if arm else frame
-    return frame.assign(side=name, run=[f"{name}: {run}" for run in frame["run"]])
+    return frame.assign(side=label, run=[f"{label} ({run})" for run in frame["run"]])
 
 
 def _sentences(names, suites, metric, seed):

@@ -73,6 +73,11 @@ def test_equal_systems_have_no_detectable_difference():
     assert stats.verdict(found) == stats.NO_DIFFERENCE
 
 
+def test_numbers_summed_in_another_order_do_not_differ():
+    found = stats.paired_difference([0.1 + 0.2 + 0.3] * 3, [0.3 + 0.2 + 0.1] * 3, seed=0)
+    assert not found.detectable
+
+
 def test_pairing_finds_what_the_spread_of_problems_hides():
     random = np.random.default_rng(0)
     hard = random.beta(0.6, 0.5, 30)
