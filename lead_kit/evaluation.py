@@ -92,10 +92,12 @@ def read(path: Path, known: dict[str, dict], seed: int, tags: Mapping) -> list[d
 
 
 def labels(model: str) -> dict:
-    """Arm and seed of the training run that wrote the model's folder; else the model's name and seed 0."""
-    written = read_record(resolve(model).parent) if resolve(model).is_dir() else None
-    parameters = (written or {}).get("parameters", {})
-    return {"arm": parameters.get("arm", Path(model).name), "seed": parameters.get("seed", 0)}
+    """Arm and seed of the training run that wrote the model's folder; else the run's or model's name and seed 0."""
+    folder = resolve(model).parent
+    written = read_record(folder) if resolve(model).is_dir() else None
+    if written is None:
+        return {"arm": Path(model).name, "seed": 0}
+    return {"arm": written["parameters"].get("arm", folder.name), "seed": written["parameters"].get("seed", 0)}
 
 
 def reporter(run, name: str):

@@ -325,6 +325,7 @@ class LeadTrainer(GRPOTrainer):
                 learning_rate=logs.get("learning_rate"),
                 tokens=mine.get("num_tokens"),
                 seconds=mean(self._metrics["train"].get("step_time")),
+                memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )
         super().log(logs, start_time)
 

@@ -1,0 +1,85 @@
+"""Tokens per second of the kit's sampler beside a plain `model.generate` loop: same model, prompts and batch, one run.
+
+    python bench/sampler.py --model runs/02_sft/model
+
+The bar is 2×: rows that have finished must stop costing. Both sample at temperature 1; tokens are counted up to and
+with the end token. The two take turns, and the ratio is of each pair.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import torch
+
+from lead_kit import arithmetic, engines, models, sample
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny", help="embedded model, folder or hub id")
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=128, help="rows a forward")
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser.parse_args()
+
+
+def ours(model, tokenizer, prompts, options) -> int:
+    sampled = sample.generate(
+        model,
+        prompts,
+        list(range(len(prompts))),
+        max_tokens=options.max_tokens,
+        temperature=1.0,
+        eos=[tokenizer.eos_token_id],
+        pad=tokenizer.pad_token_id,
+        batch_size=options.batch,
+    )
+    return sum(len(one.ids) for one in sampled)
+
+
+@torch.inference_mode()
+def plain(model, tokenizer, prompts, options) -> int:
+    tokens = 0
+    for start in range(0, len(prompts), options.batch):
+        rows = prompts[start : start + options.batch]
+        batch = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt").to(model.device)
+        out = model.generate(**batch, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=options.max_tokens)
+        new = out[:, batch["input_ids"].shape[1] :]
+        ended = new == tokenizer.eos_token_id
+        lengths = torch.where(ended.any(1), ended.int().argmax(1) + 1, new.shape[1])
+        tokens += int(lengths.sum())
+    return tokens
+
+
+def rate(side, *inputs) -> float:
+    start = time.perf_counter()
+    return side(*inputs) / (time.perf_counter() - start)
+
+
+def main() -> int:
+    options = arguments()
+    torch.manual_seed(0)
+    model, tokenizer = models.load(options.model)
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    records = arithmetic.draw(options.prompts, seed=0)
+    prompts = [engines.prompt_ids(tokenizer, "plain", record["problem"]) for record in records]
+    rate(ours, model, tokenizer, prompts[: options.batch], options)
+    pairs = [
+        (rate(ours, model, tokenizer, prompts, options), rate(plain, model, tokenizer, prompts, options))
+        for _ in range(options.repeats)
+    ]
+    kit, peer = (median(column) for column in zip(*pairs, strict=True))
+    ratio = median(one / other for one, other in pairs)
+    print(
+        f"{options.prompts} prompts, {options.batch} rows a forward, at most {options.max_tokens} tokens, {model.device}"
+    )
+    print(f"lead_kit.sample   {kit:10,.0f} tokens/s")
+    print(f"model.generate    {peer:10,.0f} tokens/s")
+    print(f"ratio             {ratio:10.2f}  (bar: 2.00) {'pass' if ratio >= 2 else 'FAIL'}")
+    return 0 if ratio >= 2 else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
