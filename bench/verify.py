@@ -1,6 +1,8 @@
-"""The verifier's bars, printed beside math-verify on the same pairs in the same process layout: `python bench/verify.py`.
+"""The verifier's bars, printed beside math-verify on the same pairs in the same process layout: `python
+bench/verify.py`.
 
-Reads LEAD_DATA (default ../shared/data) and bench/verify_labels.yaml, the labels judged wrong, which are reported apart. Exit code 1 if a bar fails.
+Reads LEAD_DATA (default ../shared/data) and bench/verify_labels.yaml, the labels judged wrong, which are reported
+apart. Exit code 1 if a bar fails.
 """
 
 import argparse
@@ -47,7 +49,8 @@ def boxed(text: str) -> str:
 
 
 def rates(rows: list[dict], correct: list[bool]) -> tuple[float, float, float]:
-    """(accuracy, share of false positives among the pairs labelled false, share of false negatives among those labelled true)."""
+    """(accuracy, share of false positives among the pairs labelled false, share of false negatives among those
+    labelled true)."""
     false = [got for row, got in zip(rows, correct, strict=True) if not row["label"]]
     true = [got for row, got in zip(rows, correct, strict=True) if row["label"]]
     accuracy = sum(got == row["label"] for row, got in zip(rows, correct, strict=True)) / len(rows)
@@ -63,13 +66,21 @@ def accuracy(rows: list[dict], ours: dict, theirs: dict, judged: set[str]) -> No
     independent = [row for row in rows if not row["source"].startswith(PEERS) and row["track"] == "answer"]
     hard = [row for row in rows if row["source"] == "hardverify-math"]
     pinned = [row for row in rows if row["source"].startswith(PEERS) and row["track"] == "answer"]
-    for name, some, floor in (("independent answers", independent, 0.925), ("HardVerify", hard, 0.84), ("pinned to one library", pinned, 0)):
+    for name, some, floor in (
+        ("independent answers", independent, 0.925),
+        ("HardVerify", hard, 0.84),
+        ("pinned to one library", pinned, 0),
+    ):
         kept = [row for row in some if row["id"] not in judged]
         all_labels = rates(some, [ours[row["id"]] for row in some])
         apart = rates(kept, [ours[row["id"]] for row in kept])
         peer = rates(some, [theirs[row["id"]] for row in some])
         shown = f"ours {show(all_labels)}; {len(some) - len(kept)} labels apart {show(apart)}; math-verify {show(peer)}"
-        bar(f"{name} (n={len(some)}): >= {floor:.1%}, fp <= 1%", shown, all_labels[0] >= floor and (apart[1] <= 0.01 or not floor))
+        bar(
+            f"{name} (n={len(some)}): >= {floor:.1%}, fp <= 1%",
+            shown,
+            all_labels[0] >= floor and (apart[1] <= 0.01 or not floor),
+        )
     response = [row for row in rows if row["track"] == "response"]
     mine, peer = (sum(side[row["id"]] == row["label"] for row in response) for side in (ours, theirs))
     bar(f"responses, loose (n={len(response)}): >= math-verify", f"ours {mine}, math-verify {peer}", mine >= peer)
@@ -79,16 +90,33 @@ def run(verifier: Verifier, rows: list[dict]) -> tuple[dict[str, bool], float]:
     """(is it correct, by id; CPU seconds of this process and its workers)."""
     verifier.warm()
     begin = time.process_time() + verifier.cpu_time()
-    verdicts = [verifier.check(boxed(r["pred"]) if r["track"] == "answer" else r["pred"], r["gold"], loose=r["track"] != "answer") for r in rows]
+    verdicts = [
+        verifier.check(
+            boxed(r["pred"]) if r["track"] == "answer" else r["pred"], r["gold"], loose=r["track"] != "answer"
+        )
+        for r in rows
+    ]
     spent = time.process_time() + verifier.cpu_time() - begin
     return {row["id"]: verdict.correct for row, verdict in zip(rows, verdicts, strict=True)}, spent
 
 
 def against_themselves(verifier: Verifier) -> None:
     """Every gold of the five benchmarks, boxed, against itself."""
-    golds = [json.loads(line)["answer"] for name in SELF for line in open(DATA / "benchmarks" / f"{name}.jsonl", encoding="utf-8")]
-    missed = [gold for gold, verdict in zip(golds, verifier.check_many([boxed(g) for g in golds], golds), strict=True) if not verdict.correct]
-    bar(f"golds against themselves (n={len(golds)}): 100%", f"{len(golds) - len(missed)} correct {missed[:3]}", not missed)
+    golds = [
+        json.loads(line)["answer"]
+        for name in SELF
+        for line in open(DATA / "benchmarks" / f"{name}.jsonl", encoding="utf-8")
+    ]
+    missed = [
+        gold
+        for gold, verdict in zip(golds, verifier.check_many([boxed(g) for g in golds], golds), strict=True)
+        if not verdict.correct
+    ]
+    bar(
+        f"golds against themselves (n={len(golds)}): 100%",
+        f"{len(golds) - len(missed)} correct {missed[:3]}",
+        not missed,
+    )
 
 
 def adversarial(verifier: Verifier) -> None:
@@ -107,7 +135,11 @@ def adversarial(verifier: Verifier) -> None:
         created = os.listdir(folder)
         os.chdir(here)
     shown = f"{len(created)} files created, slowest {slowest:.2f} s CPU, mistakes {wrong}"
-    bar(f"adversarial (n={len(cases)}): no code, hang, crash, false verdict", shown, not created and not wrong and slowest <= 2.5)
+    bar(
+        f"adversarial (n={len(cases)}): no code, hang, crash, false verdict",
+        shown,
+        not created and not wrong and slowest <= 2.5,
+    )
 
 
 BOMB = "\\boxed{\\int_0^1 x^{x^{x}} \\sin(e^{x^{7}}) dx}"
@@ -145,11 +177,21 @@ def under_load(rows: list[dict]) -> None:
     """The same pairs, idle and with two processes burning all cores."""
     sides = []
     for load in (0, 2):
-        burners = [multiprocessing.get_context("spawn").Process(target=_burn, args=(time.time() + 25,), daemon=True) for _ in range(load)]
+        burners = [
+            multiprocessing.get_context("spawn").Process(target=_burn, args=(time.time() + 25,), daemon=True)
+            for _ in range(load)
+        ]
         for burner in burners:
             burner.start()
         with Verifier(2) as verifier:
-            sides.append([v[:4] for v in verifier.check_many([boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["2\\pi"])])
+            sides.append(
+                [
+                    v[:4]
+                    for v in verifier.check_many(
+                        [boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["2\\pi"]
+                    )
+                ]
+            )
         for burner in burners:
             burner.terminate()
     differing = sum(a != b for a, b in zip(*sides, strict=True))
@@ -158,13 +200,21 @@ def under_load(rows: list[dict]) -> None:
 
 def throughput(rows: list[dict], ours: float, theirs: float) -> None:
     """Pairs per CPU second, cold; then each pair LOOKS times, ours cached."""
-    bar("throughput, cold: >= 2x math-verify", f"{len(rows) / ours:.0f} against {len(rows) / theirs:.0f} pairs per CPU s ({theirs / ours:.1f}x)", theirs >= 2 * ours)
+    bar(
+        "throughput, cold: >= 2x math-verify",
+        f"{len(rows) / ours:.0f} against {len(rows) / theirs:.0f} pairs per CPU s ({theirs / ours:.1f}x)",
+        theirs >= 2 * ours,
+    )
     with Verifier(1) as verifier:
         _, first = run(verifier, rows)
         warm = sum(run(verifier, rows)[1] for _ in range(LOOKS - 1))
     ratio = theirs * LOOKS / (first + warm)
     cached = theirs * (LOOKS - 1) / max(warm, 1e-9)
-    bar(f"warm, {LOOKS} samples a problem: >= 20x", f"{cached:.0f}x once cached, {ratio:.1f}x with the first look", cached >= 20)
+    bar(
+        f"warm, {LOOKS} samples a problem: >= 20x",
+        f"{cached:.0f}x once cached, {ratio:.1f}x with the first look",
+        cached >= 20,
+    )
 
 
 def main() -> int:

@@ -1,7 +1,9 @@
 """The verifier: the answer in a completion, and whether it equals the gold.
 
-`Verifier(workers, cpu_seconds, memory_mb)` for many checks, `check` for one in a notebook; both return a `Verdict`. Importing this package
-is light: algebra is loaded by the workers, which start with the first pair that needs them. Model text is data here, never code.
+`Verifier(workers, cpu_seconds, memory_mb)` for many checks, `check` for one in a notebook; both return a `Verdict`.
+Importing this package
+is light: algebra is loaded by the workers, which start with the first pair that needs them. Model text is data here,
+never code.
 """
 
 import atexit
@@ -13,7 +15,19 @@ from lead_kit.verify.normalform import normal
 from lead_kit.verify.pool import Verifier
 from lead_kit.verify.verdict import STATUSES, Verdict
 
-__all__ = ["STATUSES", "Fault", "Verdict", "Verifier", "check", "check_many", "cluster", "extract", "lint_golds", "normal", "shared"]
+__all__ = [
+    "STATUSES",
+    "Fault",
+    "Verdict",
+    "Verifier",
+    "check",
+    "check_many",
+    "cluster",
+    "extract",
+    "lint_golds",
+    "normal",
+    "shared",
+]
 _shared: list[Verifier] = []
 
 
@@ -38,9 +52,11 @@ def check_many(
 
 
 def cluster(answers: Sequence[str | None], verifier: Verifier | None = None) -> list[int]:
-    """A class number for each answer, equal answers sharing one, numbered by first appearance; -1 where there is no answer.
+    """A class number for each answer, equal answers sharing one, numbered by first appearance; -1 where there is no
+    answer.
 
-    Each answer is compared with the first member of every class so far, so the classes do not depend on an equality that is not transitive.
+    Each answer is compared with the first member of every class so far, so the classes do not depend on an equality
+    that is not transitive.
     """
     verifier = verifier or shared()
     leaders: list[str] = []

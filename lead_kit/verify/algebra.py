@@ -1,6 +1,7 @@
 """LaTeX expressions in normal form, as sympy objects, by recursive descent; runs in workers only.
 
-Every token becomes a constructor call from a fixed table: model text is never evaluated. What this grammar does not know (integrals, sums,
+Every token becomes a constructor call from a fixed table: model text is never evaluated. What this grammar does not
+know (integrals, sums,
 limits) goes to latex2sympy2_extended, whose grammar is wider and slower.
 """
 
@@ -15,11 +16,14 @@ TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|[A-Za-z]|[
 GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
 FUNCTIONS = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
-    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec, "arccsc": sympy.acsc,
+    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec,
+    "arccsc": sympy.acsc,
     "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "ln": sympy.log, "exp": sympy.exp,
-    "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"), "arg": sympy.arg,
+    "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"),
+    "arg": sympy.arg,
     "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh, "arcsinh": sympy.asinh, "arccosh": sympy.acosh,
-    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": Function("gcd"), "lcm": Function("lcm"), "min": sympy.Min, "max": sympy.Max,
+    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": Function("gcd"), "lcm": Function("lcm"), "min": sympy.Min,
+    "max": sympy.Max,
 }  # fmt: skip
 INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
 CONSTANTS = {"\\pi": pi, "\\infty": oo, "e": E, "i": I}
@@ -117,14 +121,24 @@ class Reader:
             value = value + self.atom()
         while self.peek() == "!":
             self.take()
-            if not (value.is_Integer or value.is_Symbol or value.free_symbols) or value.is_Integer and not 0 <= value <= 2000:
+            if (
+                not (value.is_Integer or value.is_Symbol or value.free_symbols)
+                or value.is_Integer
+                and not 0 <= value <= 2000
+            ):
                 raise Unreadable("a factorial of that")
             value = sympy.factorial(value)
         return value
 
     def fraction_of_integers(self) -> bool:
         shape = self.tokens[self.at + 1 : self.at + 7]
-        return len(shape) == 6 and shape[0] == shape[3] == "{" and shape[1].isdigit() and shape[4].isdigit() and shape[5] == "}"
+        return (
+            len(shape) == 6
+            and shape[0] == shape[3] == "{"
+            and shape[1].isdigit()
+            and shape[4].isdigit()
+            and shape[5] == "}"
+        )
 
     def group(self) -> sympy.Expr:
         opening = self.take()
@@ -208,11 +222,17 @@ class Reader:
         return values
 
     def argument(self) -> sympy.Expr:
-        r"""What a function acts on: a bracket, else the factors up to the next operator or function (`\sin 2x\cos x`)."""
+        r"""What a function acts on: a bracket, else the factors up to the next operator or function (`\sin 2x\cos
+        x`)."""
         if self.peek() in ("(", "{", "["):
             return self.group()
         value = self.signed()
-        while self.peek() and self.peek() not in ENDS and self.peek()[1:] not in FUNCTIONS and self.peek() not in ("(", "["):
+        while (
+            self.peek()
+            and self.peek() not in ENDS
+            and self.peek()[1:] not in FUNCTIONS
+            and self.peek() not in ("(", "[")
+        ):
             value = value * self.power()
         return value
 
@@ -274,8 +294,10 @@ COMMANDS = {
     "\\mathcal": Reader.opaque,
 }
 UNKNOWN = frozenset(
-    "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint \\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\ldots \\circ "
-    "\\forall \\exists \\to \\rfloor \\rceil \\approx \\equiv \\subset \\emptyset \\times \\cdot \\div \\langle \\rangle \\mod \\angle".split()
+    "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint "
+    "\\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\ldots \\circ "
+    "\\forall \\exists \\to \\rfloor \\rceil \\approx "
+    "\\equiv \\subset \\emptyset \\times \\cdot \\div \\langle \\rangle \\mod \\angle".split()
 )
 
 

@@ -1,6 +1,7 @@
 """Are two answers equal? Kinds are compared part by part; a judge decides pairs of expressions.
 
-The same code runs twice: first in the caller's process with `Exact`, which knows spelling and rational arithmetic and raises Undecided for the
+The same code runs twice: first in the caller's process with `Exact`, which knows spelling and rational arithmetic and
+raises Undecided for the
 rest; then, only if needed, in a worker with the judge of `symbolic`.
 """
 
@@ -10,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from lead_kit.verify import exact, units
-from lead_kit.verify.structure import FLIPPED, Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words, read
+from lead_kit.verify.structure import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words, read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
 FLAT = re.compile(r"\s+")
@@ -60,9 +61,12 @@ class Exact:
 
 
 def rounds_to(gold: str, theirs: Fraction, answer: str, ours: Fraction, factor: Fraction = Fraction(1)) -> bool:
-    """The stated precision: a decimal gold of at least three significant digits equals a value written exactly that rounds to it."""
+    """The stated precision: a decimal gold of at least three significant digits equals a value written exactly that
+    rounds to it."""
     digits = decimals(gold)
-    return digits is not None and decimals(answer) is None and abs(ours * factor - theirs) * 2 <= Fraction(10) ** -digits
+    return (
+        digits is not None and decimals(answer) is None and abs(ours * factor - theirs) * 2 <= Fraction(10) ** -digits
+    )
 
 
 def decimals(text: str) -> int | None:
@@ -113,7 +117,13 @@ def decide(gold: str, answer: str, judge: Exact) -> Outcome:
 def _difference(gold: object, answer: object) -> str:
     if isinstance(gold, Bag | Row) and isinstance(answer, Bag | Row) and len(gold.items) != len(answer.items):
         return f"{len(answer.items)} items, the gold has {len(gold.items)}"
-    kind = {"Bag": "a set or list", "Row": "a tuple or interval", "Words": "words", "Relation": "a relation", "Grid": "a matrix"}
+    kind = {
+        "Bag": "a set or list",
+        "Row": "a tuple or interval",
+        "Words": "words",
+        "Relation": "a relation",
+        "Grid": "a matrix",
+    }
     names = [kind.get(type(node).__name__, "an expression") for node in (gold, answer)]
     return "not equal to the gold" if names[0] == names[1] else f"{names[1]}, the gold is {names[0]}"
 
@@ -189,12 +199,15 @@ def _rows(gold: Row, answer: Row, judge: Exact) -> bool:
 def _grids(gold: Grid, answer: Grid, judge: Exact) -> bool:
     if [len(row) for row in gold.rows] != [len(row) for row in answer.rows]:
         return False
-    pairs = ((g, a) for ours, theirs in zip(gold.rows, answer.rows, strict=True) for g, a in zip(ours, theirs, strict=True))
+    pairs = (
+        (g, a) for ours, theirs in zip(gold.rows, answer.rows, strict=True) for g, a in zip(ours, theirs, strict=True)
+    )
     return all(equal(g, a, judge) for g, a in pairs)
 
 
 def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
-    """The same number of items, each equal to one of the other side (a maximum matching, as equality may not be transitive)."""
+    """The same number of items, each equal to one of the other side (a maximum matching, as equality may not be
+    transitive)."""
     if len(gold.items) != len(answer.items):
         return False
     names = [{item.name for item in bag.items if isinstance(item, Named)} for bag in (gold, answer)]
@@ -233,7 +246,11 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
         return judge.relation(_as_relation(gold), _as_relation(answer))
     if isinstance(gold, Named):
         if isinstance(answer, Relation):
-            return judge.relation(_as_relation(gold), answer) if answer.operators == ("=",) else _stated(gold.value, answer, judge)
+            return (
+                judge.relation(_as_relation(gold), answer)
+                if answer.operators == ("=",)
+                else _stated(gold.value, answer, judge)
+            )
         return equal(gold.value, answer, judge)
     if isinstance(gold, Relation):
         return gold.operators == ("=",) and judge.relation(gold, _as_relation(answer))
@@ -297,12 +314,17 @@ def _relation(gold: object, answer: object, judge: Exact) -> bool:
 
 
 def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
-    """An equation stands for its last side only if what it says holds, or if its left side is the name of a quantity."""
+    """An equation stands for its last side only if what it says holds, or if its left side is the name of a
+    quantity."""
     if set(answer.operators) != {"="}:
         return False
     first, last = answer.sides[0], answer.sides[-1]
     if not _label(first):
-        middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", side))]
+        middle = [
+            side
+            for side in answer.sides[:-1]
+            if not re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", side))
+        ]
         if len(middle) < len(answer.sides) - 1 or not all(judge.same(last, side) for side in middle):
             return False
     return equal(gold, read(last), judge)
@@ -316,7 +338,11 @@ def _label(text: str) -> bool:
 
 def _named_in_order(bag: Bag, row: Row, judge: Exact | Callable) -> bool:
     """`x=1, y=2` is the point (1, 2)."""
-    if len(bag.items) != len(row.items) or not all(isinstance(item, Named) for item in bag.items) or row.brackets != "()":
+    if (
+        len(bag.items) != len(row.items)
+        or not all(isinstance(item, Named) for item in bag.items)
+        or row.brackets != "()"
+    ):
         return False
     same = judge if callable(judge) else lambda g, a: equal(g, a, judge)
     return all(same(item.value, other) for item, other in zip(bag.items, row.items, strict=True))

@@ -24,7 +24,7 @@ def decimal(text: str) -> Fraction | None:
 
 def value(text: str) -> Fraction | None:
     """The exact value of a numeral in normal form; None if it is not a plain numeral."""
-    if not text or not text[-1] in "0123456789.})" or len(text) > 900:
+    if not text or text[-1] not in "0123456789.})" or len(text) > 900:
         return None
     plain = decimal(text)
     if plain is not None:

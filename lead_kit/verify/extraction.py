@@ -6,17 +6,22 @@ BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]")
 WRAPPING = re.compile(r"(?:\\(?:boxed|fbox)\s*\{\s*)*")
 REGIONS = ("after_think", "before_think")
 MARKER = re.compile(
-    r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####", re.IGNORECASE
+    r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####",
+    re.IGNORECASE,
 )
 FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECASE)
 MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
-JOINED = re.compile(r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox)|and|or|[\s$,;.()\\{}]|[\w()]+ = |for part \(\w\)){0,24}")
+JOINED = re.compile(
+    r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox)"
+    r"|and|or|[\s$,;.()\\{}]|[\w()]+ = |for part \(\w\)){0,24}"
+)
 SENTENCE = re.compile(r"\n\s*\n|(?<!\d)\.\s+(?=[A-Z])|(?<=\d)\.\s+(?=[A-Z])|<\|")
 CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so|in total|there (?:are|is))\b,?", re.IGNORECASE)
 PROSE = re.compile(r"[^\W\d_]{3,}")
 COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
 VALUE = re.compile(r"\d|\\(?:infty|pi|sqrt)")
+LINK = 80  # characters between two boxes that may still be one answer
 LOOSE_TAIL = 4000  # characters at the end of a completion that the loose mode reads
 
 
@@ -80,7 +85,13 @@ def _unwrapped(content: str) -> str:
     prefix = WRAPPING.match(content).group()
     layers = prefix.count("{")
     core = content[len(prefix) : len(content) - layers]
-    if not layers or content[len(core) + len(prefix) :] != "}" * layers or "boxed" in core or "fbox" in core or not _balanced(core):
+    if (
+        not layers
+        or content[len(core) + len(prefix) :] != "}" * layers
+        or "boxed" in core
+        or "fbox" in core
+        or not _balanced(core)
+    ):
         raise NestedBox("a box inside a box")
     return core.strip()
 
@@ -100,13 +111,18 @@ def joined_boxes(text: str) -> str | None:
     if not found:
         return None
     start = len(found) - 1
-    while start and JOINED.fullmatch(text[found[start - 1][1] + 1 : found[start][0]]):
+    while start and _joined(text, found[start - 1][1] + 1, found[start][0]):
         start -= 1
     return ", ".join(text[slice(*span)].strip() for span in found[start:])
 
 
+def _joined(text: str, end: int, start: int) -> bool:
+    return start - end < LINK and JOINED.fullmatch(text, end, start) is not None
+
+
 def last_stated(text: str) -> str | None:
-    """The loose mode: what follows the last "answer is", "####" …; else the last conclusion; else the last formula or number."""
+    """The loose mode: what follows the last "answer is", "####" …; else the last conclusion; else the last formula or
+    number."""
     text = text[-LOOSE_TAIL:].strip()
     for marker in reversed(list(MARKER.finditer(text))):
         tail = SENTENCE.split(text[marker.end() :].strip(" *\n\t:："), maxsplit=1)[0]
@@ -125,7 +141,8 @@ def _formulas(text: str) -> list[str]:
 
 
 def _of_sentence(sentence: str, last: bool = False) -> str | None:
-    """Of the sentence after a marker: its formula, itself if it is short, else its first (last, if it computes) number."""
+    """Of the sentence after a marker: its formula, itself if it is short, else its first (last, if it computes)
+    number."""
     formulas = _formulas(sentence)
     rest = MATH.sub(" ", sentence)
     if formulas and (VALUE.search(formulas[-1]) or not NUMBER.search(rest)):

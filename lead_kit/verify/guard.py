@@ -29,7 +29,7 @@ def refuse(text: str) -> str:
     """A clause that says why a text is not handed on; empty if nothing speaks against it."""
     if len(text) > MAX_LENGTH:
         return f"{len(text)} characters, at most {MAX_LENGTH}"
-    if re.search(r"\d[\d,.\s]{%d,}" % MAX_DIGITS, text):
+    if re.search(rf"\d[\d,.\s]{{{MAX_DIGITS},}}", text):
         return f"a number of more than {MAX_DIGITS} digits"
     if "\0" in text:
         return "a null character"
@@ -67,7 +67,9 @@ def _explosive(text: str) -> str:
     for number in re.findall(r"(\d+)[})]*!", flat):
         if len(number) > 4 or int(number) > MAX_FACTORIAL:
             return f"a factorial over {MAX_FACTORIAL}!"
-    if re.search(r"!\s*[)}]*\s*!|[)}]!", flat) and (flat.count("!") > 4 or re.search(r"![)}]*!", flat) or re.search(r"\d\^[^!]*[)}]!", flat)):
+    if re.search(r"!\s*[)}]*\s*!|[)}]!", flat) and (
+        flat.count("!") > 4 or re.search(r"![)}]*!", flat) or re.search(r"\d\^[^!]*[)}]!", flat)
+    ):
         return "a factorial of something large"
     for number in re.findall(r"binom\{?(\d+)", flat):
         if len(number) > 5:

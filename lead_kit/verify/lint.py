@@ -13,7 +13,8 @@ class Fault(NamedTuple):
 
 
 def lint_golds(records: Iterable[Mapping], verifier=None) -> list[Fault]:
-    """Names the records {id, answer} whose gold cannot be graded: empty, not text, refused by the guard, unreadable, or prose."""
+    """Names the records {id, answer} whose gold cannot be graded: empty, not text, refused by the guard, unreadable,
+    or prose."""
     from lead_kit.verify import shared
 
     verifier = verifier or shared()

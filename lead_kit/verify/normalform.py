@@ -1,6 +1,7 @@
 """The normal form of an answer: one spelling for each of the many that mean the same. Idempotent; no algebra.
 
-Every rule rewrites spelling, never value: a base subscript, a unit, a percent sign and an interval's brackets all survive.
+Every rule rewrites spelling, never value: a base subscript, a unit, a percent sign and an interval's brackets all
+survive.
 """
 
 import re
@@ -11,39 +12,62 @@ SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 FRACTIONS = {
     "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
-    "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10), "⅐": (1, 7),
+    "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10), "⅐": (1,
+    7),
 }  # fmt: skip
 SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
+    "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ",
+    "∙": r"\cdot ",
     "∗": "*", "±": r"\pm ", "∓": r"\mp ", "≤": r"\leq ", "⩽": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ", "≠": r"\neq ",
     "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∞": r"\infty ", "∅": r"\emptyset ", "°": r"^\circ ",
     "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "μ": r"\mu ",
-    "φ": r"\varphi ", "ω": r"\omega ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "δ": r"\delta ", "ε": r"\varepsilon ",
-    "Δ": r"\Delta ", "Ω": r"\Omega ", "Σ": r"\Sigma ", "∀": r"\forall ", "∃": r"\exists ", "∠": r"\angle ", "△": r"\triangle ",
+    "φ": r"\varphi ", "ω": r"\omega ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "δ": r"\delta ",
+    "ε": r"\varepsilon ",
+    "Δ": r"\Delta ", "Ω": r"\Omega ", "Σ": r"\Sigma ", "∀": r"\forall ", "∃": r"\exists ", "∠": r"\angle ",
+    "△": r"\triangle ",
     "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "∖": r"\setminus ", "→": r"\to ",
-    "′": "'", "’": "'", "“": '"', "”": '"', "…": r"\ldots ", "；": ";", "，": ",", "。": ".", "：": ":", "（": "(", "）": ")",
+    "′": "'", "’": "'", "“": '"', "”": '"', "…": r"\ldots ", "；": ";", "，": ",", "。": ".", "：": ":", "（": "(",
+    "）": ")",
     "⟨": r"\langle ", "⟩": r"\rangle ", "€": r"\text{euro}", "£": r"\text{pound}", "¥": r"\text{yuan}",
 }  # fmt: skip
-EATEN = {"\f": r"\f", "\b": r"\b", "\a": r"\a", "\v": r"\v", "\t": r"\t", "\r": r"\r"}  # escapes that JSON or Python ate
+EATEN = {
+    "\f": r"\f",
+    "\b": r"\b",
+    "\a": r"\a",
+    "\v": r"\v",
+    "\t": r"\t",
+    "\r": r"\r",
+}  # escapes that JSON or Python ate
 ALIASES = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "le": "leq", "leqslant": "leq",
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "le": "leq",
+    "leqslant": "leq",
     "leqq": "leq", "ge": "geq", "geqslant": "geq", "geqq": "geq", "ne": "neq", "lt": "<", "gt": ">", "infin": "infty",
     "cupdot": "cup", "bigcup": "cup", "land": "wedge", "lor": "vee", "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[",
     "rbrack": "]", "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "colon": ":", "dots": "ldots", "cdots": "ldots",
-    "dotsc": "ldots", "dotsb": "ldots", "tg": "tan", "ctg": "cot", "arctg": "arctan", "degree": r"^\circ", "textdegree": r"^\circ",
-    "textcirc": r"^\circ", "bmod": "mod", "epsilon": "varepsilon", "phi": "varphi", "ast": "*", "centerdot": "cdot", "bullet": "cdot",
-    "varnothing": "emptyset", "Bbb": "mathbb", "rm": "", "bf": "", "it": "", "overline": "bar", "widehat": "hat", "euro": r"\text{euro}",
+    "dotsc": "ldots", "dotsb": "ldots", "tg": "tan", "ctg": "cot", "arctg": "arctan", "degree": r"^\circ",
+    "textdegree": r"^\circ",
+    "textcirc": r"^\circ", "bmod": "mod", "epsilon": "varepsilon", "phi": "varphi", "ast": "*", "centerdot": "cdot",
+    "bullet": "cdot",
+    "varnothing": "emptyset", "Bbb": "mathbb", "rm": "", "bf": "", "it": "", "overline": "bar", "widehat": "hat",
+    "euro": r"\text{euro}",
     "pounds": r"\text{pound}", "operatorname*": "operatorname", "hspace*": "hspace", "imath": "i", "mathbbm": "mathbb",
-    "rightarrow": "to", "Rightarrow": "implies", "longrightarrow": "to", "smallsetminus": "setminus", "backslash": "setminus",
+    "rightarrow": "to", "Rightarrow": "implies", "longrightarrow": "to", "smallsetminus": "setminus",
+    "backslash": "setminus",
 }  # fmt: skip
 DROPPED = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits nolimits "
-    "quad qquad thinspace medspace thickspace enspace enskip nobreak strut boldmath unboldmath centering hfill newline null "
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
+    "textstyle scriptstyle limits nolimits "
+    "quad qquad thinspace medspace thickspace enspace enskip nobreak strut boldmath unboldmath centering hfill "
+    "newline null "
     "normalsize large Large small".split()
 )
-TEXTS = frozenset("text mbox textrm textbf textit textsf texttt textnormal mathrm mathbf mathsf mathit mathtt hbox rm bm boldsymbol".split())
+TEXTS = frozenset(
+    "text mbox textrm textbf textit textsf texttt textnormal "
+    "mathrm mathbf mathsf mathit mathtt hbox rm bm boldsymbol".split()
+)
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp min max gcd lcm det dim deg arg sgn "
+    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp min max "
+    "gcd lcm det dim deg arg sgn "
     "mod arcsec arccsc arsinh arcosh artanh arcsinh arccosh arctanh".split()
 )
 ASCII = re.compile(
@@ -89,7 +113,11 @@ def _once(text: str) -> str:
     text = re.sub(r"\\q?quad(?=[A-Za-z])", " ", _repair(text))
     text = ASCII.sub(r"\\\1 ", text) if ASCII.search(text) and "\\text" not in text else text
     text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
-    text = re.sub(r"\\begin\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}|\\end\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}", "", text)
+    text = re.sub(
+        r"\\begin\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}|\\end\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}",
+        "",
+        text,
+    )
     text = "".join(_rewrite(match) for match in TOKEN.finditer(text))
     text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
     text = re.sub(r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named, text)

@@ -1,4 +1,5 @@
-"""Verifier: the checks that need algebra, in processes that can be killed; verdicts cached; safe from threads, asyncio and forks."""
+"""Verifier: the checks that need algebra, in processes that can be killed; verdicts cached; safe from threads,
+asyncio and forks."""
 
 import json
 import os
@@ -35,8 +36,10 @@ class _Worker:
 class Verifier:
     """Compares answers with golds.
 
-    workers: processes kept ready, and the width of `check_many`; a thread that finds all of them busy gets one more, so nobody waits behind
-    a slow pair. cpu_seconds: CPU time one comparison may take, measured on the worker's own clock. memory_mb: what it may allocate.
+    workers: processes kept ready, and the width of `check_many`; a thread that finds all of them busy gets one more,
+    so nobody waits behind
+    a slow pair. cpu_seconds: CPU time one comparison may take, measured on the worker's own clock. memory_mb: what it
+    may allocate.
     Nothing is started before the first pair that needs algebra. Use as a context manager, or call `close`.
     """
 
@@ -91,9 +94,7 @@ class Verifier:
                 return 0.0
             return sum(_cpu(pid) for pid in [self._server.pid, *(each.pid for each in self._idle)])
 
-    def check(
-        self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think"
-    ) -> Verdict:
+    def check(self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think") -> Verdict:
         """Is the answer of this completion equal to the gold? Never raises for what a model wrote."""
         start = time.perf_counter()
         try:
@@ -112,11 +113,18 @@ class Verifier:
         return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
 
     def check_many(
-        self, completions: Sequence[str], golds: Sequence[str], *, loose: bool = False, answer_region: str = "after_think"
+        self,
+        completions: Sequence[str],
+        golds: Sequence[str],
+        *,
+        loose: bool = False,
+        answer_region: str = "after_think",
     ) -> list[Verdict]:
         """Verdicts in the order given. Long lists show their progress."""
         if len(completions) != len(golds):
-            raise ValueError(f"{len(completions)} completions and {len(golds)} golds: expected as many of one as of the other")
+            raise ValueError(
+                f"{len(completions)} completions and {len(golds)} golds: expected as many of one as of the other"
+            )
 
         def one(pair: tuple[str, str]) -> Verdict:
             return self.check(*pair, loose=loose, answer_region=answer_region)
@@ -249,7 +257,13 @@ def _missing(completion: str, loose: bool) -> str:
 
 
 def _cause(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else "an error in the algebra" if code == worker.FAILED else f"exit code {code}"
+    return (
+        signal.Signals(-code).name
+        if code < 0
+        else "an error in the algebra"
+        if code == worker.FAILED
+        else f"exit code {code}"
+    )
 
 
 def _progress(items: Iterable, total: int) -> Iterable:

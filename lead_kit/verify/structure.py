@@ -1,4 +1,5 @@
-"""The shape of an answer: which of the kinds below it is, and its parts. Input is in normal form; leaves keep their text."""
+"""The shape of an answer: which of the kinds below it is, and its parts. Input is in normal form; leaves keep their
+text."""
 
 import re
 from itertools import product
@@ -67,12 +68,31 @@ class Qualified(NamedTuple):
     condition: str
 
 
-OPERATORS = ("\\leq", "\\geq", "\\neq", "\\approx", "\\equiv", "\\in", "\\subset", "\\subseteq", "\\implies", "\\to", "<", ">", "=")
+OPERATORS = (
+    "\\leq",
+    "\\geq",
+    "\\neq",
+    "\\approx",
+    "\\equiv",
+    "\\in",
+    "\\subset",
+    "\\subseteq",
+    "\\implies",
+    "\\to",
+    "<",
+    ">",
+    "=",
+)
 FLIPPED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
 ASCII_OPERATORS = (("<=", "\\leq"), (">=", "\\geq"), ("!=", "\\neq"), ("=>", "\\implies"))
 PIECE = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\[\s\S]|[\s\S]")
-CONJUNCTION = re.compile(r"\\text\{,? ?(?:and|or|and also|or else)\}|\\(?:vee|wedge)|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
-CONDITION = re.compile(r"\\text\{,? ?(?:for (?:all|any|every|each|some|integers?)|where|with|such that|when|if)\b.*|(?<![A-Za-z\\])(?:for (?:all|any|every|some)|where) .*")
+CONJUNCTION = re.compile(
+    r"\\text\{,? ?(?:and|or|and also|or else)\}|\\(?:vee|wedge)|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])"
+)
+CONDITION = re.compile(
+    r"\\text\{,? ?(?:for (?:all|any|every|each|some|integers?)|where|with|such that|when|if)\b.*"
+    r"|(?<![A-Za-z\\])(?:for (?:all|any|every|some)|where) .*"
+)
 ENVIRONMENT = re.compile(r"\\begin\{([pbvBV]?matrix|array|cases)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
@@ -80,7 +100,8 @@ SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
 QUANTITY = re.compile(r"[A-Za-z|_{}\\():+\d'°\s]+")
 SYNONYMS = {
     ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
-    ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",), ("no", "such", "number", "exists"): ("none",),
+    ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",),
+    ("no", "such", "number", "exists"): ("none",),
     ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
 }  # fmt: skip
 VALUES = {"\\emptyset": ("none",), "\\{\\}": ("none",)}
@@ -176,7 +197,11 @@ def _relations(text: str) -> object:
     if "\\approx" in operators:
         return _approximate(text, sides, operators)
     if operators[-1] == "\\in" and len(operators) == 1:
-        return read(sides[1]) if SYMBOL.fullmatch(sides[0]) or FUNCTION_NAME.fullmatch(sides[0]) else Relation(("\\in",), tuple(sides))
+        return (
+            read(sides[1])
+            if SYMBOL.fullmatch(sides[0]) or FUNCTION_NAME.fullmatch(sides[0])
+            else Relation(("\\in",), tuple(sides))
+        )
     if "\\implies" in operators:
         return read(sides[-1])
     if set(operators) == {"="}:

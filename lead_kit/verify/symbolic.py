@@ -114,7 +114,8 @@ class Algebra(compare.Exact):
         return agreed >= 2 and (agreed == seen or agreed >= 3)
 
     def relation(self, gold: Relation, answer: Relation) -> bool:
-        """Two equations or inequalities are the same if their differences are multiples of one another (positive for inequalities)."""
+        """Two equations or inequalities are the same if their differences are multiples of one another (positive for
+        inequalities)."""
         if gold == answer:
             return True
         if gold.operators != answer.operators:
@@ -132,7 +133,11 @@ class Algebra(compare.Exact):
 
     def _reversed(self, gold: Relation, answer: Relation) -> bool:
         """-x ≥ -1 is x ≤ 1."""
-        if len(gold.sides) != 2 or compare.FLIPPED.get(answer.operators[0]) != gold.operators[0] or len(answer.sides) != 2:
+        if (
+            len(gold.sides) != 2
+            or compare.FLIPPED.get(answer.operators[0]) != gold.operators[0]
+            or len(answer.sides) != 2
+        ):
             return False
         return self._multiple(gold, Relation(gold.operators, answer.sides[::-1]), False)
 
@@ -157,7 +162,8 @@ class Algebra(compare.Exact):
         return False
 
     def solves(self, gold: Relation, answer: str) -> bool:
-        """`xy = 6` and `6/x`: put the answer for one letter that it does not contain, and the equation becomes an identity."""
+        """`xy = 6` and `6/x`: put the answer for one letter that it does not contain, and the equation becomes an
+        identity."""
         if len(gold.sides) != 2:
             return False
         try:
@@ -179,7 +185,10 @@ def _collapsed(value: sympy.Expr) -> bool:
 
 def _integers(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> set[Symbol]:
     """Letters that count: n in (-1)^n, k in sin(kπ), the n of n!."""
-    if not any(each.has(sympy.pi, sympy.factorial, sympy.binomial, sympy.floor) or _signed_power(each) for each in (theirs, ours)):
+    if not any(
+        each.has(sympy.pi, sympy.factorial, sympy.binomial, sympy.floor) or _signed_power(each)
+        for each in (theirs, ours)
+    ):
         return set()
     return {letter for letter in letters if str(letter)[:1] in COUNTING}
 
@@ -197,7 +206,8 @@ def _point(letters: list[Symbol], integers: set[Symbol], at: int) -> dict[Symbol
 
 
 def vanishes(difference: sympy.Expr, scale: sympy.Expr) -> bool:
-    """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers show."""
+    """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers
+    show."""
     if difference.is_Rational:
         return difference == 0
     if difference.is_Float:

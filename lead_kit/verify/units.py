@@ -3,20 +3,29 @@
 import re
 
 NAMES = {
-    "degree": "degree", "deg": "degree", "cm": "centimeter", "mm": "millimeter", "km": "kilometer", "m": "meter", "metre": "meter",
-    "centimetre": "centimeter", "kilometre": "kilometer", "in": "inch", "ft": "foot", "feet": "foot", "yd": "yard", "mi": "mile",
-    "inches": "inch", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce", "s": "second",
-    "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "mph": "mile per hour", "percent": "percent",
-    "percentage": "percent", "pct": "percent", "usd": "dollar", "cents": "cent", "l": "liter", "litre": "liter", "ml": "milliliter",
-    "sq": "square", "cubic": "cubic", "people": "person", "children": "child", "men": "man", "women": "woman", "dice": "die",
-    "kph": "kilometer per hour", "n": "newton", "j": "joule", "w": "watt", "hz": "hertz", "k": "kelvin", "a.m": "am", "p.m": "pm",
+    "degree": "degree", "deg": "degree", "cm": "centimeter", "mm": "millimeter", "km": "kilometer", "m": "meter",
+    "metre": "meter",
+    "centimetre": "centimeter", "kilometre": "kilometer", "in": "inch", "ft": "foot", "feet": "foot", "yd": "yard",
+    "mi": "mile",
+    "inches": "inch", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce",
+    "s": "second",
+    "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "mph": "mile per hour",
+    "percent": "percent",
+    "percentage": "percent", "pct": "percent", "usd": "dollar", "cents": "cent", "l": "liter", "litre": "liter",
+    "ml": "milliliter",
+    "sq": "square", "cubic": "cubic", "people": "person", "children": "child", "men": "man", "women": "woman",
+    "dice": "die",
+    "kph": "kilometer per hour", "n": "newton", "j": "joule", "w": "watt", "hz": "hertz", "k": "kelvin", "a.m": "am",
+    "p.m": "pm",
 }  # fmt: skip
 SHORT = "cm|mm|km|kg|mg|ml|mph|lbs?|ft|hrs?|oz|sec|min|inches|feet|rad"
 DECORATION = frozenset("the a an of per approximately about exactly only is answer each total".split())
 TRAILING = re.compile(r"^(.*?[\d)}\]a-zA-Z!])\s*(\\text\{[^{}]*\}.*)$")
 BARE = re.compile(rf"^(.*?[\d)}}\]]) ?((?:{SHORT}|[A-Za-z]{{3,}}(?: [A-Za-z]+)*|(?<= )(?:[A-Za-z.]{{3,}}))(?:\^\d)?)$")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'’-]*|\d+(?:\.\d+)?")
-PREFIX = re.compile(r"^\\text\{(?:only|the answer is|answer|exactly|about|approximately|at|it is|is|it's)\}(?=.)", re.IGNORECASE)
+PREFIX = re.compile(
+    r"^\\text\{(?:only|the answer is|answer|exactly|about|approximately|at|it is|is|it's)\}(?=.)", re.IGNORECASE
+)
 LETTERS = re.compile(r"[A-Za-z]+")
 COMMANDS = re.compile(r"\\[A-Za-z]+")
 MANDATORY = frozenset(("am", "pm"))  # part of a time, not a unit
@@ -26,7 +35,12 @@ def strip(text: str) -> tuple[str, str]:
     """(expression, canonical unit) of a leaf."""
     text = PREFIX.sub("", text).strip()
     unit = ""
-    for mark, name in (("\\text{dollar}", "dollar"), ("\\text{euro}", "euro"), ("\\text{pound}", "pound"), ("\\text{yuan}", "yuan")):
+    for mark, name in (
+        ("\\text{dollar}", "dollar"),
+        ("\\text{euro}", "euro"),
+        ("\\text{pound}", "pound"),
+        ("\\text{yuan}", "yuan"),
+    ):
         if text.startswith(mark) and len(text) > len(mark):
             text, unit = text[len(mark) :].strip(), name
         elif text.startswith("-" + mark):
@@ -50,7 +64,11 @@ def canonical(unit: str) -> str:
     names = []
     for word in plain.split():
         word = word.strip(".'") or word
-        name = NAMES.get(word) or NAMES.get(word.rstrip("s")) or (word[:-1] if len(word) > 3 and word.endswith("s") else word)
+        name = (
+            NAMES.get(word)
+            or NAMES.get(word.rstrip("s"))
+            or (word[:-1] if len(word) > 3 and word.endswith("s") else word)
+        )
         if name not in DECORATION and name != "unit":
             names.append(name)
     return power + " ".join(names) if names else power.strip()
@@ -84,4 +102,8 @@ def prose(text: str) -> tuple[str, ...] | None:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.lower().strip(".'-") for word in WORD.findall(re.sub(r"[\\{}]", " ", text)) if word.lower() not in ("the", "a", "an"))
+    return tuple(
+        word.lower().strip(".'-")
+        for word in WORD.findall(re.sub(r"[\\{}]", " ", text))
+        if word.lower() not in ("the", "a", "an")
+    )

@@ -1,8 +1,10 @@
 """The server behind the pool: a process of its own, started by `pool.Verifier` with one end of a socket.
 
-It loads the algebra once, then forks a worker for each socket it is handed, so a killed worker is replaced in milliseconds and never
+It loads the algebra once, then forks a worker for each socket it is handed, so a killed worker is replaced in
+milliseconds and never
 inherits the threads or the memory of the process that asks. Requests on the control socket are one JSON line each:
-{"do": "spawn", "cpu": seconds, "memory": bytes} with the worker's socket attached, or {"do": "reap", "pid": n, "kill": bool}. Model text travels as JSON only.
+{"do": "spawn", "cpu": seconds, "memory": bytes} with the worker's socket attached, or {"do": "reap", "pid": n,
+"kill": bool}. Model text travels as JSON only.
 """
 
 import gc
@@ -27,7 +29,8 @@ def send(sock: socket.socket, message: object) -> None:
 
 
 def receive(sock: socket.socket) -> object:
-    """Read one length-prefixed JSON message. Raises EOFError when the other side is gone, ValueError when it is too long."""
+    """Read one length-prefixed JSON message. Raises EOFError when the other side is gone, ValueError when it is too
+    long."""
     (size,) = struct.unpack("!I", _exactly(sock, 4))
     if size > MAX_MESSAGE:
         raise ValueError(f"a message of {size} bytes is longer than {MAX_MESSAGE}")
@@ -58,7 +61,8 @@ def confine(memory: int) -> None:
 def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
     """The life of a worker: one (gold, answer) in, one [status, reason, path] out.
 
-    The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also inside C code.
+    The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also
+    inside C code.
     """
     confine(memory)
     while True:
@@ -95,7 +99,9 @@ def main() -> None:
                 try:
                     serve(sock, judge, request["cpu"], request["memory"])
                 finally:
-                    os._exit(FAILED)  # whatever sympy raised: the worker is spent, its caller is told, the next one is fresh
+                    os._exit(
+                        FAILED
+                    )  # whatever sympy raised: the worker is spent, its caller is told, the next one is fresh
             sock.close()
             control.sendall(b"%d\n" % pid)
         else:
