@@ -24,6 +24,7 @@ def test_cosine_falls_from_the_peak_to_its_floor_and_stays_there(floor):
     assert [factor(s) for s in (0, 5, 10, 60, 110, 200)] == approx([0, 0.5, 1, (1 + floor) / 2, floor, floor])
 
 
+@pytest.mark.slow
 def test_it_drives_an_optimiser():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, bind(warmup, dict(warmup_steps=2)))
