@@ -15,28 +15,30 @@ from lead_kit.params import InputError, nearest
 from lead_kit.record import read_metrics, read_record, resolve, shown
 
 KEYS = ["run", "arm", "seed", "step", "split"]
-ARMS = ("grpo", "length", "lead")  # arms of the paper come in this order, others after them by name
+ARMS = ("sft", "grpo", "length", "lead")  # arms of the paper come in this order, others after them by name
 STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
 WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
 TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
 
 
 def find(patterns: list[str], holds: str = "metrics.jsonl") -> list[Path]:
-    """Paths named by folders, files or globs below the repository root; of a glob, only folders holding `holds`.
+    """Paths named by folders, files or globs below the repository root.
 
-    Raises InputError for a path that does not exist. A glob that matches nothing adds nothing.
+    Of a glob, folders that hold `holds` (no earlier attempts) and, where it ends in a suffix, files. A glob that
+    matches nothing adds nothing. Raises InputError for a plain path that does not exist.
     """
     found = []
     for pattern in patterns:
         path = resolve(pattern)
-        if not glob.has_magic(str(pattern)):
-            if not path.exists():
-                beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-                raise InputError(f"{shown(path)} does not exist{nearest(path.name, beside)}")
+        if glob.has_magic(str(pattern)):
+            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+            matches = [match for match in matches if "attempts" not in match.parts]
+            found += [match for match in matches if (match / holds).is_file() or (path.suffix and match.is_file())]
+        elif path.exists():
             found.append(path)
         else:
-            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-            found += [match for match in matches if match.is_file() or (match / holds).is_file()]
+            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise InputError(f"{shown(path)} does not exist{nearest(path.name, beside)}")
     return list(dict.fromkeys(found))
 
 
@@ -50,7 +52,30 @@ def load_runs(runs: list[str]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=KEYS)
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "split", "step"], keep="last")
-    return frame.sort_values(KEYS, kind="stable").reset_index(drop=True)
+    return distinct_arms(frame).sort_values(KEYS, kind="stable").reset_index(drop=True)
+
+
+def distinct_arms(frame: pd.DataFrame) -> pd.DataFrame:
+    """Arms whose label and seed belong to several runs take the run's folder into their label.
+
+    Seeds of an arm are averaged as independent runs, so one seed must not stand there twice.
+    """
+    runs = frame[["run", "arm", "seed"]].drop_duplicates()
+    for part in (lambda run: str(Path(run).parent).removeprefix("runs/"), lambda run: run.removeprefix("runs/")):
+        clash = set(runs.loc[runs.duplicated(["arm", "seed"], keep=False), "arm"])
+        longer = {
+            run: f"{arm} ({part(run)})" for run, arm in zip(runs["run"], runs["arm"], strict=True) if arm in clash
+        }
+        frame = frame.assign(arm=frame["run"].map(longer).fillna(frame["arm"]))
+        runs = frame[["run", "arm", "seed"]].drop_duplicates()
+    return frame
+
+
+def validated(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs that have validation Pass@1; SFT and the like have none."""
+    if "pass@1" not in frame:
+        return frame.iloc[:0]
+    return frame[frame["run"].isin(set(frame.loc[(frame["split"] == "validation") & frame["pass@1"].notna(), "run"]))]
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -206,13 +231,21 @@ def _few(numbers: list) -> str:
     return ", ".join(map(str, numbers[:6])) + (f" … {numbers[-1]}" if len(numbers) > 6 else "")
 
 
-def by_run(values: pd.DataFrame) -> pd.DataFrame:
-    """arm, seed, final, curve_mean: each run's last value and its mean, at the steps that all runs have."""
+def compared(values: pd.DataFrame) -> str:
+    """At which steps runs are compared, in a sentence."""
     steps = common_steps(values)
     if not steps:
-        raise InputError("the runs have no step in common, so their curves cannot be compared")
-    shared = values[values["step"].isin(steps)].sort_values("step")
-    return shared.groupby(["arm", "seed"])["value"].agg(final="last", curve_mean="mean").reset_index()
+        return "The runs have no step in common: each is taken at its own steps, so more training stands beside less."
+    return f"Runs are compared at the {len(steps)} validations that all of them have, the last at step {steps[-1]}."
+
+
+def by_run(values: pd.DataFrame) -> pd.DataFrame:
+    """arm, seed, final, curve_mean: each run's last value and its mean, at the steps that `compared` tells."""
+    steps = common_steps(values)
+    shared = values[values["step"].isin(steps)] if steps else values
+    return (
+        shared.sort_values("step").groupby(["arm", "seed"])["value"].agg(final="last", curve_mean="mean").reset_index()
+    )
 
 
 def groups(rollouts: pd.DataFrame) -> pd.DataFrame:

@@ -64,6 +64,7 @@ class Look(NamedTuple):
 
 
 METHOD_LOOKS = {
+    "sft": Look("#7F7F7F", (0, (4, 1, 1, 1)), "H", "\\\\////"),
     "grpo": Look("#0072B2", "-", "o", ""),
     "length": Look("#E69F00", "--", "s", "////"),
     "lead": Look("#009E73", "-.", "^", "...."),
@@ -76,8 +77,8 @@ METHOD_LOOKS = {
 METHOD_COLOURS = {method: look.colour for method, look in METHOD_LOOKS.items()}
 SPARE_LOOKS = [
     Look("#8C564B", "-", "h", "//"),
-    Look("#999999", "--", "*", ".."),
-    Look("#B8860B", "-.", ">", "xx"),
+    Look("#A6761D", "--", "*", ".."),
+    Look("#BCBD22", "-.", ">", "xx"),
     Look("#117733", ":", "d", "--"),
     Look("#882255", (0, (5, 1)), "p", "\\\\"),
     Look("#332288", (0, (1, 2)), "8", "++"),

@@ -5,16 +5,29 @@ arm has several, else the problem; every interval and every pairing is over clus
 """
 
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from lead_kit import curves, metrics, stats
+from lead_kit import curves, metrics, results, stats
+from lead_kit.params import InputError
 from lead_kit.results import Suite
 
 FINAL, CURVE_MEAN = "final Pass@1", "mean Pass@1 over the curve"
+CONS = "Cons@{n}"
 LENGTH, TRUNCATED = "mean length", "share truncated"
+COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
 WORDS = {LENGTH: ("longer", "shorter")}  # for the rest a difference is higher or lower
+
+
+class Report(NamedTuple):
+    """The tables of one evaluation: as text, and as numbers."""
+
+    text: str  # Markdown
+    latex: str
+    arms: pd.DataFrame
+    differences: pd.DataFrame
 
 
 def cluster_values(runs: pd.DataFrame, suites: dict[tuple[str, int], Suite]) -> tuple[pd.DataFrame, list[str]]:
@@ -26,20 +39,14 @@ def cluster_values(runs: pd.DataFrame, suites: dict[tuple[str, int], Suite]) -> 
     rows, notes = [], []
     if len(runs):
         values = curves.points(runs, "pass@1")
-        steps = curves.common_steps(values)
-        compared = (
-            f"Pass@1 is compared at the {len(steps)} validations that all runs have, the last at step {steps[-1]}."
-        )
-        notes += [*curves.gaps(values), compared]
+        notes += [*curves.gaps(values), curves.compared(values)]
         rows += _of_curves(runs, {FINAL: ("pass@1", "final"), CURVE_MEAN: ("pass@1", "curve_mean")})
     if suites:
-        rows += _of_suites(suites)
+        rows += of_suites(suites, {CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"})
     elif len(runs):
         rows += _of_curves(runs, {LENGTH: ("length", "final"), TRUNCATED: ("truncated", "final")})
-        notes.append(
-            "No samples of 04_evaluate were given: no Cons@k; length and truncation are of the last validation."
-        )
-    return pd.DataFrame(rows, columns=["metric", "arm", "unit", "cluster", "value"]), notes
+        notes.append("Without samples of 04_evaluate there is no Cons@k; length and truncation: the last validation.")
+    return pd.DataFrame(rows, columns=COLUMNS), notes
 
 
 def _of_curves(runs, wanted):
@@ -50,18 +57,45 @@ def _of_curves(runs, wanted):
     return rows
 
 
-def _of_suites(suites):
+def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:
+    """Rows of the long frame from samples; `wanted` gives each printed name its metric. Unknown lengths give no row."""
     samples = {suite.samples.correct.shape[1] for suite in suites.values()}
     if len(samples) > 1:
-        raise ValueError(f"the arms have different numbers of samples per problem: {sorted(samples)}")
+        raise InputError(f"the arms have different numbers of samples per problem: {sorted(samples)}")
     unit = "seed" if len(suites) > len({arm for arm, _ in suites}) else "problem"
-    rows = []
-    for name, metric in ((f"Cons@{samples.pop()}", "cons@n"), (LENGTH, "length"), (TRUNCATED, "truncated")):
+    n, rows = samples.pop(), []
+    for name, metric in wanted.items():
         for (arm, seed), suite in suites.items():
             values = metrics.measure(suite.samples, metric).numerator
             clusters = [(seed, values.mean())] if unit == "seed" else zip(suite.ids, values, strict=True)
-            rows += [(name, arm, unit, cluster, value) for cluster, value in clusters if np.isfinite(value)]
+            rows += [(name.format(n=n), arm, unit, at, value) for at, value in clusters if np.isfinite(value)]
     return rows
+
+
+def report(values: pd.DataFrame, notes: list[str], seed: int) -> Report:
+    """The table of arms, their paired differences and what the brackets mean, from the long frame."""
+    if values.empty:
+        return Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
+    arms, pairs = arm_table(values), differences(values, seed)
+    meaning = caption(values)
+    shown = [markdown(printed_arms(arms))]
+    if len(pairs):
+        shown.append(markdown(printed_differences(pairs)))
+    text = "\n".join([*shown, meaning, *notes]) + "\n"
+    tex = latex(printed_arms(arms), meaning) + (latex(printed_differences(pairs), meaning) if len(pairs) else "")
+    return Report(text, tex, arms, pairs)
+
+
+def evaluation(path, problems: list[str], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Of one samples file: the table of its models and their paired differences, as text, and what they rest on.
+
+    `problems` are the ids of the benchmark; every model must have samples of each. Raises InputError otherwise.
+    """
+    suites = results.suites(results.check(results.load_samples([path]), problems)[0])
+    wanted = {"Pass@1": "pass@1", CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"}
+    values = pd.DataFrame(of_suites(suites, wanted), columns=COLUMNS)
+    pairs = differences(values, seed)
+    return printed_arms(arm_table(values)), printed_differences(pairs) if len(pairs) else pairs, [caption(values)]
 
 
 def interval_of(cell: pd.DataFrame) -> stats.Interval:
@@ -78,8 +112,8 @@ def interval_of(cell: pd.DataFrame) -> stats.Interval:
 def arm_table(values: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm and metric: arm, metric, estimate, low, high, clusters."""
     rows = []
-    for arm in curves.arms_of(values):
-        for metric in dict.fromkeys(values["metric"]):
+    for metric in dict.fromkeys(values["metric"]):
+        for arm in curves.arms_of(values):
             cell = values[(values["arm"] == arm) & (values["metric"] == metric)]
             if len(cell):
                 rows.append({"arm": arm, "metric": metric, **interval_of(cell)._asdict()})
@@ -90,7 +124,8 @@ def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Every later arm minus every earlier one, paired by cluster: the interval decides the verdict.
 
     `p_holm` is the t-test's p after Holm's correction over all pairs and metrics of the table; it does not enter the
-    verdict. Clusters that one arm lacks are left out of its pairs.
+    verdict. Clusters that one arm lacks are left out of its pairs. An arm of one seed (the start of all others) is not
+    paired where other arms have several.
     """
     rows = []
     for metric in dict.fromkeys(values["metric"]):
@@ -98,7 +133,7 @@ def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
         arms = [arm for arm in curves.arms_of(values) if arm in table]
         for earlier, later in combinations(arms, 2):
             both = table[[later, earlier]].dropna()
-            if both.empty:
+            if both.empty or (len(both) == 1 and len(table) > 1):
                 continue
             found = stats.paired_difference(both[later], both[earlier], seed=seed)
             row = {"metric": metric, "difference": f"{later} − {earlier}", **found._asdict()}
@@ -168,7 +203,7 @@ def printed_arms(table: pd.DataFrame) -> pd.DataFrame:
     """`arm_table` as text: one row for each arm, one column for each metric."""
     cells = table.assign(text=[with_interval(row, digits_of(row.metric)) for row in table.itertuples()])
     wide = cells.pivot(index="arm", columns="metric", values="text").fillna("–")
-    return wide.loc[list(dict.fromkeys(table["arm"])), list(dict.fromkeys(table["metric"]))].reset_index()
+    return wide.loc[curves.arms_of(table), list(dict.fromkeys(table["metric"]))].reset_index()
 
 
 def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
@@ -222,4 +257,4 @@ def caption(values: pd.DataFrame) -> str:
     }
     units = list(dict.fromkeys(values["unit"]))
     which = [f"{', '.join(dict.fromkeys(values[values['unit'] == unit]['metric']))}: {meaning[unit]}" for unit in units]
-    return f"Brackets: 95% t-interval {meaning[units[0]] if len(units) == 1 else '; '.join(which)}."
+    return f"Brackets: 95% t-interval{' ' + meaning[units[0]] if len(units) == 1 else '. ' + '. '.join(which)}."

@@ -168,6 +168,15 @@ def test_samples_give_cons_and_lengths_by_seed():
     assert "over seeds" in tables.caption(values)
 
 
+def test_the_start_of_all_arms_stands_first_and_is_not_paired():
+    suites = evaluated() | {("sft", 0): evaluated(arms=("sft",), seeds=1)["sft", 0]}
+    values, _ = tables.cluster_values(training(arms=("grpo", "lead"), seeds=2), suites)
+    printed = tables.printed_arms(tables.arm_table(values))
+    assert printed["arm"].tolist() == ["sft", "grpo", "lead"] and printed.columns[1] == tables.FINAL
+    assert printed.loc[0, tables.FINAL] == "–" and printed.loc[0, "Cons@4"].endswith("[–]")
+    assert set(tables.differences(values, seed=0)["difference"]) == {"lead − grpo"}
+
+
 def test_one_seed_takes_problems_as_clusters():
     values = pd.DataFrame(tables.of_suites(evaluated(seeds=1), {"Cons@{n}": "cons@n"}), columns=tables.COLUMNS)
     assert set(values["unit"]) == {"problem"} and tables.arm_table(values)["clusters"].tolist() == [12, 12]
