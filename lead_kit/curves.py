@@ -71,11 +71,11 @@ def distinct_arms(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def validated(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of runs that have validation Pass@1; SFT and the like have none."""
-    if "pass@1" not in frame:
+def having(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
+    """The rows of runs that logged the metric in the split; SFT, for one, has no validation Pass@1."""
+    if metric not in frame:
         return frame.iloc[:0]
-    return frame[frame["run"].isin(set(frame.loc[(frame["split"] == "validation") & frame["pass@1"].notna(), "run"]))]
+    return frame[frame["run"].isin(set(frame.loc[(frame["split"] == split) & frame[metric].notna(), "run"]))]
 
 
 def _read(path: Path) -> pd.DataFrame:

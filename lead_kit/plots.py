@@ -86,6 +86,7 @@ SPARE_LOOKS = [
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
 ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}  # a legend where no bar can be
 RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
+LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
 LABELS = {
     "pass@1": "validation Pass@1",
     "length": "mean length (tokens)",
@@ -134,8 +135,10 @@ def band_meaning(points: pd.DataFrame) -> str:
 
 
 def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
-    """The plotted points of `trend`: arm, step, mean, low, high, seeds."""
-    return curves.mean_curve(curves.points(frame, y, split))
+    """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to where values can lie."""
+    points = curves.mean_curve(curves.points(frame, y, split))
+    low, high = LIMITS.get(y, (-np.inf, np.inf))
+    return points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high))
 
 
 @rc_context(STYLE)

@@ -256,6 +256,14 @@ def minimum_detectable_effect(
     return float((stats.t.ppf(1 - alpha / 2, clusters - 1) + stats.t.ppf(power, clusters - 1)) * standard_error)
 
 
+def detectable_effect(problems: int, samples: int, *, mean: float, between: float, correlation: float) -> float:
+    """What a suite can show before money is spent on it: the smallest true difference that it finds with power .8.
+
+    The assumptions are those of `difference_error`.
+    """
+    return minimum_detectable_effect(difference_error(mean, problems, samples, between, correlation), problems)
+
+
 def verdict(difference: Difference, more: str = "higher", less: str = "lower") -> str:
     """The words for a difference, from its interval alone."""
     if np.isnan(difference.low):

@@ -14,7 +14,6 @@ from lead_kit import curves, metrics, results, stats
 from lead_kit.params import InputError
 from lead_kit.results import Suite
 
-FINAL, CURVE_MEAN = "final Pass@1", "mean Pass@1 over the curve"
 CONS = "Cons@{n}"
 LENGTH, TRUNCATED = "mean length", "share truncated"
 COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
@@ -30,31 +29,35 @@ class Report(NamedTuple):
     differences: pd.DataFrame
 
 
-def cluster_values(runs: pd.DataFrame, suites: dict[tuple[str, int], Suite]) -> tuple[pd.DataFrame, list[str]]:
+def cluster_values(
+    runs: pd.DataFrame, suites: dict[tuple[str, int], Suite], metric: str = "pass@1", split: str = "validation"
+) -> tuple[pd.DataFrame, list[str]]:
     """The long frame of the demo's table (metric, arm, unit, cluster, value), and in sentences what is missing in it.
 
-    Final Pass@1 and the curve's mean come from the validation rows of training; Cons@k, length and truncation from the
+    The curve's last value and mean come from the metric rows of training; Cons@k, length and truncation from the
     samples of 04_evaluate or, without any, length and truncation from the last validation.
     """
     rows, notes = [], []
     if len(runs):
-        values = curves.points(runs, "pass@1")
+        values = curves.points(runs, metric, split)
         notes += [*curves.gaps(values), curves.compared(values)]
-        rows += _of_curves(runs, {FINAL: ("pass@1", "final"), CURVE_MEAN: ("pass@1", "curve_mean")})
+        name = metric.replace("pass@", "Pass@")
+        rows += _of_curves(values, {f"final {name}": "final", f"mean {name} over the curve": "curve_mean"})
     if suites:
         rows += of_suites(suites, {CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"})
     elif len(runs):
-        rows += _of_curves(runs, {LENGTH: ("length", "final"), TRUNCATED: ("truncated", "final")})
+        for name, logged in ((LENGTH, "length"), (TRUNCATED, "truncated")):
+            if len(curves.having(runs, logged, split)):
+                rows += _of_curves(curves.points(runs, logged, split), {name: "final"})
         notes.append("Without samples of 04_evaluate there is no Cons@k; length and truncation: the last validation.")
     return pd.DataFrame(rows, columns=COLUMNS), notes
 
 
-def _of_curves(runs, wanted):
-    rows = []
-    for name, (metric, column) in wanted.items():
-        by_run = curves.by_run(curves.points(runs, metric))
-        rows += [(name, row["arm"], "seed", row["seed"], row[column]) for _, row in by_run.iterrows()]
-    return rows
+def _of_curves(values, wanted):
+    by_run = curves.by_run(values)
+    return [
+        (name, run["arm"], "seed", run["seed"], run[of]) for name, of in wanted.items() for _, run in by_run.iterrows()
+    ]
 
 
 def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:

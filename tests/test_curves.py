@@ -111,7 +111,7 @@ def test_runs_without_validation_are_left_out():
     frame = pd.concat(
         [frame_of(grpo=[{0: 0.1}]), pd.DataFrame([{"run": "sft", "arm": "sft", "step": 1, "split": "train"}])]
     )
-    assert set(curves.validated(frame)["run"]) == {"grpo-0"}
+    assert set(curves.having(frame, "pass@1")["run"]) == {"grpo-0"}
 
 
 def test_a_wandb_history_becomes_the_tidy_frame(tmp_path):

@@ -10,6 +10,8 @@ from pytest import approx
 from lead_kit import curves, plots, results, stats, tables
 from lead_kit.params import InputError
 
+FINAL = "final Pass@1"
+
 
 def training(arms=("grpo", "length", "lead"), seeds=3):
     """Tidy curves: later arms learn faster and answer shorter."""
@@ -145,19 +147,29 @@ def test_rewards_that_were_not_logged_are_refused():
 def test_the_difference_of_arms_is_paired_by_seed_and_judged_by_its_interval():
     values, notes = tables.cluster_values(training(), {})
     pairs = tables.differences(values, seed=0).set_index(["metric", "difference"])
-    row = pairs.loc[(tables.FINAL, "length − grpo")]
+    row = pairs.loc[(FINAL, "length − grpo")]
     # seeds 0, 1, 2: .7-.6, .69-.61, .68-.62: mean .08, sd .02, t(2) = 4.3027
     assert (row["estimate"], row["high"]) == approx((0.08, 0.08 + 4.3027 * 0.02 / 3**0.5), abs=1e-4)
     assert row["verdict"] == "higher" and row["clusters"] == 3
     assert pairs.loc[(tables.LENGTH, "length − grpo"), "verdict"] == "shorter"
     assert pairs.loc[(tables.TRUNCATED, "lead − grpo"), "verdict"] == stats.NO_DIFFERENCE
-    assert list(pairs.loc[tables.FINAL].index) == ["length − grpo", "lead − grpo", "lead − length"]
+    assert list(pairs.loc[FINAL].index) == ["length − grpo", "lead − grpo", "lead − length"]
     assert "last at step 50" in notes[0] and "no Cons@k" in notes[1]
+
+
+def test_another_metric_of_another_split_can_be_the_curve():
+    values, _ = tables.cluster_values(training().drop(columns="truncated"), {}, metric="reward", split="train")
+    assert list(dict.fromkeys(values["metric"])) == ["final reward", "mean reward over the curve"]
+
+
+def test_a_band_stays_where_values_can_lie():
+    points = plots.trend_points(training(seeds=2).assign(**{"pass@1": lambda rows: rows["seed"] * 1.0}))
+    assert points["low"].min() == 0 and points["high"].max() == 1
 
 
 def test_without_difference_the_verdict_says_so():
     values, _ = tables.cluster_values(training().assign(**{"pass@1": 0.5}), {})
-    assert set(tables.differences(values, 0).set_index("metric").loc[tables.FINAL, "verdict"]) == {stats.NO_DIFFERENCE}
+    assert set(tables.differences(values, 0).set_index("metric").loc[FINAL, "verdict"]) == {stats.NO_DIFFERENCE}
 
 
 def test_samples_give_cons_and_lengths_by_seed():
@@ -172,8 +184,8 @@ def test_the_start_of_all_arms_stands_first_and_is_not_paired():
     suites = evaluated() | {("sft", 0): evaluated(arms=("sft",), seeds=1)["sft", 0]}
     values, _ = tables.cluster_values(training(arms=("grpo", "lead"), seeds=2), suites)
     printed = tables.printed_arms(tables.arm_table(values))
-    assert printed["arm"].tolist() == ["sft", "grpo", "lead"] and printed.columns[1] == tables.FINAL
-    assert printed.loc[0, tables.FINAL] == "–" and printed.loc[0, "Cons@4"].endswith("[–]")
+    assert printed["arm"].tolist() == ["sft", "grpo", "lead"] and printed.columns[1] == FINAL
+    assert printed.loc[0, FINAL] == "–" and printed.loc[0, "Cons@4"].endswith("[–]")
     assert set(tables.differences(values, seed=0)["difference"]) == {"lead − grpo"}
 
 

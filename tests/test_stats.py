@@ -122,8 +122,9 @@ def test_the_error_of_a_difference_from_aggregates_by_hand():
 
 
 def test_thirty_problems_need_a_larger_effect_than_five_hundred():
-    few, many = (stats.difference_error(0.65, q, 32, between=0.7, correlation=0.9) for q in (30, 500))
-    assert stats.minimum_detectable_effect(few, 30) > 4 * stats.minimum_detectable_effect(many, 500)
+    few, many = (stats.detectable_effect(q, 32, mean=0.65, between=0.7, correlation=0.9) for q in (30, 500))
+    # s.e. sqrt(2 (.7 * .2275 * .1 + .3 * .2275 / 32) / 30) = .0345; (t(.975) + t(.8)) = 2.045 + .854
+    assert few == approx(0.1001, abs=1e-3) and few > 4 * many
 
 
 def test_two_levels_reduce_to_problems_for_one_seed():
