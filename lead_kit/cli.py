@@ -81,7 +81,8 @@ def score(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     from lead_kit import compare as comparing
 
-    return comparing.compare_command(options.run_a, options.run_b)
+    mending = {name: value for name in ("missing", "mixed", "duplicates") if (value := getattr(options, name))}
+    return comparing.compare_command(options.run_a, options.run_b, options.metric, options.seed, **mending)
 
 
 COMMANDS = {
@@ -139,8 +140,14 @@ def parser() -> Parser:
     one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
     one("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
     one("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
-    add["compare"].add_argument("run_a", help="a run folder, or its name under runs/")
-    add["compare"].add_argument("run_b", help="the other")
+    one = add["compare"].add_argument
+    one("run_a", help="a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several")
+    one("run_b", help="the other")
+    one("--metric", default="pass@1", help="what is compared (default pass@1)")
+    one("--seed", type=int, default=0, help="of the permutations (default 0)")
+    one("--missing", help="problems that a run lacks: refuse (default), wrong, ...")
+    one("--mixed", help="problems with fewer samples: refuse (default), fewest, ...")
+    one("--duplicates", help="samples that are there twice: refuse (default), first, last")
     return top
 
 

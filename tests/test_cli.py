@@ -1,0 +1,65 @@
+"""lead: arguments, and how fast a mistake is answered."""
+
+import time
+
+import pytest
+
+from lead_kit.cli import main, parse, take_parameters
+from lead_kit.params import InputError
+from tests.small import call, small_notebook
+
+
+def test_a_parameter_may_be_negative_or_look_like_an_option():
+    pairs, rest = take_parameters(["run", "n", "-p", "wrong_reward", "-1e-6", "--nproc", "2", "-p", "note", "--again"])
+    assert pairs == {"wrong_reward": "-1e-6", "note": "--again"} and rest == ["run", "n", "--nproc", "2"]
+    with pytest.raises(InputError, match="expected a name and a value"):
+        take_parameters(["run", "n", "-p", "steps"])
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "n", "--nprc", "2"], "did you mean '--nproc'"),
+        (["run", "n", "--nproc", "two"], "invalid int value: 'two'"),
+        (["run"], "required: notebook"),
+        (["reproduce", "figure1", "--scal", "tiny"], "did you mean '--scale'"),
+        (["recipe"], "required: name"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(words, told):
+    with pytest.raises(InputError, match=told):
+        parse(words)
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["run", "smal"], "no notebook 'smal' (did you mean 'small'?)"),
+        (["run", "small", "-p", "step", "3"], "no parameter 'step' (did you mean 'steps'?)"),
+        (["run", "small", "-p", "steps", "three"], "'steps' must be int, got 'three'"),
+        (["run", "small", "-p", "x = 1; import os", "3"], "is not a parameter name"),
+        (["run", "small", "--run-name", "../x"], "run_name '../x'"),
+        (["run", "small", "--nproc", "0"], "--nproc 0"),
+        (["run", "small", "--accelerate", "none.yaml"], "no accelerate file"),
+        (["compare", "one"], "required: run_b"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2_before_any_kernel(tmp_path, words, told):
+    small_notebook(tmp_path)
+    start = time.perf_counter()
+    code, out, err = call(tmp_path, *words)
+    assert (code, out) == (2, "") and told in err and len(err.splitlines()) == 1
+    assert time.perf_counter() - start < 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_needs_nothing_heavy(tmp_path):
+    start = time.perf_counter()
+    code, out, _ = call(tmp_path, "--help")
+    assert code == 0 and "reproduce" in out and time.perf_counter() - start < 1
+
+
+def test_main_turns_a_missing_file_into_a_sentence(capsys):
+    assert main(["recipe", "no-such-recipe"]) == 2
+    assert capsys.readouterr().err.startswith("lead: no recipe 'no-such-recipe'")
