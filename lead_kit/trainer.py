@@ -65,8 +65,6 @@ class LeadTrainer(GRPOTrainer):
         )
         self.engine, self.pack_tokens, self.finished_marker = engine, pack_tokens, finished_marker
         self.rollouts_every, self.prompt_mean = rollouts_every, loss_type == "prompt_mean"
-        if "lead" in estimate.__name__ and "correct" not in reward_table:
-            raise InputError(f"estimator {estimate.__name__} shapes the reward 'correct', which rewards does not list")
         self.needs_kl = "kl_reward_coef" in estimate.keywords
         self._diagnostics: dict[str, float] = {}
         self._given = None  # completions sampled ahead of TRL's own call, by the refill
@@ -74,6 +72,7 @@ class LeadTrainer(GRPOTrainer):
         rollout = self._sample if engine == "sampler" else None
         super().__init__(*args, reward_funcs=named, rollout_func=rollout, **kwargs)
         self._check_engine()
+        self._check_lead()
         self.refill = Refill(self, refill_batches) if refill_batches else None
         if self.needs_kl:
             self.reference = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)
@@ -87,6 +86,17 @@ class LeadTrainer(GRPOTrainer):
             )
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
+
+    def _check_lead(self) -> None:
+        """GRPO-LEAD's estimators put their reward in the place of `correct`, which must be there with weight 1."""
+        if "length_alpha" not in self.estimate.keywords:
+            return
+        weights = dict(zip(self.reward_table, self.reward_weights.tolist(), strict=True))
+        if weights.get("correct") != 1:
+            raise InputError(
+                f"estimator {self.estimate.__name__!r} shapes the reward 'correct' of weight 1, but rewards and "
+                f"reward_weights are {weights}"
+            )
 
     # -- rollouts --------------------------------------------------------------------------------------------------
 
@@ -257,7 +267,8 @@ class LeadTrainer(GRPOTrainer):
     ):
         if self.pack_tokens:
             shape = (input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens)
-            return *packed_logps(model, *shape, entropy=compute_entropy, fused=True), None
+            fused = input_ids.is_cuda  # on a CPU TRL's fused head scores the prompt's tokens too
+            return *packed_logps(model, *shape, entropy=compute_entropy, fused=fused), None
         score = super()._get_per_token_logps_and_entropies
         if self.accelerator.num_processes > 1 or len(input_ids) < 2 * TRIM_ROWS:
             return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)

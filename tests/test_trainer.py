@@ -195,7 +195,7 @@ def test_packing_gives_the_loss_of_the_padded_forward(apprentice, model_folder, 
 
 
 def test_lead_without_the_reward_correct_is_refused(apprentice, model_folder, tmp_path):
-    with pytest.raises(InputError, match="shapes the reward 'correct'"):
+    with pytest.raises(InputError, match="shapes the reward 'correct' of weight 1"):
         apprentice.trainer(model_folder, tmp_path, reward_names=("random",))
 
 
