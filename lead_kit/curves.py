@@ -80,7 +80,8 @@ def having(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.Da
 
 def _read(path: Path) -> pd.DataFrame:
     if path.is_dir():
-        return _run_folder(path)
+        logged = [] if (path / "metrics.jsonl").is_file() else sorted(path.glob("**/completions_*.parquet"))
+        return pd.concat([trl_completions(file) for file in logged]) if logged else _run_folder(path)
     if path.suffix == ".csv":
         return wandb_export(path)
     if path.suffix == ".parquet":
@@ -149,14 +150,21 @@ def trl_completions(path: Path) -> pd.DataFrame:
     if missing := TRL_COLUMNS - set(rows):
         raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
     rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
-    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=rows["completion"].astype(str).str.len())
+    texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
+    rows = rows.assign(
+        reward=rows[rewards].sum(axis=1), characters=texts["completion"].str.len(), prompt=texts["prompt"]
+    )
     by_step = rows.groupby("step")
     frame = by_step[["reward", "characters"]].mean()
     for name in rewards:
         frame[f"reward_{name}"], frame[f"reward_{name}_std"] = by_step[name].mean(), by_step[name].std(ddof=0)
     flat = rows.groupby(["step", "prompt"])["reward"].agg(lambda group: group.max() == group.min())
     frame["zero_variance"] = flat.groupby("step").mean()
-    return _label(frame.reset_index().assign(split="train"), shown(path), arm_in(path.stem), None)
+    frame = frame.reset_index().assign(split="train")
+    if not path.stem.startswith("completions_"):
+        return _label(frame, shown(path), arm_in(path.stem), seed_in(path.stem))
+    folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
+    return _label(frame, shown(folder), arm_in(folder.name), seed_in(folder.name))
 
 
 def arms_of(frame: pd.DataFrame) -> list[str]:
