@@ -104,7 +104,8 @@ def evaluation(path, problems: list[str], seed: int = 0) -> tuple[pd.DataFrame, 
 def interval_of(cell: pd.DataFrame) -> stats.Interval:
     """The interval of one arm and metric; a share stays within 0 and 1."""
     values = cell["value"].to_numpy()
-    if cell["metric"].iloc[0] == LENGTH:
+    name = cell["metric"].iloc[0]
+    if not (name == TRUNCATED or "Pass@" in name or "Cons@" in name):
         return stats.t_interval(values)
     if cell["unit"].iloc[0] == "problem":
         return stats.share_interval(values)
