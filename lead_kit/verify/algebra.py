@@ -286,6 +286,10 @@ COMMANDS = {
     "\\binom": Reader.binomial,
     "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
     "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
+    "\\ldots": lambda reader: Symbol("..."),
+    "\\dot": Reader.opaque,
+    "\\ddot": Reader.opaque,
+    "\\tilde": Reader.opaque,
     "\\text": Reader.opaque,
     "\\bar": Reader.opaque,
     "\\hat": Reader.opaque,
@@ -295,7 +299,7 @@ COMMANDS = {
 }
 UNKNOWN = frozenset(
     "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint "
-    "\\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\ldots \\circ "
+    "\\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\circ "
     "\\forall \\exists \\to \\rfloor \\rceil \\approx "
     "\\equiv \\subset \\emptyset \\times \\cdot \\div \\langle \\rangle \\mod \\angle".split()
 )

@@ -14,7 +14,7 @@ from lead_kit.verify import exact, units
 from lead_kit.verify.structure import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words, read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
-FLAT = re.compile(r"\s+")
+FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
 LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
@@ -41,6 +41,10 @@ class Exact:
                 return False
             raise Undecided(gold, answer)
         return theirs == ours or rounds_to(gold, theirs, answer, ours)
+
+    def holds(self, left: str, right: str) -> bool:
+        """Equality of two expressions of the answer itself."""
+        return self.same(left, right)
 
     def scaled(self, gold: str, answer: str, factor: str) -> bool:
         """gold == answer · factor, the factor being a number or a multiple of π."""
@@ -325,7 +329,7 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
             for side in answer.sides[:-1]
             if not re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", side))
         ]
-        if len(middle) < len(answer.sides) - 1 or not all(judge.same(last, side) for side in middle):
+        if len(middle) < len(answer.sides) - 1 or not all(judge.holds(last, side) for side in middle):
             return False
     return equal(gold, read(last), judge)
 
@@ -355,7 +359,8 @@ def _ratio(gold: object, answer: object, judge: Exact) -> bool:
             return False
         first = gold.parts[0], answer.parts[0]
         pairs = list(zip(gold.parts, answer.parts, strict=True))
-        return all(judge.same(_times(g, first[1]), _times(a, first[0])) for g, a in pairs)
+        units_agree = all(units.agree(*(getattr(part, "unit", "") for part in pair)) for pair in pairs)
+        return units_agree and all(judge.same(_times(g, first[1]), _times(a, first[0])) for g, a in pairs)
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
         return False

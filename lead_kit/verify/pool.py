@@ -1,36 +1,33 @@
 """Verifier: the checks that need algebra, in processes that can be killed; verdicts cached; safe from threads,
 asyncio and forks."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from lead_kit.verify import compare, exact, extraction, guard, worker
+from lead_kit.verify import compare, exact, extraction, guard, server, worker
 from lead_kit.verify.normalform import normal
 from lead_kit.verify.verdict import Verdict
 
 STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
 CACHE = 1 << 16  # (gold, answer) pairs kept
-SERVER = "from lead_kit.verify.worker import main; main()"
 PROGRESS_FROM = 2000  # a list this long shows its progress
 _ALL: "weakref.WeakSet[Verifier]" = weakref.WeakSet()
 
 
-class _Worker:
+class _Worker(NamedTuple):
     """One worker process, as seen from here."""
 
-    def __init__(self, pid: int, sock: socket.socket):
-        self.pid = pid
-        self.sock = sock
+    pid: int
+    sock: socket.socket
+    server: server.Server
 
 
 class Verifier:
@@ -58,10 +55,8 @@ class Verifier:
     def _reset(self) -> None:
         """A clean slate; also what a forked child starts from, as the workers belong to its parent."""
         self._lock = threading.Lock()
-        self._control_lock = threading.Lock()
         self._idle: list[_Worker] = []
-        self._server: subprocess.Popen | None = None
-        self._control: socket.socket | None = None
+        self._server: server.Server | None = None
         self._cache: OrderedDict[tuple[str, str], tuple[str, str, str]] = OrderedDict()
 
     def __enter__(self) -> "Verifier":
@@ -72,15 +67,14 @@ class Verifier:
 
     def close(self) -> None:
         """End the processes; the verifier can be used again and starts new ones."""
-        with self._lock, self._control_lock:
-            for each in self._idle:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            running, self._server = self._server, None
+        if running is not None:
+            for each in idle:
                 each.sock.close()
-            self._idle.clear()
-            if self._control is not None:
-                self._control.close()
-                self._server.kill()
-                self._server.wait()
-            self._control = self._server = None
+                running.reap(each.pid, kill=True)
+            server.release(running)
 
     def warm(self) -> "Verifier":
         """Start the processes now, so that the first hard pair does not wait for them."""
@@ -89,10 +83,10 @@ class Verifier:
 
     def cpu_time(self) -> float:
         """CPU seconds used so far by the server, the workers kept and those buried."""
-        with self._control_lock, self._lock:
-            if self._control is None:
+        with self._lock:
+            if self._server is None:
                 return 0.0
-            return sum(_cpu(pid) for pid in [self._server.pid, *(each.pid for each in self._idle)])
+            return self._server.cpu_time() + sum(server.cpu_time(each.pid) for each in self._idle)
 
     def check(self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think") -> Verdict:
         """Is the answer of this completion equal to the gold? Never raises for what a model wrote."""
@@ -200,16 +194,16 @@ class Verifier:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        here, there = socket.socketpair()
-        here.settimeout(STALLED)
-        request = {"do": "spawn", "cpu": self.cpu_seconds, "memory": self.memory_mb << 20}
-        pid = self._request(request, there)
-        there.close()
-        return _Worker(pid, here)
+            if self._server is None:
+                self._server = server.acquire(self.judge)
+            running = self._server
+        pid, sock = running.spawn(self.cpu_seconds, self.memory_mb << 20)
+        sock.settimeout(STALLED)
+        return _Worker(pid, sock, running)
 
     def _give(self, mine: _Worker) -> None:
         with self._lock:
-            if len(self._idle) < self.workers and self._control is not None:
+            if len(self._idle) < self.workers and self._server is mine.server:
                 self._idle.append(mine)
                 return
         self._reap(mine)
@@ -217,37 +211,7 @@ class Verifier:
     def _reap(self, mine: _Worker, kill: bool = True) -> int:
         """Bury a worker and return its exit code; without `kill` it has closed its socket, so it is dying already."""
         mine.sock.close()
-        return self._request({"do": "reap", "pid": mine.pid, "kill": kill}) if self._control is not None else 0
-
-    def _request(self, request: dict, handle: socket.socket | None = None) -> int:
-        """One exchange with the server, which is started if need be."""
-        with self._control_lock:
-            if self._control is None:
-                self._start()
-            data = json.dumps(request).encode()
-            socket.send_fds(self._control, [data], [handle.fileno()] if handle else [])
-            reply = b""
-            while not reply.endswith(b"\n"):
-                chunk = self._control.recv(64)
-                if not chunk:
-                    raise RuntimeError(f"the verifier's server ended (exit code {self._server.poll()})")
-                reply += chunk
-            return int(reply)
-
-    def _start(self) -> None:
-        self._control, there = socket.socketpair()
-        command = [sys.executable, "-c", SERVER, str(there.fileno()), self.judge]
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        self._server = subprocess.Popen(command, pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL)
-        there.close()
-
-
-def _cpu(pid: int) -> float:
-    """CPU seconds of a process and of its children that have been waited for."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        return mine.server.reap(mine.pid, kill) if self._server is mine.server else 0
 
 
 def _missing(completion: str, loose: bool) -> str:
@@ -277,9 +241,10 @@ def _progress(items: Iterable, total: int) -> Iterable:
 def _forget() -> None:
     """In a forked child: drop the parent's workers without ending them, and take new locks."""
     for each in list(_ALL):
-        for sock in [*(one.sock for one in each._idle), *([each._control] if each._control else [])]:
-            sock.close()
+        for one in each._idle:
+            one.sock.close()
         each._reset()
+    server.forget()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -7,11 +7,11 @@ from sympy import Rational, Symbol
 
 from lead_kit.verify import compare, exact
 from lead_kit.verify.algebra import Unreadable, parse
-from lead_kit.verify.structure import Bag, Leaf, Named, Qualified, Relation, Row, Words
+from lead_kit.verify.structure import FLIPPED, Bag, Leaf, Named, Qualified, Relation, Row, Words, read
 
 DIGITS = 60  # significant digits of a numeric comparison
 PRECISION = sympy.Float(10) ** -45  # relative difference below which two values are the same
-PROSE = 5  # words of a gold beyond which it is prose
+PROSE = 3  # words of a gold beyond which it is prose (articles not counted)
 WORKING = 400  # digits tried before a difference counts as zero
 POINTS = (  # where identities are tested: (first value, step) of the letters in alphabetical order, all different
     (Rational(37, 101), Rational(7, 61)),
@@ -67,6 +67,12 @@ class Algebra(compare.Exact):
             return False
         return self.identical(theirs, ours) or self._rounds(gold, answer, ours)
 
+    def holds(self, left: str, right: str) -> bool:
+        try:
+            return self.same(left, right)
+        except GoldUnreadable:
+            return False
+
     def scaled(self, gold: str, answer: str, factor: str) -> bool:
         try:
             return super().scaled(gold, answer, factor)
@@ -119,7 +125,7 @@ class Algebra(compare.Exact):
         if gold == answer:
             return True
         if gold.operators != answer.operators:
-            flipped = tuple(compare.FLIPPED.get(op, op) for op in answer.operators[::-1])
+            flipped = tuple(FLIPPED.get(op, op) for op in answer.operators[::-1])
             if gold.operators != flipped:
                 return self._reversed(gold, answer)
             answer = Relation(flipped, answer.sides[::-1])
@@ -133,16 +139,12 @@ class Algebra(compare.Exact):
 
     def _reversed(self, gold: Relation, answer: Relation) -> bool:
         """-x ≥ -1 is x ≤ 1."""
-        if (
-            len(gold.sides) != 2
-            or compare.FLIPPED.get(answer.operators[0]) != gold.operators[0]
-            or len(answer.sides) != 2
-        ):
+        if len(gold.sides) != 2 or FLIPPED.get(answer.operators[0]) != gold.operators[0] or len(answer.sides) != 2:
             return False
         return self._multiple(gold, Relation(gold.operators, answer.sides[::-1]), False)
 
     def _side(self, gold: str, answer: str) -> bool:
-        return compare.equal(compare.read(gold), compare.read(answer), self)
+        return compare.equal(read(gold), read(answer), self)
 
     def _multiple(self, gold: Relation, answer: Relation, any_sign: bool) -> bool:
         try:
@@ -241,7 +243,7 @@ def decide(gold: str, answer: str) -> compare.Outcome:
 
 def inspect(gold: str) -> compare.Outcome:
     """Can every part of a gold be compared by value? Prose beyond a few words can only be matched word by word."""
-    waiting = [compare.read(gold)]
+    waiting = [read(gold)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, Leaf):

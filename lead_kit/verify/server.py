@@ -1,0 +1,88 @@
+"""This side of the process that forks workers: one for all verifiers of a process, started at first need, ended with
+the last of them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+COMMAND = "from lead_kit.verify.worker import main; main()"
+_lock = threading.Lock()
+_servers: dict[str, "Server"] = {}
+
+
+class Server:
+    """A running `worker.main` for one judge module. Raises RuntimeError if it has died."""
+
+    def __init__(self, judge: str):
+        self.judge, self.users, self.lock = judge, 0, threading.Lock()
+        self.control, there = socket.socketpair()
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        command = [sys.executable, "-c", COMMAND, str(there.fileno()), judge]
+        self.process = subprocess.Popen(command, pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL)
+        there.close()
+
+    def spawn(self, cpu_seconds: float, memory: int) -> tuple[int, socket.socket]:
+        """(pid, socket) of a new worker."""
+        here, there = socket.socketpair()
+        pid = self._request({"do": "spawn", "cpu": cpu_seconds, "memory": memory}, there)
+        there.close()
+        return pid, here
+
+    def reap(self, pid: int, kill: bool) -> int:
+        """Exit code of a worker, which is killed first or has closed its socket."""
+        return self._request({"do": "reap", "pid": pid, "kill": kill})
+
+    def _request(self, request: dict, handle: socket.socket | None = None) -> int:
+        with self.lock:
+            socket.send_fds(self.control, [json.dumps(request).encode()], [handle.fileno()] if handle else [])
+            reply = b""
+            while not reply.endswith(b"\n"):
+                chunk = self.control.recv(64)
+                if not chunk:
+                    raise RuntimeError(f"the verifier's server ended (exit code {self.process.poll()})")
+                reply += chunk
+            return int(reply)
+
+    def cpu_time(self) -> float:
+        """CPU seconds of the server and of the workers it has buried."""
+        return cpu_time(self.process.pid)
+
+
+def acquire(judge: str) -> Server:
+    """The server of a judge module, started if none runs; `release` it."""
+    with _lock:
+        if judge not in _servers:
+            _servers[judge] = Server(judge)
+        _servers[judge].users += 1
+        return _servers[judge]
+
+
+def release(server: Server) -> None:
+    """Ends the server with its last user."""
+    with _lock:
+        server.users -= 1
+        if server.users == 0 and _servers.get(server.judge) is server:
+            del _servers[server.judge]
+            server.control.close()
+            server.process.kill()
+            server.process.wait()
+
+
+def forget() -> None:
+    """In a forked child: the server belongs to the parent."""
+    global _lock
+    _lock = threading.Lock()
+    for server in _servers.values():
+        server.control.close()
+    _servers.clear()
+
+
+def cpu_time(pid: int) -> float:
+    """CPU seconds of a process and of its children that have been waited for."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,180 @@
+"""The verifier with its processes: algebra, hostile answers, limits, threads, asyncio, forks."""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lead_kit import verify
+from lead_kit.verify import Verifier, check_many, cluster, lint_golds
+
+BOMB = "\\boxed{\\int_0^1 x^{x^{x}} \\sin(e^{x^{7}}) dx}"  # nothing forbids it, nothing finishes it
+PAIRS = [
+    ("x^2+2x+1", "(x+1)^2", True), ("\\frac{\\sqrt{3}}{2}", "\\frac{\\sqrt{\\frac{9}{3}}}{2}", True),
+    ("x^2+C", "x^2", False),
+    ("3x-y+13=0", "3x+4y+14=0", False), ("3x-y+13=0", "y=3x+13", True), ("xy=6", "\\frac{6}{x}", True),
+    ("\\pi", "3.14159265358979", False),
+    ("\\frac{3\\pi}{4}", "135^\\circ", True), ("2^{200}", "2^{200}+1", False), ("41.4\\%", "\\sqrt{2}-1", True),
+    ("\\sqrt{2}", "1.41", False),
+    ("1\\pm\\sqrt{19}", "1+\\sqrt{19}, 1-\\sqrt{19}", True), ("f(n)=2n+1007", "f(m)=2m+1007", True),
+    ("\\cot x", "\\frac{\\cos x}{\\sin x}", True),
+    ("\\sqrt{x^2}", "x", False), ("\\frac{d!}{2k(d-k)!}", "\\frac{d!}{k(d-2)!}", False),
+    ("(2,\\frac{\\pi}{2})", "(2,\\frac{3\\pi}{2})", False),
+    ("\\sqrt{2}", "\\sqrt{2}+10^{-60}", False), ("k\\pi", "2n\\pi", False), ("\\frac{2}{0}", "\\frac{1}{0}", False),
+    ("x<3", "3>x", True),
+    ("\\{x|-1\\leq x<\\sqrt{2}\\}", "[-1,\\sqrt2)", True), ("(\\pm\\sqrt2,0)", "(\\sqrt2,0),(-\\sqrt2,0)", True),
+    ("e^{i\\pi}", "-1", True),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(2) as one:
+        yield one
+
+
+def boxed(text):
+    return f"\\boxed{{{text}}}"
+
+
+def key(verdict):
+    return verdict[:4]  # everything but the time it took
+
+
+@pytest.mark.parametrize(("gold", "answer", "same"), PAIRS)
+def test_algebra(verifier, gold, answer, same):
+    assert verifier.check(boxed(answer), gold).correct is same
+
+
+@pytest.mark.slow
+def test_importing_the_verifier_is_light():
+    code = "import sys, lead_kit.verify; assert not {'sympy', 'math_verify', 'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
+
+
+def test_arithmetic_starts_no_process():
+    with Verifier() as fresh:
+        assert fresh.check("\\boxed{0.5}", "\\frac{1}{2}").correct and not fresh.check("\\boxed{7}", "8").correct
+        assert fresh.cpu_time() == 0
+
+
+def test_every_status(verifier):
+    cases = {
+        "correct": ("\\boxed{3}", "3"), "wrong": ("\\boxed{4}", "3"), "no_answer": ("3", "3"),
+        "rejected": ("\\boxed{9^{9^{9^{9}}}}", "3"),
+        "gold_unparseable": ("\\boxed{3}", " "),
+    }  # fmt: skip
+    assert {status: verifier.check(*case).status for status, case in cases.items()} == {
+        status: status for status in cases
+    }
+    with Verifier(1, cpu_seconds=0.2) as hasty:
+        assert hasty.check(BOMB, "\\pi^2").status == "timeout"
+        assert hasty.check("\\boxed{\\sqrt{8}}", "2\\sqrt{2}").correct  # and a new worker has taken its place
+
+
+def test_bad_limits_are_refused():
+    with pytest.raises(ValueError, match="workers=0"):
+        Verifier(0)
+    with pytest.raises(ValueError, match="2 completions and 1 golds"):
+        check_many(["a", "b"], ["c"])
+
+
+@pytest.mark.slow
+def test_hostile_answers_do_no_harm(lead_data, tmp_path, monkeypatch):
+    policy = {"garbage:fullwidth", "hack:quote_then_none"}  # argued in docs/verifier.md
+    monkeypatch.chdir(tmp_path)
+    cases = json.loads((lead_data / "verifier" / "adversarial.json").read_text())
+    with Verifier(2) as verifier:
+        verdicts = verifier.check_many([case["resp"] for case in cases], [case["gold"] for case in cases])
+    wrong = {case["id"] for case, verdict in zip(cases, verdicts, strict=True) if verdict.correct != case["expect"]}
+    assert wrong <= policy
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_bomb_in_one_thread_does_not_hold_up_the_others():
+    with Verifier(1).warm() as verifier:
+        thread = threading.Thread(target=verifier.check, args=(BOMB, "\\pi^2"))
+        thread.start()
+        slowest = 0.0
+        for number in range(2, 40):
+            start = time.perf_counter()
+            assert verifier.check(f"\\boxed{{\\sqrt{{{4 * number}}}}}", f"2\\sqrt{{{number}}}").correct
+            slowest = max(slowest, time.perf_counter() - start)
+        thread.join()
+    assert slowest < 0.25  # the benchmark measures the 100 ms bar on a quiet machine
+
+
+def test_verdicts_depend_neither_on_workers_nor_on_order():
+    order = random.Random(0).sample(range(len(PAIRS)), len(PAIRS))
+    sides = []
+    for workers, indices in ((1, range(len(PAIRS))), (3, order)):
+        with Verifier(workers) as verifier:
+            got = verifier.check_many([boxed(PAIRS[i][1]) for i in indices], [PAIRS[i][0] for i in indices])
+        sides.append({i: key(verdict) for i, verdict in zip(indices, got, strict=True)})
+    assert sides[0] == sides[1]
+
+
+def test_the_same_verdicts_from_a_thread_from_asyncio_and_after_a_fork(verifier):
+    expected = [key(verifier.check(boxed(answer), gold)) for gold, answer, _ in PAIRS]
+    seen = []
+    thread = threading.Thread(target=lambda: seen.extend(key(verifier.check(boxed(a), g)) for g, a, _ in PAIRS))
+    thread.start()
+    thread.join()
+    assert seen == expected
+
+    async def gather():
+        jobs = [asyncio.to_thread(verifier.check, boxed(answer), gold) for gold, answer, _ in PAIRS]
+        return [key(verdict) for verdict in await asyncio.gather(*jobs)] + [
+            key(verifier.check(boxed(PAIRS[0][1]), PAIRS[0][0]))
+        ]
+
+    assert asyncio.run(gather()) == [*expected, expected[0]]
+    queue = multiprocessing.get_context("fork").SimpleQueue()
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: queue.put([key(verifier.check(boxed(answer), gold)) for gold, answer, _ in PAIRS])
+    )
+    child.start()
+    assert queue.get() == expected
+    child.join()
+
+
+def test_closing_leaves_no_process_behind():
+    verifier = Verifier(2).warm()
+    pids = [*(worker.pid for worker in verifier._idle)]
+    verifier.close()
+    deadline = time.time() + 5
+    while time.time() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        time.sleep(0.02)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_clusters_are_classes_of_equal_answers(verifier):
+    assert cluster(["1/2", "0.5", "3", None, "\\frac{2}{4}", "3.0", ""], verifier) == [0, 0, 1, -1, 0, 1, -1]
+
+
+def test_lint_names_the_golds_that_cannot_be_graded(verifier):
+    records = [
+        {"id": "a", "answer": "\\frac{1}{2}"}, {"id": "b", "answer": ""}, {"id": "c", "answer": "x_{"}, {"id": "d",
+        "answer": None},
+        {"id": "e", "answer": "The circle through the three points, by construction."}, {"id": "f",
+        "answer": "\\text{even}"},
+    ]  # fmt: skip
+    assert [fault.id for fault in lint_golds(records, verifier)] == ["b", "c", "d", "e"]
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(1, 999), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_fraction_equals_its_multiples_and_nothing_else(top, bottom, factor):
+    gold = f"\\frac{{{top}}}{{{bottom}}}"
+    assert verify.check(boxed(f"\\frac{{{top * factor}}}{{{bottom * factor}}}"), gold).correct
+    assert not verify.check(boxed(f"\\frac{{{top * factor + 1}}}{{{bottom * factor}}}"), gold).correct
