@@ -58,7 +58,9 @@ def _sentences(names, suites, metric, seed):
     ids, samples = next(iter(suites[0].values())).ids, next(iter(suites[0].values())).samples.correct.shape[1]
     lines = [f"{metric} on {len(ids)} problems, {samples} samples each"]
     for label, name, ratios in zip("AB", names, measured, strict=True):
-        found = stats.t_interval(*_pooled(ratios))
+        top, bottom = _pooled(ratios)
+        pooled = metric in TOKENS or np.any(bottom != bottom[0])
+        found = stats.t_interval(top, bottom) if pooled else stats.share_interval(top / bottom)
         lines.append(f"{label}  {_told(found, digits)}  {name}{_seeds(ratios)}")
     found, over = _difference(*measured, seed)
     lines.append(f"A − B = {_told(found, digits, sign=True)}  95% t-interval over {over}")
@@ -84,7 +86,7 @@ def _difference(a, b, seed):
     found = stats.paired_difference(top_a, top_b, (bottom_a, bottom_b), seed=seed)
     means = all(np.all(ratio.denominator == 1) for side in (a, b) for ratio in side.values())
     if set(a) != set(b) or len(a) < 2 or not means:
-        return found, "problems"
+        return found, "problems, for these runs"
     each = np.array([a[key].numerator - b[key].numerator for key in sorted(a)])
     both, drawn = stats.two_level_interval(each), stats.two_level_bootstrap(each, seed=seed)
     found = found._replace(low=both.low, high=both.high, bootstrap_low=drawn.low, bootstrap_high=drawn.high)
@@ -109,7 +111,8 @@ def _verdict(found, words, digits):
         return f"A is {verdict} than B."
     if verdict != stats.NO_DIFFERENCE:
         return f"{verdict[0].upper()}{verdict[1:]}."
-    half = (found.high - found.low) / 2
-    error = half / stats.critical(found.clusters)
-    least = stats.minimum_detectable_effect(error, found.clusters) if error else 0.0
+    error = (found.high - found.low) / 2 / stats.critical(found.clusters)
+    if error == 0:
+        return "No detectable difference: the two are equal on every problem."
+    least = stats.minimum_detectable_effect(error, found.clusters)
     return f"No detectable difference; this suite finds a true one of {number(least, digits)} in four cases of five."

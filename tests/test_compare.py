@@ -9,10 +9,10 @@ from lead_kit.compare import compare_command, comparison
 from lead_kit.params import InputError
 
 
-def write(folder, accuracy, ids=range(40), n=8, length=30, arms=(("grpo", 0),), shift=0):
+def write(folder, accuracy, ids=range(40), n=8, length=30, arms=(("grpo", 0),), draw=0):
     """A run folder with samples whose problems have accuracies round `accuracy`."""
     folder.mkdir(parents=True)
-    random, rows = np.random.default_rng(0), []
+    random, rows = np.random.default_rng(draw), []
     for arm, seed in arms:
         for q in ids:
             hits = round(n * np.clip(accuracy + 0.4 * np.sin(3.0 * q), 0, 1))
@@ -41,11 +41,16 @@ def test_a_difference_on_every_problem_is_found(tmp_path):
 
 def test_equal_runs_have_no_detectable_difference(tmp_path):
     told = comparison(write(tmp_path / "a", 0.6), write(tmp_path / "b", 0.6))
-    assert "A − B = +0.000 [+0.000, +0.000]" in told and "No detectable difference" in told
+    assert "A − B = +0.000 [+0.000, +0.000]" in told and "equal on every problem" in told
+
+
+def test_nothing_solved_is_not_certainly_zero(tmp_path):
+    told = comparison(write(tmp_path / "a", -1.0), write(tmp_path / "b", -1.0))
+    assert "A  0.000 [0.000, 0.088]" in told  # 1 - .025^(1/40)
 
 
 def test_what_the_suite_could_have_found_is_said(tmp_path):
-    told = comparison(write(tmp_path / "a", 0.6), write(tmp_path / "b", 0.6), "length")
+    told = comparison(write(tmp_path / "a", 0.6), write(tmp_path / "b", 0.6, draw=1), "length")
     assert "No detectable difference; this suite finds a true one of" in told and "four cases of five" in told
 
 
