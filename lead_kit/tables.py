@@ -131,7 +131,7 @@ def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     verdict. Clusters that one arm lacks are left out of its pairs. An arm of one seed (the start of all others) is not
     paired where other arms have several.
     """
-    rows = []
+    rows, units = [], dict(zip(values["metric"], values["unit"], strict=True))
     for metric in dict.fromkeys(values["metric"]):
         table = values[values["metric"] == metric].pivot(index="cluster", columns="arm", values="value")
         arms = [arm for arm in curves.arms_of(values) if arm in table]
@@ -141,7 +141,9 @@ def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
                 continue
             found = stats.paired_difference(both[later], both[earlier], seed=seed)
             row = {"metric": metric, "difference": f"{later} − {earlier}", **found._asdict()}
-            rows.append(row | {"verdict": stats.verdict(found, *WORDS.get(metric, ("higher", "lower")))})
+            verdict = stats.verdict(found, *WORDS.get(metric, ("higher", "lower")))
+            one_seed = found.detectable and units[metric] == "problem"  # nothing is known of another seed's model
+            rows.append(row | {"verdict": f"{verdict}, for these runs" if one_seed else verdict})
     frame = pd.DataFrame(rows)
     if len(frame):
         tested = frame["p_t"].notna()
