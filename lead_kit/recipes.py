@@ -242,21 +242,19 @@ def sources(recipe_name: str) -> dict[tuple[str, ...], str]:
 
 
 def table(recipe_name: str) -> list[list[str]]:
-    """Rows of stage, parameter, value in each arm, source; a value in brackets is the notebook's own."""
+    """Rows of stage, parameter, the value of every arm or that of each, source; in brackets is the notebook's own."""
     recipe, comments = load_recipe(recipe_name), sources(recipe_name)
-    rows = [
-        ["stage", "parameter", *recipe["arms"], "source"]
-        if recipe["arms"]
-        else ["stage", "parameter", "value", "source"]
-    ]
+    rows = [["stage", "parameter", "value", *recipe["arms"], "source"]]
     for stage, content in recipe["stages"].items():
         declared = read_parameters(ROOT / "notebooks" / f"{content['notebook']}.ipynb")
         shared = content.get("parameters", {})
         arms = {arm: block.get(stage, {}) for arm, block in recipe["arms"].items()}
         for name in dict.fromkeys([*shared, *(name for block in arms.values() for name in block)]):
             usual = f"({as_text(declared[name].default)})" if name in declared else "(?)"
-            values = [as_text(block.get(name, shared.get(name, usual))) for block in arms.values() or [{}]]
+            values = [as_text(block.get(name, shared.get(name, usual))) for block in arms.values()]
+            one = as_text(shared[name]) if name in shared and len(set(values)) < 2 else ""
             notes = [comments.get(("stages", stage, "parameters", name), "")]
             notes += [comments.get(("arms", arm, stage, name), "") for arm in arms]
-            rows.append([stage, name, *values, "; ".join(dict.fromkeys(note for note in notes if note))])
+            each = [""] * len(values) if one else values
+            rows.append([stage, name, one, *each, "; ".join(dict.fromkeys(note for note in notes if note))])
     return rows

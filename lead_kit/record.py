@@ -37,6 +37,7 @@ KEPT = {
     "notebook.ipynb",
     "attempts",
     "done",
+    "ranks",
 }  # an attempt that wrote only these wrote nothing
 held: dict[Path, int] = {}  # open lock files of this process
 
@@ -248,13 +249,14 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path)
     if outside or (record is None and any(folder.rglob("run.json"))):
         raise InputError(f"{shown(folder)}: a run cannot lie inside another run ({shown((outside or [folder])[0])})")
     if record and (changed := changes(record, settled, notebook)):
-        if record["status"] == "done" or {entry.name for entry in folder.iterdir()} - KEPT:
+        if record["status"] == "done" or {entry.name for entry in folder.glob("[!.]*")} - KEPT:
             raise InputError(
                 f"{shown(folder)} exists with other parameters: {changed}; choose another run_name or delete the folder"
             )
         record = None
     if record and record["attempts"][-1]["status"] == "running":  # its writer is gone, or we would not hold the lock
         record["attempts"][-1] |= {"status": "failed", "reason": "it ended without a word"}
+    sweep(folder)
     if record and record["status"] == "done":
         archive(folder, record)
     elif record and latest_checkpoint(folder / "checkpoints") is None:
@@ -279,6 +281,12 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path)
     }
     write_record(folder, record)
     return record
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed writer left half written (`atomic` names it .PID-NAME)."""
+    for part in [p for p in folder.rglob(".*-*") if p.name[1:].partition("-")[0].isdigit()]:
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def archive(folder: Path, record: dict) -> None:

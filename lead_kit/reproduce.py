@@ -85,10 +85,15 @@ def reproduce(
     record.hold(folder)
     done = sum((record.run_folder(job.name) / "done").is_file() for job in jobs)
     print(f"{recipe} at {scale_name}: {len(jobs)} runs in {record.shown(folder)}, {done} finished", flush=True)
-    at_once = at_once or scale["jobs"] or len(os.sched_getaffinity(0))
+    at_once = at_once or scale["jobs"] or cores()
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
     code = order(snakemake(folder, write_plan(folder, jobs), at_once, scale["snakemake"]), variables, folder)
-    return code if code > 1 else (tell_failures(jobs) or tell(jobs))
+    return code if code > 1 else (tell_failures(jobs, folder) or tell(jobs))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -126,7 +131,7 @@ def order(call: list[str], variables: dict[str, str], folder: Path) -> int:
         processes.end_children(patience=10.0)  # each `lead run` below ends its own tree first
 
 
-def tell_failures(jobs: list[recipes.Job]) -> int:
+def tell_failures(jobs: list[recipes.Job], folder: Path) -> int:
     """1 and a line on stderr for each run that failed or had to be left out; 0 when all are done."""
     waiting = [job.name for job in jobs if not (record.run_folder(job.name) / "done").is_file()]
     for name in waiting:
@@ -135,6 +140,8 @@ def tell_failures(jobs: list[recipes.Job]) -> int:
             f"failed: {known['attempts'][-1].get('reason', '')}" if known else "not run, as what it needs is missing"
         )
         print(f"lead: runs/{name} {reason}", file=sys.stderr)
+    if waiting:
+        print(f"lead: Snakemake's own messages are in {record.shown(folder)}/snakemake.log", file=sys.stderr)
     return 1 if waiting else 0
 
 
@@ -166,7 +173,7 @@ def show_recipe(name: str) -> int:
         print(
             f"  {arm}: {content.get('label', arm)}{' (only when named with --arms)' if content.get('optional') else ''}"
         )
-    print("values in brackets are the notebook's own\n")
+    print("`value` is every arm's; a value in brackets is the notebook's own\n")
     show(recipes.table(name))
     return 0
 

@@ -7,6 +7,7 @@ of the chain dies with its parent, so that nothing is left running even when `le
 """
 
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -83,6 +84,8 @@ def distributed_kind(plugin: Path) -> str:
     kind = yaml.safe_load(plugin.read_text(encoding="utf-8")).get("distributed_type")
     if kind not in KINDS:
         raise InputError(f"{record.shown(plugin)}: distributed_type {kind!r} is none of {', '.join(KINDS)}")
+    if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
+        raise InputError(f"{record.shown(plugin)} needs DeepSpeed, which is not installed: pip install deepspeed")
     return KINDS[kind]
 
 
@@ -212,11 +215,23 @@ def stream(folder: Path, command: list[str], variables: dict[str, str], prefix: 
 
 def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> None:
     """Copies lines to the log and, behind the prefix, to the terminal; of a line redrawn with \\r the last state."""
+    gone = False
     for line in source:
         log.write(line)
+        if gone:
+            continue
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
         if not brief or PROGRESS.match(text):
-            print(prefix + text, flush=True)
+            gone = not say(prefix + text)
+
+
+def say(line: str) -> bool:
+    """Prints a line; False once nobody reads any more (`lead run … | head`), which is no reason to stop a run."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def read_word(folder: Path, code: int) -> dict | None:

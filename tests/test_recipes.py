@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit import recipes
+from lead_kit import memory, recipes
 from lead_kit.params import InputError
 from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
 
@@ -131,9 +131,10 @@ def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
 
 def test_the_table_shows_each_arm_and_the_comment_as_source(root):
     rows = {(row[0], row[1]): row[2:] for row in recipes.table("small")}
-    assert rows["stage", "parameter"] == ["plain", "long", "extra", "source"]
-    assert rows["train", "alpha"] == ["(0.1)", "0.5", "(0.1)", "paper §1"]
-    assert rows["train", "max_tokens"] == ["4096", "8192", "4096", "paper §2; paper §1"]
+    assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
+    assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
+    assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]
+    assert rows["train", "margin"] == ["1024", "", "", "", ""]
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (KIT / "experiments/recipes").glob("*.yaml")))
@@ -201,3 +202,17 @@ def test_an_interrupted_recipe_goes_on_where_it_was(root):
     code, _, err = call(root, *words)
     assert code == 0, err
     assert attempts(root)["data"] == 1 and sorted(attempts(root).values()) == [1, 1, 1, 2]
+
+
+def test_memory_is_what_the_docstring_adds_up():
+    """7.6e9 weights in bf16 over 8 cards: 1.77 GiB, gradients and moments 5.31, inputs and one layer's insides of
+    2 · (8192 + 1024) tokens 5.54, logits of 2 · 8192 tokens 18.56: 31.2 GiB."""
+    values = {"model": "org/Model-7B", "dtype": "bfloat16", "micro_batch_size": 2, "max_tokens": 8192}
+    job = recipes.Job(
+        "x", "grpo", None, None, Path("03_grpo.ipynb"), values, [], 8, "experiments/accelerate/fsdp2.yaml"
+    )
+    need = memory.training_bytes(memory.shape_of("org/Model-7B", {}), job, "fsdp2") / memory.GIB
+    assert need == pytest.approx(31.2, abs=0.05)
+    assert memory.shape_of("runs/a/model", {"runs/a": "runs/b/model", "runs/b": "tiny"}) is memory.TINY
+    assert memory.shape_of("some/model", {}) is None
+    assert memory.describe(job, {}, 24.0).endswith("more than the card's 24")

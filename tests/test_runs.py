@@ -209,3 +209,46 @@ def test_a_folder_takes_its_name_only_when_the_block_ends_well(root):
 def test_an_unknown_tracker_is_refused(root, tracker, message):
     with pytest.raises(InputError, match=message):
         Run(settled(tracker=tracker), "n")
+
+
+LIVE = """\
+import os
+from lead_kit.params import settle
+from lead_kit.runs import Run
+config = settle(globals())
+run = Run(config, "live")
+run.log(1, "train", reward=steps)
+run.progress(1, 2, reward=0.5)
+run.progress(2, 2, reward=0.5)"""
+
+
+@pytest.mark.slow
+def test_a_live_notebook_may_be_run_again_and_shows_a_bar(tmp_path, monkeypatch):
+    manager = pytest.importorskip("jupyter_client.manager")
+    monkeypatch.setenv("LEAD_ROOT", str(tmp_path))
+    monkeypatch.setenv("JPY_SESSION_NAME", "live.ipynb")
+    monkeypatch.delenv("LEAD_OWNER", raising=False)
+    cell = "run_name: str = 'live'\nsteps: int = 1"
+    kernel, client = manager.start_new_kernel(kernel_name="python3")
+    said = []
+
+    def execute(source):
+        return client.execute_interactive(source, timeout=60, output_hook=lambda m: said.append(m["content"]))[
+            "content"
+        ]
+
+    try:
+        assert execute(cell)["status"] == execute(LIVE)["status"] == execute(LIVE)["status"] == "ok", said
+        assert any("tqdm" in str(word) or "2/2" in str(word) for word in said)
+        assert not any("step 1/2" in str(word) for word in said)
+        assert execute("run.finish()")["status"] == "ok"
+        execute(cell.replace("1", "2"))
+        assert "steps was 1, now 2" in execute(LIVE)["evalue"]
+        execute(cell.replace("1", "2").replace("live", "other"))
+        assert execute(LIVE)["status"] == "ok"
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel()
+    assert len(record.read_record(tmp_path / "runs/live")["attempts"]) == 2
+    unfinished = record.read_record(tmp_path / "runs/other")["attempts"][0]
+    assert unfinished["reason"] == "the kernel ended before the run was finished"
