@@ -142,7 +142,7 @@ def adversarial(verifier: Verifier) -> None:
     )
 
 
-BOMB = "\\boxed{\\int_0^1 x^{x^{x}} \\sin(e^{x^{7}}) dx}"
+BOMB = "\\boxed{\\sum_{k=1}^{9999}\\frac{\\sin(k^2)}{k\\sqrt{k+1}}}"
 
 
 def resident() -> float:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lead_kit import verify
 from lead_kit.verify import Verifier, check_many, cluster, lint_golds
 
-BOMB = "\\boxed{\\int_0^1 x^{x^{x}} \\sin(e^{x^{7}}) dx}"  # nothing forbids it, nothing finishes it
+BOMB = "\\boxed{\\sum_{k=1}^{9999}\\frac{\\sin(k^2)}{k\\sqrt{k+1}}}"  # nothing forbids it, nothing finishes it
 PAIRS = [
     ("x^2+2x+1", "(x+1)^2", True), ("\\frac{\\sqrt{3}}{2}", "\\frac{\\sqrt{\\frac{9}{3}}}{2}", True),
     ("x^2+C", "x^2", False),

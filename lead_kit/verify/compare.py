@@ -18,6 +18,7 @@ FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
 LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
+REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
 
@@ -114,7 +115,7 @@ def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     """(status, reason, path) of two answers in normal form."""
     theirs, ours = _read(gold), read(answer)
     if equal(theirs, ours, judge):
-        return "correct", "equal to the gold", judge.path
+        return "correct", REASONS[judge.path], judge.path
     return "wrong", _difference(theirs, ours), judge.path
 
 

@@ -15,6 +15,7 @@ SHOWN = 2000  # characters of an answer that a verdict repeats
 CODE = re.compile(
     r"__|(?<!\\)\b(?:eval|exec|open|import|lambda|compile|getattr|globals|subprocess|os\.|sys\.)\b|<<|>>|\bfor\b[^{}]{0,40}\bin\b\s*[\[(]"
 )
+LIMITS = re.compile(r"\\(?:sum|prod|int|lim)_(?:\{[^{}]*\}|\w)\^(?:\{[^{}]*\}|\w)")
 
 
 def gold_text(gold: str) -> str:
@@ -61,6 +62,7 @@ def _explosive(text: str) -> str:
     for exponent in re.findall(r"\^[-+({]*(\d+)", flat):
         if len(exponent) > 6 or int(exponent) > MAX_EXPONENT:
             return f"an exponent over {MAX_EXPONENT}"
+    flat = LIMITS.sub("", flat)
     for base, exponent in re.findall(r"([)}\]])\^[-+({]*(\d+)", flat):
         if int(exponent) > MAX_SYMBOLIC_EXPONENT and base:
             return f"a bracket raised to more than {MAX_SYMBOLIC_EXPONENT}"

@@ -74,6 +74,12 @@ ASCII = re.compile(
     r"(?<![A-Za-z\\{])(sqrt|pi|sin|cos|tan|cot|log|ln|exp|theta|alpha|beta|infty|arcsin|arccos|arctan)(?=[\s(\d/*)+^-]|$)"
 )
 TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\([\s\S])|\s+|[\s\S]")
+BASES = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "ten": "{10}",
+    "eleven": "{11}", "twelve": "{12}", "sixteen": "{16}",
+}  # fmt: skip
+BASE = re.compile(rf"(?<=\d)_\s*\{{?\s*(?:\\text\s*\{{)?\s*({'|'.join(BASES)})\b\s*\}}?\s*\}}?")
 ROUNDS = 12  # a real answer settles in two or three
 
 
@@ -126,6 +132,7 @@ def _once(text: str) -> str:
     text = re.sub(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)", lambda number: number.group().replace(" ", ""), text)
     text = re.sub(r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}", text)
     text = _braced_arguments(text)
+    text = BASE.sub(lambda match: f"_{BASES[match[1]]}", text)
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ", text)
     text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
     text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}", r"\1\2", text)

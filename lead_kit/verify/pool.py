@@ -158,6 +158,13 @@ class Verifier:
         decided = compare.exactly(gold_normal, answer_normal)
         return decided if decided is not None else self._ask(gold_normal, answer_normal)
 
+    def ask(self, answer: str, gold: str) -> Verdict:
+        """The worker's judge alone on an extracted answer: no fast path, no cache. The guard still stands before it."""
+        start = time.perf_counter()
+        refusal = guard.refuse(answer) or guard.refuse(gold)
+        status, reason, path = ("rejected", refusal, "guard") if refusal else self._ask(normal(gold), normal(answer))
+        return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
+
     def unreadable(self, gold: str) -> str:
         """Why a gold cannot be graded, or only by its spelling; empty if it can."""
         if refusal := guard.refuse(gold):
