@@ -29,7 +29,6 @@ TRL_LOSS["prompt_mean"] = (
     "dr_grpo"  # ScaleRL's mean inside each prompt: a factor on the advantages turns one into the other
 )
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
-TRIM_ROWS = 32  # rows a forward, at the least, when a batch is split by length
 
 
 class LeadTrainer(GRPOTrainer):
@@ -270,9 +269,7 @@ class LeadTrainer(GRPOTrainer):
             fused = input_ids.is_cuda  # on a CPU TRL's fused head scores the prompt's tokens too
             return *packed_logps(model, *shape, entropy=compute_entropy, fused=fused), None
         score = super()._get_per_token_logps_and_entropies
-        if self.accelerator.num_processes > 1 or len(input_ids) < 2 * TRIM_ROWS:
-            return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
-        return by_length(score, model, input_ids, attention_mask, logits_to_keep, compute_entropy)
+        return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
 
     def _compute_loss(self, model, inputs):
         """TRL's loss without the rows whose advantage is 0, where that is exact; entropy is then that of the others."""
@@ -343,21 +340,3 @@ class LeadTrainer(GRPOTrainer):
 
 def mean(values: list[float] | None) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def by_length(score, model, input_ids, attention_mask, logits_to_keep: int, compute_entropy: bool):
-    """`score` on two halves of the rows, sorted by length and trimmed to the longest: same values, less padding."""
-    completion = attention_mask[:, -logits_to_keep:].sum(1)
-    prompt = attention_mask[:, :-logits_to_keep].sum(1)
-    order = completion.argsort()
-    logps, entropies = [], []
-    for rows in order.chunk(2):
-        right, left = int(completion[rows].max().clamp(min=1)), int(prompt[rows].max())
-        columns = slice(input_ids.shape[1] - logits_to_keep - left, input_ids.shape[1] - logits_to_keep + right)
-        part = score(model, input_ids[rows, columns], attention_mask[rows, columns], right, None, compute_entropy)
-        pad = (0, logits_to_keep - right)
-        logps.append(torch.nn.functional.pad(part[0], pad))
-        if compute_entropy:
-            entropies.append(torch.nn.functional.pad(part[1], pad))
-    back = order.argsort()
-    return torch.cat(logps)[back], torch.cat(entropies)[back] if compute_entropy else None, None

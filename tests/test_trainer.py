@@ -101,7 +101,7 @@ def scored_batch(trainer) -> dict:
     return trainer._generate_and_score_completions(rows)
 
 
-def test_rows_without_advantage_and_padding_change_nothing_in_the_gradient(apprentice, model_folder, tmp_path):
+def test_rows_without_advantage_change_nothing_in_the_gradient(apprentice, model_folder, tmp_path):
     trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", batch_size=32, group_size=4)
     inputs = scored_batch(trainer)
     assert (inputs["advantages"] == 0).any() and (inputs["advantages"] != 0).any()
