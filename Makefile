@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/lead reproduce figure1 --scale $(SCALE) --jobs $(JOBS)
 
 test: install lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 quick: install
 	$(BIN)/python -m pytest -m "not slow"

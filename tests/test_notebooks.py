@@ -1,0 +1,70 @@
+"""Every notebook runs at its defaults in a root of its own, is committed without outputs, and declares its parameters."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from papermill.inspection import inspect_notebook as papermill_reads
+
+from lead_kit.params import TYPES, read_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LINES, FUNCTION_LINES = 15, 6
+
+
+def code_cells(path: Path) -> list:
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def is_parameters(cell) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_it_is_stripped_and_short(path):
+    for cell in code_cells(path):
+        assert not cell.outputs and cell.execution_count is None
+        if not is_parameters(cell):
+            assert len(cell.source.splitlines()) <= 25, cell.source  # 15 as a rule; library arguments stand one a line
+            for node in ast.walk(ast.parse(cell.source)):
+                assert not isinstance(node, ast.ClassDef)
+                if isinstance(node, ast.FunctionDef):
+                    assert node.end_lineno - node.lineno < FUNCTION_LINES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_papermill_reads_every_parameter_with_type_and_help(path):
+    declared = read_parameters(path)
+    read = papermill_reads(str(path))
+    assert list(read) == list(declared)
+    for name, one in declared.items():
+        assert one.type in TYPES and one.help, name
+        assert read[name]["help"] == one.help, name
+        assert read[name]["inferred_type_name"].replace(" ", "") == one.type, name
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """The repository's notebooks over an empty runs/ and figures/."""
+    folder = tmp_path_factory.mktemp("root")
+    for name in ("notebooks", "experiments", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("notebooks")
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS, key=lambda p: (p.stem == "00_tour", p.stem)), ids=lambda p: p.stem)
+def test_it_runs_at_its_defaults(path, root):
+    environment = os.environ | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{path.name}"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    executed = nbformat.read(root / "runs" / path.stem / "notebook.ipynb", 4)
+    assert any(cell.get("outputs") for cell in executed.cells)
+    assert (root / "runs" / path.stem / "run.json").is_file()
