@@ -128,6 +128,9 @@ def test_real_golds_are_equal_to_themselves_without_algebra(lead_data):
         ("180.67", "\\frac{542}{3}"), ("2516_8", "2516_{8}"), ("x=1000,y=10", "y=10, x=1000"), ("\\infty", "∞"),
         ("x^2", "x²"),
         ("infinitely many", "\\infty"), ("(1,2),(3,4)", "(3,4), (1,2)"), ("12", "12^{\\mathrm{th}}"), ("0.1", ".1"),
+        ("0.\\overline{36}", "\\frac{4}{11}"), ("C", "\\text{(C) } 5"),
+        ("\\mathbb{R}", "(-\\infty,\\infty)"), ("\\emptyset", "\\{\\}"), ("k\\pi, k\\in\\mathbb{Z}", "k\\pi"),
+        ("x=2 \\text{ or } x=3", "3, 2"), ("17", "**17**"),
     ],
 )  # fmt: skip
 def test_equal_without_algebra(gold, answer):
@@ -147,7 +150,10 @@ def test_equal_without_algebra(gold, answer):
         ("4:30 \\text{ p.m.}", "4:30"), ("\\infty", "-\\infty"),
         ("25\\%", "6.5"), ("\\{1,2\\}", "\\{1\\}"), ("odd", "even"), ("b<a<d", "a<b<d"), ("2", "-2"), ("2:1", "1:2"),
         ("0.5", "0.5\\%"),
-        ("2^{200}", "2"), ("11", "1 1"),
+        ("2^{200}", "2"), ("11", "1 1"), ("19", "12+7"), ("33", "12+7\\cdot 3"), ("3", "\\approx 3"),
+        ("3", "3 \\text{ or more}"), ("3", "\\text{at least } 3"), ("3", "3 \\pm 1"), ("0", "0=0"),
+        ("A", "\\text{not A}"),
+        ("C", "(C) or (D)"), ("3", "3 \\text{ (or 4)}"), ("2", "2 \\text{ if } x>0, 3 \\text{ otherwise}"),
     ],
 )  # fmt: skip
 def test_never_equal(gold, answer):

@@ -29,10 +29,11 @@ PAIRS = [
     ("\\cot x", "\\frac{\\cos x}{\\sin x}", True),
     ("\\sqrt{x^2}", "x", False), ("\\frac{d!}{2k(d-k)!}", "\\frac{d!}{k(d-2)!}", False),
     ("(2,\\frac{\\pi}{2})", "(2,\\frac{3\\pi}{2})", False),
-    ("\\sqrt{2}", "\\sqrt{2}+10^{-60}", False), ("k\\pi", "2n\\pi", False), ("\\frac{2}{0}", "\\frac{1}{0}", False),
+    ("\\sqrt{2}", "\\sqrt{2}+10^{-60}", False), ("k\\pi", "2n\\pi", False), ("\\binom{n}{5}", "\\binom{n}{6}", False),
+    ("\\frac{2}{0}", "\\frac{1}{0}", False),
     ("x<3", "3>x", True),
     ("\\{x|-1\\leq x<\\sqrt{2}\\}", "[-1,\\sqrt2)", True), ("(\\pm\\sqrt2,0)", "(\\sqrt2,0),(-\\sqrt2,0)", True),
-    ("e^{i\\pi}", "-1", True),
+    ("e^{i\\pi}", "-1", True), ("8", "3+5=8", True), ("12", "3*4=13", False),
 ]  # fmt: skip
 
 

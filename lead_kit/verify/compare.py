@@ -18,6 +18,10 @@ FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
 LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
+CHOICE = re.compile(r"\(?[A-Z]\)?")
+CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*(.+)", re.DOTALL)  # the letter of a choice, then its text
+RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
+UNEVALUATED = re.compile(r"[-+(]*\d[\d.,]*\)*(?:(?:[-+*/]|\\(?:cdot|times|div) ?)[-+(]*\d[\d.,]*\)*)+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
@@ -113,6 +117,8 @@ def _read(gold: str) -> object:
 
 def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     """(status, reason, path) of two answers in normal form."""
+    if CHOICE.fullmatch(gold) and (chosen := CHOSEN.fullmatch(answer)) and not RIVAL.search(chosen[2]):
+        answer = chosen[1]
     theirs, ours = _read(gold), read(answer)
     if equal(theirs, ours, judge):
         return "correct", REASONS[judge.path], judge.path
@@ -164,7 +170,12 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
 
 
 def _leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
-    """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180."""
+    """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180.
+
+    A sum or product of numerals is no answer where the gold is a numeral: the problem itself, boxed, would be right.
+    """
+    if UNEVALUATED.fullmatch(answer.text) and exact.decimal(gold.text) is not None and exact.value(answer.text) is None:
+        return False
     if gold.unit == answer.unit:
         return judge.same(gold.text, answer.text)
     if "percent" in (gold.unit, answer.unit):
@@ -293,6 +304,7 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
 
 
 def _plain(condition: str) -> str:
+    condition = re.sub(r"^\(?[A-Za-z](?=\\in)", "", condition)
     return re.sub(r"[^a-z0-9]", "", condition.replace("\\text", "").replace("mathbb", "").lower())
 
 
@@ -308,10 +320,12 @@ def _relation(gold: object, answer: object, judge: Exact) -> bool:
         return judge.relation(gold, answer)
     if isinstance(answer, Relation):
         return _stated(gold, answer, judge)
-    if gold.operators == ("=",) and isinstance(answer, Leaf):
-        return judge.solves(gold, answer.text) or _label(gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
+    if gold.operators == ("=",) and isinstance(answer, Leaf) and judge.solves(gold, answer.text):
+        return True
     if gold.operators == ("=",):
-        return _label(gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
+        return (
+            _label(gold.sides[0]) and not re.search("[-+]", gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
+        )
     order = len(set(gold.operators)) == 1 and gold.operators[0] in ("<", ">")
     if order and isinstance(answer, Bag) and len(answer.items) == len(gold.sides):
         return all(equal(read(g), a, judge) for g, a in zip(gold.sides, answer.items, strict=True))
@@ -324,6 +338,8 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
     if set(answer.operators) != {"="}:
         return False
     first, last = answer.sides[0], answer.sides[-1]
+    if first == last:
+        return False
     if not _label(first):
         middle = [
             side

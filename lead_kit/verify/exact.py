@@ -10,6 +10,7 @@ MIXED = re.compile(r"([-+]?)(\d+) ?\\frac\{(\d+)\}\{(\d+)\}")
 SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?/\(?([-+]?[\d.]+)\)?")
 SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
 POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
+REPEATING = re.compile(r"([-+]?)(\d{0,30})\.(\d{0,30})\\(?:bar|dot)\{(\d{1,30})\}")
 INTEGER = re.compile(r"[-+]?\d{1,400}")
 
 
@@ -38,12 +39,20 @@ def value(text: str) -> Fraction | None:
             if top is None or not bottom:
                 return None
             return -top / bottom if match[1] == "-" else top / bottom
+    if match := REPEATING.fullmatch(text):
+        return _repeating(*match.groups())
     if match := SCIENTIFIC.fullmatch(text):
         mantissa = decimal(match[1])
         return None if mantissa is None else mantissa * Fraction(10) ** int(match[2])
     if match := POWER_OF_TEN.fullmatch(text):
         return Fraction(10) ** int(match[1])
     return None
+
+
+def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
+    """0.12(36)… as a fraction: the period over as many nines."""
+    value = Fraction(f"{whole or 0}.{fixed or 0}") + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
+    return -value if sign == "-" else value
 
 
 def based(text: str) -> str:

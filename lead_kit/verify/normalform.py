@@ -140,7 +140,7 @@ def _once(text: str) -> str:
     text = re.sub(r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1", text)
     text = re.sub(r"(\\[A-Za-z]+) (?![A-Za-z])", r"\1", text)
     text = re.sub(r" (?=\\)", "", text) if "\\text" not in text else text
-    return _unwrap(text.lstrip(" ,;:~").rstrip(" .,;:~\\"))
+    return _unwrap(text.lstrip(" ,;:~*").rstrip(" .,;:~*\\"))
 
 
 def _repair(text: str) -> str:

@@ -131,6 +131,8 @@ class Verifier:
 
     def _decide(self, answer: str, gold: str) -> tuple[str, str, str]:
         """(status, reason, path), from here where arithmetic settles it, else from the cache or a worker."""
+        if not isinstance(gold, str):
+            return "gold_unparseable", f"the gold is {type(gold).__name__}, expected text", "gold"
         decided = compare.quick(answer, gold)
         if decided is not None:
             return decided

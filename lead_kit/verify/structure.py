@@ -90,12 +90,13 @@ CONJUNCTION = re.compile(
     r"\\text\{,? ?(?:and|or|and also|or else)\}|\\(?:vee|wedge)|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])"
 )
 CONDITION = re.compile(
-    r"\\text\{,? ?(?:for (?:all|any|every|each|some|integers?)|where|with|such that|when|if)\b.*"
+    r"\\text\{,? ?(?:for (?:all|any|every|each|some|integers?)|where|with|such that)\b.*"
     r"|(?<![A-Za-z\\])(?:for (?:all|any|every|some)|where) .*"
 )
 ENVIRONMENT = re.compile(r"\\begin\{([pbvBV]?matrix|array|cases)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+MEMBERSHIP = re.compile(r"\(?[A-Za-z](?:,[A-Za-z])*\\in ?\\?(?:mathbb\{)?[ZNRQ]\}?(?:[_^]?[{]?[+*]?[}]?)\)?")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
+FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
 QUANTITY = re.compile(r"[A-Za-z|_{}\\():+\d'°\s]+")
 SYNONYMS = {
@@ -104,7 +105,7 @@ SYNONYMS = {
     ("no", "such", "number", "exists"): ("none",),
     ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
 }  # fmt: skip
-VALUES = {"\\emptyset": ("none",), "\\{\\}": ("none",)}
+NOTHING = Words(("none",))
 MAX_SIGNS = 4  # ± signs expanded into all their combinations
 
 
@@ -152,6 +153,8 @@ def _lists(text: str) -> object:
         return _bag([_system(row) if "," in row else read(row) for row in rows])
     parts, _ = split(rows[0] if rows else text, (",",))
     parts = [part for part in parts if part]
+    if len(parts) > 1 and MEMBERSHIP.fullmatch(parts[-1]):
+        return Qualified(read(text[: text.rfind(parts[-1])]), parts[-1])
     if len(parts) > 1:
         return _bag([read(part) for part in _spread(parts)])
     return _union(parts[0] if parts else text)
@@ -212,7 +215,9 @@ def _relations(text: str) -> object:
 def _approximate(text: str, sides: list[str], operators: list[str]) -> object:
     """`x = √2 ≈ 1.41` states √2; `x ≈ 1.41` states 1.41."""
     exact_part = text[: text.rfind("\\approx")].strip()
-    if SYMBOL.fullmatch(exact_part) or not exact_part:
+    if not exact_part:
+        return Relation(("\\approx",), tuple(sides))
+    if SYMBOL.fullmatch(exact_part):
         return read(sides[-1])
     return read(exact_part)
 
@@ -292,6 +297,8 @@ def _whole(text: str, width: int) -> bool:
 
 def _set(inside: str) -> object:
     """`{x | condition}` is the set its condition describes; `{a, b}` its elements."""
+    if not inside.strip():
+        return NOTHING
     sides, marks = split(inside, ("|", ":"))
     if len(sides) == 2 and marks:
         head = re.fullmatch(r"([A-Za-z])(?:\\in(.*))?", sides[0])
@@ -349,8 +356,10 @@ def _leaf(text: str) -> object:
     words = units.prose(text)
     if words is not None:
         return Words(SYNONYMS.get(words, words))
-    if text in VALUES:
-        return Words(VALUES[text])
+    if text == "\\emptyset":
+        return NOTHING
+    if text == "\\mathbb{R}":
+        return Row((Leaf("-\\infty"), Leaf("\\infty")), "()")
     number, unit = units.strip(text)
     if exact.value(number) is None and unit == "" and number != text:
         return Leaf(text, "")

@@ -22,6 +22,7 @@ SHORT = "cm|mm|km|kg|mg|ml|mph|lbs?|ft|hrs?|oz|sec|min|inches|feet|rad"
 DECORATION = frozenset("the a an of per approximately about exactly only is answer each total".split())
 TRAILING = re.compile(r"^(.*?[\d)}\]a-zA-Z!])\s*(\\text\{[^{}]*\}.*)$")
 BARE = re.compile(rf"^(.*?[\d)}}\]]) ?((?:{SHORT}|[A-Za-z]{{3,}}(?: [A-Za-z]+)*|(?<= )(?:[A-Za-z.]{{3,}}))(?:\^\d)?)$")
+HEDGE = re.compile(r"\b(?:or|and|not|more|less|fewer|least|most|than|if|otherwise|maybe|else)\b|(?<![\^{])\d")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'’-]*|\d+(?:\.\d+)?")
 PREFIX = re.compile(
     r"^\\text\{(?:only|the answer is|answer|exactly|about|approximately|at|it is|is|it's)\}(?=.)", re.IGNORECASE
@@ -52,6 +53,8 @@ def strip(text: str) -> tuple[str, str]:
     if match := re.fullmatch(r"(\d+)(?:\^\{?)?(?:\\text\{)?(?:st|nd|rd|th)\}?\}?(?: ?\w+)?", text):
         return match[1], "ordinal"
     match = TRAILING.match(text) or BARE.match(text)
+    if match and HEDGE.search(match[2]):
+        return text, ""
     if match and any(char.isdigit() or char == "\\" for char in match[1]):
         return match[1].strip(" ~"), canonical(match[2]) or unit
     return text, unit
@@ -94,7 +97,7 @@ def prose(text: str) -> tuple[str, ...] | None:
     if "\\text" in text and not re.search(r"[\d=+*/^_\\<>]", worded) and len(LETTERS.findall(worded)) <= 1:
         return _words(plain)
     if "\\" not in worded and longest >= 3 and not re.search(r"[=+*/^_<>|()]", worded):
-        if not re.search(r"\d", worded) or len(worded.split()) > 4:
+        if not re.search(r"\d", worded) or len(worded.split()) > 4 or re.match(r"[A-Za-z]{3,} ", worded):
             return _words(plain)
     if " " in worded and longest >= 4 and len(re.findall(r"[A-Za-z]{2,}", COMMANDS.sub("", worded))) >= 3:
         return _words(plain)
