@@ -1,36 +1,30 @@
-"""Where completions come from: a model in this process, vLLM in this process, or a server.
+"""Where completions come from: a model in this process, vLLM in this process, or a server (server.py).
 
-An engine's `sample(requests)` yields (request, Answer) as completions are ready, in any order. A request carries the
-record, the sample's number and its seed, so that what is sampled does not depend on the order of the requests.
+An engine's `sample(requests)` yields (Request, Answer) as completions are ready, in any order. A request carries the
+record, the sample's number and its seed, so that what is sampled does not depend on the order of the requests. Its
+`settings` are all that a sample depends on beside model, problem and seed; evaluation.py keeps them with the samples.
 """
 
+import gc
+import importlib.util
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
+from transformers import GenerationConfig
 
 from lead_kit import models, prompts, sample
-from lead_kit.params import chosen
-
-
-class Request(NamedTuple):
-    """One completion to be sampled."""
-
-    record: dict
-    sample: int
-    seed: int
-
-
-class Answer(NamedTuple):
-    """One completion as text; `tokens` counts what was generated, `finished` is False at the token limit."""
-
-    text: str
-    tokens: int
-    finished: bool
+from lead_kit.params import InputError, chosen
+from lead_kit.sample import Answer, Request, Sampled
+from lead_kit.server import Server
 
 
 class Local:
-    """A transformers model in this process, by the kit's sampler: rows that have finished stop costing."""
+    """A transformers model in this process, by the kit's sampler: rows that have finished stop costing.
+
+    `continuous` takes the library's continuous batching instead (paged cache, a place is filled as soon as it is
+    free). It draws all rows from one random stream: samples depend on the order of the requests, and are not those
+    of their seeds.
+    """
 
     def __init__(
         self,
@@ -44,51 +38,110 @@ class Local:
         top_p: float = 1.0,
         min_p: float = 0.0,
         batch_size: int = 256,
+        continuous: bool = False,
     ):
-        self.model, self.tokenizer, self.template, self.batch_size = model, tokenizer, template, batch_size
-        self.settings = dict(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        self._ids: dict[str, list[int]] = {}
-
-    def prompt_ids(self, record: dict) -> list[int]:
-        """Token ids of the record's problem in the template's chat form, ready for the assistant's turn."""
-        if record["id"] not in self._ids:
-            self._ids[record["id"]] = prompt_ids(self.tokenizer, self.template, record["problem"])
-        return self._ids[record["id"]]
+        if continuous and min_p:
+            raise InputError(f"continuous_batching knows no min_p ({min_p}): set min_p to 0 or continuous_batching off")
+        self.model, self.tokenizer, self.batch_size, self.continuous = model, tokenizer, batch_size, continuous
+        self.chat = Chat(tokenizer, template)
+        self.knobs = dict(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        name = "transformers, continuous batching" if continuous else "transformers"
+        self.settings = {"engine": name, "template": template, "dtype": str(model.dtype).removeprefix("torch.")}
+        self.settings |= self.knobs
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Answer]]:
         self.model.eval()
-        ordered = sorted(requests, key=lambda r: len(self.prompt_ids(r.record)))
-        for start in range(0, len(ordered), self.batch_size):
-            part = ordered[start : start + self.batch_size]
-            sampled = sample.generate(
-                self.model,
-                [self.prompt_ids(r.record) for r in part],
-                [r.seed for r in part],
-                eos=end_tokens(self.model, self.tokenizer),
-                pad=self.tokenizer.pad_token_id,
-                batch_size=self.batch_size,
-                **self.settings,
-            )
+        decode = self._continuous if self.continuous else self._seeded
+        for part in self.chat.parts(requests, self.batch_size):
+            sampled = decode(part)
             texts = self.tokenizer.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
             for request, text, s in zip(part, texts, sampled, strict=True):
                 yield request, Answer(text, len(s.ids), s.finished)
 
+    def _seeded(self, part: list[Request]) -> list[Sampled]:
+        return sample.generate(
+            self.model,
+            [self.chat.ids(r.record) for r in part],
+            [r.seed for r in part],
+            eos=end_tokens(self.model, self.tokenizer),
+            pad=self.tokenizer.pad_token_id,
+            batch_size=self.batch_size,
+            **self.knobs,
+        )
 
-def opened(engine: str, model: str, settings, config: dict):
-    """The engine `engine` for a model (folder or name) with a benchmark's settings.
+    def _continuous(self, part: list[Request]) -> list[Sampled]:
+        ends = end_tokens(self.model, self.tokenizer)
+        torch.manual_seed(part[0].seed)
+        temperature = self.knobs["temperature"]
+        config = GenerationConfig(
+            do_sample=temperature > 0,
+            temperature=temperature or None,
+            top_k=self.knobs["top_k"],
+            top_p=self.knobs["top_p"],
+            max_new_tokens=self.knobs["max_tokens"],
+            eos_token_id=ends,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        found = self.model.generate_batch([self.chat.ids(r.record) for r in part], generation_config=config)
+        failed = [one.error for one in found.values() if one.error]
+        if failed or len(found) != len(part):
+            raise RuntimeError(f"continuous batching answered {len(found)} of {len(part)} requests: {failed[:1]}")
+        ids = [one.generated_tokens for one in found.values()]
+        return [Sampled(one, [], one[-1:] != [] and one[-1] in ends) for one in ids]
 
-    `config` holds dtype, batch_size, server and concurrency. Raises InputError for an unknown engine.
+
+class Vllm:
+    """vLLM in this process; its engine lives only while `sample` runs, so that the next model finds the GPU free.
+
+    Written from vLLM's documentation (LLM.generate, SamplingParams, RequestOutput) and never run: it needs a GPU and
+    requirements-gpu.txt. Prompts go in as token ids of the model's own chat template, as in Local; each request has
+    its own seed. For several GPUs start `vllm serve --tensor-parallel-size` and take engine openai.
     """
-    return chosen(ENGINES, engine, "engine")(model, settings, config)
+
+    def __init__(self, model: str, template: str, *, dtype: str, batch_size: int, **knobs):
+        self.model, self.template, self.dtype, self.batch_size, self.knobs = model, template, dtype, batch_size, knobs
+        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | knobs
+
+    def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Answer]]:
+        if not requests:
+            return
+        from vllm import LLM, SamplingParams
+
+        engine = LLM(model=self.model, dtype=self.dtype, trust_remote_code=False, seed=0)
+        chat = Chat(engine.get_tokenizer(), self.template)
+        try:
+            for part in chat.parts(requests, self.batch_size):
+                outputs = engine.generate(
+                    [{"prompt_token_ids": chat.ids(r.record)} for r in part],
+                    [SamplingParams(n=1, seed=r.seed, **self.knobs) for r in part],
+                    use_tqdm=False,
+                )
+                for request, output in zip(part, outputs, strict=True):
+                    one = output.outputs[0]
+                    yield request, Answer(one.text, len(one.token_ids), one.finish_reason != "length")
+        finally:
+            del engine
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
-def open_transformers(model: str, settings, config: dict) -> Local:
-    policy, tokenizer = models.load(model, dtype=config["dtype"])
-    if torch.cuda.is_available():
-        policy = policy.to("cuda")
-    cuts = settings._asdict()
-    cuts.pop("n")
-    return Local(policy, tokenizer, cuts.pop("template"), batch_size=config["batch_size"], **cuts)
+class Chat:
+    """Records as token ids in the tokenizer's chat form, ready for the assistant's turn; each is made once."""
+
+    def __init__(self, tokenizer, template: str):
+        self.tokenizer, self.template = tokenizer, template
+        self._ids: dict[str, list[int]] = {}
+
+    def ids(self, record: dict) -> list[int]:
+        if record["id"] not in self._ids:
+            self._ids[record["id"]] = prompt_ids(self.tokenizer, self.template, record["problem"])
+        return self._ids[record["id"]]
+
+    def parts(self, requests: list[Request], size: int) -> Iterator[list[Request]]:
+        """The requests by length of their prompt, `size` at a time."""
+        ordered = sorted(requests, key=lambda request: len(self.ids(request.record)))
+        for start in range(0, len(ordered), size):
+            yield ordered[start : start + size]
 
 
 def prompt_ids(tokenizer, template: str, problem: str) -> list[int]:
@@ -113,4 +166,39 @@ def end_tokens(model, tokenizer) -> list[int]:
     return sorted({tokenizer.eos_token_id, *several})
 
 
-ENGINES = {"transformers": open_transformers}
+def opened(engine: str, model: str, settings, config: dict, run):
+    """The engine `engine` for a model (folder or name) with a benchmark's settings.
+
+    `config` holds dtype, batch_size, continuous_batching, server and concurrency; a model's folder becomes a recorded
+    input of the run. Raises InputError for an unknown engine and for one that this machine cannot run.
+    """
+    knobs = settings._asdict()
+    knobs.pop("n")
+    return chosen(ENGINES, engine, "engine")(model, knobs.pop("template"), knobs, config, run)
+
+
+def open_transformers(model: str, template: str, knobs: dict, config: dict, run) -> Local:
+    continuous = config["continuous_batching"]
+    if continuous and not torch.cuda.is_available():
+        raise InputError("continuous_batching needs a CUDA GPU; without it finished rows stop costing all the same")
+    policy, tokenizer = models.load(models.located(model, run), dtype=config["dtype"])
+    if continuous and not hasattr(policy, "generate_batch"):
+        raise InputError("continuous_batching: this version of transformers has no generate_batch for the model")
+    policy = policy.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Local(policy, tokenizer, template, batch_size=config["batch_size"], continuous=continuous, **knobs)
+
+
+def open_vllm(model: str, template: str, knobs: dict, config: dict, run) -> Vllm:
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError("engine 'vllm' is not installed: it comes with requirements-gpu.txt and needs a CUDA GPU")
+    located = models.located(model, run)
+    if located in models.SIZES:
+        raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
+    return Vllm(located, template, dtype=config["dtype"], batch_size=config["batch_size"], **knobs)
+
+
+def open_server(model: str, template: str, knobs: dict, config: dict, run) -> Server:
+    return Server(config["server"], model, template, concurrency=config["concurrency"], **knobs)
+
+
+ENGINES = {"transformers": open_transformers, "vllm": open_vllm, "openai": open_server}

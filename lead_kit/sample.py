@@ -15,6 +15,22 @@ from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, To
 SHRINK = 0.85  # the batch is compacted once at most this share of its rows is alive
 
 
+class Request(NamedTuple):
+    """One completion to be sampled by an engine."""
+
+    record: dict
+    sample: int
+    seed: int
+
+
+class Answer(NamedTuple):
+    """One completion as text; `tokens` counts what was generated, `finished` is False at the token limit."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
 class Sampled(NamedTuple):
     """One completion: its tokens (the end token included where there is one) and their log-probabilities."""
 
@@ -158,5 +174,6 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
         if alive.float().mean() <= SHRINK:
             batch.keep(alive.nonzero()[:, 0].to(token.device))
     return [
-        Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), bool(finished[i])) for i, n in enumerate(lengths.tolist())
+        Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), bool(finished[i]))
+        for i, n in enumerate(lengths.tolist())
     ]

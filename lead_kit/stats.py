@@ -197,7 +197,7 @@ def paired_difference(
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"a paired difference needs the same clusters on both sides: shapes {a.shape} and {b.shape}")
-    parts = a - b if denominators is None else _influence(a, denominators[0]) - _influence(b, denominators[1])
+    parts = a - b if denominators is None else linearised(a, denominators[0]) - linearised(b, denominators[1])
     parts = np.round(parts, 12)  # equal numbers that were summed in another order do not differ
     interval = t_interval(parts, confidence=confidence)
     resampled = cluster_bootstrap(parts, seed=seed, resamples=resamples, confidence=confidence)
@@ -205,9 +205,11 @@ def paired_difference(
     return Difference(*map(float, [*interval[:3], *resampled[1:3], t_test_p(parts), p]), len(parts))
 
 
-def _influence(numerator, denominator):
-    """Σ numerator / Σ denominator as a mean over clusters, by linearisation."""
-    denominator = np.asarray(denominator, float)
+def linearised(numerator, denominator):
+    """(clusters,) values whose mean is Σ numerator / Σ denominator, and whose spread is the ratio's, to first order."""
+    numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
+    if (denominator == 1).all():
+        return numerator
     if not denominator.sum():
         raise ValueError("a ratio without a denominator has no difference: one side has nothing to divide by")
     ratio = numerator.sum() / denominator.sum()

@@ -15,7 +15,7 @@ from lead_kit.params import InputError
 from lead_kit.results import Suite
 
 CONS = "Cons@{n}"
-LENGTH, TRUNCATED = "mean length", "share truncated"
+LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
 COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
 WORDS = {LENGTH: ("longer", "shorter")}  # for the rest a difference is higher or lower
 
@@ -69,7 +69,10 @@ def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> l
     n, rows = samples.pop(), []
     for name, metric in wanted.items():
         for (arm, seed), suite in suites.items():
-            values = metrics.measure(suite.samples, metric).numerator
+            ratio = metrics.measure(suite.samples, metric)
+            if not ratio.denominator.sum():
+                continue  # a precision without a single answer is no number
+            values = stats.linearised(*ratio)
             clusters = [(seed, values.mean())] if unit == "seed" else zip(suite.ids, values, strict=True)
             rows += [(name.format(n=n), arm, unit, at, value) for at, value in clusters if np.isfinite(value)]
     return rows
@@ -95,7 +98,10 @@ def evaluation(path, problems: list[str], seed: int = 0) -> tuple[pd.DataFrame, 
     `problems` are the ids of the benchmark; every model must have samples of each. Raises InputError otherwise.
     """
     suites = results.suites(results.check(results.load_samples([path]), problems)[0])
-    wanted = {"Pass@1": "pass@1", CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"}
+    wanted = {"Pass@1": "pass@1", CONS: "cons@n", "Pass@{n}": "pass@n", PRECISION: "precision"}
+    wanted |= {LENGTH: "length", TRUNCATED: "truncated"}
+    if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
+        wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # they are Pass@1
     values = pd.DataFrame(of_suites(suites, wanted), columns=COLUMNS)
     pairs = differences(values, seed)
     return printed_arms(arm_table(values)), printed_differences(pairs) if len(pairs) else pairs, [caption(values)]
@@ -105,7 +111,7 @@ def interval_of(cell: pd.DataFrame) -> stats.Interval:
     """The interval of one arm and metric; a share stays within 0 and 1."""
     values = cell["value"].to_numpy()
     name = cell["metric"].iloc[0]
-    if not (name == TRUNCATED or "Pass@" in name or "Cons@" in name):
+    if not (name in (TRUNCATED, PRECISION) or "Pass@" in name or "Cons@" in name):
         return stats.t_interval(values)
     if cell["unit"].iloc[0] == "problem":
         return stats.share_interval(values)
