@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         nproc=options.nproc,
         plugin=Path(options.accelerate).absolute() if options.accelerate else None,
         again=options.again,
+        replace=options.replace,
         wait=options.wait,
         brief=options.brief,
         prefix=f"[{options.prefix}] " if options.prefix else "",
@@ -112,6 +113,7 @@ def parser() -> Parser:
     one("--nproc", type=int, default=1, help="processes on this host, one kernel each (default 1)")
     one("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
     one("--again", action="store_true", help="run even if the same run is finished; its files move to attempts/N")
+    one("--replace", action="store_true", help="run even if the name has other parameters; likewise")
     one("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
     one("--die-with-parent", type=int, help=argparse.SUPPRESS)
     one("--prefix", default="", help=argparse.SUPPRESS)

@@ -223,41 +223,46 @@ def write_record(folder: Path, record: dict) -> None:
     write_text(folder / "run.json", json.dumps(plain(record), indent=1, ensure_ascii=False) + "\n")
 
 
-def differences(old: Mapping, new: Mapping) -> str:
-    """Where two sets of settled parameters differ, one phrase for each name; empty when they agree."""
+def differences(old: Mapping, new: Mapping) -> dict[str, str]:
+    """Where two sets of settled parameters differ, a phrase for each name; empty when they agree."""
     new = plain(new)
     names = [
         name for name in {**old, **new} if name != "run_name" and old.get(name, "absent") != new.get(name, "absent")
     ]
-    return ", ".join(f"{name} was {old.get(name, 'absent')!r}, now {new.get(name, 'absent')!r}" for name in names)
+    return {name: f"{name} was {old.get(name, 'absent')!r}, now {new.get(name, 'absent')!r}" for name in names}
 
 
-def changes(record: Mapping, settled: Mapping, notebook: Path) -> str:
+def changes(record: Mapping, settled: Mapping, notebook: Path) -> dict[str, str]:
     """How a recorded run differs from one to be made: by parameters or by notebook; empty when it is the same."""
     return differences(
         record["parameters"] | {"notebook": record["notebook"]}, {**settled, "notebook": shown(notebook)}
     )
 
 
-def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path) -> dict:
+def refuse(folder: Path, changed: Mapping, remedy: str) -> InputError:
+    """The error for a name that belongs to other parameters."""
+    return InputError(f"{shown(folder)} exists with other parameters: {', '.join(changed.values())}; {remedy}")
+
+
+def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path, replace: bool = False) -> dict:
     """Starts or takes up the run in a folder whose lock is held; returns its record.
 
-    Raises InputError when the name belongs to other parameters, unless nothing was written under it yet.
+    Raises InputError when the name belongs to other parameters, unless nothing was written under it yet; with `replace`
+    what was written moves to attempts/N instead.
     """
     record = read_record(folder)
     outside = [p for p in folder.parents if p.is_relative_to(RUNS) and (p / "run.json").is_file()]
     if outside or (record is None and any(folder.rglob("run.json"))):
         raise InputError(f"{shown(folder)}: a run cannot lie inside another run ({shown((outside or [folder])[0])})")
-    if record and (changed := changes(record, settled, notebook)):
-        if record["status"] == "done" or {entry.name for entry in folder.glob("[!.]*")} - KEPT:
-            raise InputError(
-                f"{shown(folder)} exists with other parameters: {changed}; choose another run_name or delete the folder"
-            )
-        record = None
+    changed = changes(record, settled, notebook) if record else {}
+    if changed and not (record["status"] == "done" or {entry.name for entry in folder.glob("[!.]*")} - KEPT):
+        record, changed = None, {}
+    if changed and not replace:
+        raise refuse(folder, changed, "choose another run_name or delete the folder")
     if record and record["attempts"][-1]["status"] == "running":  # its writer is gone, or we would not hold the lock
         record["attempts"][-1] |= {"status": "failed", "reason": "it ended without a word"}
     sweep(folder)
-    if record and record["status"] == "done":
+    if record and (changed or record["status"] == "done"):
         archive(folder, record)
     elif record and latest_checkpoint(folder / "checkpoints") is None:
         truncate(folder, -1)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lead_kit import memory, processes, recipes, record, supervisor
+from lead_kit import memory, processes, provenance, recipes, record, supervisor
 from lead_kit.params import InputError, read_parameters
 
 SNAKEFILE = record.ROOT / "experiments" / "Snakefile"
@@ -29,14 +29,27 @@ def command(job: recipes.Job) -> list[str]:
     return words + (["--accelerate", job.accelerate] if job.accelerate else [])
 
 
+def gathers(job: recipes.Job) -> list[str]:
+    """The parameters that list folders of other runs: they change when seeds or arms are added."""
+    folders = tuple(f"runs/{need}" for need in job.needs)
+    lists = {name: value for name, value in job.parameters.items() if isinstance(value, list)}
+    return [name for name, value in lists.items() if any(str(item).startswith(folders) for item in value)]
+
+
 def refuse_changed(jobs: list[recipes.Job]) -> None:
-    """Raises InputError when a run folder holds a run with other parameters than the recipe now gives."""
+    """Raises InputError when a run folder holds a run with other parameters than the recipe now gives.
+
+    A run that gathers others (an evaluation, a figure) is due again instead when only the gathered runs are others.
+    """
     for job in jobs:
         folder = record.run_folder(job.name)
         if known := record.read_record(folder):
             settled = {name: one.default for name, one in read_parameters(job.notebook).items()} | job.parameters
-            if changed := record.changes(known, settled, job.notebook):
-                raise InputError(f"{record.shown(folder)} exists with other parameters: {changed}; delete the folder")
+            changed = record.changes(known, settled, job.notebook)
+            if set(changed) - set(gathers(job)):
+                raise record.refuse(folder, changed, "delete the folder")
+            if changed:
+                (folder / "done").unlink(missing_ok=True)
 
 
 def write_plan(folder: Path, jobs: list[recipes.Job]) -> Path:
@@ -44,7 +57,8 @@ def write_plan(folder: Path, jobs: list[recipes.Job]) -> Path:
     lead = [sys.executable, "-m", "lead_kit.cli"]
     plan = {}
     for job in jobs:
-        words = [*lead, *command(job)[1:], "--brief", "--prefix", job.name.rpartition("/")[2]]
+        options = ["--brief", "--prefix", job.name.rpartition("/")[2], *(["--replace"] if gathers(job) else [])]
+        words = [*lead, *command(job)[1:], *options]
         plan[job.name] = {"command": shlex.join(words), "needs": job.needs}
     return record.write_text(
         folder / "plan.json", json.dumps({"runs": str(record.RUNS), "jobs": plan}, indent=1) + "\n"
@@ -83,12 +97,20 @@ def reproduce(
     refuse_changed(jobs)
     folder = record.RUNS / recipe / scale_name
     record.hold(folder)
-    done = sum((record.run_folder(job.name) / "done").is_file() for job in jobs)
-    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {record.shown(folder)}, {done} finished", flush=True)
+    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {record.shown(folder)}, {how_far(jobs)}", flush=True)
     at_once = at_once or scale["jobs"] or cores()
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
     code = order(snakemake(folder, write_plan(folder, jobs), at_once, scale["snakemake"]), variables, folder)
     return code if code > 1 else (tell_failures(jobs, folder) or tell(jobs))
+
+
+def how_far(jobs: list[recipes.Job]) -> str:
+    """How many runs are finished, and how many of them by other code than their notebooks have now."""
+    done = [job for job in jobs if (record.run_folder(job.name) / "done").is_file()]
+    made = {job.name: record.read_record(record.run_folder(job.name))["attempts"][-1]["code"] for job in done}
+    old = [job for job in done if made[job.name] != provenance.code_hash(job.notebook)]
+    note = f" ({len(old)} by other code than their notebooks have now: delete a folder to make it anew)" if old else ""
+    return f"{len(done)} finished{note}"
 
 
 def cores() -> int:

@@ -73,7 +73,7 @@ class Run:
         self._supervised = not record.hold(self.path)
         if self._supervised:
             self.record = record.read_record(self.path)
-            if changed := record.differences(self.record["parameters"], self.config):
+            if changed := ", ".join(record.differences(self.record["parameters"], self.config).values()):
                 raise InputError(f"the notebook settled on other parameters than `lead run` read: {changed}")
             return
         try:

@@ -133,6 +133,7 @@ def run(
     nproc: int = 1,
     plugin: Path | None = None,
     again: bool = False,
+    replace: bool = False,
     wait: bool = False,
     prefix: str = "",
     brief: bool = False,
@@ -154,7 +155,7 @@ def run(
         if not again and (sentence := finished(folder, settled, notebook)):
             print(prefix + sentence, flush=True)
             return 0
-        opened = record.open_attempt(folder, settled, values, notebook)
+        opened = record.open_attempt(folder, settled, values, notebook, replace)
         print(
             f"{prefix}{record.shown(notebook)} → {record.shown(folder)}, attempt {len(opened['attempts'])}", flush=True
         )

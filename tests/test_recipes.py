@@ -171,9 +171,15 @@ def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
     code, out, _ = call(root, *words)
     assert code == 0 and "4 finished" in out and time.perf_counter() - start < 15
     assert attempts(root) == {"data": 1, "judge": 1, "train-long-s0": 1, "train-plain-s0": 1}
+    code, out, _ = call(root, *words[:5], "0,1", *words[6:])  # another seed: what gathers the runs is made anew
+    assert code == 0 and out.rstrip().endswith("| 5 |")
+    assert attempts(root)["judge"] == 2 and attempts(root)["data"] == attempts(root)["train-long-s0"] == 1
+    assert call(root, *words)[1].rstrip().endswith("| 3 |")
+    shutil.rmtree(root / "runs/small/small/train-long-s1")
+    shutil.rmtree(root / "runs/small/small/train-plain-s1")
     shutil.rmtree(root / "runs/small/small/train-long-s0")
     assert call(root, *words)[0] == 0
-    assert attempts(root) == {"data": 1, "judge": 2, "train-long-s0": 1, "train-plain-s0": 1}
+    assert attempts(root) == {"data": 1, "judge": 4, "train-long-s0": 1, "train-plain-s0": 1}
     change(root, "alpha: 0.5", "alpha: 0.7")
     code, _, err = call(root, *words)
     assert code == 2 and "train-long-s0 exists with other parameters: alpha was 0.5, now 0.7" in err
