@@ -6,6 +6,8 @@ apart. Exit code 1 if a bar fails.
 """
 
 import argparse
+import asyncio
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,8 +15,11 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbclient
+import nbformat
 import yaml
 
 from lead_kit.verify import Verdict, Verifier
@@ -202,6 +207,51 @@ def under_load(rows: list[dict]) -> None:
     bar("verdicts idle and under two busy cores: identical", f"{differing} of {len(rows) + 1} differ", not differing)
 
 
+CELL = """
+import sys; sys.path.insert(0, {here!r})
+import verify
+print("verdicts", verify.digest(verify.everywhere_rows()))
+"""
+
+
+def everywhere_rows() -> list[dict]:
+    """Every third labelled answer: enough to differ, quick enough to repeat."""
+    rows = [json.loads(line) for line in open(DATA / "verifier" / "pairs.jsonl", encoding="utf-8")]
+    return [row for row in rows if row["track"] == "answer"][::3]
+
+
+def digest(rows: list[dict]) -> str:
+    """A fingerprint of all verdicts but their times."""
+    with Verifier(2) as verifier:
+        verdicts = verifier.check_many([boxed(row["pred"]) for row in rows], [row["gold"] for row in rows])
+    return hashlib.sha256(json.dumps([verdict[:4] for verdict in verdicts]).encode()).hexdigest()[:16]
+
+
+def _from_a_cell() -> str:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.format(here=str(HERE)))])
+    done = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    return done.cells[0].outputs[-1]["text"].split()[-1]
+
+
+def everywhere() -> None:
+    """The same verdicts from the main thread, another thread, asyncio, a forked child and a Jupyter cell."""
+    rows, queue = everywhere_rows(), multiprocessing.get_context("fork").SimpleQueue()
+    seen = {"main": digest(rows)}
+    with ThreadPoolExecutor(1) as threads:
+        seen["thread"] = threads.submit(digest, rows).result()
+
+    async def inside() -> str:
+        return digest(rows)
+
+    seen["asyncio"] = asyncio.run(inside())
+    child = multiprocessing.get_context("fork").Process(target=lambda: queue.put(digest(rows)))
+    child.start()
+    seen["fork"] = queue.get()
+    child.join()
+    seen["cell"] = _from_a_cell()
+    bar("thread, asyncio, forked child, Jupyter cell: same verdicts", f"{seen}", len(set(seen.values())) == 1)
+
+
 def throughput(rows: list[dict], ours: float, theirs: float) -> None:
     """Pairs per CPU second, cold; then each pair LOOKS times, ours cached."""
     bar(
@@ -223,8 +273,7 @@ def throughput(rows: list[dict], ours: float, theirs: float) -> None:
 
 def main() -> int:
     """All bars; the exit code says whether they hold."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     sys.path.insert(0, str(HERE))
     rows = [json.loads(line) for line in open(DATA / "verifier" / "pairs.jsonl", encoding="utf-8")]
     judged = {entry["id"]: entry["reason"] for entry in yaml.safe_load((HERE / "verify_labels.yaml").read_text())}
@@ -245,6 +294,7 @@ def main() -> int:
         adversarial(verifier)
         bomb(verifier)
     under_load(answers)
+    everywhere()
     throughput(answers, cpu_ours, cpu_theirs)
     return 0 if all(passed for _, passed in results) else 1
 
