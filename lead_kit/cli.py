@@ -173,10 +173,10 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command; bad input is one sentence on stderr and exit code 2."""
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
-        if getattr(options, "die_with_parent", False):
+        if getattr(options, "die_with_parent", None) is not None:
             from lead_kit import processes
 
-            processes.die_with_parent(options.die_with_parent, signal.SIGTERM)
+            processes.die_with_parent(options.die_with_parent or None, signal.SIGTERM)
         return COMMANDS[options.command][0](options) or 0
     except InputError as error:
         print(f"lead: {error}", file=sys.stderr)

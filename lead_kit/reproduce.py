@@ -57,7 +57,8 @@ def write_plan(folder: Path, jobs: list[recipes.Job]) -> Path:
     lead = [sys.executable, "-m", "lead_kit.cli"]
     plan = {}
     for job in jobs:
-        options = ["--brief", "--prefix", job.name.rpartition("/")[2], *(["--replace"] if gathers(job) else [])]
+        options = ["--brief", "--prefix", job.name.rpartition("/")[2], "--die-with-parent", "0"]
+        options += ["--replace"] if gathers(job) else []
         words = [*lead, *command(job)[1:], *options]
         plan[job.name] = {"command": shlex.join(words), "needs": job.needs}
     return record.write_text(

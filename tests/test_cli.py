@@ -57,7 +57,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2_before_any_kernel(tmp_path, w
 def test_help_needs_nothing_heavy(tmp_path):
     start = time.perf_counter()
     code, out, _ = call(tmp_path, "--help")
-    assert code == 0 and "reproduce" in out and time.perf_counter() - start < 1
+    assert code == 0 and "reproduce" in out and time.perf_counter() - start < 2
 
 
 def test_main_turns_a_missing_file_into_a_sentence(capsys):

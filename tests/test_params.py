@@ -162,4 +162,4 @@ def test_importing_the_module_is_quick():
     subprocess.run(
         [sys.executable, "-S", "-c", "import sys; sys.path.insert(0, '.'); import lead_kit.params"], check=True
     )
-    assert time.perf_counter() - start < 1.0
+    assert time.perf_counter() - start < 2.0

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lead_kit import memory, recipes
@@ -196,15 +197,18 @@ def test_a_failing_run_is_named_and_the_others_go_on(root):
 
 
 @pytest.mark.slow
-def test_an_interrupted_recipe_goes_on_where_it_was(root):
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_recipe_goes_on_where_it_was(root, number, code):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
     process = lead(root, *words)
     for line in process.stdout:
         if "step 1/2" in line:
             break
-    process.send_signal(signal.SIGINT)
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
     err = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "goes on from here" in err
+    assert process.returncode == code and ("goes on from here" in err or number == signal.SIGKILL)
+    assert psutil.wait_procs(below, timeout=10)[1] == []
     code, _, err = call(root, *words)
     assert code == 0, err
     assert attempts(root)["data"] == 1 and sorted(attempts(root).values()) == [1, 1, 1, 2]
