@@ -49,9 +49,8 @@ def score_command(
     line beside it.
 
     Rows {id, answer, completions: [...]} or {id, answer, completion}; rows of the same id are one problem. `answer`
-    may be a list of
-    alternatives: a completion is right if it equals any of them. k: samples of Pass@k (default: the fewest any
-    problem has). Raises InputError.
+    may be a list of alternatives: a completion is right if it equals any of them. k: samples of Pass@k (default: the
+    fewest any problem has). Raises InputError.
     """
     problems = read_problems(Path(path))
     target = Path(out) if out else Path(path).with_suffix(".verdicts.jsonl")

@@ -179,3 +179,17 @@ def test_a_fraction_equals_its_multiples_and_nothing_else(top, bottom, factor):
     gold = f"\\frac{{{top}}}{{{bottom}}}"
     assert verify.check(boxed(f"\\frac{{{top * factor}}}{{{bottom * factor}}}"), gold).correct
     assert not verify.check(boxed(f"\\frac{{{top * factor + 1}}}{{{bottom * factor}}}"), gold).correct
+
+
+@pytest.mark.slow
+def test_a_gold_with_one_digit_changed_is_never_accepted(lead_data, verifier):
+    draw, golds, changed = random.Random(0), [], []
+    for line in (lead_data / "benchmarks" / "math_500.jsonl").open(encoding="utf-8"):
+        gold = json.loads(line)["answer"]
+        places = [at for at, char in enumerate(gold) if char.isdigit()]
+        if places:
+            at = draw.choice(places)
+            golds.append(gold)
+            changed.append(gold[:at] + draw.choice([d for d in "123456789" if d != gold[at]]) + gold[at + 1 :])
+    verdicts = verifier.check_many([boxed(text) for text in changed], golds)
+    assert [pair for *pair, verdict in zip(golds, changed, verdicts, strict=True) if verdict.correct] == []

@@ -1,9 +1,8 @@
 """The verifier: the answer in a completion, and whether it equals the gold.
 
 `Verifier(workers, cpu_seconds, memory_mb)` for many checks, `check` for one in a notebook; both return a `Verdict`.
-Importing this package
-is light: algebra is loaded by the workers, which start with the first pair that needs them. Model text is data here,
-never code.
+Importing this package is light: algebra is loaded by the workers, which start with the first pair that needs them.
+Model text is data here, never code.
 """
 
 import atexit

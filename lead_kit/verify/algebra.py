@@ -1,8 +1,7 @@
 """LaTeX expressions in normal form, as sympy objects, by recursive descent; runs in workers only.
 
 Every token becomes a constructor call from a fixed table: model text is never evaluated. What this grammar does not
-know (integrals, sums,
-limits) goes to latex2sympy2_extended, whose grammar is wider and slower.
+know (integrals, sums, limits) goes to latex2sympy2_extended, whose grammar is wider and slower.
 """
 
 import re
@@ -12,7 +11,7 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 from sympy import E, Function, I, Integer, Rational, Symbol, oo, pi
 
-TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
+TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|!!|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
 GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
 FUNCTIONS = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
@@ -27,6 +26,7 @@ FUNCTIONS = {
 }  # fmt: skip
 INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
 CONSTANTS = {"\\pi": pi, "\\infty": oo, "e": E, "i": I}
+FACTORIALS = {"!": sympy.factorial, "!!": sympy.factorial2}
 TIMES = frozenset(("*", "\\times", "\\cdot"))
 OVER = frozenset(("/", "\\div"))
 CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
@@ -182,7 +182,7 @@ class Reader:
             name = f"{token}_{self.group()}"
         while self.peek() == "'":
             name += self.take()
-        if token in APPLIED and self.peek() == "(":
+        if self.peek() == "(" and (token in APPLIED or token.isupper() and self._numeral_in_brackets()):
             self.take()
             arguments = [self.sum()]
             while self.peek() == ",":
@@ -191,6 +191,10 @@ class Reader:
             self.take(")")
             return Symbol(f"{name}({', '.join(map(str, arguments))})")
         return CONSTANTS.get(name, None) or Symbol(name)
+
+    def _numeral_in_brackets(self) -> bool:
+        """`I(0)`, `V(2)`: the value of a function, not a product."""
+        return self.at + 2 < len(self.tokens) and self.tokens[self.at + 1].isdigit() and self.tokens[self.at + 2] == ")"
 
     def function(self, name: str) -> sympy.Expr:
         base, power = None, Integer(1)

@@ -1,21 +1,17 @@
 """Are two answers equal? Kinds are compared part by part; a judge decides pairs of expressions.
 
 The same code runs twice: first in the caller's process with `Exact`, which knows spelling and rational arithmetic and
-raises Undecided for the
-rest; then, only if needed, in a worker with the judge of `symbolic`.
+raises Undecided for the rest; then, only if needed, in a worker with the judge of `symbolic`.
 """
 
 import re
-from collections.abc import Callable
-from fractions import Fraction
 from functools import lru_cache
 
 from lead_kit.verify import exact, units
+from lead_kit.verify.judge import Exact, Undecided
 from lead_kit.verify.structure import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words, read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
-FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
-ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
 LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
@@ -25,66 +21,6 @@ UNEVALUATED = re.compile(r"[-+(]*\d[\d.,]*\)*(?:(?:[-+*/]|\\(?:cdot|times|div) ?
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
-
-
-class Undecided(Exception):
-    """The pair needs algebra."""
-
-
-class Exact:
-    """The judge without algebra."""
-
-    path = "exact"
-
-    def same(self, gold: str, answer: str) -> bool:
-        """Equality of two expressions in normal form. Raises Undecided."""
-        if FLAT.sub("", gold) == FLAT.sub("", answer):
-            return True
-        theirs, ours = exact.value(gold), exact.value(answer)
-        if theirs is None or ours is None:
-            if exact.based(gold) != exact.based(answer):
-                return False
-            raise Undecided(gold, answer)
-        return theirs == ours or rounds_to(gold, theirs, answer, ours)
-
-    def holds(self, left: str, right: str) -> bool:
-        """Equality of two expressions of the answer itself."""
-        return self.same(left, right)
-
-    def scaled(self, gold: str, answer: str, factor: str) -> bool:
-        """gold == answer · factor, the factor being a number or a multiple of π."""
-        theirs, ours = exact.value(gold), exact.value(answer)
-        if theirs is None or ours is None or "\\" in factor:
-            raise Undecided(gold, answer)
-        return theirs == ours * Fraction(factor) or rounds_to(gold, theirs, answer, ours, Fraction(factor))
-
-    def relation(self, gold: Relation, answer: Relation) -> bool:
-        """Do two relations say the same?"""
-        if gold == answer:
-            return True
-        raise Undecided(gold, answer)
-
-    def solves(self, gold: Relation, answer: str) -> bool:
-        """Is the answer what the gold's equation says of one of its letters?"""
-        raise Undecided(gold, answer)
-
-
-def rounds_to(gold: str, theirs: Fraction, answer: str, ours: Fraction, factor: Fraction = Fraction(1)) -> bool:
-    """The stated precision: a decimal gold of at least three significant digits equals a value written exactly that
-    rounds to it."""
-    digits = decimals(gold)
-    return (
-        digits is not None and decimals(answer) is None and abs(ours * factor - theirs) * 2 <= Fraction(10) ** -digits
-    )
-
-
-def decimals(text: str) -> int | None:
-    """Digits after the point of a decimal precise enough to be compared by rounding; None for anything else."""
-    match = re.fullmatch(r"[-+]?([\d,]*)\.(\d+)", text)
-    if match is None:
-        return None
-    significant = (match[1] + match[2]).replace(",", "").lstrip("0")
-    return len(match[2]) if len(significant) >= ROUNDED_FROM else None
 
 
 def quick(answer: str, gold: str) -> Outcome | None:
@@ -152,9 +88,13 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
     if isinstance(gold, Bag) and isinstance(answer, Bag):
         return _bags(gold, answer, judge)
     if isinstance(gold, Bag) and isinstance(answer, Row):
-        return _named_in_order(gold, answer, judge)
+        return _in_order(gold, answer) and all(
+            equal(g.value, a, judge) for g, a in zip(gold.items, answer.items, strict=True)
+        )
     if isinstance(gold, Row) and isinstance(answer, Bag):
-        return _named_in_order(answer, gold, lambda g, a: equal(a, g, judge))
+        return _in_order(answer, gold) and all(
+            equal(g, a.value, judge) for g, a in zip(gold.items, answer.items, strict=True)
+        )
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return _ratio(gold, answer, judge)
     if gold == ENDLESS:
@@ -207,8 +147,8 @@ def _words(gold: Words, answer: Words, judge: Exact) -> bool:
 def _rows(gold: Row, answer: Row, judge: Exact) -> bool:
     if len(gold.items) != len(answer.items):
         return False
-    if gold.brackets != answer.brackets and len(gold.items) == 2:
-        return False
+    if gold.brackets != answer.brackets and (len(gold.items) == 2 or {gold.brackets, answer.brackets} != {"()", "[]"}):
+        return False  # an interval's brackets say which ends belong to it; a longer tuple may be written either way
     return all(equal(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
 
 
@@ -257,8 +197,11 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
             return bool(gold.arguments) != bool(answer.arguments) and equal(gold.value, answer.value, judge)
         renamed = dict(zip(answer.arguments, gold.arguments, strict=True))
         value = rename(answer.value, renamed) if renamed else answer.value
-        if gold.arguments or gold.name == answer.name:
+        captured = any(old != new and new in letters(answer.value) for old, new in renamed.items())
+        if gold.name.lower() == answer.name.lower() and not captured:
             return equal(gold.value, value, judge)
+        if gold.arguments:
+            return False
         return judge.relation(_as_relation(gold), _as_relation(answer))
     if isinstance(gold, Named):
         if isinstance(answer, Relation):
@@ -357,16 +300,11 @@ def _label(text: str) -> bool:
     return bool(re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))) and not re.search(r"[\d^<>=!]", bare)
 
 
-def _named_in_order(bag: Bag, row: Row, judge: Exact | Callable) -> bool:
-    """`x=1, y=2` is the point (1, 2)."""
-    if (
-        len(bag.items) != len(row.items)
-        or not all(isinstance(item, Named) for item in bag.items)
-        or row.brackets != "()"
-    ):
-        return False
-    same = judge if callable(judge) else lambda g, a: equal(g, a, judge)
-    return all(same(item.value, other) for item, other in zip(bag.items, row.items, strict=True))
+def _in_order(bag: Bag, row: Row) -> bool:
+    """`x=1, y=2` can stand for the point (1, 2)."""
+    return (
+        len(bag.items) == len(row.items) and row.brackets == "()" and all(isinstance(item, Named) for item in bag.items)
+    )
 
 
 def _ratio(gold: object, answer: object, judge: Exact) -> bool:
@@ -378,6 +316,8 @@ def _ratio(gold: object, answer: object, judge: Exact) -> bool:
         pairs = list(zip(gold.parts, answer.parts, strict=True))
         units_agree = all(units.agree(*(getattr(part, "unit", "") for part in pair)) for pair in pairs)
         return units_agree and all(judge.same(_times(g, first[1]), _times(a, first[0])) for g, a in pairs)
+    if isinstance(gold, Leaf) and len(answer.parts) == 2 and not gold.unit:
+        return judge.same(gold.text, _quotient(*map(_text, answer.parts)))
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
         return False
@@ -386,6 +326,10 @@ def _ratio(gold: object, answer: object, judge: Exact) -> bool:
 
 def _text(node: object) -> str:
     return node.text if isinstance(node, Leaf) else "\\text{}"
+
+
+def _quotient(top: str, bottom: str) -> str:
+    return f"\\frac{{{top}}}{{{bottom}}}"
 
 
 def _times(left: object, right: object) -> str:

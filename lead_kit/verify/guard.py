@@ -10,7 +10,7 @@ MAX_DEPTH = 24  # nested brackets
 MAX_ITEMS = 120  # commas, unions, rows
 MAX_EXPONENT = 10**4  # a literal exponent of a number
 MAX_SYMBOLIC_EXPONENT = 60  # a literal exponent of a sum, which an expansion would multiply out
-MAX_FACTORIAL = 2000
+MAX_FACTORIAL = 5000
 SHOWN = 2000  # characters of an answer that a verdict repeats
 CODE = re.compile(
     r"__|(?<!\\)\b(?:eval|exec|open|import|lambda|compile|getattr|globals|subprocess|os\.|sys\.)\b|<<|>>|\bfor\b[^{}]{0,40}\bin\b\s*[\[(]"
@@ -66,6 +66,7 @@ def _explosive(text: str) -> str:
     for base, exponent in re.findall(r"([)}\]])\^[-+({]*(\d+)", flat):
         if int(exponent) > MAX_SYMBOLIC_EXPONENT and base:
             return f"a bracket raised to more than {MAX_SYMBOLIC_EXPONENT}"
+    flat = flat.replace("!!", "!")
     for number in re.findall(r"(\d+)[})]*!", flat):
         if len(number) > 4 or int(number) > MAX_FACTORIAL:
             return f"a factorial over {MAX_FACTORIAL}!"

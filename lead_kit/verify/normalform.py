@@ -86,9 +86,8 @@ ROUNDS = 12  # a real answer settles in two or three
 @lru_cache(maxsize=1 << 14)
 def normal(text: str) -> str:
     """The normal form; `normal(normal(x)) == normal(x)`."""
-    text = _unicode(text)
     for _ in range(ROUNDS):
-        new = _once(text)
+        new = _once(_unicode(text))
         if new == text:
             return text
         text = new

@@ -34,10 +34,9 @@ class Verifier:
     """Compares answers with golds.
 
     workers: processes kept ready, and the width of `check_many`; a thread that finds all of them busy gets one more,
-    so nobody waits behind
-    a slow pair. cpu_seconds: CPU time one comparison may take, measured on the worker's own clock. memory_mb: what it
-    may allocate.
-    Nothing is started before the first pair that needs algebra. Use as a context manager, or call `close`.
+    so nobody waits behind a slow pair. cpu_seconds: CPU time one comparison may take, measured on the worker's own
+    clock. memory_mb: what it may allocate. Nothing is started before the first pair that needs algebra. Use as a
+    context manager, or call `close`.
     """
 
     judge = "lead_kit.verify.symbolic"  # the module whose `decide` the workers run

@@ -5,7 +5,7 @@ from fractions import Fraction
 import sympy
 from sympy import Rational, Symbol
 
-from lead_kit.verify import compare, exact
+from lead_kit.verify import compare, exact, judge
 from lead_kit.verify.algebra import Unreadable, parse
 from lead_kit.verify.structure import FLIPPED, Bag, Leaf, Named, Qualified, Relation, Row, Words, read
 
@@ -49,7 +49,7 @@ class GoldUnreadable(ValueError):
     """The gold is no expression of the grammar: no answer can be compared with it by value."""
 
 
-class Algebra(compare.Exact):
+class Algebra(judge.Exact):
     """Expressions as sympy objects: exact where both are rational, else identical at several points to 45 digits."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Algebra(compare.Exact):
     def same(self, gold: str, answer: str) -> bool:
         try:
             return super().same(gold, answer)
-        except compare.Undecided:
+        except judge.Undecided:
             pass
         theirs = readable(gold)
         try:
@@ -76,7 +76,7 @@ class Algebra(compare.Exact):
     def scaled(self, gold: str, answer: str, factor: str) -> bool:
         try:
             return super().scaled(gold, answer, factor)
-        except compare.Undecided:
+        except judge.Undecided:
             pass
         try:
             theirs, ours = readable(gold), parse(answer) * parse(factor)
@@ -86,15 +86,15 @@ class Algebra(compare.Exact):
 
     def _rounds(self, gold: str, answer: str, ours: sympy.Expr) -> bool:
         """A decimal gold and an exact value that rounds to it."""
-        if compare.decimals(gold) is None or ours.free_symbols or not ours.is_real:
+        if judge.decimals(gold) is None or ours.free_symbols or not ours.is_real:
             return False
         value = Fraction(str(ours.evalf(30)))
-        return compare.rounds_to(gold, exact.value(gold), answer, value)
+        return judge.rounds_to(gold, exact.value(gold), answer, value)
 
     def identical(self, theirs: sympy.Expr, ours: sympy.Expr) -> bool:
         """Are two expressions the same function of their letters?"""
         if theirs == ours:
-            return not theirs.has(sympy.nan, sympy.zoo)
+            return theirs != 0 and not theirs.has(sympy.nan, sympy.zoo)  # 0: collapsed; numerals came before
         if _collapsed(theirs) or _collapsed(ours):
             return False
         letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)

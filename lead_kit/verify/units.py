@@ -89,6 +89,8 @@ def agree(gold: str, answer: str) -> bool:
 
 def prose(text: str) -> tuple[str, ...] | None:
     """The words of a text that is prose or a choice letter; None if it is mathematics."""
+    if text.startswith("-"):
+        return None
     plain = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip()
     if match := re.fullmatch(r"\(?([A-Za-z])\)?[.)]?", plain):
         return None if text == match[1] and match[1].islower() else (match[1] if match[1].isupper() else match[1],)

@@ -8,9 +8,9 @@ STATUSES = ("correct", "wrong", "no_answer", "rejected", "timeout", "gold_unpars
 class Verdict(NamedTuple):
     """What the verifier found.
 
-    status: one of STATUSES.  answer: the text that was extracted ("" if none).  reason: one readable clause.
-    path: which check decided (extract, gold, guard, same, exact, structure, symbolic, numeric, worker).  seconds:
-    wall time of this check.
+    status: one of STATUSES.  answer: the text that was extracted ("" if none).  reason: one readable clause. path:
+    which check decided (extract, gold, guard, same, exact, structure, symbolic, numeric, worker).  seconds: wall time
+    of this check.
     """
 
     status: str

@@ -1,10 +1,9 @@
 """The server behind the pool: a process of its own, started by `pool.Verifier` with one end of a socket.
 
 It loads the algebra once, then forks a worker for each socket it is handed, so a killed worker is replaced in
-milliseconds and never
-inherits the threads or the memory of the process that asks. Requests on the control socket are one JSON line each:
-{"do": "spawn", "cpu": seconds, "memory": bytes} with the worker's socket attached, or {"do": "reap", "pid": n,
-"kill": bool}. Model text travels as JSON only.
+milliseconds and never inherits the threads or the memory of the process that asks. Requests on the control socket are
+one JSON line each: {"do": "spawn", "cpu": seconds, "memory": bytes} with the worker's socket attached, or {"do":
+"reap", "pid": n, "kill": bool}. Model text travels as JSON only.
 """
 
 import gc
