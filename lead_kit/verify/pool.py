@@ -89,15 +89,8 @@ class Verifier:
 
     def check(self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think") -> Verdict:
         """Is the answer of this completion equal to the gold? Never raises for what a model wrote."""
-        start = time.perf_counter()
-        try:
-            answer = extraction.extract(completion, loose, answer_region)
-        except extraction.NestedBox as problem:
-            return Verdict("rejected", "", str(problem), "extract", time.perf_counter() - start)
-        if answer is None:
-            return Verdict("no_answer", "", _missing(completion, loose), "extract", time.perf_counter() - start)
-        status, reason, path = self._decide(answer, gold)
-        return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
+        answer = self._at_once(completion, gold, loose, answer_region)
+        return answer if isinstance(answer, Verdict) else self.compare(answer, gold)
 
     def compare(self, answer: str, gold: str) -> Verdict:
         """Like `check`, for an answer that is already extracted."""
@@ -119,14 +112,26 @@ class Verifier:
                 f"{len(completions)} completions and {len(golds)} golds: expected as many of one as of the other"
             )
 
-        def one(pair: tuple[str, str]) -> Verdict:
-            return self.check(*pair, loose=loose, answer_region=answer_region)
-
-        pairs = list(zip(completions, golds, strict=True))
-        if len(pairs) < 2 or self.workers == 1:
-            return [one(pair) for pair in _progress(pairs, len(pairs))]
+        pairs = zip(completions, golds, strict=True)
+        verdicts = [self._at_once(completion, gold, loose, answer_region) for completion, gold in pairs]
+        rest = [at for at, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
         with ThreadPoolExecutor(self.workers) as threads:
-            return list(_progress(threads.map(one, pairs), len(pairs)))
+            compared = threads.map(lambda at: self.compare(verdicts[at], golds[at]), rest)
+            for at, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
+                verdicts[at] = verdict
+        return verdicts
+
+    def _at_once(self, completion: str, gold: str, loose: bool, answer_region: str) -> Verdict | str:
+        """The verdict, if extraction or a comparison of digits gives it; else the extracted answer."""
+        start = time.perf_counter()
+        try:
+            answer = extraction.extract(completion, loose, answer_region)
+        except extraction.NestedBox as problem:
+            return Verdict("rejected", "", str(problem), "extract", time.perf_counter() - start)
+        if answer is None:
+            return Verdict("no_answer", "", _missing(completion, loose), "extract", time.perf_counter() - start)
+        decided = compare.quick(answer, gold) if isinstance(gold, str) else None
+        return answer if decided is None else Verdict(decided[0], answer, *decided[1:], time.perf_counter() - start)
 
     def _decide(self, answer: str, gold: str) -> tuple[str, str, str]:
         """(status, reason, path), from here where arithmetic settles it, else from the cache or a worker."""
