@@ -58,8 +58,23 @@ def extremes(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataF
 def metrics(run: Path, split: str) -> pd.DataFrame:
     """The lines of metrics.jsonl of one split, by step."""
     frame = pd.DataFrame(read_metrics(Path(run) / "metrics.jsonl"))
+    if not len(frame):
+        return frame
     frame = frame[frame["split"] == split].drop(columns="split")
     return frame.dropna(axis="columns", how="all").sort_values("step", ignore_index=True)
+
+
+def reading(curve: pd.DataFrame) -> str:
+    """What a validation curve says, in a sentence."""
+    if not len(curve):
+        return "No validation was asked for (validate_every 0)."
+    if not curve["pass@1"].any():
+        return "No validation answer was correct: text went through every stage, and nothing follows for a method."
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return (
+        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the mean length "
+        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
+    )
 
 
 def summary(curve: pd.DataFrame) -> dict[str, float]:

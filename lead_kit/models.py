@@ -23,7 +23,8 @@ from transformers import (
 from lead_kit import arithmetic
 from lead_kit.offline import is_path
 from lead_kit.params import InputError, nearest
-from lead_kit.runs import ensure
+from lead_kit.record import atomic
+from lead_kit.runs import ensure, rank
 
 # What every run would print again: bars for loading a file, and names that change in a later major version.
 transformers.utils.logging.disable_progress_bar()
@@ -230,6 +231,27 @@ def load_unsloth(name: str, dtype: str, four_bit: bool = False):
 
 
 def save(model, tokenizer, folder: Path) -> None:
-    """Writes weights (safetensors), configuration, tokenizer and chat template as a folder that `load` takes."""
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
+    """Writes weights (safetensors), configuration, tokenizer and chat template as a folder that `load` takes.
+
+    The folder appears whole; only the first process writes.
+    """
+    if rank():
+        return
+    with atomic(Path(folder)) as part:
+        model.save_pretrained(part, safe_serialization=True)
+        tokenizer.save_pretrained(part)
+
+
+def hand_over(trainer, tokenizer, example: torch.Tensor, folder: Path):
+    """Writes what a trainer has trained as a folder that `load` takes; returns the model and `merged`'s change.
+
+    An adapter is merged into the weights. Weights that are spread over processes are gathered by the trainer instead,
+    and an adapter then stays an adapter.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        trainer.save_model(str(folder))
+        return model, 0.0
+    model, change = merged(model, example)
+    save(model, tokenizer, folder)
+    return model, change

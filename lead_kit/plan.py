@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from lead_kit.params import InputError, chosen
+from lead_kit.record import latest_checkpoint
 
 CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
 
@@ -74,19 +75,13 @@ def missing_files(checkpoint: Path) -> list[str]:
     return missing
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint-N below `folder`; one that was being written is passed over."""
-    found = sorted(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[-1]), reverse=True)
-    return next((checkpoint for checkpoint in found if not missing_files(checkpoint)), None)
-
-
 def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
     """The checkpoint to go on from: the one named, else the newest complete one in `folder`, else none.
 
     Raises InputError when the named one does not exist or is incomplete.
     """
     if not resume_from:
-        return newest_checkpoint(folder)
+        return latest_checkpoint(folder)
     checkpoint = Path(resume_from)
     if not checkpoint.is_dir():
         raise InputError(f"resume_from names {resume_from}, which is not a folder; leave it empty to take the newest")

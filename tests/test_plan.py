@@ -25,7 +25,10 @@ def test_small_micro_batches_accumulate():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"group_size": 7}, "group_size must divide batch_size: 128 % 7 is not 0; the nearest that does is group_size 8"),
+        (
+            {"group_size": 7},
+            "group_size must divide batch_size: 128 % 7 is not 0; the nearest that does is group_size 8",
+        ),
         ({"updates_per_batch": 3}, "128 % 3"),
         ({"micro_batch_size": 48}, "nearest that does is micro_batch_size 32"),
         ({"save_steps": 3}, "inside a generation buffer of 2 updates"),
@@ -38,14 +41,13 @@ def test_sizes_that_do_not_fit_name_the_nearest_that_do(change, sentence):
 
 
 def test_an_incomplete_checkpoint_is_passed_over_or_named(tmp_path):
-    for number, names in ((2, plan.CHECKPOINT_FILES), (4, plan.CHECKPOINT_FILES[:1])):
+    for number, names in ((2, plan.CHECKPOINT_FILES), (4, plan.CHECKPOINT_FILES[1:])):  # trainer_state.json comes last
         folder = tmp_path / f"checkpoint-{number}"
         folder.mkdir()
         for name in (*names, "model.safetensors"):
-            (folder / name).touch()
-    assert plan.newest_checkpoint(tmp_path).name == "checkpoint-2"
-    assert plan.updates_in(plan.newest_checkpoint(tmp_path)) == 2
-    with pytest.raises(InputError, match="is incomplete: optimizer.pt, scheduler.pt missing"):
+            (folder / name).write_text("{}")
+    assert plan.updates_in(plan.chosen_checkpoint("", tmp_path)) == 2
+    with pytest.raises(InputError, match="is incomplete: trainer_state.json missing"):
         plan.chosen_checkpoint(str(tmp_path / "checkpoint-4"), tmp_path)
     with pytest.raises(InputError, match="not a folder"):
         plan.chosen_checkpoint(str(tmp_path / "checkpoint-9"), tmp_path)
