@@ -73,7 +73,7 @@ def main() -> int:
     kit, peer = (median(column) for column in zip(*pairs, strict=True))
     ratio = median(one / other for one, other in pairs)
     print(
-        f"{options.prompts} prompts, {options.batch} rows a forward, at most {options.max_tokens} tokens, {model.device}"
+        f"{options.prompts} prompts, {options.batch} rows a forward, up to {options.max_tokens} tokens, {model.device}"
     )
     print(f"lead_kit.sample   {kit:10,.0f} tokens/s")
     print(f"model.generate    {peer:10,.0f} tokens/s")

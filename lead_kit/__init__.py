@@ -8,8 +8,8 @@ The map, from what a notebook calls down to what a formula needs:
 - data: `data`, `sets` (named sets), `clean`, `overlap`, `arithmetic` (the embedded task)
 - models and training: `models`, `offline`, `sft`, `optim`, `plan` (sizes), `trainer`, `callbacks`, `refill` (dynamic
   sampling), `packs` and `packing`, `diagnostics`, `ledger` (rollouts)
-- evaluation: `benchmarks`, `sample`, `engines`, `server`, `evaluation`, `results`, `metrics`, `stats`, `tables`, `curves`,
-  `compare`, `published`, `plots`
+- evaluation: `benchmarks`, `sample`, `engines`, `server`, `evaluation`, `results`, `metrics`, `stats`, `tables`,
+  `curves`, `compare`, `published`, `plots`
 - runs: `params`, `record`, `provenance`, `tracking`, `runs`, `processes`, `execute`, `supervisor`, `cli`
 - experiments: `recipes`, `memory`, `reproduce`
 """

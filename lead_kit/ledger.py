@@ -72,7 +72,7 @@ def reading(curve: pd.DataFrame) -> str:
         return "No validation answer was correct: text went through every stage, and nothing follows for a method."
     first, last = curve.iloc[0], curve.iloc[-1]
     return (
-        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the mean length "
+        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
         f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
     )
 
