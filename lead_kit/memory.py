@@ -45,7 +45,8 @@ def training_bytes(shape: Shape, job: Job, kind: str) -> float:
     """Bytes on one GPU while training with AdamW and gradient checkpointing.
 
     Weights, gradients and two moments in `dtype` (LoRA: gradients and moments of about one weight in a hundred; QLoRA:
-    weights in half a byte), spread over the processes as `kind` says; layer inputs and one layer's insides (34 bytes a
+    weights in half a byte), and a frozen copy where a KL to the start is paid, all spread over the processes as `kind`
+    says; layer inputs and one layer's insides (34 bytes a
     hidden unit and token, Korthikanti et al. 2022, eq. 1, without scores); logits of a completion in fp32, and
     once more for their gradient. Plus what vLLM is given, which the caller adds.
     """
@@ -57,8 +58,10 @@ def training_bytes(shape: Shape, job: Job, kind: str) -> float:
     split = {"fsdp2": (job.nproc, job.nproc), "zero3": (job.nproc, job.nproc), "zero2": (1, job.nproc)}.get(
         kind, (1, 1)
     )
-    length = values.get("max_tokens", values.get("max_length", 0))
-    tokens = values.get("micro_batch_size", 1) * (length + PROMPT_TOKENS * ("max_tokens" in values))
+    pays_kl = (values.get("beta", 0) > 0 and method == "full") or values.get("estimator") == "whitened"
+    weights += pays_kl * shape.parameters * width
+    length = values.get("max_length") or values.get("max_tokens", 0)  # 02_sft counts the prompt, 03_grpo does not
+    tokens = values.get("micro_batch_size", 1) * (length + PROMPT_TOKENS * ("max_length" not in values))
     activations = tokens * shape.hidden * 2 * (shape.layers + 17)
     logits = values.get("micro_batch_size", 1) * length * shape.vocabulary * 8
     return weights / split[0] + learned / split[1] + activations + logits
