@@ -11,11 +11,14 @@ from collections.abc import Iterator
 
 import torch
 from transformers import GenerationConfig
+from transformers.generation import ContinuousBatchingConfig
 
 from lead_kit import models, prompts, sample
 from lead_kit.params import InputError, chosen
 from lead_kit.sample import Answer, Request, Sampled
 from lead_kit.server import Server
+
+PAGES = None  # of continuous batching's cache; None: as many as the memory holds
 
 
 class Local:
@@ -82,7 +85,11 @@ class Local:
             eos_token_id=ends,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        found = self.model.generate_batch([self.chat.ids(r.record) for r in part], generation_config=config)
+        found = self.model.generate_batch(
+            [self.chat.ids(r.record) for r in part],
+            generation_config=config,
+            continuous_batching_config=ContinuousBatchingConfig(num_blocks=PAGES),
+        )
         failed = [one.error for one in found.values() if one.error]
         if failed or len(found) != len(part):
             raise RuntimeError(f"continuous batching answered {len(found)} of {len(part)} requests: {failed[:1]}")
