@@ -168,7 +168,7 @@ def bomb(verifier: Verifier) -> None:
     count = 0
     while thread.is_alive() and count < 400:
         start = time.perf_counter()
-        assert verifier.check(f"\\boxed{{\\sqrt{{{4 * count}}}}}", f"2\\sqrt{{{count}}}").correct
+        assert verifier.check(f"\\boxed{{\\sqrt{{{4 * count + 8}}}}}", f"2\\sqrt{{{count + 2}}}").correct
         slowest = max(slowest, time.perf_counter() - start)
         count += 1
         time.sleep(0.004)

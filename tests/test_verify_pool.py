@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -157,6 +158,12 @@ def test_closing_leaves_no_process_behind():
     while time.time() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in pids):
         time.sleep(0.02)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_a_worker_killed_from_outside_changes_no_verdict():
+    with Verifier(1).warm() as verifier:
+        os.kill(verifier._idle[0].pid, signal.SIGKILL)
+        assert verifier.check("\\boxed{\\sqrt{8}}", "2\\sqrt{2}").correct
 
 
 def test_clusters_are_classes_of_equal_answers(verifier):

@@ -18,6 +18,7 @@ from lead_kit.verify.verdict import Verdict
 
 STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
 CACHE = 1 << 16  # (gold, answer) pairs kept
+KILLED = ("rejected", "the comparison ended its worker twice (SIGKILL)", "worker")
 PROGRESS_FROM = 2000  # a list this long shows its progress
 _ALL: "weakref.WeakSet[Verifier]" = weakref.WeakSet()
 
@@ -117,8 +118,11 @@ class Verifier:
         rest = [at for at, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
         with ThreadPoolExecutor(self.workers) as threads:
             compared = threads.map(lambda at: self.compare(verdicts[at], golds[at]), rest)
-            for at, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
-                verdicts[at] = verdict
+            try:
+                for at, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
+                    verdicts[at] = verdict
+            finally:
+                threads.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest of the list
         return verdicts
 
     def _at_once(self, completion: str, gold: str, loose: bool, answer_region: str) -> Verdict | str:
@@ -185,6 +189,11 @@ class Verifier:
 
     def _ask(self, gold: str, answer: str) -> tuple[str, str, str]:
         """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died."""
+        outcome = self._ask_once(gold, answer)
+        return outcome if outcome is not None else self._ask_once(gold, answer) or KILLED
+
+    def _ask_once(self, gold: str, answer: str) -> tuple[str, str, str] | None:
+        """None if something else than the pair ended the worker (out of memory elsewhere, an administrator)."""
         mine = self._take()
         try:
             worker.send(mine.sock, [gold, answer])
@@ -194,6 +203,8 @@ class Verifier:
             return "timeout", f"no answer within {STALLED:.0f} s", "worker"
         except (EOFError, ConnectionError):
             code = self._reap(mine, kill=False)
+            if code == -signal.SIGKILL:
+                return None
             if code == -signal.SIGPROF:
                 return "timeout", f"needs more than {self.cpu_seconds:g} s of CPU time", "worker"
             return "rejected", f"the comparison ended its worker ({_cause(code)})", "worker"
