@@ -198,8 +198,8 @@ def test_the_guard_lets_honest_answers_pass(honest):
 
 
 def test_integers_are_decided_in_microseconds():
-    start = time.perf_counter()
+    start = time.process_time()
     for number in range(2000):
         assert compare.quick(str(number), "77") is not None
         extraction.extract(f"<think>3+4</think> The answer is \\boxed{{{number}}}.")
-    assert (time.perf_counter() - start) / 2000 < 50e-6
+    assert (time.process_time() - start) / 2000 < 50e-6

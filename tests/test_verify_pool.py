@@ -113,7 +113,7 @@ def test_a_bomb_in_one_thread_does_not_hold_up_the_others():
             assert verifier.check(f"\\boxed{{\\sqrt{{{4 * number}}}}}", f"2\\sqrt{{{number}}}").correct
             slowest = max(slowest, time.perf_counter() - start)
         thread.join()
-    assert slowest < 0.25  # the benchmark measures the 100 ms bar on a quiet machine
+    assert slowest < 1  # far below the bomb's 2 s; the benchmark measures the bar of 100 ms on a quiet machine
 
 
 def test_verdicts_depend_neither_on_workers_nor_on_order():
