@@ -11,7 +11,6 @@ SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?/\(?([-+]?[\d.]+)\)?")
 SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
 POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
 REPEATING = re.compile(r"([-+]?)(\d{0,30})\.(\d{0,30})\\(?:bar|dot)\{(\d{1,30})\}")
-INTEGER = re.compile(r"[-+]?\d{1,400}")
 
 
 def decimal(text: str) -> Fraction | None:

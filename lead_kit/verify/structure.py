@@ -98,7 +98,6 @@ MEMBERSHIP = re.compile(r"\(?[A-Za-z](?:,[A-Za-z])*\\in ?\\?(?:mathbb\{)?[ZNRQ]\
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
-QUANTITY = re.compile(r"[A-Za-z|_{}\\():+\d'°\s]+")
 SYNONYMS = {
     ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
     ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",),
@@ -156,7 +155,7 @@ def _lists(text: str) -> object:
     if len(parts) > 1 and MEMBERSHIP.fullmatch(parts[-1]):
         return Qualified(read(text[: text.rfind(parts[-1])]), parts[-1])
     if len(parts) > 1:
-        return _bag([read(part) for part in _spread(parts)])
+        return _bag([read(part) for part in parts])
     return _union(parts[0] if parts else text)
 
 
@@ -172,11 +171,6 @@ def _system(row: str) -> object:
     if isinstance(node, Bag) and all(isinstance(item, Named) for item in node.items):
         return Row(tuple(item.value for item in node.items), "()")
     return node
-
-
-def _spread(parts: list[str]) -> list[str]:
-    """`n=2,3,4`: the name belongs to every value; a condition belongs to the whole."""
-    return parts
 
 
 def _bag(items: list) -> Bag:

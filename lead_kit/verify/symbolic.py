@@ -9,8 +9,7 @@ from lead_kit.verify import compare, exact, judge
 from lead_kit.verify.algebra import Unreadable, parse
 from lead_kit.verify.structure import FLIPPED, Bag, Leaf, Named, Qualified, Relation, Row, Words, read
 
-DIGITS = 60  # significant digits of a numeric comparison
-PRECISION = sympy.Float(10) ** -45  # relative difference below which two values are the same
+PRECISION = sympy.Float(10) ** -45  # difference below which two floating values are the same
 PROSE = 3  # words of a gold beyond which it is prose (articles not counted)
 WORKING = 400  # digits tried before a difference counts as zero
 POINTS = (  # where identities are tested: (first value, step) of the letters in alphabetical order, all different
@@ -99,7 +98,7 @@ class Algebra(judge.Exact):
             return False
         letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)
         if not letters:
-            return vanishes(theirs - ours, theirs)
+            return vanishes(theirs - ours)
         return self._agree(theirs, ours, letters)
 
     def _agree(self, theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
@@ -114,7 +113,7 @@ class Algebra(judge.Exact):
             if left == 0 and right == 0:
                 continue  # that both vanish here says nothing: binom(n, 99) and binom(n, 98) are 0 for every small n
             real = left.is_real and right.is_real
-            close = vanishes(left - right, left)
+            close = vanishes(left - right)
             if real and not close:
                 return False
             seen += 1
@@ -209,7 +208,7 @@ def _point(letters: list[Symbol], integers: set[Symbol], at: int) -> dict[Symbol
     }
 
 
-def vanishes(difference: sympy.Expr, scale: sympy.Expr) -> bool:
+def vanishes(difference: sympy.Expr) -> bool:
     """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers
     show."""
     if difference.is_Rational:
