@@ -76,7 +76,7 @@ def draw(
         drawn = problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0], cross)
         if drawn.text in seen:
             misses += 1
-            if misses > 200 * n + 10_000:
+            if misses > 20 * n + 10_000:
                 raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
             continue
         if distinct:

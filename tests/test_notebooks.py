@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from papermill.inspection import inspect_notebook as papermill_reads
 
 from lead_kit.params import TYPES, read_parameters
 
@@ -38,10 +37,13 @@ def test_it_is_stripped_and_short(path):
                     assert node.end_lineno - node.lineno < FUNCTION_LINES
 
 
+@pytest.mark.slow  # papermill takes seconds to import
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_papermill_reads_every_parameter_with_type_and_help(path):
+    from papermill.inspection import inspect_notebook
+
     declared = read_parameters(path)
-    read = papermill_reads(str(path))
+    read = inspect_notebook(str(path))
     assert list(read) == list(declared)
     for name, one in declared.items():
         assert one.type in TYPES and one.help, name
