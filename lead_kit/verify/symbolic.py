@@ -31,6 +31,7 @@ EXAMPLES = (  # one of each kind, so that nothing is left to import once a worke
     ("2x+y<3", "6-4x>2y"),
     ("\\sqrt[3]{2+\\sqrt{5}}+\\arctan(2)", "\\tan(1)+\\binom{n}{2}+n!+\\lfloor x\\rfloor+|x|"),
     ("\\sum_{k=0}^{n}k^2", "\\int_0^1 x^2dx"),
+    ("\\prod_{k=1}^{5}(k+\\sqrt{2})", "\\prod_{k=1}^{n}k+\\lfloor 7\\pi\\rfloor"),
     ("10^{\\frac{-5+\\sqrt{13}}{6}}", "10^{\\frac{\\sqrt{13}-5}{6}}"),
     ("\\int_0^1 x^2dx+\\lim_{x\\to 0}x+\\sum_{k=0}^{3}k", "\\frac{10}{3}+\\gcd(4,6)+(-1)^n"),
     ("1.234\\cdot\\cosh(2)", "\\max(1,\\pi)+17\\mod 5+\\log(2)"),
@@ -223,7 +224,8 @@ def vanishes(difference: sympy.Expr) -> bool:
 
 
 def _negligible(part: sympy.Expr) -> bool:
-    return part == 0 or part.is_Float and (part._prec <= 1 or abs(part) < sympy.Float("1e-100"))
+    """Zero, or a value of which no digit stands at WORKING digits; a tiny value with digits is not zero."""
+    return part == 0 or part.is_Float and part._prec <= 1
 
 
 def readable(gold: str) -> sympy.Expr:
