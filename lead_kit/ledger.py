@@ -50,9 +50,10 @@ def read_validation(run: Path) -> pd.DataFrame:
 
 
 def extremes(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
-    """The n best and n worst rollouts by reward, to read aloud at the end of a run."""
-    ordered = rollouts.sort_values([by, "tokens"], ascending=[False, True])
-    return pd.concat([ordered.head(n), ordered.tail(n)])
+    """The n best and n worst rollouts by reward, one a prompt, to read aloud at the end of a run."""
+    best = rollouts.sort_values([by, "tokens"], ascending=[False, True]).drop_duplicates("prompt_id")
+    worst = rollouts.sort_values([by, "tokens"], ascending=[True, False]).drop_duplicates("prompt_id")
+    return pd.concat([best.head(n), worst.head(n)])
 
 
 def metrics(run: Path, split: str) -> pd.DataFrame:

@@ -335,6 +335,8 @@ class LeadTrainer(GRPOTrainer):
                 seconds=mean(self._metrics["train"].get("step_time")),
                 memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )
+            shown = {name: self._diagnostics[name] for name in ("reward", "length") if name in self._diagnostics}
+            self.run.progress(self.batches_done, self.args.max_steps // self.args.logging_steps, **shown)
         super().log(logs, start_time)
 
 
