@@ -174,6 +174,7 @@ def bomb(verifier: Verifier) -> None:
         time.sleep(0.004)
     thread.join()
     shown = f"{count} answers meanwhile, slowest {slowest * 1000:.0f} ms, parent grew {resident() - before:.0f} MB"
+    shown += f" (load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
     bar("a bomb in one thread: others < 100 ms, parent < 50 MB", shown, slowest < 0.1 and resident() - before < 50)
 
 
