@@ -8,6 +8,8 @@ from lead_kit.cli import main, parse, take_parameters
 from lead_kit.params import InputError
 from tests.small import call, small_notebook
 
+pytestmark = pytest.mark.slow  # each starts `lead`
+
 
 def test_a_parameter_may_be_negative_or_look_like_an_option():
     pairs, rest = take_parameters(["run", "n", "-p", "wrong_reward", "-1e-6", "--nproc", "2", "-p", "note", "--again"])

@@ -18,6 +18,8 @@ model: str = ""  # a public name
 # a trainer in miniature: a checkpoint every second step, written file by file as a real one is
 RESUME = """\
 from lead_kit.runs import latest_checkpoint
+
+pytestmark = pytest.mark.slow  # each starts `lead`
 last = latest_checkpoint(run.path / "checkpoints")
 start = int(last.name.removeprefix("checkpoint-")) if last else 0
 run.truncate_metrics(start)
@@ -42,7 +44,6 @@ def root(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
 def test_a_killed_run_continues_from_its_last_complete_checkpoint(root):
     process = lead(root, "run", "train", "-p", "pause", "1.2", "--run-name", "cut")
     for line in process.stdout:
@@ -64,7 +65,6 @@ def test_a_killed_run_continues_from_its_last_complete_checkpoint(root):
     assert [a["status"] for a in record["attempts"]] == ["failed", "done"]
 
 
-@pytest.mark.slow
 def test_a_missing_input_ends_with_a_sentence_and_may_be_mended_under_the_same_name(root):
     code, _, err = call(root, "run", "train", "-p", "train_data", "dota.jsonl")
     assert code == 2 and err == "lead: input dota.jsonl does not exist (did you mean 'data.jsonl'?)\n"
@@ -93,7 +93,6 @@ def test_a_notebook_that_is_none_is_told(root):
     assert code == 2 and "line 1, 'steps = 3': expected `name: type = literal  # help`" in err
 
 
-@pytest.mark.slow
 def test_a_tracker_without_its_server_does_not_hold_a_run_up(root):
     pytest.importorskip("wandb")
     source = PARAMETERS + 'tracker: str = "wandb"  # sink\n'

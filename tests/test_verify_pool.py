@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from lead_kit import verify
 from lead_kit.verify import Verifier, check_many, cluster, lint_golds
 
+pytestmark = pytest.mark.slow  # each starts worker processes
+
 BOMB = "\\boxed{\\sum_{k=1}^{9999}\\frac{\\sin(k^2)}{k\\sqrt{k+1}}}"  # nothing forbids it, nothing finishes it
 PAIRS = [
     ("x^2+2x+1", "(x+1)^2", True), ("\\frac{\\sqrt{3}}{2}", "\\frac{\\sqrt{\\frac{9}{3}}}{2}", True),
@@ -59,7 +61,6 @@ def test_algebra(verifier, gold, answer, same):
     assert verifier.check(boxed(answer), gold).correct is same
 
 
-@pytest.mark.slow
 def test_importing_the_verifier_is_light():
     code = "import sys, lead_kit.verify; assert not {'sympy', 'math_verify', 'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
@@ -92,7 +93,6 @@ def test_bad_limits_are_refused():
         check_many(["a", "b"], ["c"])
 
 
-@pytest.mark.slow
 def test_hostile_answers_do_no_harm(lead_data, tmp_path, monkeypatch):
     policy = {"garbage:fullwidth", "hack:quote_then_none"}  # argued in docs/verifier.md
     monkeypatch.chdir(tmp_path)
@@ -104,7 +104,6 @@ def test_hostile_answers_do_no_harm(lead_data, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_a_bomb_in_one_thread_does_not_hold_up_the_others():
     with Verifier(1).warm() as verifier:
         thread = threading.Thread(target=verifier.check, args=(BOMB, "\\pi^2"))
@@ -190,7 +189,6 @@ def test_a_fraction_equals_its_multiples_and_nothing_else(top, bottom, factor):
     assert not verify.check(boxed(f"\\frac{{{top * factor + 1}}}{{{bottom * factor}}}"), gold).correct
 
 
-@pytest.mark.slow
 def test_a_gold_with_one_digit_changed_is_never_accepted(lead_data, verifier):
     draw, golds, changed = random.Random(0), [], []
     for line in (lead_data / "benchmarks" / "math_500.jsonl").open(encoding="utf-8"):
