@@ -105,7 +105,8 @@ def same_settings(path: Path, asked: Mapping) -> None:
     if not beside.is_file():
         raise InputError(f"{shown(path)} has no {beside.name} beside it that tells how it was sampled")
     if changed := differences(json.loads(beside.read_text(encoding="utf-8")), asked):
-        raise InputError(f"{shown(path)} was sampled with other settings: {changed}; choose another run_name")
+        listed = ", ".join(changed.values())
+        raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")
 
 
 def read(path: Path, known: Mapping[str, dict], tags: Mapping) -> list[dict]:
@@ -168,9 +169,10 @@ def label(model: str) -> dict:
     return {"arm": written["parameters"].get("arm") or folder.name, "seed": written["parameters"].get("seed", 0)}
 
 
-def reporter(run, name: str):
-    """Shows how far the samples of one model are, through the run's progress."""
-    return lambda done, total: run.progress(done, total, model=name)
+def reporter(run, name: str, models: list[str]):
+    """Shows, through the run's progress, how far the samples of all models are while those of one are drawn."""
+    before = models.index(name)
+    return lambda done, total: run.progress(before * total + done, len(models) * total, model=name)
 
 
 def doubts(samples: pd.DataFrame, temperature: float) -> list[str]:

@@ -151,7 +151,7 @@ def test_other_settings_under_the_same_name_are_refused(kit, tmp_path):
     kit.evaluate(path=path)
     before = path.read_bytes()
     wrong = {
-        "temperature was 1.0, now 0.6": {"asked": kit.engine(temperature=0.6)},
+        "settings: temperature was 1.0, now 0.6; choose": {"asked": kit.engine(temperature=0.6)},
         "max_tokens was 16, now 32": {"asked": kit.engine(max_tokens=32)},
         "seed was 0, now 1": {"seed": 1},
         "loose was False, now True": {"loose": True},
