@@ -8,6 +8,8 @@ import pytest
 from lead_kit.record import read_metrics
 from tests.small import FINISH, SETTLE, call, lead, write_notebook
 
+pytestmark = pytest.mark.slow  # each starts `lead`
+
 PARAMETERS = """\
 run_name: str = "small"  # folder under runs/
 steps: int = 6  # how many
@@ -18,8 +20,6 @@ model: str = ""  # a public name
 # a trainer in miniature: a checkpoint every second step, written file by file as a real one is
 RESUME = """\
 from lead_kit.runs import latest_checkpoint
-
-pytestmark = pytest.mark.slow  # each starts `lead`
 last = latest_checkpoint(run.path / "checkpoints")
 start = int(last.name.removeprefix("checkpoint-")) if last else 0
 run.truncate_metrics(start)
