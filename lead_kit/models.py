@@ -118,6 +118,7 @@ def embedded(name: str, seed: int = 0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
+    model.generation_config.do_sample = True  # a server that loads the saved model samples, too
     return model, tokenizer
 
 
