@@ -26,7 +26,7 @@ test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 quick: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 lint: install
 	$(BIN)/ruff check .

@@ -51,6 +51,7 @@ def test_the_nine_recipes_are_there():
     assert WANTED <= set(NAMES)
 
 
+@pytest.mark.slow  # reads every notebook for every recipe and scale
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_fits_its_notebooks_at_every_scale_with_every_arm(name, scale):
