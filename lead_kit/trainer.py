@@ -208,7 +208,10 @@ class LeadTrainer(GRPOTrainer):
         advantages = self.estimate(group)
         before = before_weighting(self.estimate, group)
         kept = self.keep(group)
-        output["advantages"] = self._local(self._scaled(advantages, kept, output)).contiguous()
+        local = self._local(self._scaled(advantages, kept, output))
+        if local.dim() == 2:  # an advantage a token: as wide as this process's completions
+            local = local[:, : output["completion_ids"].shape[1]]
+        output["advantages"] = local.contiguous()
         self._logs["advantages"].extend(self._per_rollout(advantages).flatten().tolist())  # replaces TRL's own tail
         self._record(group, advantages, before, kept)
         return output
@@ -245,7 +248,7 @@ class LeadTrainer(GRPOTrainer):
         return advantages.sum(-1) / self._group.length.clamp(min=1)
 
     def _with_kl(self, group: Group, output: dict) -> Group:
-        """The group with k1 = log π − log π_ref and the mask, both (prompts, group, tokens), gathered."""
+        """The group with k1 = log π − log π_ref and the mask, (prompts, group, tokens of the longest), gathered."""
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
         width = output["completion_ids"].shape[1]
@@ -257,7 +260,7 @@ class LeadTrainer(GRPOTrainer):
         both = torch.stack([k1, output["completion_mask"].to(k1.dtype)], 1)
         both = self.accelerator.gather(self.accelerator.pad_across_processes(both, dim=2))
         k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)
-        return group._replace(kl=k1[..., :width] * mask[..., :width], mask=mask[..., :width])
+        return group._replace(kl=k1 * mask, mask=mask)
 
     # -- loss ------------------------------------------------------------------------------------------------------
 
@@ -275,10 +278,9 @@ class LeadTrainer(GRPOTrainer):
         """TRL's loss without the rows whose advantage is 0, where that is exact; entropy is then that of the others."""
         alone = self.accelerator.num_processes == 1
         if alone and self.loss_type in EXACT_WITHOUT_ZERO_ROWS and self.beta == 0 and not self._entropy_bonus_enabled:
-            rows = inputs["advantages"].abs().flatten(1).amax(-1) > 0 if inputs["advantages"].dim() > 1 else None
-            rows = inputs["advantages"] != 0 if rows is None else rows
+            count = len(inputs["advantages"])
+            rows = inputs["advantages"].view(count, -1).any(-1)
             rows[0] |= not rows.any()  # the forward needs one row
-            count = len(rows)
             inputs = {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == (count,) else v for k, v in inputs.items()}
         return super()._compute_loss(model, inputs)
 

@@ -5,7 +5,11 @@ from pathlib import Path
 
 from tests import apprentice
 
+ESTIMATORS = ("lead", "whitened")  # an advantage a rollout, and one a token
+
 if __name__ == "__main__":
-    trainer = apprentice.trainer(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=24, group_size=8, steps=1)
+    for name in ESTIMATORS:
+        out = Path(sys.argv[2]) / name
+        trainer = apprentice.trainer(Path(sys.argv[1]), out, estimator=name, batch_size=24, group_size=8, steps=1)
+        trainer.train()
     print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)
-    trainer.train()
