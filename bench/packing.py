@@ -17,13 +17,14 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lead_kit.packing import packed_logps
+from lead_kit.runs import ensure
 
 PROMPT, VOCABULARY = 32, 4096
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rollouts", required=True, help="parquet with a column tokens or completion")
+    parser.add_argument("--rollouts", default="", help="parquet with a column tokens or completion; else 03_grpo's own")
     parser.add_argument("--rows", type=int, default=32, help="rollouts in the batch")
     parser.add_argument("--micro", type=int, default=8, help="rollouts in a padded forward")
     parser.add_argument("--longest", type=int, default=512, help="tokens of the longest completion drawn")
@@ -83,7 +84,8 @@ def seconds(score, model, device: str, repeats: int) -> float:
 def main() -> None:
     options = arguments()
     torch.manual_seed(options.seed)
-    lengths = drawn_lengths(options.rollouts, options.rows, options.longest, options.seed)
+    recorded = options.rollouts or max(ensure("runs/03_grpo/rollouts").glob("*.parquet"))
+    lengths = drawn_lengths(recorded, options.rows, options.longest, options.seed)
     ids, mask = rollouts(lengths, options.device)
     keep = max(lengths)
     config = LlamaConfig(
