@@ -15,13 +15,13 @@ from pathlib import Path
 # thirty-eight grammars in doing so, a second of every run, for a format that no notebook uses.
 sys.modules.setdefault("rfc3987_syntax", None)
 
-import papermill  # noqa: E402
-from jupyter_client import AsyncKernelManager  # noqa: E402
-from nbclient.exceptions import DeadKernelError  # noqa: E402
-from papermill.exceptions import PapermillExecutionError  # noqa: E402
+import papermill
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
 
-from lead_kit.processes import die_with_parent  # noqa: E402
-from lead_kit.record import ROOT  # noqa: E402
+from lead_kit.processes import die_with_parent
+from lead_kit.record import ROOT
 
 START_SECONDS = 120  # a busy machine may take long to start a kernel
 SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
