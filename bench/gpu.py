@@ -17,7 +17,8 @@ import torch
 import transformers
 import trl
 
-from lead_kit.record import RUNS, read_metrics
+from lead_kit.runs.ledger import read_metrics
+from lead_kit.runs.paths import RUNS
 from tests import apprentice
 
 BF16_TOLERANCE = 0.02  # relative; bf16 keeps 8 bits of a number, about 0.4% at each step of the forward

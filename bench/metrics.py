@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from lead_kit import metrics, stats
+from lead_kit.evaluate import metrics, stats
 
 PROBLEMS, SAMPLES, BAR_SECONDS = 1000, 64, 5.0
 NAMES = ["pass@1", "pass@8", "pass^8", "cons@n", "g-pass@16_0.5", "mg-pass@16", "precision", "truncated", "length"]

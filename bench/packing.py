@@ -16,8 +16,8 @@ import pandas
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lead_kit.packing import packed_logps
-from lead_kit.runs import ensure
+from lead_kit.runs.find import ensure
+from lead_kit.train.packing import packed_logps
 
 PROMPT, VOCABULARY = 32, 4096
 

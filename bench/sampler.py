@@ -12,7 +12,10 @@ from statistics import median
 
 import torch
 
-from lead_kit import arithmetic, engines, models, sample
+from lead_kit.data import arithmetic
+from lead_kit.models import sampler
+from lead_kit.models.chat import prompt_ids
+from lead_kit.models.loading import load_model
 
 
 def arguments() -> argparse.Namespace:
@@ -26,7 +29,7 @@ def arguments() -> argparse.Namespace:
 
 
 def ours(model, tokenizer, prompts, options) -> int:
-    sampled = sample.generate(
+    sampled = sampler.generate(
         model,
         prompts,
         list(range(len(prompts))),
@@ -61,10 +64,10 @@ def rate(side, *inputs) -> float:
 def main() -> int:
     options = arguments()
     torch.manual_seed(0)
-    model, tokenizer = models.load(options.model)
+    model, tokenizer = load_model(options.model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     records = arithmetic.draw(options.prompts, seed=0)
-    prompts = [engines.prompt_ids(tokenizer, "plain", record["problem"]) for record in records]
+    prompts = [prompt_ids(tokenizer, "plain", record["problem"]) for record in records]
     rate(ours, model, tokenizer, prompts[: options.batch], options)
     pairs = [
         (rate(ours, model, tokenizer, prompts, options), rate(plain, model, tokenizer, prompts, options))

@@ -1,17 +1,18 @@
 """lead_kit: experiments in reinforcement learning on mathematics with verifiable rewards.
 
-The map, from what a notebook calls down to what a formula needs:
+Nine wings, each named after what it answers. Imports go downwards only; tests/test_imports.py holds the table.
 
-- the method: `advantages` (what sees a group), `rewards` (what sees one completion), `batches` (which groups train),
-  `losses` and `schedules` (references to TRL's), `prompts`
-- the answer: `verify`, `score` (recorded outputs), `audit` (beside other graders)
-- data: `data`, `sets` (named sets), `clean`, `overlap`, `arithmetic` (the embedded task)
-- models and training: `models`, `offline`, `sft`, `optim`, `plan` (sizes), `trainer`, `callbacks`, `refill` (dynamic
-  sampling), `packs` and `packing`, `diagnostics`, `ledger` (rollouts)
-- evaluation: `benchmarks`, `sample`, `engines`, `server`, `evaluation`, `results`, `metrics`, `stats`, `tables`,
-  `curves`, `compare`, `published`, `plots`
-- runs: `params`, `record`, `provenance`, `tracking`, `runs`, `processes`, `execute`, `supervisor`, `cli`
-- experiments: `recipes`, `memory`, `reproduce`
+- `verify`: is this answer right?
+- `method`: what do the papers compute? Rewards, advantages, keep rules, diagnostics; pure functions
+- `runs`: what is a run? Its folder, lock, record, ledger, provenance, tracker
+- `data`: which problems? Named sets, local files, cleaning, overlap, the embedded task, prompts
+- `models`: a model, and completions from it
+- `train`: a narrow layer on TRL: LeadTrainer, dynamic sampling, packing, SFT rows
+- `evaluate`: samples into numbers: sampling, metrics, statistics, scoring, audit
+- `report`: numbers into what people read: curves, tables, figures, published numbers, comparisons
+- `launch`: starting runs and recipes: `lead run`, `lead reproduce`
+
+At the root: `cli` (the command `lead`), `params` (parameters cells), `errors`.
 """
 
 __version__ = "0.1.0"

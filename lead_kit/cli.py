@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from lead_kit.params import InputError, nearest
+from lead_kit.errors import InputError, nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,7 +33,7 @@ def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def run(options: argparse.Namespace) -> int:
-    from lead_kit import supervisor
+    from lead_kit.launch import supervisor
 
     given = options.parameters | ({"run_name": options.run_name} if options.run_name else {})
     return supervisor.run(
@@ -50,47 +50,47 @@ def run(options: argparse.Namespace) -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    from lead_kit import reproduce as work
+    from lead_kit.launch.reproduce import reproduce_recipe
 
-    return work.reproduce(options.recipe, options.scale, options.seeds, options.arms, options.jobs, options.dry_run)
+    return reproduce_recipe(options.recipe, options.scale, options.seeds, options.arms, options.jobs, options.dry_run)
 
 
 def recipe(options: argparse.Namespace) -> int:
-    from lead_kit import reproduce as work
+    from lead_kit.launch.reproduce import show_recipe
 
-    return work.show_recipe(options.name)
+    return show_recipe(options.name)
 
 
-def show_list(options: argparse.Namespace) -> int:
-    from lead_kit import reproduce as work
+def list_names(options: argparse.Namespace) -> int:
+    from lead_kit.launch.reproduce import show_list
 
-    return work.show_list()
+    return show_list()
 
 
 def verify(options: argparse.Namespace) -> int:
-    from lead_kit import score
+    from lead_kit.evaluate.score import verify_command
 
-    return score.verify_command(options.gold, options.answer, options.completion_file, options.loose)
+    return verify_command(options.gold, options.answer, options.completion_file, options.loose)
 
 
 def score(options: argparse.Namespace) -> int:
-    from lead_kit import score as scoring
+    from lead_kit.evaluate.score import score_command
 
-    return scoring.score_command(options.path, options.out, options.loose, options.k, options.answer_region)
+    return score_command(options.path, options.out, options.loose, options.k, options.answer_region)
 
 
 def compare(options: argparse.Namespace) -> int:
-    from lead_kit import compare as comparing
+    from lead_kit.report.compare import compare_command
 
     mending = {name: value for name in ("missing", "mixed", "duplicates") if (value := getattr(options, name))}
-    return comparing.compare_command(options.run_a, options.run_b, options.metric, options.seed, **mending)
+    return compare_command(options.run_a, options.run_b, options.metric, options.seed, **mending)
 
 
 COMMANDS = {
     "run": (run, "execute a notebook in its run folder"),
     "reproduce": (reproduce, "run every stage, arm and seed of a recipe"),
     "recipe": (recipe, "show a recipe: each parameter, its value in each arm, its source"),
-    "list": (show_list, "show recipes, scales, estimators and rewards"),
+    "list": (list_names, "show recipes, scales, estimators and rewards"),
     "verify": (verify, "check one answer against the gold answer"),
     "score": (score, "score a file of completions"),
     "compare": (compare, "compare two runs: differences with intervals"),
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         if getattr(options, "die_with_parent", None) is not None:
-            from lead_kit import processes
+            from lead_kit.launch import processes
 
             processes.die_with_parent(options.die_with_parent or None, signal.SIGTERM)
         return COMMANDS[options.command][0](options) or 0

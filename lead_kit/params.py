@@ -6,7 +6,6 @@ started the notebook; `bind` hands the values to a formula by name. Standard lib
 """
 
 import ast
-import difflib
 import functools
 import inspect
 import json
@@ -17,16 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from lead_kit.errors import InputError, nearest
+
 SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
 )
 SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
-
-
-class InputError(ValueError):
-    """A mistake of the user's, told in one sentence; `lead` prints the sentence and exits with code 2."""
 
 
 class Parameter(NamedTuple):
@@ -44,19 +41,6 @@ class Config(dict):
     def __init__(self, values: Mapping, given: Mapping):
         super().__init__(values)
         self.given = dict(given)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the name most like `name`, or an empty string when none is like it."""
-    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
-
-
-def chosen(table: Mapping, name: str, parameter: str):
-    """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the nearest entry."""
-    if name not in table:
-        raise InputError(f"{parameter} is {name!r}, expected one of {', '.join(table)}{nearest(name, table)}")
-    return table[name]
 
 
 def as_bool(value) -> bool:

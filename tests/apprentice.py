@@ -8,11 +8,18 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig
 
-from lead_kit import advantages, arithmetic, engines, models, plan, rewards, sft, verify
-from lead_kit.optim import MuonAdamW
+from lead_kit import verify
+from lead_kit.data import arithmetic
+from lead_kit.method import advantages, rewards
+from lead_kit.models.chat import prompted
+from lead_kit.models.embedded import embedded_model
+from lead_kit.models.loading import load_model
+from lead_kit.models.saving import save_model
 from lead_kit.params import bind
-from lead_kit.record import append_line, plain
-from lead_kit.trainer import LeadTrainer
+from lead_kit.runs.files import append_line, plain
+from lead_kit.train import batching, sft
+from lead_kit.train.optim import MuonAdamW
+from lead_kit.train.trainer import LeadTrainer
 
 WEIGHTS = [1.0, 1.0]  # problems of one and two steps
 KNOBS = {
@@ -36,7 +43,7 @@ KNOBS = {
 def train(folder: Path, steps: int = 200) -> Path:
     """Imitates the teacher for a few steps; the result answers about half of the problems of one or two steps."""
     torch.set_num_threads(1)
-    model, tokenizer = models.embedded("tiny", seed=0)
+    model, tokenizer = embedded_model("tiny", seed=0)
     records, rng = arithmetic.draw(2000, 2, WEIGHTS, distinct=False), Random(0)
     for record in records:
         record["solution"] = arithmetic.trace(record["problem"], rng)
@@ -54,7 +61,7 @@ def train(folder: Path, steps: int = 200) -> Path:
         model(**batch, labels=torch.tensor(labels)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    models.save(model, tokenizer, folder)
+    save_model(model, tokenizer, folder)
     return folder
 
 
@@ -90,7 +97,7 @@ def trainer(
     **others,
 ) -> LeadTrainer:
     """A LeadTrainer on problems of one and two steps that keeps every rollout."""
-    model, tokenizer = models.load(str(model_folder))
+    model, tokenizer = load_model(str(model_folder))
     records = arithmetic.draw(64, 7, WEIGHTS)
     arguments = GRPOConfig(
         learning_rate=1e-3,
@@ -100,7 +107,7 @@ def trainer(
         max_completion_length=24,
         scale_rewards="none",
         seed=0,
-        **plan.plan(
+        **batching.plan(
             batch_size=batch_size,
             group_size=group_size,
             updates_per_batch=updates_per_batch,
@@ -108,16 +115,16 @@ def trainer(
             num_iterations=num_iterations,
             steps=steps,
             save_steps=save_steps,
-            processes=plan.processes(),
+            processes=batching.processes(),
         ),
-        **plan.sampling("sampler", "", 0.0),
-        **plan.saving(out / "checkpoints", save_steps),
-        **plan.hardware("float32"),
+        **batching.sampling("sampler", "", 0.0),
+        **batching.saving(out / "checkpoints", save_steps),
+        **batching.hardware("float32"),
     )
     return LeadTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list([engines.prompted(r, tokenizer, "plain") for r in records]),
+        train_dataset=Dataset.from_list([prompted(r, tokenizer, "plain") for r in records]),
         processing_class=tokenizer,
         estimate=bind(advantages.ESTIMATORS[estimator], KNOBS),
         reward_table={name: bind(rewards.REWARDS[name], KNOBS) for name in reward_names},

@@ -13,8 +13,10 @@ fail: str = ""  # what goes wrong
 """
 SETTLE = """\
 import os, time
-from lead_kit.params import InputError, settle
-from lead_kit.runs import Run, ensure
+from lead_kit.errors import InputError
+from lead_kit.params import settle
+from lead_kit.runs.find import ensure
+from lead_kit.runs.run import Run
 config = settle(globals())
 run = Run(config, "small")"""
 WORK = """\

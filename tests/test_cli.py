@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lead_kit.cli import main, parse, take_parameters
-from lead_kit.params import InputError
+from lead_kit.errors import InputError
 from tests.small import call, small_notebook
 
 pytestmark = pytest.mark.slow  # each starts `lead`

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lead_kit.params import InputError, bind, check, nearest, read_parameters, settle
+from lead_kit.errors import InputError, nearest
+from lead_kit.params import bind, check, read_parameters, settle
 
 CELL = """\
 run_name: str = "demo"  # folder under runs/

@@ -1,0 +1,1 @@
+"""Which problems? Named sets and local files, cleaning, the embedded task, prompts."""

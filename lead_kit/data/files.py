@@ -1,0 +1,96 @@
+"""Problem files: reading .json, .jsonl and .parquet, writing parquet in the kit's shape and in verl's."""
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from lead_kit.data import prompts
+from lead_kit.data.rows import COLUMNS
+from lead_kit.errors import InputError, nearest
+from lead_kit.runs.paths import resolve
+
+SUFFIXES = (".json", ".jsonl", ".parquet")
+
+
+def read_rows(path: str | Path) -> list[dict]:
+    """Rows of a local file. Raises InputError naming the file, and the line that is malformed."""
+    path = resolve(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"cannot read {path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
+        raise InputError(f"no file {path}{nearest(path.name, siblings)}")
+    if path.suffix == ".parquet":
+        try:
+            return pyarrow.parquet.read_table(path).to_pylist()
+        except pyarrow.ArrowInvalid as error:
+            raise InputError(f"{path} is not a readable parquet file: {error}") from None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from None
+    return whole_json(text, path) if path.suffix == ".json" else json_lines(text, path)
+
+
+def json_lines(text: str, path: Path) -> list[dict]:
+    """One object a line; empty lines are passed over."""
+    rows = []
+    # not splitlines: problems hold characters such as U+2028 that it would take for line ends
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: expected an object, found {line.strip()[:60]!r}")
+        rows.append(row)
+    return rows
+
+
+def whole_json(text: str, path: Path) -> list[dict]:
+    """A list of objects."""
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected a list of objects")
+    return rows
+
+
+def save_problems(rows: list[dict], path: Path) -> Path:
+    """Write records as parquet in the kit's shape: COLUMNS first, then what came along, in order of name."""
+    extra = sorted({column for row in rows for column in row} - set(COLUMNS))
+    types = dict.fromkeys(COLUMNS, pyarrow.string()) | {"level": pyarrow.float64()}
+    columns = {name: pyarrow.array([row.get(name) for row in rows], types[name]) for name in COLUMNS}
+    columns |= {name: arrow([row.get(name) for row in rows]) for name in extra}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def arrow(values: list) -> pyarrow.Array:
+    """An Arrow column; values of mixed types, and integers beyond 64 bits, become text."""
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+        return pyarrow.array([None if value is None else str(value) for value in values])
+
+
+def save_verl(rows: list[dict], path: Path, template: str, split: str) -> Path:
+    """Write records as parquet in verl's schema, as GRPO-LEAD's preprocessing does (released code)."""
+    shaped = [
+        {
+            "data_source": row["source"],
+            "prompt": prompts.messages(template, row["problem"]),
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": row["answer"]},
+            "extra_info": {"split": split, "index": index, "id": row["id"]},
+        }
+        for index, row in enumerate(rows)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(shaped), path)
+    return path

@@ -1,0 +1,104 @@
+"""Problems by name: a set of the hub, a local file, or the embedded task.
+
+Nothing is filtered here; see lead_kit.data.clean.
+"""
+
+from pathlib import Path
+from random import Random
+
+from lead_kit.data import arithmetic
+from lead_kit.data.files import SUFFIXES, read_rows
+from lead_kit.data.rows import records
+from lead_kit.data.sets import SETS, Source
+from lead_kit.errors import InputError, nearest
+from lead_kit.runs.paths import resolve
+
+
+def load_problems(
+    name: str | Path,
+    path: str | Path = "",
+    split: str = "",
+    fields: dict[str, str] | None = None,
+    count: int = 0,
+    seed: int = 0,
+    weights: list[float] | None = None,
+    exclude: frozenset[str] = frozenset(),
+    need_answer: bool = True,
+) -> list[dict]:
+    """Records of the set `name`, or of the file `path` read as that set; `name` may itself be a file.
+
+    `fields` maps roles (ROLES) to columns where they are not found by their common names. `seed` orders the options of
+    multiple-choice questions. `count`, `weights` and `exclude` (texts) are for the drawn set "arithmetic" alone, which
+    may draw a problem again unless split is "validation". With need_answer=False a missing answer is left empty.
+    Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
+    """
+    if str(name) == "arithmetic" and not path:
+        return drawn(split or "train", count, seed, weights, exclude)
+    if is_data_file(name):
+        name, path = Path(name).stem, path or name
+    if not path and name not in SETS:
+        known = ["arithmetic", *SETS]
+        raise InputError(
+            f"no data set {str(name)!r}: expected a {', '.join(SUFFIXES)} file or one of {', '.join(known)}"
+            f"{nearest(str(name), known)}"
+        )
+    source = SETS.get(str(name))
+    rows, where = (read_rows(path), str(path)) if path else (hub_rows(source, split), f"{source.hub}")
+    if not rows:
+        raise InputError(f"{where} has no rows")
+    return records(rows, str(name), source, fields or {}, where, seed, need_answer)
+
+
+def is_data_file(name: str | Path) -> bool:
+    """Is this a path and not the name of a set? It is one when it ends like a data file."""
+    return Path(name).suffix in SUFFIXES
+
+
+def expand_names(names: list[str]) -> dict[str, str]:
+    """Sets and files by a short name: a folder stands for all data files in it, a file is called by its stem."""
+    found = {}
+    for name in names:
+        folder = resolve(name)
+        is_folder = name not in SETS and folder.is_dir()
+        files = [p for p in sorted(folder.iterdir()) if is_data_file(p)] if is_folder else [name]
+        for file in map(str, files):
+            short = Path(file).stem if is_data_file(file) else file
+            found[file if short in found else short] = file
+    return found
+
+
+def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclude: frozenset[str]) -> list[dict]:
+    """The embedded problems: easy-heavy and with repetitions for training, all different and uniform for validation."""
+    held_out = split == "validation"
+    weights = weights or (arithmetic.UNIFORM if held_out else arithmetic.EASY_HEAVY)
+    if count < 1:
+        raise InputError(f"count is {count}: how many arithmetic problems shall be drawn?")
+    try:
+        # the split is part of the seed: equal seeds would draw the same problems for both
+        return arithmetic.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)
+    except ValueError as error:
+        raise InputError(f"arithmetic: {error}") from None
+
+
+def with_traces(records: list[dict], seed: int, carry: float, borrow: float, slip: float, repair: float) -> list[dict]:
+    """Embedded problems with the noisy teacher's worked solution (see lead_kit.arithmetic.trace), one draw a record."""
+    rng = Random(f"traces-{seed}")
+    return [r | {"solution": arithmetic.trace(r["problem"], rng, carry, borrow, slip, repair)} for r in records]
+
+
+def hub_rows(source: Source, split: str) -> list[dict]:
+    """The rows of a hub set, with the columns that its record needs."""
+    if not source.hub:
+        raise InputError(f"this set is not on the hub: give data_path, a copy of {source.files}")
+    from datasets import load_dataset  # imported here: five seconds that a local file need not pay
+
+    try:
+        rows = load_dataset(
+            source.hub, source.config or None, split=split or source.split, data_files=source.files or None
+        )
+    except (OSError, ValueError) as error:
+        first = str(error).split("\n")[0]
+        raise InputError(f"cannot load {source.hub} from the hub ({first}); data_path may name a local copy") from None
+    named = [source.problem, source.answer, source.solution, source.level, source.id, *source.wrong, *source.keep]
+    wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
+    return list(rows.select_columns(sorted(wanted)) if source.problem else rows)

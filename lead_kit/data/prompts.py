@@ -1,0 +1,70 @@
+"""What a model is asked: the prompt templates of the four systems, as text.
+
+A template is a system text (may be empty) and a user text, in which ``{problem}`` stands for the problem. The chat
+template of the model turns the messages into one string; CHAT_TEMPLATES has two for tokenizers that bring none.
+"""
+
+from typing import NamedTuple
+
+from lead_kit.errors import InputError, nearest
+
+
+class Template(NamedTuple):
+    """One way of asking: `system` and `user` hold the texts, `user` with ``{problem}`` once."""
+
+    system: str
+    user: str
+
+
+BOXED = "put your final answer within \\boxed{}."
+# GRPO_reflection asks for an inner monologue first, four habits by name and two pairs of tags; the words are ours.
+REFLECTION = (
+    "You solve problems by thinking aloud to yourself before you answer. While you think, keep four habits: verify "
+    "your work and look for errors; backtrack as soon as an approach fails and try another; set sub-goals that split "
+    "the problem into smaller ones; and reason backward from the outcome you want to what it requires. Write all of "
+    "this thinking between <think> and </think>, and after it only the answer between <answer> and </answer>."
+)
+MULTIPLE_CHOICE = (
+    "{problem}\n\nExactly one of the options above is right. Think step by step, and end with the letter of that "
+    "option within \\boxed{}."
+)
+
+
+def messages(template: str, problem: str) -> list[dict]:
+    """The chat messages that ask `problem` by the template of that name. Raises InputError for an unknown name."""
+    if template not in PROMPTS:
+        raise InputError(
+            f"no prompt template {template!r}; there are {', '.join(PROMPTS)}{nearest(template, list(PROMPTS))}"
+        )
+    system, user = PROMPTS[template]
+    # replace, not format: both the template and the problem are full of braces
+    turns = [{"role": "user", "content": user.replace("{problem}", problem, 1)}]
+    return [{"role": "system", "content": system}, *turns] if system else turns
+
+
+PROMPTS = {
+    # the embedded task: its tokenizer knows no English
+    "plain": Template("", "{problem}"),
+    # GRPO-LEAD, released code (data preprocessing): user turn only
+    "grpo_lead": Template("", "{problem}\nLet's think step by step and put the final answer within \\boxed{}"),
+    # Qwen2.5-Math's own system prompt; cs2916 hw1 and the clip-higher runs train on it
+    "qwen_math": Template("Please reason step by step, and " + BOXED, "{problem}"),
+    # GRPO_reflection: inner monologue and four habits, in <think> and <answer>
+    "reflection": Template(REFLECTION, "{problem}"),
+    # the same with a box, so that the kit's verifier finds the answer
+    "reflection_boxed": Template(REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
+    # RLite as released asks for "####" although its checker reads only \boxed{}: kept to show what that costs
+    "rlite": Template("", "{problem}\nThink step by step, then write the final answer after ####"),
+    "rlite_boxed": Template("", "{problem}\nThink step by step, then " + BOXED),
+    # GPQA: the options stand in the problem's text, in the seeded order of data.load
+    "multiple_choice": Template("", MULTIPLE_CHOICE),
+}
+CHAT_TEMPLATES = {
+    # the turn markers of the Qwen family, without its default system prompt
+    "chatml": (
+        "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    # nothing but the texts, one after the other
+    "plain": "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}",
+}

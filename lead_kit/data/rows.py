@@ -1,0 +1,140 @@
+"""Rows of any data set as records {id, problem, answer, level, source}, with a solution where there is one."""
+
+import math
+import re
+from random import Random
+
+from lead_kit.data.sets import Source
+from lead_kit.errors import InputError
+
+ROLES = {  # column names tried in this order where a set does not name its own
+    "problem": ("problem", "question", "Problem", "Question", "prompt", "query", "instruction", "context"),
+    "answer": ("answer", "final_answer", "Answer", "ground_truth", "expected_answer", "reward_model", "gold", "target"),
+    "solution": ("solution", "Solution", "r1_solution_1", "response", "output", "completion"),
+    "level": ("level", "difficulty"),
+    "id": ("id", "unique_id", "ID", "index"),
+}
+WORDS = {"easy": 1.0, "medium": 2.0, "hard": 3.0}
+COLUMNS = ("id", "problem", "answer", "level", "source", "solution")
+LETTERS = "ABCDEFGHIJ"
+
+
+def records(rows, name, source, fields, where, seed=0, need_answer=True) -> list[dict]:
+    """Rows of any shape as records; ids that repeat get a suffix, so that each names one row."""
+    columns = set().union(*rows)
+    names = {role: column_of(role, source, fields, columns, where) for role in ROLES}
+    wrong = source.wrong if source and set(source.wrong) <= columns else ()
+    consumed = {column.split(".")[0] for column in (*names.values(), *wrong)} | set(COLUMNS)
+    carried = sorted(column for column in columns - consumed if not source or column in source.keep)
+    found, seen = [], {}
+    for number, row in enumerate(rows, 1):
+        record = one_record(row, names, name, f"{where}, row {number}", number, need_answer)
+        if wrong:
+            record |= multiple_choice(record, [str(row[column]) for column in wrong], seed)
+        record |= {column: row[column] for column in carried if isinstance(row.get(column), str | int | float)}
+        repeat = seen[record["id"]] = seen.get(record["id"], 0) + 1
+        if repeat > 1:
+            record["id"] += f"#{repeat}"
+        found.append(record)
+    return found
+
+
+def column_of(role: str, source: Source | None, fields: dict, columns: set[str], where: str) -> str:
+    """The column that plays `role`: the one asked for, the set's own, or the first common name; else empty."""
+    given = fields.get(role, "")
+    if given and given.split(".")[0] not in columns:
+        raise InputError(f"{where}: no column {given!r} for {role}; there are {', '.join(sorted(columns))}")
+    own = getattr(source, role) if source else ""
+    named = given or (own if own and own.split(".")[0] in columns else "")
+    column = named or next((common for common in ROLES[role] if common in columns), "")
+    if role == "problem" and not column:
+        raise InputError(f"{where}: no column holds the problem; there are {', '.join(sorted(columns))}")
+    return column
+
+
+def one_record(row: dict, names: dict[str, str], name: str, where: str, number: int, need_answer: bool) -> dict:
+    """One row as a record. Raises InputError where the problem or a needed answer is missing."""
+    problem = said(dig(row, names["problem"]), "user")
+    if not problem.strip():
+        raise InputError(f"{where}: no problem in column {names['problem']!r}")
+    answer, solution = dig(row, names["answer"]), said(dig(row, names["solution"]), "assistant")
+    if isinstance(answer, str) and "####" in answer:  # GSM8K: the solution and, after four hashes, its result
+        solution, answer = (part.strip() for part in answer.rsplit("####", 1))
+    text = plain_answer(answer)
+    text = last_box(text) or text or last_box(solution)  # some sets box the answer itself
+    if need_answer and not text:
+        raise InputError(f"{where}: no answer in column {names['answer'] or 'answer'!r}, nor a box in the solution")
+    record = {
+        "id": str(dig(row, names["id"]) if dig(row, names["id"]) is not None else f"{name}-{number - 1}"),
+        "problem": problem,
+        "answer": text,
+        "level": as_level(dig(row, names["level"])),
+        "source": row["source"] if isinstance(row.get("source"), str) and row["source"] else name,
+    }
+    if isinstance(answer, list | tuple) and len(answer) > 1:
+        record["answers"] = [plain_answer(one) for one in answer]  # Minerva lists several ways to write the answer
+    # A solution keeps its leading line break: the embedded tokenizer has "\n(1) " as one token.
+    return record | ({"solution": solution} if solution.strip() else {})
+
+
+def dig(row, column: str):
+    """The value at "a.0.b", or None where the way there ends."""
+    for part in column.split(".") if column else [""]:
+        if isinstance(row, dict):
+            row = row.get(part)
+        elif isinstance(row, list) and part.isdigit() and int(part) < len(row):
+            row = row[int(part)]
+        else:
+            return None
+    return row
+
+
+def said(value, role: str) -> str:
+    """A text as it is; of a chat, the last turn of `role`."""
+    if isinstance(value, list):
+        turns = [turn["content"] for turn in value if isinstance(turn, dict) and turn.get("role") == role]
+        return str(turns[-1]) if turns else ""
+    return "" if value is None else str(value)
+
+
+def plain_answer(value) -> str:
+    """An answer as text: 70.0 is "70", the first of several, the ground truth of verl's reward_model."""
+    if isinstance(value, dict):
+        value = value.get("ground_truth")
+    if isinstance(value, list | tuple):
+        value = value[0] if value else None
+    if isinstance(value, float):
+        value = None if math.isnan(value) else int(value) if value.is_integer() else value
+    return "" if value is None else str(value).strip()
+
+
+def last_box(solution: str) -> str:
+    """What the last balanced \\boxed{} of a reference solution holds; empty when there is none."""
+    start = solution.rfind("\\boxed{")
+    depth = 0
+    for end in range(start + len("\\boxed{") - 1, len(solution) if start >= 0 else 0):
+        depth += (solution[end] == "{") - (solution[end] == "}")
+        if depth == 0:
+            return solution[start + len("\\boxed{") : end].strip()
+    return ""
+
+
+def as_level(value) -> float | None:
+    """A difficulty as a number: 3, "Level 3" and "hard" are 3; None where there is none."""
+    if isinstance(value, int | float):
+        return None if math.isnan(value) else float(value)
+    if not isinstance(value, str):
+        return None
+    number = re.search(r"-?\d+(\.\d+)?", value)
+    return float(number[0]) if number else WORDS.get(value.strip().lower())
+
+
+def multiple_choice(record: dict, wrong: list[str], seed: int) -> dict:
+    """The question with its options below it and the right letter as answer.
+
+    The order depends on seed and id alone, not on the row's place (GRPO_reflection's evaluation draws it unseeded).
+    """
+    options = [record["answer"], *(text.strip() for text in wrong)]
+    order = Random(f"{seed}/{record['id']}").sample(range(len(options)), len(options))
+    lines = [f"{letter}. {options[i]}" for letter, i in zip(LETTERS, order, strict=False)]
+    return {"problem": record["problem"] + "\n\n" + "\n".join(lines), "answer": LETTERS[order.index(0)]}

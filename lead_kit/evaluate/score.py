@@ -1,0 +1,187 @@
+"""Behind `lead verify` and `lead score`: grade one answer, or the recorded outputs of any model."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+
+from lead_kit.errors import InputError
+from lead_kit.evaluate import metrics
+from lead_kit.verify import STATUSES, Verdict, Verifier
+
+
+class Problem(NamedTuple):
+    """The recorded outputs for one problem. golds: alternatives, any of which is right."""
+
+    id: str
+    golds: list[str]
+    completions: list[str]
+
+
+def verify_command(
+    gold: str, answer: str | None = None, completion_file: str | None = None, loose: bool = False
+) -> int:
+    """`lead verify`: print the verdict on one answer or on one completion; 0 if correct, 1 if not. Raises
+    InputError."""
+    if (answer is None) == (completion_file is None):
+        raise InputError("lead verify: give either an answer (--answer) or a file with a completion (--completion)")
+    with Verifier(1) as verifier:
+        if answer is not None and "\\boxed" not in answer and not loose:
+            verdict = verifier.compare(answer, gold)
+        else:
+            verdict = verifier.check(answer if answer is not None else _read_text(completion_file), gold, loose=loose)
+    if verdict.status == "gold_unparseable":
+        raise InputError(f"gold {gold!r} cannot be graded: {verdict.reason}")
+    print(f"{verdict.status}: {verdict.reason}")
+    print(f"  answer {verdict.answer!r}, gold {gold!r}, decided by {verdict.path} in {verdict.seconds * 1000:.1f} ms")
+    return 0 if verdict.correct else 1
+
+
+def score_command(
+    path: str, out: str | None = None, loose: bool = False, k: int | None = None, answer_region: str = "after_think"
+) -> int:
+    """`lead score`: grade every recorded output of a JSONL (or parquet) file, print the table, write one verdict a
+    line beside it.
+
+    Rows {id, answer, completions: [...]} or {id, answer, completion}; rows of the same id are one problem. `answer`
+    may be a list of alternatives: a completion is right if it equals any of them. k: samples of Pass@k (default: the
+    fewest any problem has). Raises InputError.
+    """
+    problems = read_problems(Path(path))
+    target = Path(out) if out else Path(path).with_suffix(".verdicts.jsonl")
+    if k is not None and not 1 <= k <= min(len(p.completions) for p in problems):
+        raise InputError(
+            f"k is {k}, expected 1 to {min(len(p.completions) for p in problems)}, the fewest samples of a problem"
+        )
+    with Verifier() as verifier:
+        verdicts = grade(problems, verifier, loose, answer_region)
+    classes = [_classes(row) for row in verdicts]
+    with target.open("w", encoding="utf-8") as file:
+        for problem, row, labels in zip(problems, verdicts, classes, strict=True):
+            for sample, (verdict, label) in enumerate(zip(row, labels, strict=True)):
+                file.write(json.dumps(_record(problem, sample, verdict, label), ensure_ascii=False) + "\n")
+    print(table(problems, verdicts, classes, k))
+    print(f"verdicts: {target}")
+    return 0
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """The problems of a JSONL or parquet file, in order of first appearance. Raises InputError naming the line."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
+    problems: dict[str, Problem] = {}
+    for where, row in _rows(path):
+        problem = _problem(where, row)
+        known = problems.setdefault(problem.id, problem)
+        if known is not problem:
+            if known.golds != problem.golds:
+                raise InputError(
+                    f"{where}: answer {problem.golds} of {problem.id!r} is not the {known.golds} of an earlier row"
+                )
+            known.completions.extend(problem.completions)
+    if not problems:
+        raise InputError(f"{path} holds no rows, expected {{id, answer, completions}}")
+    return list(problems.values())
+
+
+def _rows(path: Path) -> Iterator[tuple[str, object]]:
+    """(where it stands, row) of a JSONL or parquet file."""
+    if path.suffix == ".parquet":
+        frame = pandas.read_parquet(path)
+        columns = [name for name in ("benchmark", "id", "answer", "completions", "completion") if name in frame]
+        for number, row in enumerate(frame[columns].to_dict("records")):
+            yield (
+                f"{path}, row {number}",
+                {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in row.items()},
+            )
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield f"{path}, line {number}", json.loads(line)
+            except json.JSONDecodeError as problem:
+                raise InputError(f"{path}, line {number}: not JSON ({problem.msg} at column {problem.colno})") from None
+
+
+def _problem(where: str, row: object) -> Problem:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a {type(row).__name__}, expected an object {{id, answer, completions}}")
+    for name in ("id", "answer"):
+        if row.get(name) is None:
+            raise InputError(f"{where}: no {name!r}; it has {', '.join(sorted(row))}")
+    golds = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    completions = row.get("completions", [row["completion"]] if "completion" in row else None)
+    if not isinstance(completions, list) or not completions or not all(isinstance(text, str) for text in completions):
+        raise InputError(
+            f"{where}: expected 'completions', a list of texts, or 'completion', a text; "
+            f"it has {', '.join(sorted(row))}"
+        )
+    if not golds or not all(isinstance(gold, str | int | float) and str(gold).strip() for gold in golds):
+        raise InputError(f"{where}: answer is {row['answer']!r}, expected a text, a number or a list of those")
+    name = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
+    return Problem(name, [str(gold) for gold in golds], list(completions))
+
+
+def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
+    """Verdicts of every completion; with several golds, the first that accepts it, else the verdict on the first
+    gold."""
+    pairs = [(text, gold) for p in problems for text in p.completions for gold in p.golds]
+    flat = iter(
+        verifier.check_many([t for t, _ in pairs], [g for _, g in pairs], loose=loose, answer_region=answer_region)
+    )
+    graded = []
+    for problem in problems:
+        rows = [[next(flat) for _ in problem.golds] for _ in problem.completions]
+        graded.append([next((each for each in row if each.correct), row[0]) for row in rows])
+    return graded
+
+
+def _classes(row: list[Verdict]) -> list[int]:
+    """The number of each sample's answer among the answers of its problem, by equivalence; -1 for none."""
+    return metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist()
+
+
+def _record(problem: Problem, sample: int, verdict: Verdict, label: int) -> dict:
+    return {
+        "id": problem.id, "sample": sample, "answer": problem.golds if len(problem.golds) > 1 else problem.golds[0],
+        "predicted": verdict.answer, "correct": verdict.correct, "status": verdict.status, "reason": verdict.reason,
+        "path": verdict.path, "class": label,
+    }  # fmt: skip
+
+
+def table(
+    problems: list[Problem], verdicts: list[list[Verdict]], classes: list[list[int]], k: int | None = None
+) -> str:
+    """The numbers, means over problems: Pass@1, Cons@n (votes by equivalence, ties shared), Pass@k, and counts by
+    status."""
+    kept = [at for at, row in enumerate(verdicts) if all(v.status != "gold_unparseable" for v in row)]
+    lines = [f"{'problems':14}{len(problems)}", f"{'samples':14}{sum(map(len, verdicts))}"]
+    if kept:
+        fewest = min(len(verdicts[at]) for at in kept)
+        correct = [np.array([[v.correct for v in verdicts[at]]], dtype=int) for at in kept]
+        votes = [metrics.cons_at_n(row, np.array([classes[at]]))[0] for at, row in zip(kept, correct, strict=True)]
+        lines.append(f"{'Pass@1':14}{np.mean([metrics.avg_at_n(row)[0] for row in correct]):.4f}")
+        if max(len(row[0]) for row in correct) > 1:
+            lines.append(f"{'Cons@' + str(fewest):14}{np.mean(votes):.4f}")
+            size = k or fewest
+            lines.append(f"{'Pass@' + str(size):14}{np.mean([metrics.pass_at_k(row, size)[0] for row in correct]):.4f}")
+    counts = Counter(v.status for row in verdicts for v in row)
+    lines += [f"{status:18}{counts[status]}" for status in STATUSES if counts[status]]
+    if len(kept) < len(problems):
+        lines.append(f"{len(problems) - len(kept)} problems with a gold that cannot be graded are in no mean")
+    return "\n".join(lines)
+
+
+def _read_text(path: str) -> str:
+    if path == "-":
+        return sys.stdin.read()
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist, expected a text file with one completion")
+    return Path(path).read_text(encoding="utf-8")

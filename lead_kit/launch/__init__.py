@@ -1,0 +1,1 @@
+"""Starting runs and recipes, and ending them in order."""

@@ -1,0 +1,45 @@
+"""What one gathered batch of rollouts looked like, as numbers for metrics.jsonl."""
+
+from torch import Tensor
+
+from lead_kit.method.advantages import Group
+
+
+def share(of: Tensor, among: Tensor) -> float:
+    """Σ of / Σ among; 0 where there is nothing among them."""
+    total = among.sum().item()
+    return of.sum().item() / total if total else 0.0
+
+
+def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[str]) -> dict[str, float]:
+    """Means over the batch; `advantage` is (prompts, group), `kept` (prompts,)."""
+    right = group.correct > 0
+    flat_reward = group.reward.amax(1) == group.reward.amin(1)
+    flat_accuracy = (group.correct.amax(1) == group.correct.amin(1))[:, None]
+    size = advantage.abs()
+    numbers = {
+        "reward": group.reward.mean().item(),
+        "reward_std": group.reward.std(correction=0).item(),
+        "correct": group.correct.mean().item(),
+        "length": group.length.mean().item(),
+        "length_correct": share(group.length * group.correct, group.correct),
+        "truncated": 1 - group.finished.mean().item(),
+        "repetitive": group.repetitive.mean().item(),
+        "zero_variance": flat_reward.float().mean().item(),
+        "zero_advantage": (size.amax(1) == 0).float().mean().item(),
+        "kept": kept.float().mean().item(),
+        # GRPO-LEAD's weighted advantages do not sum to zero inside a group; plain GRPO's do.
+        "advantage_sum": advantage.sum(1).mean().item(),
+        # Advantage spent where every answer was right, or every one wrong: no gain in accuracy is being paid for.
+        "advantage_share_flat_accuracy": share(size * flat_accuracy, size),
+        "wrong_favoured": share((~right & (advantage > 0)).float(), (~right).float()),
+        "right_disfavoured": share((right & (advantage < 0)).float(), right.float()),
+    }
+    for name, values in zip(reward_names, group.components.unbind(-1), strict=True):
+        numbers[f"reward_{name}"] = values.mean().item()
+        numbers[f"reward_{name}_std"] = values.std(correction=0).item()
+    variance = (group.components * group.weights).var(dim=(0, 1), correction=0)
+    if len(reward_names) > 1 and variance.sum() > 0:
+        for name, part in zip(reward_names, (variance / variance.sum()).tolist(), strict=True):
+            numbers[f"reward_{name}_share"] = part
+    return numbers

@@ -1,0 +1,102 @@
+"""Models by name: an embedded one, a folder, or a causal model of the hub."""
+
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
+
+from lead_kit.errors import InputError, nearest
+from lead_kit.models.embedded import SIZES, embedded_model
+from lead_kit.runs.offline import is_path
+
+# What every run would print again: bars for loading a file, and names that change in a later major version.
+transformers.utils.logging.disable_progress_bar()
+warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
+BACKENDS = ("transformers", "unsloth")
+
+
+def load_model(
+    name: str,
+    backend: str = "transformers",
+    dtype: str = "float32",
+    seed: int = 0,
+    attention: str = "sdpa",
+    four_bit: bool = False,
+):
+    """The causal model `name` and its tokenizer, padded on the left.
+
+    `name` is an embedded model (`tiny`, `tiny-bytes`), a folder with a checkpoint, or a model of the hub. `four_bit`
+    loads the weights as QLoRA does (nf4, double quantisation), which needs a GPU and bitsandbytes.
+    Raises InputError for an unknown backend, an incomplete folder, or a path that does not exist.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
+    if four_bit and not torch.cuda.is_available():
+        raise InputError("method 'qlora' needs a CUDA GPU and bitsandbytes; 'lora' runs on any machine")
+    if name in SIZES:
+        return embedded_model(name, seed)
+    check_folder(name)
+    if backend == "unsloth":
+        return load_unsloth(name, dtype, four_bit)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        dtype=getattr(torch, dtype),
+        attn_implementation=attention,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=Path(name).is_dir(),
+        quantization_config=nf4(dtype) if four_bit else None,
+    )
+    return model, tokenizer
+
+
+def nf4(dtype: str) -> BitsAndBytesConfig:
+    """QLoRA (2305.14314): 4-bit normal floats, the constants quantised too, computation in `dtype`."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+def check_folder(name: str) -> None:
+    """Raises InputError when `name` is a path without a complete checkpoint, or looks like a mistyped name."""
+    folder = Path(name)
+    if folder.is_dir():
+        missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
+        if not list(folder.glob("*.safetensors")):
+            missing.append("*.safetensors")
+        if missing:
+            raise InputError(f"model folder {name} is incomplete: {', '.join(missing)} missing")
+    elif is_path(name):
+        raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
+    elif "/" not in name:
+        raise InputError(f"model is {name!r}, expected {list(SIZES)}, a folder or a hub id{nearest(name, SIZES)}")
+
+
+def load_unsloth(name: str, dtype: str, four_bit: bool = False):
+    """The model through unsloth. It rewrites TRL when imported, so a notebook imports it before anything else."""
+    if not torch.cuda.is_available():
+        raise InputError(
+            "backend 'unsloth' needs a CUDA GPU; install it from requirements-unsloth.txt on such a machine"
+        )
+    try:
+        from unsloth import FastLanguageModel
+    except ImportError as error:
+        raise InputError(f"backend 'unsloth' is not installed ({error}); see requirements-unsloth.txt") from error
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        name, dtype=getattr(torch, dtype), load_in_4bit=four_bit, trust_remote_code=False
+    )
+    tokenizer.padding_side = "left"
+    return model, tokenizer

@@ -1,0 +1,140 @@
+"""Completions from a server that speaks OpenAI's chat API: `vllm serve`, SGLang, `transformers serve`, a hosted model.
+
+The server applies the model's chat template. What the API has no field for (top_k, repetition penalty) is the server's
+choice: vLLM takes it from the model's generation_config.json unless started with `--generation-config vllm`, and
+`transformers serve` samples only where that file says `"do_sample": true`.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from urllib.parse import urlsplit
+
+import httpx
+
+from lead_kit.data import prompts
+from lead_kit.errors import InputError
+from lead_kit.models.sampler import Answer, Request
+
+ATTEMPTS = 6
+FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
+TIMEOUT = httpx.Timeout(3600, connect=10)  # a long completion arrives in one piece at its end
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Server:
+    """A model behind an address such as http://127.0.0.1:8000/v1, asked `concurrency` requests at a time.
+
+    Connection errors, 429 and 5xx are tried again, each time after twice the pause. The key comes from LEAD_API_KEY
+    and is stored nowhere. Raises InputError when no server is there, stays away, or refuses a request.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        template: str,
+        *,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        min_p: float,
+        concurrency: int,
+    ):
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"server is {address!r}, expected an address such as http://127.0.0.1:8000/v1")
+        if concurrency < 1:
+            raise InputError(f"concurrency is {concurrency}, expected at least 1 request at a time")
+        self.address, self.host, self.model, self.template = address.rstrip("/"), parts.hostname, model, template
+        self.concurrency = concurrency
+        self.knobs = dict(max_tokens=max_tokens, temperature=temperature, top_p=top_p, min_p=min_p)
+        self.settings = {"engine": "openai", "template": template} | self.knobs
+
+    def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Answer]]:
+        if not requests:
+            return
+        with ThreadPoolExecutor(self.concurrency) as pool, self._client() as client:
+            self._knock(client)
+            asked = {pool.submit(self._ask, client, request): request for request in requests}
+            try:
+                for future in as_completed(asked):
+                    yield asked.pop(future), future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _client(self) -> httpx.Client:
+        key = os.environ.get("LEAD_API_KEY")
+        return httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_connections=self.concurrency),
+            trust_env=self.host not in LOOPBACK,  # a proxy does not know this machine's own servers
+        )
+
+    def _knock(self, client: httpx.Client) -> None:
+        """One request that is not repeated: a wrong address is told at once. Any answer will do."""
+        try:
+            client.get(self.address + "/models", timeout=10)
+        except httpx.TransportError as error:
+            raise InputError(
+                f"no server answers at {self.address} ({error}); start one (`vllm serve MODEL`, `transformers serve "
+                "MODEL`) or set the parameter server"
+            ) from None
+
+    def body(self, request: Request) -> dict:
+        """The request as JSON; min_p is no field of OpenAI's and is sent only where it is on."""
+        asked = {"model": self.model, "messages": prompts.messages(self.template, request.record["problem"])}
+        return asked | {name: v for name, v in self.knobs.items() if name != "min_p" or v} | {"seed": request.seed}
+
+    def _ask(self, client: httpx.Client, request: Request) -> Answer:
+        body = self.body(request)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
+            try:
+                response = client.post(self.address + "/chat/completions", json=body)
+            except httpx.TransportError as error:
+                failure = str(error) or type(error).__name__
+                continue
+            if response.status_code != 429 and response.status_code < 500:
+                return self._read(response, body)
+            failure = said(response)
+        raise InputError(
+            f"the server at {self.address} failed {ATTEMPTS} times in a row ({failure}); "
+            "run this again when it is well: what was sampled is kept"
+        )
+
+    def _read(self, response: httpx.Response, body: dict) -> Answer:
+        if response.is_success:
+            try:
+                answer = response.json()
+                choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
+                return Answer(choice["message"]["content"] or "", tokens, choice["finish_reason"] != "length")
+            except (ValueError, LookupError, TypeError):
+                raise InputError(
+                    f"{self.address} gave no chat completion with a token count: {response.text[:200]!r}"
+                ) from None
+        refused = [name for name in body if name in SENT and re.search(rf"\b{name}\b", response.text)]
+        hint = "".join(f"; {name} is {body[name]!r}{SENT[name]}" for name in refused)
+        if response.status_code in (401, 403):
+            hint = "; the key is read from LEAD_API_KEY"
+        raise InputError(f"the server at {self.address} refuses the request ({said(response)}){hint}")
+
+
+def said(response: httpx.Response) -> str:
+    """Status and first words of an answer, without the key should the server repeat it."""
+    text, key = " ".join(response.text.split()), os.environ.get("LEAD_API_KEY")
+    return f"{response.status_code}: {(text.replace(key, '…') if key else text)[:200]}"
+
+
+SENT = {
+    "min_p": ", and this server knows no such setting: set the parameter min_p to 0",
+    "top_p": ": set the parameter top_p",
+    "temperature": ": set the parameter temperature",
+    "max_tokens": ": set the parameter max_tokens",
+    "seed": ", and every request has one: this server cannot be used",
+    "model": ": set the parameter models to the name that it serves",
+}

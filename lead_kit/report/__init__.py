@@ -1,0 +1,1 @@
+"""Numbers into what people read: curves, tables, figures, comparisons."""

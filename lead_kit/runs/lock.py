@@ -1,0 +1,72 @@
+"""One writer for each run folder: a file lock that ends with its process."""
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from lead_kit.errors import InputError
+from lead_kit.runs.paths import shown
+
+held: dict[Path, int] = {}  # open lock files of this process
+
+
+def hold(folder: Path, wait: bool = False) -> bool:
+    """Makes this process the folder's writer until `release` or its death.
+
+    False when `lead run`, which started this kernel, holds the lock for it. Raises InputError when another live
+    process writes there (with `wait`, waits for its end instead).
+    """
+    path = folder / "lock"
+    if path in held:
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
+        if owner == os.environ.get("LEAD_OWNER"):
+            os.close(file)
+            return False
+        if not wait:
+            os.close(file)
+            raise InputError(
+                f"{shown(folder)} is being written by {owner}: wait for it or choose another run_name"
+            ) from None
+        print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    if not path.exists() or path.stat().st_ino != os.fstat(file).st_ino:  # the folder was deleted while we waited
+        os.close(file)
+        return hold(folder, wait)
+    os.ftruncate(file, 0)
+    os.pwrite(file, identity().encode(), 0)
+    held[path] = file
+    return True
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another live process, which does not hold it for this one, writes in the folder."""
+    path = folder / "lock"
+    if path in held or not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read() != os.environ.get("LEAD_OWNER")
+    return False
+
+
+def identity() -> str:
+    """This process, as the lock names it."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def release(folder: Path) -> None:
+    """Lets the next writer in."""
+    file = held.pop(folder / "lock", None)
+    if file is not None:
+        os.ftruncate(file, 0)
+        fcntl.flock(file, fcntl.LOCK_UN)  # explicitly: forked workers may still have the file open
+        os.close(file)

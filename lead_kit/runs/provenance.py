@@ -1,0 +1,99 @@
+"""Where a run came from: facts about code, machine and files that its folder keeps. Reads only."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+OPTIONAL = ("vllm", "unsloth", "deepspeed", "bitsandbytes", "liger-kernel", "flash-attn")
+WHOLE = 1 << 30  # files above this many bytes are fingerprinted by size and both ends: weights take minutes to read
+END = 1 << 26
+
+
+def code_hash(notebook: Path) -> str | None:
+    """SHA-256 of the code cells, so that editing prose or outputs does not look like other code."""
+    if not notebook.is_file():
+        return None
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256("\n# %%\n".join(code).encode()).hexdigest()
+
+
+def fingerprint(path: Path) -> dict:
+    """`sha256` and `bytes` of a file, or of all files below a folder (their names included)."""
+    if path.is_file():
+        return {"sha256": file_hash(path), "bytes": path.stat().st_size}
+    digest, total = hashlib.sha256(), 0
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {file_hash(file)}\n".encode())
+        total += file.stat().st_size
+    return {"sha256": digest.hexdigest(), "bytes": total}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; above WHOLE bytes, of its size and its two ends (marked `ends:`)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= WHOLE:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(str(size).encode() + file.read(END))
+        file.seek(-END, os.SEEK_END)
+        digest.update(file.read(END))
+        return "ends:" + digest.hexdigest()
+
+
+def command_output(*command: str) -> str | None:
+    """What a command prints, or None when it is missing, slow or fails."""
+    if not shutil.which(command[0]):
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def git_state(root: Path) -> dict:
+    """Commit of the repository and whether the tree differs from it; None without git."""
+    changes = command_output("git", "--no-optional-locks", "-C", str(root), "status", "--porcelain")
+    return {
+        "commit": command_output("git", "-C", str(root), "rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of what the kit requires and of the optional engines."""
+    required = [line.split("==")[0].split("[")[0].strip() for line in metadata.requires("lead_kit") or []]
+    versions = {}
+    for name in ["lead_kit", *required, *OPTIONAL]:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def machine() -> dict:
+    """Host, system, Python, processor and graphics cards."""
+    cards = command_output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return {
+        "host": socket.gethostname(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "gpus": cards.splitlines() if cards else [],
+    }

@@ -1,0 +1,1 @@
+"""A narrow layer on TRL: what GRPOTrainer and SFTTrainer lack."""

@@ -1,0 +1,79 @@
+"""What a trainer tells while it runs: validation at fixed steps, and metrics and progress of each logged step."""
+
+from accelerate.utils import gather_object
+from transformers import TrainerCallback
+
+from lead_kit.models import sampler
+from lead_kit.runs import ledger
+
+
+class Validation(TrainerCallback):
+    """Samples `samples` completions of each record before the first step and every `every` rollout batches.
+
+    Seeds belong to problem and sample and are the same at each step and in each arm, so curves are paired. Writes
+    validation/step_*.parquet and one line of metrics; the trainer is set after it is built, as it takes the callback.
+    """
+
+    def __init__(
+        self, records: list[dict], *, every: int, samples: int, temperature: float, max_tokens: int, seed: int
+    ):
+        self.records, self.every, self.samples = records, every, samples
+        self.temperature, self.max_tokens, self.seed = temperature, max_tokens, seed
+        self.trainer = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self.measure()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        per_batch = args.logging_steps
+        if state.global_step % per_batch == 0 and self.due(state.global_step // per_batch, args.max_steps // per_batch):
+            self.measure()
+
+    def due(self, step: int, last: int) -> bool:
+        return bool(self.every) and (step % self.every == 0 or step == last)
+
+    def measure(self) -> None:
+        """One pass over the held-out problems, split over the processes."""
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        mine = self.records[accelerator.process_index :: accelerator.num_processes]
+        rows = gather_object(self.rows(mine))
+        step = trainer.batches_done
+        if accelerator.is_main_process:
+            ledger.write(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
+        count = max(len(rows), 1)
+        scores = {
+            "pass@1": sum(row["correct"] for row in rows) / count,
+            "length": sum(row["tokens"] for row in rows) / count,
+            "truncated": sum(row["finish"] == "length" for row in rows) / count,
+        }
+        trainer.run.log(step=step, split="validation", **scores)
+        trainer.run.progress(step, trainer.args.max_steps // trainer.args.logging_steps, **{"pass@1": scores["pass@1"]})
+
+    def rows(self, records: list[dict]) -> list[dict]:
+        pairs = [(record, k) for record in records for k in range(self.samples)]
+        sampled = self.trainer.complete(
+            [record["prompt_ids"] for record, _ in pairs],
+            [sampler.row_seed(self.seed, record["id"], k) for record, k in pairs],
+            self.temperature,
+            self.max_tokens,
+        )
+        texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
+        verdicts = self.trainer.verifier.check_many(texts, [record["answer"] for record, _ in pairs])
+        return [
+            ledger.sample_row(record, k, text, len(s.ids), s.finished, verdict)
+            for (record, k), text, s, verdict in zip(pairs, texts, sampled, verdicts, strict=True)
+        ]
+
+
+class Report(TrainerCallback):
+    """Metrics and progress of a trainer without records of its own, such as SFT's; a step is an optimiser update."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            numbers = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
+            self.run.log(step=state.global_step, split="train", **numbers)
+            self.run.progress(state.global_step, state.max_steps, loss=logs["loss"])

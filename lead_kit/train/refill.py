@@ -1,0 +1,90 @@
+"""Dynamic sampling (DAPO, 2503.14476, §3.2): generate until every group has both right and wrong answers."""
+
+from random import Random
+
+import torch
+
+from lead_kit.errors import InputError
+
+# Places in what TRL's _generate returns (1.16): lists with one item a row.
+PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS = 0, 1, 3, 4
+WIDTH = 8
+
+
+class Refill:
+    """Fills a process's batch with groups that pass the rule 0 < correct < G.
+
+    Every process generates whole batches and goes on until all are full, so that collective calls stay in step.
+    `cap` bounds the generation batches; what is missing then is filled with groups that carry no signal, and said.
+    """
+
+    def __init__(self, trainer, cap: int):
+        self.trainer, self.cap, self.round, self.report = trainer, cap, 0, {}
+        rows = trainer.args.per_device_train_batch_size * trainer.args.steps_per_generation
+        if rows % trainer.num_generations:
+            raise InputError(
+                f"dynamic sampling needs whole groups on each process: {rows} rollouts a process is no multiple of "
+                f"group_size {trainer.num_generations}"
+            )
+
+    def fill(self, inputs: list[dict]) -> list[dict]:
+        """The rows to train on; their completions are handed to the trainer, which then samples none itself."""
+        size = self.trainer.num_generations
+        wanted, candidates = len(inputs) // size, inputs
+        good, spare = [], []
+        for attempt in range(self.cap):
+            self.round = attempt
+            for piece, hits in self.groups(candidates, size):
+                (good if 0 < hits < size else spare).append(piece)
+            if self.everywhere_full(wanted - len(good)):
+                break
+            candidates = self.fresh(wanted, size)
+        self.report = {
+            "groups_with_signal": min(len(good), wanted) / wanted,
+            "share_with_signal": len(good) / (len(good) + len(spare)),
+            "extra_generations": float(attempt),
+        }
+        if len(good) < wanted:
+            print(
+                f"dynamic sampling: after {self.cap} generation batches {len(good)} of {wanted} groups had both right "
+                "and wrong answers; the rest of this batch carries no signal. Raise refill_batches or take other "
+                "problems."
+            )
+        self.round = 0
+        chosen = (good + spare)[:wanted]
+        self.hand_over([generated for _, generated in chosen])
+        return [row for rows, _ in chosen for row in rows]
+
+    def groups(self, candidates: list[dict], size: int):
+        """Each group of freshly sampled candidates: (its rows, their part of what was generated), number correct."""
+        trainer = self.trainer
+        trainer._rows = candidates
+        generated = trainer._generate([row["prompt"] for row in candidates])
+        rollouts = trainer.grade(candidates, generated[COMPLETIONS], generated[COMPLETION_IDS])
+        for first in range(0, len(candidates), size):
+            rows = slice(first, first + size)
+            part = {place: generated[place][rows] for place in self.places(generated)}
+            yield (candidates[rows], part), sum(r.verdict.status == "correct" for r in rollouts[rows])
+
+    @staticmethod
+    def places(generated: tuple) -> list[int]:
+        return [p for p in (PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS) if generated[p] is not None]
+
+    def everywhere_full(self, short: int) -> bool:
+        accelerator = self.trainer.accelerator
+        return not accelerator.gather(torch.tensor([max(0, short)], device=accelerator.device)).any()
+
+    def fresh(self, prompts: int, size: int) -> list[dict]:
+        """Other problems of the training set, group_size rows each; drawn by seed, batch, round and process."""
+        trainer = self.trainer
+        place = (trainer.args.seed, trainer.batches_done, self.round, trainer.accelerator.process_index)
+        dataset = trainer.train_dataset
+        drawn = Random(str(place)).sample(range(len(dataset)), min(prompts, len(dataset)))
+        return [dataset[i] for i in drawn for _ in range(size)]
+
+    def hand_over(self, parts: list[dict]) -> None:
+        merged: list = [None] * WIDTH
+        for place in parts[0]:
+            merged[place] = [item for part in parts for item in part[place]]
+        merged[5], merged[7] = {}, []  # no extra fields, no tool images
+        self.trainer._given = tuple(merged)

@@ -1,0 +1,349 @@
+"""LeadTrainer: TRL's GRPOTrainer with the advantages of a pure estimator over the gathered groups.
+
+Narrow overrides and no formula: rewards come from lead_kit.rewards, advantages from lead_kit.advantages, the loss from
+TRL. Rows are those of all processes in TRL's order: the group_size samples of a prompt stand together.
+"""
+
+import copy
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from trl import GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
+
+from lead_kit.errors import InputError
+from lead_kit.method import keep as batches
+from lead_kit.method import rewards
+from lead_kit.method.advantages import Group, before_weighting
+from lead_kit.method.diagnostics import diagnose
+from lead_kit.models import sampler
+from lead_kit.runs import ledger
+from lead_kit.train.packing import packed_logps
+from lead_kit.train.refill import Refill
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns of rollout_func at each construction
+EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
+TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
+TRL_LOSS["prompt_mean"] = (
+    "dr_grpo"  # ScaleRL's mean inside each prompt: a factor on the advantages turns one into the other
+)
+ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
+
+
+class LeadTrainer(GRPOTrainer):
+    """GRPO by TRL; estimator, rewards, batch rule, sampler, packing and records by lead_kit.
+
+    `train_dataset` rows hold prompt (messages), id, problem, answer, level. `estimate` and `keep` take a Group;
+    `reward_table` maps a name to a function of one Rollout. `engine` is `sampler` (lead_kit.sample), `generate`
+    (the model's own) or `vllm` (as args say).
+    """
+
+    def __init__(
+        self,
+        *args,
+        estimate: Callable[[Group], Tensor],
+        reward_table: dict[str, Callable[[rewards.Rollout], float]],
+        verifier,
+        run,
+        keep: Callable[[Group], Tensor] = batches.every_group,
+        engine: str = "sampler",
+        refill_batches: int = 0,
+        pack_tokens: int = 0,
+        loss_type: str = "dapo",
+        finished_marker: str = "",
+        rollouts_every: int = 10,
+        **kwargs,
+    ):
+        self.estimate, self.keep, self.reward_table, self.verifier, self.run = (
+            estimate,
+            keep,
+            reward_table,
+            verifier,
+            run,
+        )
+        self.engine, self.pack_tokens, self.finished_marker = engine, pack_tokens, finished_marker
+        self.rollouts_every, self.prompt_mean = rollouts_every, loss_type == "prompt_mean"
+        self.needs_kl = "kl_reward_coef" in estimate.keywords
+        self._diagnostics: dict[str, float] = {}
+        self._given = None  # completions sampled ahead of TRL's own call, by the refill
+        named = [self._trl_reward(name) for name in reward_table]
+        rollout = self._sample if engine == "sampler" else None
+        super().__init__(*args, reward_funcs=named, rollout_func=rollout, **kwargs)
+        self._check_engine()
+        self._check_lead()
+        self.refill = Refill(self, refill_batches) if refill_batches else None
+        if self.needs_kl:
+            self.reference = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)
+            add_fused_lm_head(self.reference, temperature=self.temperature)
+
+    def _check_engine(self) -> None:
+        sharded = str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED")
+        if self.engine == "sampler" and sharded:
+            raise InputError(
+                "engine 'sampler' runs the whole model on each process; with shards use 'vllm' or 'generate'"
+            )
+        if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
+            raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
+
+    def _check_lead(self) -> None:
+        """GRPO-LEAD's estimators put their reward in the place of `correct`, which must be there with weight 1."""
+        if "length_alpha" not in self.estimate.keywords:
+            return
+        weights = dict(zip(self.reward_table, self.reward_weights.tolist(), strict=True))
+        if weights.get("correct") != 1:
+            raise InputError(
+                f"estimator {self.estimate.__name__!r} shapes the reward 'correct' of weight 1, but rewards and "
+                f"reward_weights are {weights}"
+            )
+
+    # -- rollouts --------------------------------------------------------------------------------------------------
+
+    @property
+    def batches_done(self) -> int:
+        """Rollout batches consumed so far: the step of metrics and figures."""
+        return self.state.global_step // self.args.logging_steps
+
+    @contextmanager
+    def sampling_model(self):
+        """The bare model in evaluation mode (no dropout), and back."""
+        model = self.accelerator.unwrap_model(self.model)
+        training = model.training
+        model.eval()
+        try:
+            yield model
+        finally:
+            model.train(training)
+
+    def _sample(self, prompts: list, trainer=None) -> dict:
+        """TRL's rollout_func: one completion a row by the kit's sampler; a seed for each row of each batch."""
+        first = self.accelerator.process_index * len(prompts)
+        attempt = self.refill.round if self.refill else 0
+        name = f"batch {self.batches_done}.{attempt}"
+        seeds = [sampler.row_seed(self.args.seed, name, first + row) for row in range(len(prompts))]
+        ids = [row["prompt_ids"] for row in self._rows]
+        sampled = self.complete(ids, seeds, self.temperature, self.max_completion_length)
+        return {
+            "prompt_ids": ids,
+            "completion_ids": [s.ids for s in sampled],
+            "logprobs": [s.logprobs for s in sampled],
+        }
+
+    def complete(self, ids: list[list[int]], seeds: list[int], temperature: float, max_tokens: int):
+        """One sample a row. vLLM and the model's own `generate` take the training run's sampling settings, no seeds."""
+        if self.engine != "sampler":
+            tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
+            logprobs = logprobs or [None] * len(tokens)
+            ended = self.eos_token_ids
+            return [sampler.Sampled(t, p, t[-1] in ended) for t, p in zip(tokens, logprobs, strict=True)]
+        with self.sampling_model() as model:
+            return sampler.generate(
+                model,
+                ids,
+                seeds,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                eos=list(self.eos_token_ids),
+                pad=self._tokenizer.pad_token_id,
+            )
+
+    def _generate(self, prompts: list):
+        if self._given is not None:
+            given, self._given = self._given, None
+            return given
+        return super()._generate(prompts)
+
+    # -- rewards and advantages ------------------------------------------------------------------------------------
+
+    def _trl_reward(self, name: str):
+        def reward(completions, **_):
+            return [self.reward_table[name](rollout) for rollout in self._rollouts]
+
+        reward.__name__ = name
+        return reward
+
+    def grade(self, rows: list[dict], completions: list, ids: list[list[int]]) -> list[rewards.Rollout]:
+        """This process's rollouts with their verdicts; a gold that cannot be graded raises in the reward."""
+        texts = [completion[0]["content"] for completion in completions]
+        verdicts = self.verifier.check_many(texts, [row["answer"] for row in rows])
+        return [
+            rewards.Rollout(
+                prompt=row["problem"],
+                completion=text,
+                answer=row["answer"],
+                length=len(tokens),
+                finished=self._finished(text, tokens),
+                verdict=verdict,
+            )
+            for row, text, tokens, verdict in zip(rows, texts, ids, verdicts, strict=True)
+        ]
+
+    def _finished(self, text: str, tokens: list[int]) -> bool:
+        return self.finished_marker in text if self.finished_marker else tokens[-1] in self.eos_token_ids
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        self._rollouts = self.grade(inputs, completions, completion_ids_list)
+        scores = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._group = self.as_group(self._rollouts, scores)
+        return scores
+
+    def as_group(self, rollouts: list[rewards.Rollout], scores: Tensor) -> Group:
+        """The gathered batch as (prompts, group) fields; `scores` (rows, rewards) is gathered already."""
+        facts = [
+            [r.verdict.status == "correct", r.length, r.finished, rewards.repeats_in_chain(r.completion)]
+            for r in rollouts
+        ]
+        gathered = self.accelerator.gather(torch.tensor(facts, dtype=torch.float32, device=self.accelerator.device))
+        correct, length, finished, repetitive = gathered.view(-1, self.num_generations, 4).unbind(-1)
+        components = scores.view(*correct.shape, -1)
+        weights = self.reward_weights.to(scores.device)
+        return Group(correct, length, (components * weights).sum(-1), finished, repetitive, components, weights)
+
+    def _generate_and_score_completions(self, inputs):
+        if self.refill:
+            inputs = self.refill.fill(inputs)
+        self._rows = inputs
+        output = super()._generate_and_score_completions(inputs)
+        group = self._with_kl(self._group, output) if self.needs_kl else self._group
+        advantages = self.estimate(group)
+        before = before_weighting(self.estimate, group)
+        kept = self.keep(group)
+        local = self._local(self._scaled(advantages, kept, output))
+        if local.dim() == 2:  # an advantage a token: as wide as this process's completions
+            local = local[:, : output["completion_ids"].shape[1]]
+        output["advantages"] = local.contiguous()
+        self._logs["advantages"].extend(self._per_rollout(advantages).flatten().tolist())  # replaces TRL's own tail
+        self._record(group, advantages, before, kept)
+        return output
+
+    def _scaled(self, advantages: Tensor, kept: Tensor, output: dict) -> Tensor:
+        """Advantages as the loss needs them: dropped groups leave the batch, a prompt mean becomes a row's factor.
+
+        The loss is linear in a positive factor of A, so a factor does what another normaliser would do.
+        """
+        groups = len(kept)
+        if not kept.all():
+            rows = self._local(kept[:, None].expand(groups, self.num_generations))
+            output["completion_mask"] = output["completion_mask"] * rows[:, None]
+            output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
+            advantages = advantages * kept.view(-1, *[1] * (advantages.dim() - 1))
+            if self.loss_type in ROW_MEANS and kept.any():
+                advantages = advantages * groups / kept.sum()
+        if self.prompt_mean:
+            tokens = self._group.length.sum(1, keepdim=True)
+            factor = self.num_generations * self.max_completion_length / tokens
+            advantages = advantages * factor.view(-1, *[1] * (advantages.dim() - 1))
+        return advantages
+
+    def _local(self, values: Tensor) -> Tensor:
+        """This process's rows of (prompts, group, …), flattened to (rows, …)."""
+        flat = values.reshape(-1, *values.shape[2:])
+        rows = len(flat) // self.accelerator.num_processes
+        return flat[self.accelerator.process_index * rows :][:rows]
+
+    def _per_rollout(self, advantages: Tensor) -> Tensor:
+        """(prompts, group): a per-token advantage as its mean over the generated tokens."""
+        if advantages.dim() == 2:
+            return advantages
+        return advantages.sum(-1) / self._group.length.clamp(min=1)
+
+    def _with_kl(self, group: Group, output: dict) -> Group:
+        """The group with k1 = log π − log π_ref and the mask, (prompts, group, tokens of the longest), gathered."""
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
+        width = output["completion_ids"].shape[1]
+        with torch.no_grad():
+            policy = output.get("old_per_token_logps")
+            if policy is None:
+                policy = self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]
+            k1 = policy - self._get_per_token_logps_and_entropies(self.reference, ids, mask, width)[0]
+        both = torch.stack([k1, output["completion_mask"].to(k1.dtype)], 1)
+        both = self.accelerator.gather(self.accelerator.pad_across_processes(both, dim=2))
+        k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)
+        return group._replace(kl=k1 * mask, mask=mask)
+
+    # -- loss ------------------------------------------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
+    ):
+        if self.pack_tokens:
+            shape = (input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens)
+            fused = input_ids.is_cuda  # on a CPU TRL's fused head scores the prompt's tokens too
+            return *packed_logps(model, *shape, entropy=compute_entropy, fused=fused), None
+        score = super()._get_per_token_logps_and_entropies
+        return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
+
+    def _compute_loss(self, model, inputs):
+        """TRL's loss without the rows whose advantage is 0, where that is exact; entropy is then that of the others."""
+        alone = self.accelerator.num_processes == 1
+        if alone and self.loss_type in EXACT_WITHOUT_ZERO_ROWS and self.beta == 0 and not self._entropy_bonus_enabled:
+            count = len(inputs["advantages"])
+            rows = inputs["advantages"].view(count, -1).any(-1)
+            rows[0] |= not rows.any()  # the forward needs one row
+            inputs = {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == (count,) else v for k, v in inputs.items()}
+        return super()._compute_loss(model, inputs)
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def _record(self, group: Group, advantages: Tensor, before: Tensor, kept: Tensor) -> None:
+        plain, unweighted = self._per_rollout(advantages), self._per_rollout(before)
+        self._diagnostics = diagnose(group, plain, kept, list(self.reward_table))
+        if self.refill:
+            self._diagnostics.update(self.refill.report)
+        step = self.batches_done + 1
+        if self.rollouts_every and (step == 1 or step % self.rollouts_every == 0):
+            rows = gather_object(self._ledger_rows(step))
+            flat = zip(rows, plain.flatten().tolist(), unweighted.flatten().tolist(), strict=True)
+            rows = [row | {"advantage_before": u, "advantage": a} for row, a, u in flat]
+            if self.accelerator.is_main_process:
+                ledger.write(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
+
+    def _ledger_rows(self, step: int) -> list[dict]:
+        first = self.accelerator.process_index * len(self._rollouts)
+        total = self._local((self._group.components * self._group.weights).sum(-1)).tolist()
+        scores = self._local(self._group.components).tolist()
+        rows = []
+        for i, (record, rollout) in enumerate(zip(self._rows, self._rollouts, strict=True)):
+            place = first + i
+            row = {"step": step, "prompt_id": record["id"], "group": place // self.num_generations}
+            graded = ledger.sample_row(
+                record,
+                place % self.num_generations,
+                rollout.completion,
+                rollout.length,
+                rollout.finished,
+                rollout.verdict,
+            )
+            named = {f"reward_{name}": score for name, score in zip(self.reward_table, scores[i], strict=True)}
+            rows.append(row | graded | {"prompt": rollout.prompt, "reward": total[i]} | named)
+        return rows
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """One line of metrics a rollout batch, beside whatever TRL's own trackers get."""
+        if "loss" in logs:
+            mine = {name: values[-1] for name, values in self._metrics["train"].items() if values}
+            self.run.log(
+                step=self.batches_done,
+                split="train",
+                **self._diagnostics,
+                entropy=mean(self._metrics["train"].get("entropy")),
+                clip_low=mean(self._metrics["train"].get("clip_ratio/low_mean")),
+                clip_high=mean(self._metrics["train"].get("clip_ratio/high_mean")),
+                loss=logs["loss"],
+                grad_norm=logs.get("grad_norm"),
+                learning_rate=logs.get("learning_rate"),
+                tokens=mine.get("num_tokens"),
+                seconds=mean(self._metrics["train"].get("step_time")),
+                memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
+            )
+            shown = {name: self._diagnostics[name] for name in ("reward", "length") if name in self._diagnostics}
+            self.run.progress(self.batches_done, self.args.max_steps // self.args.logging_steps, **shown)
+        super().log(logs, start_time)
+
+
+def mean(values: list[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,81 @@
+"""`lead score` and `lead verify`: rows in, table and verdicts out."""
+
+import json
+
+import pytest
+
+from lead_kit.errors import InputError
+from lead_kit.evaluate.score import read_problems, score_command, verify_command
+
+ROWS = [
+    {"id": "a", "answer": "1/2", "completions": ["\\boxed{0.5}", "\\boxed{\\frac12}", "\\boxed{3}", "none"]},
+    {"id": "b", "answer": ["3", "4"], "completions": ["\\boxed{4}", "\\boxed{7}", "\\boxed{7.0}", "The answer is 3"]},
+]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_the_table_counts_votes_by_equivalence(tmp_path, capsys):
+    assert score_command(write(tmp_path / "x.jsonl", ROWS)) == 0
+    shown = capsys.readouterr().out
+    # a: 2 of 4 right, and they win the vote; b: 1 of 4 right, 7 and 7.0 win the vote
+    assert "Pass@1        0.3750" in shown and "Cons@4        0.5000" in shown and "Pass@4        1.0000" in shown
+    verdicts = [json.loads(line) for line in (tmp_path / "x.verdicts.jsonl").read_text().splitlines()]
+    assert [row["correct"] for row in verdicts] == [True, True, False, False, True, False, False, False]
+    assert [row["status"] for row in verdicts].count("no_answer") == 2
+
+
+def test_the_loose_mode_also_reads_answers_without_a_box(tmp_path, capsys):
+    score_command(write(tmp_path / "x.jsonl", ROWS), loose=True)
+    assert "Pass@1        0.5000" in capsys.readouterr().out
+
+
+def test_rows_of_one_sample_are_gathered_by_problem(tmp_path):
+    rows = [{"id": 1, "answer": 5, "completion": text} for text in ("\\boxed{5}", "\\boxed{6}")]
+    (problem,) = read_problems(tmp_path / write(tmp_path / "x.jsonl", rows))
+    assert problem.completions == ["\\boxed{5}", "\\boxed{6}"] and problem.golds == ["5"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[1]", "line 2: a list, expected an object"),
+        ('{"id": 1, "completion": "x"}', "line 2: no 'answer'; it has completion, id"),
+        ('{"id": 1, "answer": "2"}', "line 2: expected 'completions'"),
+        ('{"id": 1, "answer": "2", "completions": [null]}', "line 2: expected 'completions'"),
+        ('{"id": 1, "answer": [], "completion": "x"}', "line 2: answer is []"),
+        (
+            '{"id": "a", "answer": "2", "completion": "x"}',
+            "line 2: answer ['2'] of 'a' is not the ['1/2'] of",
+        ),
+    ],
+)
+def test_a_malformed_line_is_named(tmp_path, line, said):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
+    with pytest.raises(InputError) as caught:
+        read_problems(path)
+    assert said in str(caught.value)
+
+
+def test_mistakes_are_told_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        score_command(str(tmp_path / "nothing.jsonl"))
+    with pytest.raises(InputError, match="k is 9, expected 1 to 4"):
+        score_command(write(tmp_path / "x.jsonl", ROWS), k=9)
+    with pytest.raises(InputError, match="cannot be graded"):
+        verify_command(" ", answer="3")
+    with pytest.raises(InputError, match="give either"):
+        verify_command("3")
+
+
+def test_one_answer_one_verdict(tmp_path, capsys):
+    assert verify_command("\\frac{1}{2}", answer="0.5") == 0
+    assert verify_command("3", answer="4") == 1
+    (tmp_path / "out.txt").write_text("<think>\\boxed{1}</think> so \\boxed{2}")
+    assert verify_command("2", completion_file=str(tmp_path / "out.txt")) == 0
+    assert capsys.readouterr().out.count("correct") == 2

@@ -1,0 +1,183 @@
+"""The recipes as files: they plan at every scale, hold the papers' values, and a scale changes sizes only."""
+
+from functools import cache
+
+import pytest
+
+from lead_kit.launch import recipes
+from lead_kit.params import read_parameters
+from lead_kit.report.published import published
+
+NAMES = sorted(path.stem for path in (recipes.EXPERIMENTS / "recipes").glob("*.yaml"))
+SCALES = sorted(path.stem for path in (recipes.EXPERIMENTS / "scales").glob("*.yaml"))
+WANTED = {
+    *("figure1", "grpo_lead_7b", "grpo_lead_14b", "reflection_1.5b", "reflection_7b", "reflection_lora"),
+    *("clip_higher_1.5b", "rlite_on_policy_7b", "rlite_packing_7b"),
+}
+LENGTHS = {"max_tokens", "max_length", "max_prompt_tokens", "length_floor", "pack_tokens"}
+COUNTS = {"steps", "batch_size", "micro_batch_size", "warmup_steps", "n", "draw_train", "draw_sft", "validation_size"}
+RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps", "run_name"}
+MACHINE = {"backend", "dtype", "engine", "vllm_memory"}
+DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
+DATA |= {"train_data", "pass_rates", "benchmark"}
+MODEL = {"model", "models", "template", "learning_rate", "optimizer", "finished_marker"}
+FIGURES = {"runs", "samples", "published_table", "published_curve", "figures_folder"}
+SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
+
+
+@cache
+def planned(name, scale):
+    """The jobs of every arm, the optional ones too, for one seed."""
+    return recipes.plan(name, scale, [0], list(recipes.load_recipe(name)["arms"]) or None)
+
+
+@cache
+def defaults(notebook):
+    return {name: one.default for name, one in read_parameters(notebook).items()}
+
+
+def settled(job):
+    """All parameters of a job, those at the notebook's default included."""
+    return defaults(job.notebook) | job.parameters
+
+
+@cache
+def jobs(name, scale="8x80gb"):
+    """stage-arm of each job, and its parameters."""
+    return {"-".join(filter(None, (job.stage, job.arm))): settled(job) for job in planned(name, scale)}
+
+
+def test_the_nine_recipes_are_there():
+    assert WANTED <= set(NAMES)
+
+
+@pytest.mark.slow  # reads every notebook for every recipe and scale
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_fits_its_notebooks_at_every_scale_with_every_arm(name, scale):
+    assert planned(name, scale)
+
+
+@pytest.mark.parametrize("scale", ["tiny", "smoke"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_scale_changes_sizes_data_and_model_and_nothing_of_the_method(name, scale):
+    big, small = jobs(name), jobs(name, scale)
+    assert set(small) - {"base"} == set(big)  # no stage and no arm is left out
+    for key, values in big.items():
+        changed = {p for p in values if values[p] != small[key][p]}
+        assert changed <= SIZES, f"{key}: {sorted(changed - SIZES)}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", ["tiny", "smoke"])
+def test_a_small_scale_downloads_nothing(name, scale):
+    for job in planned(name, scale):
+        sources = [settled(job).get(p) for p in ("model", "dataset", "data_path", "added_data", "validation_data")]
+        for source in [*filter(None, sources), *settled(job).get("models", [])]:
+            assert source in ("tiny", "arithmetic") or source.startswith(f"runs/{name}/{scale}/"), source
+        assert settled(job).get("benchmark", "arithmetic") == "arithmetic" and not settled(job).get("evaluation_sets")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lengths_shrink_in_one_proportion_up_to_the_positions_of_the_embedded_model(name):
+    recipe, tiny = recipes.load_recipe(name), recipes.load_scale("tiny")
+    factor, most = recipes.length_factor(recipe, tiny), tiny["lengths"]["most"]
+    for key, values in jobs(name).items():
+        for length in set(recipe["lengths"]) & set(values) - {"max_prompt_tokens"}:
+            if length in recipe["stages"][key.split("-")[0]].get("parameters", {}) and values[length] > 1:
+                assert jobs(name, "tiny")[key][length] == max(1, round(min(values[length] * factor, most)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_divide_at_every_scale(name):
+    for scale in SCALES:
+        for job in planned(name, scale):
+            if job.notebook.stem == "03_grpo":
+                values = settled(job)
+                rows, rest = divmod(values["batch_size"], values["updates_per_batch"] * job.nproc)
+                assert not rest and not values["batch_size"] % values["group_size"], job.name
+                assert not rows % min(rows, values["micro_batch_size"]), job.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_of_a_method_says_where_it_comes_from(name):
+    plumbing = {*FIGURES, "metric", "split", "caption_note", "train_data", "validation_data", "model", "models"}
+    plumbing |= {"data_path", "dataset", "pass_rates", "seed", "arm", "benchmark"}
+    assert [row[:2] for row in recipes.table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_table_has_the_benchmarks_it_is_set_beside(name):
+    for job in planned(name, "8x80gb"):
+        if table := job.parameters.get("published_table"):
+            assert job.benchmark in set(published(table)["benchmark"]), (table, job.benchmark)
+
+
+LEAD = {"weight_low": 0.4, "weight_high": 1.5, "weight_midpoint": 0.75, "weight_steepness": 10.0}
+LEAD |= {"length_alpha": 0.05, "wrong_reward": -1.0, "group_size": 8, "beta": 0.0, "updates_per_batch": 1}
+REFLECTION = {
+    "beta": 0.04,
+    "learning_rate": 3e-6,
+    "group_size": 7,
+    "batch_size": 7 * 128,
+    "rewards": ["correct", "format", "reflection_v2"],
+    "reward_weights": [1.0, 1.0, 1.0],
+    "schedule": "cosine",
+    "max_tokens": 1024,
+}
+RLITE = {"batch_size": 1024 * 8, "updates_per_batch": 1, "group_size": 8, "std_ddof": 0, "max_grad_norm": 0.0}
+RLITE |= {"beta": 0.0, "schedule": "constant", "warmup_steps": 0, "weight_decay": 0.01, "adam_beta2": 0.999}
+BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "batch_size": 64 * 8, "temperature": 1.0}
+
+
+@pytest.mark.parametrize(
+    "name, job, golden",
+    [
+        ("grpo_lead_7b", "grpo-grpo", {"estimator": "grpo", "batch_size": 256, "learning_rate": 1e-6}),
+        ("grpo_lead_7b", "grpo-length", {"length_alpha": 0.05, "wrong_reward": 0.0, "weight_low": 1.0}),
+        ("grpo_lead_7b", "grpo-length_reweighting", LEAD | {"wrong_reward": 0.0, "estimator": "lead"}),
+        ("grpo_lead_7b", "grpo-lead", LEAD | {"estimator": "lead", "temperature": 0.6, "max_tokens": 8192}),
+        ("grpo_lead_7b", "grpo-lead_code", LEAD | {"estimator": "lead_code", "entropy_coef": 0.001}),
+        ("grpo_lead_7b", "grpo-lead_code", {"length_floor": 4000, "keep": "lead_code_keep", "loss_type": "bnpo"}),
+        ("grpo_lead_14b", "stage1-lead", LEAD | {"steps": 100, "rollouts_every": 1, "max_tokens": 12288}),
+        ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 240, "max_tokens": 14336}),
+        ("grpo_lead_14b", "preprocess_stage2-lead", {"min_pass_rate": 0.0, "max_pass_rate": 0.75}),
+        ("reflection_1.5b", "grpo-grpo", REFLECTION),
+        ("reflection_7b", "grpo-sft_grpo", REFLECTION),
+        ("reflection_7b", "sft", {"learning_rate": 5e-5, "lr_floor": 0.1, "packing": True, "steps": 1071}),
+        ("reflection_lora", "sft", {"method": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4}),
+        ("clip_higher_1.5b", "grpo-baseline", BASELINE | {"clip_high": 0.2, "lr_floor": 0.1, "kl_reward_coef": 0.01}),
+        ("clip_higher_1.5b", "grpo-improved", BASELINE | {"clip_high": 0.28, "lr_floor": 0.8, "kl_reward_coef": 0.0}),
+        ("rlite_on_policy_7b", "grpo-on_policy", RLITE | {"max_tokens": 1024, "pack_tokens": 0}),
+        ("rlite_packing_7b", "grpo-on_policy", RLITE | {"max_tokens": 16384, "pack_tokens": 17408}),
+    ],
+)
+def test_the_papers_values(name, job, golden):
+    values = jobs(name)[job]
+    assert {parameter: values[parameter] for parameter in golden} == golden
+
+
+def test_stage_two_trains_on_what_stage_one_did_not_solve_and_an_added_set():
+    values = jobs("grpo_lead_14b")
+    second = values["preprocess_stage2-lead"]
+    assert second["pass_rates"] == "runs/grpo_lead_14b/8x80gb/stage1-lead-s0" and second["added_data"]
+    assert values["stage2-lead"]["model"] == "runs/grpo_lead_14b/8x80gb/stage1-lead-s0/model"
+    assert values["stage2-lead"]["train_data"].startswith("runs/grpo_lead_14b/8x80gb/preprocess_stage2-lead-s0/")
+
+
+def test_the_warm_up_stays_the_same_share_of_the_run():
+    big, small = jobs("reflection_7b")["grpo-grpo"], jobs("reflection_7b", "tiny")["grpo-grpo"]
+    assert (big["warmup_steps"], big["steps"]) == (6, 58)
+    assert small["warmup_steps"] == round(small["steps"] * 6 / 58) > 1
+
+
+def test_a_scale_replaces_what_comes_from_outside_and_not_what_a_recipe_makes():
+    assert recipes.outside("Qwen/Qwen2.5-7B", "{base}/model") == "{base}/model"
+    assert recipes.outside("{sft}/model", "{base}/model") == "{sft}/model"
+    assert recipes.outside(["Qwen/Qwen2.5-7B", "{grpo}/model"], ["{base}/model"]) == ["{base}/model", "{grpo}/model"]
+    assert recipes.outside(["{grpo}/model"], ["{base}/model"]) == ["{grpo}/model"]
+
+
+def test_a_stand_in_runs_only_where_something_needs_it():
+    stages = {name: {job.stage for job in planned(name, "tiny")} for name in ("figure1", "rlite_packing_7b")}
+    assert "base" not in stages["figure1"] and "base" in stages["rlite_packing_7b"]

@@ -1,0 +1,224 @@
+"""Recipes and scales: what they make together, what does not fit, and a small one run to its end."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lead_kit.errors import InputError
+from lead_kit.launch import memory, recipes
+from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
+
+KIT = Path(__file__).resolve().parents[2]
+RECIPE = """\
+title: a small recipe
+lengths: [max_tokens, margin]
+arms:
+  plain: {label: Plain}
+  long:
+    train: {alpha: 0.5, max_tokens: 8192} # paper §1
+  extra: {optional: true}
+stages:
+  data:
+    notebook: prepare
+  train:
+    notebook: train
+    per: [arm, seed]
+    parameters:
+      source: "{data}/result.txt" # made here
+      max_tokens: 4096 # paper §2
+      margin: 1024
+  judge:
+    notebook: judge
+    parameters:
+      models: ["{data}", "{train}/model"]
+scales:
+  small:
+    judge: {note: hello}
+"""
+SCALE = """\
+title: small
+seeds: [0, 1]
+lengths: {longest: 64}
+parameters:
+  train: {steps: 2}
+"""
+NAME = 'run_name: str = "x"\n'
+TRAIN = NAME + 'source: str = ""\nseed: int = 9\narm: str = ""\nalpha: float = 0.1\nsteps: int = 3\nfail: str = ""\n'
+TRAIN += "max_tokens: int = 10\nmargin: int = 3\n"
+JUDGE = NAME + 'models: list[str] = []\nnote: str = ""\nsteps: int = 1\nfail: str = ""\n'
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A repository with three small notebooks, a recipe and a scale."""
+    write_notebook(tmp_path / "notebooks/prepare.ipynb", SETTLE, "steps = 1", FINISH, parameters=NAME)
+    train = [SETTLE, "assert run.input(source).read_text() == '1'", WORK, "time.sleep(1)", FINISH]
+    write_notebook(tmp_path / "notebooks/train.ipynb", *train, parameters=TRAIN)
+    table = "run.save_text('table.md', '| arms |\\n| ' + str(len(models)) + ' |')"
+    write_notebook(tmp_path / "notebooks/judge.ipynb", SETTLE, table, FINISH, parameters=JUDGE)
+    for kind, text in (("recipes", RECIPE), ("scales", SCALE)):
+        (tmp_path / "experiments" / kind).mkdir(parents=True)
+        (tmp_path / "experiments" / kind / "small.yaml").write_text(text)
+    shutil.copy(KIT / "experiments/Snakefile", tmp_path / "experiments")
+    monkeypatch.setattr(recipes, "ROOT", tmp_path)
+    monkeypatch.setattr(recipes, "EXPERIMENTS", tmp_path / "experiments")
+    return tmp_path
+
+
+def change(root, old, new, kind="recipes"):
+    path = root / f"experiments/{kind}/small.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_jobs_are_stage_times_arm_times_seed_with_their_folders_filled_in(root):
+    jobs = {job.name.removeprefix("small/small/"): job for job in recipes.plan("small", "small")}
+    assert list(jobs) == ["data", "train-plain-s0", "train-long-s0", "train-plain-s1", "train-long-s1", "judge"]
+    train = jobs["train-long-s1"]
+    # the longest max_tokens, 8192, becomes 64: everything shrinks by 1/128
+    assert train.parameters == {
+        "run_name": "small/small/train-long-s1",
+        "seed": 1,
+        "arm": "long",
+        "source": "runs/small/small/data/result.txt",
+        "max_tokens": 64,
+        "margin": 8,
+        "alpha": 0.5,
+        "steps": 2,
+    }
+    assert jobs["train-plain-s0"].parameters["max_tokens"] == 32
+    assert train.needs == ["small/small/data"] and jobs["judge"].parameters["note"] == "hello"
+    names = [name.removeprefix("runs/small/small/") for name in jobs["judge"].parameters["models"]]
+    assert names[0] == "data" and names[1:] == [f"{n}/model" for n in jobs if n.startswith("train")]
+
+
+def test_seeds_and_arms_can_be_chosen_and_an_optional_arm_must_be_named(root):
+    jobs = recipes.plan("small", "small", seeds=[5], arms=["extra"])
+    assert [job.name for job in jobs if job.stage == "train"] == ["small/small/train-extra-s5"]
+
+
+@pytest.mark.parametrize(
+    "old, new, told",
+    [
+        ("alpha: 0.5", "alhpa: 0.5", "has no parameter 'alhpa' (did you mean 'alpha'?)"),
+        ("alpha: 0.5", "alpha: much", "'alpha' must be float, got 'much'"),
+        ("{data}/result", "{dat}/result", "names no stage (did you mean 'data'?)"),
+        ("per: [arm, seed]", "per: [arm, seeds]", "no 'seeds' here (did you mean 'seed'?)"),
+        ("notebook: judge", "notebook: juge", "did you mean 'judge.ipynb'"),
+        ("stages:", "stages: [", "is not YAML"),
+        ("  plain: {label: Plain}", "  plain: {lable: Plain}", "no 'lable' here (did you mean 'label'?)"),
+        ("note: hello", 'note: "{train}"', "matches 4 runs of stage train, expected one"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_runs(root, old, new, told):
+    change(root, old, new)
+    with pytest.raises(InputError) as error:
+        recipes.plan("small", "small")
+    assert told in str(error.value)
+
+
+def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
+    for words in (("smal", "small"), ("small", "smalll")):
+        with pytest.raises(InputError, match="did you mean 'small'"):
+            recipes.plan(*words)
+    with pytest.raises(InputError, match="did you mean 'long'"):
+        recipes.plan("small", "small", arms=["lng"])
+
+
+def test_the_table_shows_each_arm_and_the_comment_as_source(root):
+    rows = {(row[0], row[1]): row[2:] for row in recipes.table("small")}
+    assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
+    assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
+    assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]
+    assert rows["train", "margin"] == ["1024", "", "", "", ""]
+
+
+@pytest.mark.slow  # starts `lead`
+def test_a_dry_run_prints_command_memory_and_rollouts_and_runs_nothing(root):
+    code, out, _ = call(KIT, "reproduce", "figure1", "--scale", "8x80gb", "--dry-run", "--seeds", "0")
+    assert code == 0 and "lead run notebooks/03_grpo.ipynb -p run_name figure1/8x80gb/grpo-grpo-s0" in out
+    assert "GiB a GPU" in out and "rollouts" in out and "--nproc 8 --accelerate" in out
+    assert not (KIT / "runs/figure1/8x80gb").exists()
+
+
+@pytest.mark.slow  # starts `lead`
+def test_bad_seeds_and_jobs_are_refused(root):
+    assert "--seeds '0,x'" in call(root, "reproduce", "small", "--scale", "small", "--seeds", "0,x")[2]
+    assert "--jobs 0" in call(root, "reproduce", "small", "--scale", "small", "--jobs", "0")[2]
+
+
+def attempts(root):
+    """How often each run was made."""
+    folders = sorted((root / "runs/small/small").glob("*/run.json"))
+    return {p.parent.name: len(json.loads(p.read_text())["attempts"]) for p in folders}
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
+    words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "2")
+    code, out, err = call(root, *words)
+    assert (code, err) == (0, ""), out
+    assert "[train-long-s0] step 2/2  reward 1" in out and out.rstrip().endswith("| 3 |")
+    start = time.perf_counter()
+    code, out, _ = call(root, *words)
+    assert code == 0 and "4 finished" in out and time.perf_counter() - start < 15
+    assert attempts(root) == {"data": 1, "judge": 1, "train-long-s0": 1, "train-plain-s0": 1}
+    code, out, _ = call(root, *words[:5], "0,1", *words[6:])  # another seed: what gathers the runs is made anew
+    assert code == 0 and out.rstrip().endswith("| 5 |")
+    assert attempts(root)["judge"] == 2 and attempts(root)["data"] == attempts(root)["train-long-s0"] == 1
+    assert call(root, *words)[1].rstrip().endswith("| 3 |")
+    shutil.rmtree(root / "runs/small/small/train-long-s1")
+    shutil.rmtree(root / "runs/small/small/train-plain-s1")
+    shutil.rmtree(root / "runs/small/small/train-long-s0")
+    assert call(root, *words)[0] == 0
+    assert attempts(root) == {"data": 1, "judge": 4, "train-long-s0": 1, "train-plain-s0": 1}
+    change(root, "alpha: 0.5", "alpha: 0.7")
+    code, _, err = call(root, *words)
+    assert code == 2 and "train-long-s0 exists with other parameters: alpha was 0.5, now 0.7" in err
+    assert sorted(p.name for p in root.iterdir()) == ["experiments", "notebooks", "runs"]
+
+
+@pytest.mark.slow
+def test_a_failing_run_is_named_and_the_others_go_on(root):
+    change(root, "alpha: 0.5", "fail: bug")
+    code, out, err = call(root, "reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
+    assert code == 1 and "ZeroDivisionError" in out
+    assert "runs/small/small/train-long-s0 failed: division by zero" in err
+    assert "runs/small/small/judge not run" in err and attempts(root)["train-plain-s0"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_recipe_goes_on_where_it_was(root, number, code):
+    words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
+    process = lead(root, *words)
+    for line in process.stdout:
+        if "step 1/2" in line:
+            break
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == code and ("goes on from here" in err or number == signal.SIGKILL)
+    assert psutil.wait_procs(below, timeout=10)[1] == []
+    code, _, err = call(root, *words)
+    assert code == 0, err
+    assert attempts(root)["data"] == 1 and sorted(attempts(root).values()) == [1, 1, 1, 2]
+
+
+def test_memory_is_what_the_docstring_adds_up():
+    """7.6e9 weights in bf16 over 8 cards: 1.77 GiB, gradients and moments 5.31, inputs and one layer's insides of
+    2 · (8192 + 1024) tokens 5.54, logits of 2 · 8192 tokens 18.56: 31.2 GiB."""
+    values = {"model": "org/Model-7B", "dtype": "bfloat16", "micro_batch_size": 2, "max_tokens": 8192}
+    job = recipes.Job(
+        "x", "grpo", None, None, Path("03_grpo.ipynb"), values, [], 8, "experiments/accelerate/fsdp2.yaml"
+    )
+    need = memory.training_bytes(memory.shape_of("org/Model-7B", {}), job, "fsdp2") / memory.GIB
+    assert need == pytest.approx(31.2, abs=0.05)
+    assert memory.shape_of("runs/a/model", {"runs/a": "runs/b/model", "runs/b": "tiny"}) is memory.TINY
+    assert memory.shape_of("some/model", {}) is None
+    assert memory.describe(job, {}, 24.0).endswith("more than the card's 24")

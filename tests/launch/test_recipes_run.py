@@ -1,0 +1,49 @@
+"""Every recipe from its first stage to its last at the scale `smoke`, through `lead reproduce`, in its own folder."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lead_kit.launch import recipes
+from tests.small import call
+
+KIT = Path(__file__).resolve().parents[2]
+NAMES = sorted(path.stem for path in (recipes.EXPERIMENTS / "recipes").glob("*.yaml"))
+AT_ONCE = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # xdist has the other core
+WITH_OPTIONAL = {"grpo_lead_7b": ["--arms", "grpo,length,length_reweighting,lead,lead_code"]}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository whose notebooks and experiments are the kit's and whose runs are its own."""
+    for name in ("notebooks", "experiments"):
+        (tmp_path / name).symlink_to(KIT / name)
+    return tmp_path
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name):
+    arms = WITH_OPTIONAL.get(name, [])
+    code, out, err = call(root, "reproduce", name, "--scale", "smoke", "--jobs", AT_ONCE, *arms, HF_HUB_OFFLINE="1")
+    assert code == 0, out[-4000:] + err
+    for job in recipes.plan(name, "smoke", arms=arms[1].split(",") if arms else None):
+        folder = root / "runs" / job.name
+        assert (folder / "done").is_file(), job.name
+        if job.notebook.stem in ("02_sft", "03_grpo"):
+            assert (folder / "model" / "model.safetensors").is_file(), job.name
+        if job.notebook.stem == "03_grpo":
+            steps = [line["step"] for line in lines(folder / "metrics.jsonl") if line["split"] == "train"]
+            assert steps == list(range(1, job.parameters["steps"] + 1)), job.name
+            assert len(list((folder / "rollouts").glob("*.parquet"))) == len(steps), job.name
+        if job.notebook.stem == "04_evaluate":
+            sampled = {line["model"] for line in lines(folder / "samples.jsonl")}
+            assert sampled == set(job.parameters["models"]), job.name
+        if job.notebook.stem == "05_figures":
+            assert "|" in (folder / "table.md").read_text() and list((folder / "figures").glob("*.png")), job.name

@@ -1,0 +1,275 @@
+"""Advantages by hand: each group is small enough to check with a pencil."""
+
+from math import e, exp, sqrt
+
+import pytest
+import torch
+from pytest import approx
+from torch import ones, tensor
+
+from lead_kit.method.advantages import (
+    ESTIMATORS,
+    Group,
+    before_weighting,
+    difficulty_weight,
+    dr_grpo,
+    gdpo,
+    grpo,
+    grpo_kimi,
+    kimi_length,
+    lead,
+    lead_code,
+    lead_code_keep,
+    lead_code_reward,
+    length_reward,
+    lite_ppo,
+    maxrl,
+    opo,
+    rloo,
+    whitened,
+)
+from lead_kit.method.keep import KEEP, every_group, mixed_groups, varied_groups
+from lead_kit.params import bind
+
+CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
+STD = dict(std_ddof=1, std_epsilon=1e-6)
+GRPO = dict(**STD, lone_keeps_reward=False)
+CODE_REWARD = dict(
+    length_alpha=0.05, length_floor=4000.0, wrong_reward=-1.0, unfinished_reward=0.0, repetitive_reward=-2.0
+)
+CODE = dict(**CODE_REWARD, **CURVE, **STD)
+LEAD = dict(length_alpha=0.05, wrong_reward=-1.0, **CURVE, **STD)
+
+
+def group(correct, length=None, reward=None, **more):
+    """One batch from nested lists; the reward is the correctness unless given."""
+    correct = tensor(correct)
+    length = torch.full_like(correct, 100.0) if length is None else tensor(length)
+    return Group(correct, length, correct if reward is None else tensor(reward), **more)
+
+
+def test_grpo_divides_by_the_spread_of_the_group():
+    # mean 1/4, deviations 3/4 and -1/4; sum of squares 12/16; ddof 1: sqrt(1/4) = 1/2
+    advantage = grpo(group([[1.0, 0.0, 0.0, 0.0]]), **(GRPO | dict(std_epsilon=0.0)))
+    assert advantage[0].tolist() == approx([1.5, -0.5, -0.5, -0.5])
+
+
+def test_the_population_spread_is_smaller_so_its_advantages_are_larger():
+    advantage = grpo(group([[1.0, 0.0, 0.0, 0.0]]), **(GRPO | dict(std_ddof=0, std_epsilon=0.0)))  # sqrt(3/16)
+    assert advantage[0].tolist() == approx([sqrt(3), -1 / sqrt(3), -1 / sqrt(3), -1 / sqrt(3)])
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-8, 1e-4])
+def test_equal_rewards_give_exactly_zero_whatever_epsilon_is(epsilon):
+    assert not grpo(group([[0.0] * 7], reward=[[0.1] * 7]), **(GRPO | dict(std_epsilon=epsilon))).any()
+
+
+def test_a_group_of_one_has_no_advantage_unless_it_keeps_its_reward():
+    assert grpo(group([[1.0]]), **GRPO).item() == 0
+    assert grpo(group([[1.0]]), **(GRPO | dict(lone_keeps_reward=True))).item() == 1
+
+
+def test_dr_grpo_only_subtracts_the_mean():
+    assert dr_grpo(group([[1.0, 0.0, 0.0, 0.0]]))[0].tolist() == [0.75, -0.25, -0.25, -0.25]
+
+
+def test_the_shortest_correct_answer_earns_most():
+    reward = length_reward(ones(1, 3), tensor([[10.0, 20.0, 30.0]]), length_alpha=0.1, wrong_reward=-1.0)
+    assert reward[0].tolist() == approx([e**0.1, 1, e**-0.1])  # z = -1, 0, 1
+
+
+def test_only_correct_answers_set_the_length_scale():
+    reward = length_reward(
+        tensor([[1.0, 0.0, 1.0, 1.0]]), tensor([[10.0, 9000.0, 20.0, 30.0]]), length_alpha=0.1, wrong_reward=-1.0
+    )
+    assert reward[0].tolist() == approx([e**0.1, -1, 1, e**-0.1])
+
+
+def test_a_lone_correct_answer_earns_one():
+    reward = length_reward(tensor([[1.0, 0.0]]), tensor([[7.0, 900.0]]), length_alpha=0.05, wrong_reward=0.0)
+    assert reward.tolist() == [[1.0, 0.0]]
+
+
+def test_the_geometric_mean_of_correct_rewards_is_one():
+    reward = length_reward(ones(1, 6), torch.rand(1, 6) * 1000, length_alpha=0.05, wrong_reward=-1.0)
+    assert reward.log().mean().item() == approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "hits, weight, mirrored",
+    [
+        (0, 1.499, 0.483),
+        (1, 1.498, 0.645),
+        (2, 1.493, 0.950),
+        (3, 1.475, 1.255),
+        (4, 1.417, 1.417),
+        (5, 1.255, 1.475),
+        (6, 0.950, 1.493),
+        (7, 0.645, 1.498),
+        (8, 0.483, 1.499),
+    ],
+)
+def test_the_weight_of_a_group_of_eight(hits, weight, mirrored):
+    rho = tensor(hits / 8)
+    assert difficulty_weight(rho, **CURVE).item() == approx(weight, abs=5e-4)
+    assert difficulty_weight(1 - rho, **CURVE).item() == approx(mirrored, abs=5e-4)
+
+
+def test_lead_by_hand():
+    # Two of four right, lengths 10 and 20: z = -1/sqrt 2, +1/sqrt 2.
+    a, b = exp(0.05 / sqrt(2)), exp(-0.05 / sqrt(2))
+    rewards = [a, b, -1.0, -1.0]
+    mean = sum(rewards) / 4
+    spread = sqrt(sum((r - mean) ** 2 for r in rewards) / 3)
+    weight = 0.4 + 1.1 / (1 + exp(10 * (0.5 - 0.75)))  # rho = 1 - rho = 1/2
+    by_hand = [(r - mean) / spread * weight for r in rewards]
+    advantage = lead(group([[1.0, 1.0, 0.0, 0.0]], [[10.0, 20.0, 5.0, 99.0]]), **LEAD)
+    assert advantage[0].tolist() == approx(by_hand, abs=1e-5)
+
+
+def test_lead_with_everything_off_is_grpo():
+    batch = group([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]], [[3.0, 9.0, 4.0, 8.0], [5.0, 5.0, 2.0, 1.0]])
+    off = LEAD | dict(length_alpha=0.0, wrong_reward=0.0, weight_low=1.0, weight_high=1.0)
+    assert torch.equal(lead(batch, **off), grpo(batch, **GRPO))
+
+
+def test_another_chosen_reward_still_counts_under_lead():
+    plain = lead(group([[1.0, 1.0]]), **LEAD)
+    with_format = lead(group([[1.0, 1.0]], reward=[[1.5, 1.0]]), **LEAD)
+    assert not plain.any() and with_format[0, 0] > 0 > with_format[0, 1]
+
+
+def code_group(correct, length, finished=None, repetitive=None):
+    """A batch as `lead_code` reads it; finished and without repetition unless said."""
+    right = tensor(correct)
+    ended = torch.ones_like(right) if finished is None else tensor(finished)
+    return group(
+        correct,
+        length,
+        finished=ended,
+        repetitive=torch.zeros_like(right) if repetitive is None else tensor(repetitive),
+    )
+
+
+def test_rloo_leaves_each_rollout_out_of_its_own_baseline():
+    # 1 - mean(0,0,2) = 1/3; 0 - mean(1,0,2) = -1; the same; 2 - mean(1,0,0) = 5/3
+    assert rloo(group([[0.0] * 4], reward=[[1.0, 0.0, 0.0, 2.0]]))[0].tolist() == approx([1 / 3, -1, -1, 5 / 3])
+
+
+def test_rloo_refuses_a_group_of_one():
+    with pytest.raises(ValueError, match="group_size 1"):
+        rloo(group([[1.0]]))
+
+
+def test_lite_ppo_shares_one_spread_among_all_groups():
+    # rewards 1 0 | 1 1: mean 3/4, squares 1/16·3 + 9/16 = 12/16, ddof 1: sqrt(1/4) = 1/2
+    advantage = lite_ppo(group([[1.0, 0.0], [1.0, 1.0]]), std_ddof=1, std_epsilon=0.0)
+    assert advantage.tolist() == [[1.0, -1.0], [0.0, 0.0]]
+
+
+def test_maxrl_divides_by_the_mean_so_hard_prompts_weigh_more():
+    advantage = maxrl(group([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0] * 4]))
+    assert advantage[0].tolist() == [3, -1, -1, -1]
+    assert advantage[1].tolist() == approx([1 / 3, 1 / 3, 1 / 3, -1])
+    assert not advantage[2].any()
+
+
+def test_maxrl_refuses_negative_rewards():
+    with pytest.raises(ValueError, match="-1 found"):
+        maxrl(group([[1.0, 0.0]], reward=[[1.0, -1.0]]))
+
+
+def test_opo_weighs_the_baseline_by_length():
+    # (30·1 + 10·0)/40 = 3/4
+    assert opo(group([[1.0, 0.0]], [[30.0, 10.0]]))[0].tolist() == [0.25, -0.75]
+
+
+def test_gdpo_keeps_apart_what_a_summed_reward_confuses():
+    # Rewards (1,0), (0,1), (0,0): in the sum the first two are equal; with weights 2 and 1 they are not.
+    components = tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
+    batch = group([[1.0, 0.0, 0.0]], components=components, weights=tensor([2.0, 1.0]))
+    # z of one hit in three, ddof 1: 2/√3, -1/√3, -1/√3. Sums: (4-1)/√3, (-2+2)/√3, (-2-1)/√3 = √3, 0, -√3; spread √3
+    assert gdpo(batch, std_ddof=1, std_epsilon=0.0)[0].tolist() == approx([1, 0, -1], abs=1e-6)
+
+
+def test_gdpo_names_the_field_it_misses():
+    with pytest.raises(ValueError, match="Group.components"):
+        gdpo(group([[1.0]]), **STD)
+
+
+def test_a_token_s_advantage_holds_all_kl_to_come():
+    # z = ±1/√2; KL of 1 per token, coefficient .1: costs to come .3 .2 .1; the second rollout has two tokens and no KL
+    mask = tensor([[[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]])
+    kl = tensor([[[1.0, 1.0, 1.0], [0.0, 0.0, 9.0]]])
+    advantage = whitened(group([[1.0, 0.0]], kl=kl, mask=mask), kl_reward_coef=0.1, std_ddof=1, std_epsilon=0.0)
+    z = 1 / sqrt(2)
+    raw = [z - 0.3, z - 0.2, z - 0.1, -z, -z]
+    mean = sum(raw) / 5
+    spread = sqrt(sum((a - mean) ** 2 for a in raw) / 5)
+    assert advantage.flatten().tolist() == approx([*((a - mean) / spread for a in raw), 0.0], abs=1e-6)
+
+
+def test_kimi_pays_short_answers_and_never_long_wrong_ones():
+    reward = kimi_length(tensor([[1.0, 1.0, 0.0, 0.0]]), tensor([[10.0, 30.0, 10.0, 30.0]]))
+    assert reward[0].tolist() == [0.5, -0.5, 0.0, -0.5]
+    assert not kimi_length(ones(1, 3), ones(1, 3)).any()
+
+
+def test_grpo_kimi_without_weight_is_grpo():
+    batch = group([[1.0, 0.0, 1.0]], [[3.0, 2.0, 9.0]])
+    assert torch.equal(grpo_kimi(batch, kimi_weight=0.0, **STD), grpo(batch, **GRPO))
+    advantage = grpo_kimi(batch, kimi_weight=1.0, **STD)[0]
+    assert advantage[0] > advantage[2]
+
+
+def test_in_the_released_code_truncation_is_better_than_a_wrong_answer():
+    batch = code_group(
+        [[1.0, 0.0, 1.0, 0.0]], [[9.0] * 4], finished=[[1.0, 1.0, 0.0, 0.0]], repetitive=[[1.0, 0.0, 0.0, 1.0]]
+    )
+    # right, though repetitive: 1; wrong: -1; unfinished though right: 0; unfinished and repetitive: -2
+    assert lead_code_reward(batch, **CODE_REWARD)[0].tolist() == [1.0, -1.0, 0.0, -2.0]
+
+
+def test_in_the_released_code_length_counts_only_above_the_floor_of_the_three_shortest():
+    # three shortest, right or wrong: (3000 + 4000 + 5000)/3 = 4000, not above; with 3003 it is
+    short = code_group([[1.0, 1.0, 0.0, 1.0]], [[5000.0, 4000.0, 3000.0, 9000.0]])
+    long = code_group([[1.0, 1.0, 0.0, 1.0]], [[5000.0, 4000.0, 3003.0, 9000.0]])
+    assert lead_code_reward(short, **CODE_REWARD)[0].tolist() == [1.0, 1.0, -1.0, 1.0]
+    # correct lengths 5, 4, 9 thousand: mean 6, spread √((1+4+9)/2) = √7
+    expected = [exp(0.05 / sqrt(7)), exp(0.1 / sqrt(7)), -1, exp(-0.15 / sqrt(7))]
+    assert lead_code_reward(long, **CODE_REWARD)[0].tolist() == approx(expected)
+
+
+def test_the_released_code_drops_hopeless_groups_and_those_that_all_earn_one():
+    batch = code_group(
+        [[0.0] * 3, [1.0] * 3, [1.0] * 3, [1.0, 0.0, 0.0], [0.0] * 3],
+        [[9.0] * 3, [9.0, 8.0, 7.0], [5000.0, 6000.0, 7000.0], [9.0] * 3, [9.0] * 3],
+        finished=[[1.0] * 3, [1.0] * 3, [1.0] * 3, [1.0] * 3, [0.0, 1.0, 1.0]],
+    )
+    # nothing right | all exactly 1 | all right, length rewards differ | mixed | 0 and -1: varied, yet nothing above 0
+    kept = lead_code_keep(batch, **CODE_REWARD)
+    assert kept.tolist() == [False, False, True, True, False]
+    advantage = lead_code(batch, **CODE)
+    assert advantage.any(1).tolist() == kept.tolist()
+
+
+def test_keep_rules():
+    batch = group([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], reward=[[1.0, 1.2], [1.0, 0.0], [0.0, 0.0]])
+    assert every_group(batch).tolist() == [True, True, True]
+    assert mixed_groups(batch).tolist() == [False, True, False]
+    assert varied_groups(batch).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("table", [ESTIMATORS, KEEP])
+def test_names_in_the_tables_are_the_functions_names(table):
+    for name, function in table.items():
+        assert function.__name__ == name.replace("lead_paper", "lead")
+
+
+def test_before_weighting_is_the_z_score_of_the_same_reward():
+    batch = group([[1.0, 1.0, 0.0, 0.0]], [[10.0, 20.0, 5.0, 99.0]])
+    estimate = bind(lead, LEAD)
+    before = before_weighting(estimate, batch)
+    assert before.sum().item() == approx(0, abs=1e-6)
+    assert torch.allclose(before * difficulty_weight(tensor(0.5), **CURVE), estimate(batch))
+    assert torch.equal(before_weighting(bind(grpo, GRPO), batch), grpo(batch, **GRPO))

@@ -1,0 +1,230 @@
+"""Rewards by hand, and on the rollouts of published runs."""
+
+import time
+
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest import approx
+
+from lead_kit.method.rewards import (
+    REWARDS,
+    Rollout,
+    correct,
+    cosine,
+    format,
+    format_boxed,
+    format_only,
+    ngram_repetition,
+    random,
+    reasoning_steps,
+    reflection_score,
+    reflection_v1,
+    reflection_v2,
+    repeats_in_chain,
+    repetition_chain,
+    soft_overlong,
+)
+from lead_kit.params import bind
+from lead_kit.verify.verdict import STATUSES, Verdict
+
+COSINE = dict(
+    cosine_max_length=100,
+    cosine_correct_short=1.0,
+    cosine_correct_long=0.5,
+    cosine_wrong_short=0.0,
+    cosine_wrong_long=-0.5,
+)
+
+
+def rollout(completion="", status="wrong", length=0):
+    """One completion with a given verdict."""
+    return Rollout("1+1?", completion, "2", length, True, Verdict(status, "", "because", "same"))
+
+
+def test_only_the_status_correct_pays():
+    paid = {s: correct(rollout(status=s)) for s in STATUSES if s != "gold_unparseable"}
+    assert paid == {s: float(s == "correct") for s in paid}
+
+
+def test_a_gold_answer_that_cannot_be_graded_is_never_a_number():
+    with pytest.raises(ValueError, match="'2' cannot be graded: because"):
+        correct(rollout(status="gold_unparseable"))
+    with pytest.raises(ValueError):
+        cosine(rollout(status="gold_unparseable"), **COSINE)
+
+
+@pytest.mark.parametrize(
+    "text, paid",
+    [
+        ("<think>a\nb</think> \n<answer>2</answer>", 1),
+        ("<think></think><answer></answer>", 1),
+        (" <think>a</think><answer>2</answer>", 0),
+        ("<think>a</think> so <answer>2</answer>", 0),
+        ("<think>a</think><answer>2</answer> done", 0),
+        ("<think>a</think><answer>2", 0),
+        ("<answer>2</answer>", 0),
+        ("", 0),
+    ],
+)
+def test_strict_format(text, paid):
+    assert format(rollout(text)) == paid
+
+
+@pytest.mark.parametrize(
+    "text, boxed, only",
+    [
+        ("<think>a</think> \\boxed{2}", 1, 1),
+        ("a</think> \\fbox{2}", 1, 1),
+        ("<think>\\boxed{2}</think>", 0, 1),
+        ("<think>a</think></think>\\boxed{2}", 0, 1),
+        ("<think>a</think>\\boxed{ }", 0, 0),
+        ("\\boxed{wrong}", 0, 1),
+        ("2", 0, 0),
+    ],
+)
+def test_boxed_format_and_the_control_arm_that_pays_any_box(text, boxed, only):
+    assert (format_boxed(rollout(text)), format_only(rollout(text))) == (boxed, only)
+
+
+def test_random_is_fair_and_repeats_itself():
+    paid = [random(rollout(str(i)), reward_seed=0) for i in range(400)]
+    assert paid == [random(rollout(str(i)), reward_seed=0) for i in range(400)]
+    assert paid != [random(rollout(str(i)), reward_seed=1) for i in range(400)]
+    assert 160 < sum(paid) < 240  # 200 ± 4 standard deviations of 10
+
+
+@pytest.mark.parametrize(
+    "counts, score",
+    [
+        ((0, 0, 0, 0), 0),
+        ((1, 0, 0, 0), 0.21),
+        ((1, 1, 0, 0), 0.33),
+        ((1, 1, 1, 1), 0.46),
+        ((5, 5, 5, 5), 0.63),
+        ((0, 0, 20, 0), 0.53),
+        ((0, 0, 100, 0), 0.60),
+        ((20, 20, 20, 20), 0.70),
+    ],
+)
+def test_reflection_score_of_the_four_counts(counts, score):
+    assert reflection_score(list(counts)) == score
+
+
+@pytest.mark.parametrize(
+    "text, score",
+    [
+        ("An ERROR.", 0.21),
+        ("Let me re-evaluate this.", 0.21),
+        ("On re-evaluation", 0),
+        ("an incorrect step here", 0.33),  # backtracking, and the sub-goal word "step"
+        ("check", 0.21),
+        ("cross-validate", 0.21),
+        ("edge case check", 0.21),  # the phrase, and not "check" once more
+        ("Steps and steps", 0),
+        ("decompose into 3 parts", 0.21),
+        ("working backwards from the goal", 0.30),
+        ("error, check, step, goal", 0.46),
+    ],
+)
+def test_words_of_reflection(text, score):
+    assert reflection_v2(rollout(text)) == approx(score, abs=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["reflection_7b_grpo", "reflection_1.5b_grpo"])
+def test_the_recorded_reward_minus_our_reflection_is_an_integer(lead_data, run):
+    rows = pandas.read_parquet(lead_data / "rollouts" / f"{run}.parquet", columns=["completion", "reward"])
+    rest = rows.reward - [reflection_v2(rollout(text)) for text in rows.completion]
+    assert len(rest) == 5376
+    assert (rest - rest.round()).abs().max() < 0.011
+
+
+def test_the_first_reflection_reward():
+    # one of the first list: .3(1 - .5) = .15; two of the second: .5(1 - .36) = .32; one of the third: .2(1 - .4) = .12
+    text = "Verify. cross-validation, alternative approach. The initial thought was incorrect."
+    assert reflection_v1(rollout("Verify")) == 0.18
+    assert reflection_v1(rollout(text)) == approx(1.2 * (0.15 + 0.32 + 0.12), abs=0.005)
+    assert reflection_v1(rollout("verify " * 50 + "cross-validation " * 50 + "calculation is incorrect " * 50)) == 1
+
+
+def test_three_steps_of_reasoning_are_enough():
+    assert reasoning_steps(rollout("1. a")) == approx(1 / 3)
+    assert reasoning_steps(rollout("First, a\n- b\nStep 3: c\nFinally, d")) == 1
+
+
+def test_cosine_pays_short_right_answers_and_spares_short_wrong_ones():
+    def paid(status, characters):
+        return cosine(rollout("x" * characters, status), **COSINE)
+
+    assert [paid("correct", n) for n in (0, 50, 100, 200)] == approx([1, 0.75, 0.5, 0.5])
+    assert [paid("wrong", n) for n in (0, 50, 100, 200)] == approx([0, -0.25, -0.5, -0.5])
+
+
+def test_the_share_of_repeated_trigrams():
+    # a b c a b c: four trigrams, abc twice: 1 - 3/4
+    knobs = dict(repetition_ngram=3, repetition_max_penalty=-1.0)
+    assert ngram_repetition(rollout("a b c A B C"), **knobs) == -0.25
+    assert ngram_repetition(rollout("a b"), **knobs) == 0
+
+
+@given(st.integers(1, 30), st.integers(0, 40), st.integers(0, 40))
+def test_a_chain_is_found_at_any_offset_and_nine_repeats_are_none(n, before, after):
+    def text(repeats):
+        chain = [f"w{i}" for i in range(n)] * repeats
+        return " ".join([f"b{i}" for i in range(before)] + chain + [f"a{i}" for i in range(after)])
+
+    assert repeats_in_chain(text(10)) and not repeats_in_chain(text(9))
+
+
+def test_words_of_120_characters_and_n_grams_of_31_words():
+    assert repeats_in_chain("x" * 120) and not repeats_in_chain("x" * 119)
+    assert not repeats_in_chain(" ".join(f"w{i % 31}" for i in range(31 * 12)))
+    assert not repeats_in_chain("")
+
+
+def test_a_chain_costs_its_penalty():
+    assert repetition_chain(rollout("no " * 10), chain_penalty=-1.5) == -1.5
+    assert repetition_chain(rollout("no " * 9), chain_penalty=-1.5) == 0
+
+
+def test_soft_overlong_is_a_ramp_below_the_limit():
+    knobs = dict(overlong_limit=100, overlong_margin=20)
+    paid = [soft_overlong(rollout(length=n), **knobs) for n in (0, 80, 90, 100, 500)]
+    assert paid == [0, 0, -0.5, -1, -1]
+
+
+HOSTILE = [
+    "</think> <answer>" * 20_000,
+    "<think>" + "</think> <answer>" * 20_000 + "</answer>",
+    "<think>" + "</think>" + " " * 300_000 + "x</answer>",
+    "\\boxed{" * 40_000,
+    "\\boxed" + " " * 300_000,
+    "re-" * 100_000,
+    "decompose in " * 25_000,
+    "work " * 60_000,
+    "a " * 150_000,
+    " ".join(f"w{i % 31}" for i in range(100_000)),
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_costs_little(text):
+    knobs = dict(
+        COSINE,
+        reward_seed=0,
+        repetition_ngram=3,
+        repetition_max_penalty=-1.0,
+        chain_penalty=-1.0,
+        overlong_limit=10,
+        overlong_margin=5,
+    )
+    start = time.process_time()
+    for reward in REWARDS.values():
+        bind(reward, knobs)(rollout(text))
+    assert time.process_time() - start < 2
+
+
+def test_names_in_the_table_are_the_functions_names():
+    assert all(function.__name__ == name for name, function in REWARDS.items())

@@ -1,0 +1,153 @@
+"""Embedded models, tokenizers, loading, merging and working without a network."""
+
+import os
+import subprocess
+import sys
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lead_kit.data import arithmetic
+from lead_kit.errors import InputError
+from lead_kit.models.embedded import arithmetic_tokenizer, byte_tokenizer, embedded_model
+from lead_kit.models.loading import load_model
+from lead_kit.models.saving import merged, save_model
+from lead_kit.runs import offline
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def models():
+    from lead_kit.models import loading
+
+    torch.set_num_threads(1)
+    return loading
+
+
+def test_the_arithmetic_tokenizer_gives_problems_and_traces_back(models):
+    tokenizer, rng = arithmetic_tokenizer(), Random(0)
+    for record in arithmetic.draw(200, 1):
+        for text in (record["problem"], arithmetic.trace(record["problem"], rng)):
+            ids = tokenizer(text, add_special_tokens=False).input_ids
+            assert tokenizer.decode(ids) == text and tokenizer.unk_token_id not in ids
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=60))
+def test_the_byte_tokenizer_gives_any_text_back(text):
+
+    tokenizer = byte_tokenizers.setdefault("one", None) or byte_tokenizer()
+    byte_tokenizers["one"] = tokenizer
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    assert tokenizer.decode(ids) == text and len(ids) == len(text.encode())
+
+
+byte_tokenizers = {}
+
+
+def test_a_chat_is_turns_between_markers(models):
+    tokenizer = byte_tokenizer()
+    turns = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
+    asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    assert asked == "<|system|>S<|user|>U<|assistant|>"
+    said = [*turns, {"role": "assistant", "content": "A"}]
+    whole = tokenizer.apply_chat_template(said, return_dict=True, return_assistant_tokens_mask=True)
+    learned = [i for i, on in zip(whole["input_ids"], whole["assistant_masks"], strict=True) if on]
+    assert tokenizer.decode(learned) == "A<|end|>"
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-bytes"])
+def test_weights_depend_on_the_seed_alone(models, name):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one, other, third = (embedded_model(name, seed)[0].state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not all(torch.equal(one[key], third[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-bytes"])
+def test_a_saved_model_comes_back_with_its_chat_template(models, name, tmp_path):
+    model, tokenizer = embedded_model(name)
+    save_model(model, tokenizer, tmp_path)
+    assert list(tmp_path.glob("*.safetensors")) and not list(tmp_path.glob("*.bin"))
+    again, its_tokenizer = load_model(str(tmp_path))
+    ids = torch.arange(6, 40)[None]
+    assert torch.equal(model(ids).logits, again(ids).logits)
+    assert its_tokenizer.chat_template == tokenizer.chat_template and its_tokenizer.padding_side == "left"
+    assert its_tokenizer("Start at 1:").input_ids == tokenizer("Start at 1:").input_ids
+
+
+def test_an_adapter_is_merged_into_the_same_function(models):
+    from peft import LoraConfig, get_peft_model
+
+    model, _ = embedded_model("tiny")
+    ids = torch.arange(6, 70).reshape(2, 32)
+    plain = model(ids).logits.detach().clone()
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    expected = adapted.eval()(ids).logits.detach()
+    plain_model, change = merged(adapted, ids)
+    assert type(plain_model).__name__ == "LlamaForCausalLM" and change < 1e-4
+    assert plain_model(ids).logits == pytest.approx(expected, abs=1e-4)
+    assert (expected - plain).abs().max() > 0.01  # the adapter did something
+    assert merged(plain_model, ids) == (plain_model, 0.0)
+
+
+def test_a_merge_that_changes_the_model_is_refused(models):
+    from peft import LoraConfig, get_peft_model
+
+    model, _ = embedded_model("tiny")
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    with pytest.raises(ValueError, match="merging the adapter changed a logit by"):
+        merged(adapted, torch.arange(6, 70).reshape(2, 32), tolerance=-1.0)
+
+
+def test_what_cannot_be_loaded_is_named(models, tmp_path):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
+    wrong = {
+        "tinny": r"model is 'tinny'.*did you mean 'tiny'",
+        "runs/nothing/model": "model folder runs/nothing/model does not exist",
+        str(tmp_path / "half"): r"incomplete: tokenizer_config.json, \*.safetensors missing",
+    }
+    for name, sentence in wrong.items():
+        with pytest.raises(InputError, match=sentence):
+            load_model(name)
+    with pytest.raises(InputError, match=r"backend is 'unslot'.*did you mean 'unsloth'"):
+        load_model("tiny", backend="unslot")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="'qlora' needs a CUDA GPU"):
+            load_model("tiny", four_bit=True)
+
+
+def test_the_hub_is_off_exactly_when_every_model_is_here(monkeypatch, tmp_path):
+    for names, off in ((["tiny", str(tmp_path)], True), (["tiny", "Qwen/Qwen2.5-0.5B"], False)):
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        offline.if_local(*names)
+        assert os.environ.get("HF_HUB_OFFLINE") == ("1" if off else None)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+
+WITHOUT_NETWORK = """
+import socket, sys
+def refuse(*_): raise AssertionError("a local model asked the network")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from lead_kit.runs import offline
+offline.if_local(sys.argv[1])
+from lead_kit.models.loading import load_model
+print(load_model(sys.argv[1])[0].num_parameters())
+"""
+
+
+def test_a_folder_is_loaded_without_a_network(models, tmp_path):
+    model, tokenizer = embedded_model("tiny")
+    save_model(model, tokenizer, tmp_path)
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NETWORK, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [str(model.num_parameters())], done.stderr[-2000:]

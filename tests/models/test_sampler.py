@@ -1,0 +1,99 @@
+"""The kit's sampler: what it draws, and that a row depends on its own seed alone."""
+
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+LIMIT = 24
+
+
+@pytest.fixture(scope="module")
+def kit():
+    from lead_kit.data import arithmetic
+    from lead_kit.models import sampler
+    from lead_kit.models.chat import prompt_ids
+    from lead_kit.models.embedded import embedded_model
+
+    torch.set_num_threads(1)
+    model, tokenizer = embedded_model("tiny", seed=3)
+    model.eval()
+    prompts = [prompt_ids(tokenizer, "plain", r["problem"]) for r in arithmetic.draw(24, 5)]
+    return SimpleNamespace(sample=sampler, model=model, tokenizer=tokenizer, prompts=prompts)
+
+
+def generate(kit, prompts, seeds, **settings):
+    settings = {"max_tokens": LIMIT, "temperature": 1.0} | settings
+    ends = {"eos": [kit.tokenizer.eos_token_id], "pad": kit.tokenizer.pad_token_id}
+    return kit.sample.generate(kit.model, prompts, seeds, **ends, **settings)
+
+
+def test_a_row_depends_neither_on_order_nor_on_batch_size(kit):
+    seeds = list(range(len(kit.prompts)))
+    expected = [one.ids for one in generate(kit, kit.prompts, seeds)]
+    order = Random(1).sample(seeds, len(seeds))
+    for size in (5, 24):
+        found = generate(kit, [kit.prompts[i] for i in order], [seeds[i] for i in order], batch_size=size)
+        assert [one.ids for one in found] == [expected[i] for i in order]
+    assert len({tuple(ids) for ids in expected}) == len(expected)
+
+
+def test_temperature_0_is_what_the_library_decodes_greedily(kit):
+    found = generate(kit, kit.prompts, [0] * len(kit.prompts), temperature=0.0)
+    for prompt, one in zip(kit.prompts, found, strict=True):
+        out = kit.model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=LIMIT)
+        assert one.ids == out[0, len(prompt) :].tolist()
+
+
+def test_logprobs_are_those_of_a_full_forward(kit):
+    for prompt, one in zip(kit.prompts, generate(kit, kit.prompts, list(range(len(kit.prompts)))), strict=True):
+        with torch.no_grad():
+            scores = kit.model(torch.tensor([prompt + one.ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        full = scores.gather(-1, torch.tensor(one.ids)[:, None])[:, 0]
+        assert torch.tensor(one.logprobs) == pytest.approx(full, abs=1e-4)
+
+
+def test_a_row_ends_at_its_first_end_token_or_at_the_limit(kit):
+    end = kit.tokenizer.eos_token_id
+    found = generate(kit, kit.prompts * 8, list(range(len(kit.prompts) * 8)))
+    assert {one.finished for one in found} == {True, False}
+    for one in found:
+        assert (one.ids.index(end) == len(one.ids) - 1) if one.finished else (end not in one.ids)
+        assert one.finished or len(one.ids) == LIMIT
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely(kit):
+    # a grid of draws in place of random ones: each token's share is its probability up to the grid
+    likely = torch.tensor([0.5, 0.25, 0.125, 0.125])
+    draws = (torch.arange(800) + 0.5) / 800
+    none = kit.sample.warpers(0, 1.0, 0.0)
+    token, score = kit.sample.pick(likely.log().expand(800, 4), draws, 1.0, none)
+    assert torch.bincount(token).tolist() == [400, 200, 100, 100]
+    assert score == pytest.approx(likely[token].log(), abs=1e-5)
+    # temperature ½ squares the odds: .25 : .0625 : .015625 : .015625
+    token, _ = kit.sample.pick(likely.log().expand(800, 4), draws, 0.5, none)
+    assert torch.bincount(token)[:2].tolist() == pytest.approx([800 * 0.25 / 0.34375, 800 * 0.0625 / 0.34375], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"),
+    [({"top_k": 2}, {0, 1}), ({"top_p": 0.6}, {0, 1}), ({"min_p": 0.3}, {0, 1}), ({"min_p": 0.2}, {0, 1, 2, 3})],
+)
+def test_cuts_leave_the_likely_tokens(kit, cut, kept):
+    likely = torch.tensor([0.5, 0.25, 0.125, 0.125]).log().expand(800, 4)
+    filters = kit.sample.warpers(**({"top_k": 0, "top_p": 1.0, "min_p": 0.0} | cut))
+    token, _ = kit.sample.pick(likely, (torch.arange(800) + 0.5) / 800, 1.0, filters)
+    assert set(token.tolist()) == kept
+
+
+def test_a_sample_has_a_seed_of_its_own_that_never_changes(kit):
+    seeds = {kit.sample.row_seed(s, name, k) for s in range(3) for name in ("a", "b") for k in range(3)}
+    assert len(seeds) == 18 and max(seeds) < 2**56
+    assert kit.sample.row_seed(0, "a", 1) == 60853503956883744  # blake2b of 0/a/1, first seven bytes
+
+
+def test_prompts_and_seeds_must_be_as_many(kit):
+    with pytest.raises(ValueError, match="24 prompts but 1 seeds"):
+        generate(kit, kit.prompts, [0])

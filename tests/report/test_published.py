@@ -1,0 +1,154 @@
+"""Published numbers as data, ours beside them, and what their own suites can show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pytest import approx
+
+from lead_kit.errors import InputError
+from lead_kit.evaluate import results
+from lead_kit.report import published
+from lead_kit.report.published import AGREES, DIFFERS, NEEDS_MORE, NOT_RESOLVABLE, RESOLVABLE, TOO_SMALL
+
+ASSUMED = {"between": 0.7, "correlation": 0.9}
+TABLES = ["lead_7b", "lead_14b", "lead_difficulty", "lead_livecodebench", "reflection", "cs2916"]
+
+
+def suite(accuracy, problems=30, n=32, length=8000):
+    """Samples with these accuracies, evenly spread over the problems."""
+    hits = np.round(np.linspace(0, 1, problems) ** (1 / accuracy - 1) * n)
+    rows = [
+        {
+            "id": f"{q:03d}",
+            "sample": k,
+            "correct": k < hits[q],
+            "tokens": length,
+            "finish": "stop",
+            "run": "r",
+            "arm": "ours",
+        }
+        for q in range(problems)
+        for k in range(n)
+    ]
+    return {("ours", 0): results.suite(pd.DataFrame(rows).assign(seed=0, benchmark="AIME24"))}
+
+
+def beside(suites, margin=0.02, table="lead_14b", benchmark="AIME24", settings=None, **more):
+    frame = published.compare(
+        suites, table, benchmark=benchmark, settings=settings or {}, margin=margin, **(ASSUMED | more)
+    )
+    return frame.set_index(["published", "metric"])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_number_has_settings_and_a_source(table):
+    frame = published.published(table)
+    assert set(published.SETTINGS) < set(frame) and frame["source"].str.len().gt(10).all()
+    shares = frame[~frame["metric"].isin(["length", "correct", "answered"])]["value"]
+    assert shares.between(0, 1).all() and frame["value"].notna().all()
+
+
+def test_numbers_stand_as_printed():
+    frame = published.published("lead_14b").set_index(["benchmark", "system", "metric"])["value"]
+    assert frame["AIME24", "LEAD-stage2", "pass@1"] == 0.650 and frame["AIME25", "LEAD-stage2", "length"] == 8668
+    reflection = published.published("reflection").set_index(["benchmark", "system"])
+    assert reflection.loc[("MATH-500", "7B grpo"), ["value", "standard_error"]].tolist() == [0.738, 0.020]
+
+
+def test_the_printed_precision_is_not_the_ratio_of_the_printed_means():
+    wide = published.published("lead_difficulty").pivot(index=["benchmark", "system"], columns="metric", values="value")
+    row = wide.loc[("AIME25 1-5", "DeepSeek-7B")]
+    assert row["correct"] / row["answered"] == approx(0.926, abs=1e-3) and row["precision_per_problem"] == 0.708
+    assert row["correct"] / 32 == approx(row["pass@1"], abs=1e-3)
+
+
+def test_the_published_standard_errors_are_those_of_single_verdicts():
+    # sqrt(p(1-p)/(Q-1)): GPQA-diamond has 198 problems, AIME 30
+    frame = published.published("reflection")
+    expected = np.sqrt(frame["value"] * (1 - frame["value"]) / (frame["problems"] - 1))
+    assert frame["standard_error"].to_numpy() == approx(expected.to_numpy(), abs=1.5e-3)
+
+
+def test_the_published_curve_equals_the_points_read_off(lead_data):
+    points = pd.read_csv(lead_data / "figure1_published.csv", comment="#")
+    ours = published.curve("figure1")
+    assert ours.to_numpy().tolist() == points.to_numpy().tolist()
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'lead_14b'"):
+        published.published("lead_14")
+    with pytest.raises(InputError, match="no published curve 'figure2'"):
+        published.curve("figure2")
+    with pytest.raises(InputError, match="no benchmark 'AIME26'.*did you mean"):
+        beside(suite(0.6), benchmark="AIME26")
+
+
+def test_the_same_number_agrees_when_the_suite_is_large_enough():
+    # 30 problems leave ±.08 or so: .65 beside .65 agrees only within a wide margin
+    same = suite(0.65)
+    ours = beside(same).loc[("LEAD-stage2", "pass@1"), "ours"]
+    assert ours == approx(0.65, abs=0.01)
+    assert beside(same, margin=0.02).loc[("LEAD-stage2", "pass@1"), "verdict"] == TOO_SMALL
+    assert beside(same, margin=0.15).loc[("LEAD-stage2", "pass@1"), "verdict"] == AGREES
+
+
+def test_a_far_result_differs():
+    row = beside(suite(0.3)).loc[("LEAD-stage2", "pass@1")]
+    assert row["verdict"] == DIFFERS and row["high"] < 0
+
+
+def test_less_correlation_widens_the_interval():
+    wide, narrow = (beside(suite(0.5), correlation=r).loc[("LEAD-stage2", "pass@1")] for r in (0.0, 0.9))
+    assert wide["high"] - wide["low"] > narrow["high"] - narrow["low"]
+
+
+def test_settings_that_differ_are_listed():
+    settings = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.01, "max_tokens": 14336}
+    told = beside(suite(0.65, n=8), settings=settings).loc[("LEAD-stage2", "pass@1"), "settings that differ"]
+    assert told == "n: 8 here, 32 there; temperature: 1 here, 0.6 there; top_p: 1 here, not stated there"
+
+
+def test_cons_is_compared_only_at_the_same_n():
+    assert ("LEAD-stage2", "cons@32") in beside(suite(0.65, n=32)).index
+    assert ("LEAD-stage2", "cons@32") not in beside(suite(0.65, n=8)).index
+
+
+def test_other_numbers_of_problems_are_told():
+    assert "problems: 12 here, 30 there" in beside(suite(0.65, problems=12)).iloc[0]["settings that differ"]
+
+
+def test_stage_2_cannot_be_told_from_light_r1():
+    claims = published.resolvable("lead_14b", **ASSUMED).set_index(["benchmark", "metric", "a", "b"])
+    row = claims.loc[("AIME24", "pass@1", "LEAD-stage2", "Light-R1-14B-DS")]
+    assert row["difference"] == approx(0.009) and row["verdict"] == NOT_RESOLVABLE
+    # sampling noise alone: V = .2287, 2 * .3 * V / 32 / 30 -> s.e. .0120, times t(29) = 2.045
+    assert row["least"] == approx(2.045 * np.sqrt(2 * 0.3 * 0.2287 / 32 / 30), rel=1e-3)
+
+
+def test_one_problem_of_cons_is_no_evidence():
+    claims = published.resolvable("lead_14b", **ASSUMED)
+    cons = claims[claims["metric"] == "cons@32"]
+    assert (cons["verdict"] == NOT_RESOLVABLE).all()
+    assert cons["least"].unique() == approx([6 / 30])  # a sign test needs six problems on one side: 2 / 2^6 < .05
+
+
+def test_a_wide_gap_on_many_problems_is_resolvable():
+    claims = published.resolvable("cs2916", **ASSUMED).set_index(["benchmark", "a", "b"])["verdict"]
+    assert claims["GSM8K", "improved GRPO", "GRPO"] == RESOLVABLE
+    assert claims["AMC23", "improved GRPO", "GRPO"] == NOT_RESOLVABLE  # one problem of forty
+    assert claims["MATH-500", "improved GRPO", "GRPO"] == NEEDS_MORE
+
+
+def test_bounds_are_in_order():
+    for table in TABLES:
+        claims = published.resolvable(table, **ASSUMED)
+        if len(claims):
+            assert (claims["assumed"] <= claims["most"] + 1e-12).all()
+
+
+def test_settings_come_from_the_evaluation_beside_the_samples(tmp_path):
+    (tmp_path / "run.json").write_text('{"parameters": {"benchmark": "AIME24", "n": 0, "temperature": 0.8}}')
+    found = published.settings_of([tmp_path / "samples.jsonl"])
+    assert (found["n"], found["temperature"], found["min_p"]) == (32, 0.8, 0.01)
+    assert published.settings_of([tmp_path / "elsewhere/samples.jsonl"]) == {}

@@ -1,0 +1,59 @@
+"""Sizes: what fits, and what a mistake is told."""
+
+import pytest
+
+from lead_kit.errors import InputError
+from lead_kit.runs.checkpoints import CHECKPOINT_FILES, chosen_checkpoint, updates_in
+from lead_kit.train import batching
+
+FITS = dict(batch_size=128, group_size=8, updates_per_batch=2, micro_batch_size=64, steps=100, save_steps=0)
+
+
+def test_sixteen_prompts_times_eight_in_two_updates():
+    sizes = batching.plan(**FITS)
+    assert sizes["per_device_train_batch_size"] == 64
+    assert (sizes["gradient_accumulation_steps"], sizes["steps_per_generation"]) == (1, 2)
+    assert (sizes["max_steps"], sizes["logging_steps"]) == (200, 2)  # an optimiser step is half a rollout batch
+
+
+def test_small_micro_batches_accumulate():
+    sizes = batching.plan(**FITS | {"micro_batch_size": 16, "processes": 2})
+    # 128 rollouts / 2 updates / 2 processes = 32 rows, in 2 forwards of 16
+    assert (sizes["per_device_train_batch_size"], sizes["gradient_accumulation_steps"]) == (16, 2)
+    assert sizes["steps_per_generation"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"group_size": 7},
+            "group_size must divide batch_size: 128 % 7 is not 0; the nearest that does is group_size 8",
+        ),
+        ({"updates_per_batch": 3}, "128 % 3"),
+        ({"micro_batch_size": 48}, "nearest that does is micro_batch_size 32"),
+        ({"save_steps": 3}, "inside a generation buffer of 2 updates"),
+        ({"steps": 0}, "steps at least 1"),
+    ],
+)
+def test_sizes_that_do_not_fit_name_the_nearest_that_do(change, sentence):
+    with pytest.raises(InputError, match=sentence.replace("%", "%")):
+        batching.plan(**FITS | change)
+
+
+def test_an_incomplete_checkpoint_is_passed_over_or_named(tmp_path):
+    for number, names in ((2, CHECKPOINT_FILES), (4, CHECKPOINT_FILES[1:])):  # trainer_state.json comes last
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        for name in (*names, "model.safetensors"):
+            (folder / name).write_text("{}")
+    assert updates_in(chosen_checkpoint("", tmp_path)) == 2
+    with pytest.raises(InputError, match="is incomplete: trainer_state.json missing"):
+        chosen_checkpoint(str(tmp_path / "checkpoint-4"), tmp_path)
+    with pytest.raises(InputError, match="not a folder"):
+        chosen_checkpoint(str(tmp_path / "checkpoint-9"), tmp_path)
+
+
+def test_no_checkpoint_is_a_fresh_start(tmp_path):
+    assert chosen_checkpoint("", tmp_path) is None
+    assert updates_in(None) == 0

@@ -1,0 +1,110 @@
+"""Rows for supervised fine-tuning, and the optimizer that learns from them."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from lead_kit.errors import InputError
+from lead_kit.models import loading
+from lead_kit.models.embedded import arithmetic_tokenizer, embedded_model
+from lead_kit.train import sft
+
+RECORD = {"id": "a", "problem": "Start at 1:\n(1) +5.", "solution": "\n(1) 1+5=6\n\\boxed{6}"}
+
+
+@pytest.fixture(scope="module")
+def models():
+
+    torch.set_num_threads(1)
+    return loading
+
+
+@pytest.fixture(scope="module")
+def tokenizer(models):
+    return arithmetic_tokenizer()
+
+
+@pytest.mark.slow
+def test_only_the_solution_and_the_end_carry_loss(tokenizer):
+    rows, too_long = sft.tokenised([RECORD], tokenizer, "plain", 128)
+    (row,) = rows
+    learned = [token for token in row["labels"] if token != sft.IGNORED]
+    assert tokenizer.decode(learned) == RECORD["solution"] + "<|end|>"
+    assert row["input_ids"][-len(learned) :] == learned and row["length"] == len(row["input_ids"])
+    assert tokenizer.decode(row["input_ids"][: -len(learned)]) == f"<|user|>{RECORD['problem']}<|assistant|>"
+    assert too_long == 0
+
+
+@pytest.mark.slow
+def test_long_solutions_are_left_out_and_counted(tokenizer):
+    long = RECORD | {"solution": RECORD["solution"] * 20}
+    rows, too_long = sft.tokenised([RECORD, long, long], tokenizer, "plain", 64)
+    assert len(rows) == 1 and too_long == 2
+    with pytest.raises(InputError, match="max_length is 8, but every one of the 1 solutions is longer"):
+        sft.tokenised([RECORD], tokenizer, "plain", 8)
+    with pytest.raises(InputError, match="record a has no solution"):
+        sft.tokenised([RECORD | {"solution": ""}], tokenizer, "plain", 64)
+
+
+def rows_of(lengths):
+    return [{"name": i, "length": length} for i, length in enumerate(lengths)]
+
+
+def test_bucketing_keeps_every_row_as_often_as_every_other():
+    rows = rows_of([(7 * i) % 23 for i in range(120)])
+    drawn = sft.bucketed(rows, batch_size=8, steps=45, seed=0)  # 360 = three epochs of 120
+    assert Counter(row["name"] for row in drawn) == dict.fromkeys(range(120), 3)
+    assert drawn == sft.bucketed(rows, 8, 45, 0) != sft.bucketed(rows, 8, 45, 1)
+    assert len(sft.bucketed(rows, 7, 5, 0)) == 35
+
+
+def test_a_batch_holds_rows_of_similar_length_and_the_batches_are_mixed():
+    rows = rows_of(range(400))
+    drawn = sft.bucketed(rows, batch_size=8, steps=50, seed=0)
+    batches = [[row["length"] for row in drawn[i : i + 8]] for i in range(0, 400, 8)]
+    assert max(max(batch) - min(batch) for batch in batches) == 7
+    assert [batch[0] for batch in batches] != sorted(batch[0] for batch in batches)
+
+
+@pytest.mark.slow
+def test_muon_takes_the_hidden_matrices_alone(models):
+    from lead_kit.train import optim
+
+    model, _ = embedded_model("tiny")
+    names = {id(p): name for name, p in model.named_parameters()}
+    matrices = {names[id(p)] for p in optim.hidden_matrices(model)}
+    assert len(matrices) == 2 * 7 and all(".layers." in name for name in matrices)
+
+
+@pytest.mark.slow
+def test_an_optimizer_that_was_saved_goes_on_as_if_it_had_not_been(models, tmp_path):
+    from lead_kit.train.optim import MuonAdamW
+
+    ids = torch.arange(6, 60).reshape(2, 27)
+
+    def learn(model, optimizer, schedule, steps):
+        for _ in range(steps):
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+
+    def fresh():
+        model, _ = embedded_model("tiny")
+        optimizer = MuonAdamW(model, muon_lr=0.02, adam_lr=0.01)
+        return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
+
+    straight = fresh()
+    learn(*straight, 6)
+    model, optimizer, schedule = fresh()
+    learn(model, optimizer, schedule, 3)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    torch.save(state, tmp_path / "state.pt")
+    resumed, state = fresh(), torch.load(tmp_path / "state.pt", weights_only=True)
+    for part, name in zip(resumed, ("model", "optimizer", "schedule"), strict=True):
+        part.load_state_dict(state[name])
+    learn(*resumed, 3)
+    for name, weight in straight[0].state_dict().items():
+        assert torch.equal(weight, resumed[0].state_dict()[name]), name
+    assert [g["lr"] for g in resumed[1].param_groups] == pytest.approx([0.02 * 0.9**6, 0.01 * 0.9**6])

@@ -1,0 +1,218 @@
+"""LeadTrainer on TRL: the logged advantage is the pure function's, on one process and on two; drops, refill, resume."""
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from lead_kit.errors import InputError
+from lead_kit.method import advantages
+from lead_kit.method import keep as batches
+from lead_kit.params import bind
+from lead_kit.runs import ledger
+from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def apprentice():
+    from tests import apprentice
+
+    return apprentice
+
+
+@pytest.fixture(scope="module")
+def model_folder(apprentice, tmp_path_factory):
+    return apprentice.train(tmp_path_factory.mktemp("apprentice") / "model")
+
+
+def as_group(rollouts: pd.DataFrame, size: int) -> advantages.Group:
+    def field(name):
+        return torch.tensor(rollouts[name].to_numpy(dtype="float32")).view(-1, size)
+
+    return advantages.Group(field("correct"), field("tokens"), field("reward"))
+
+
+def test_the_signatures_that_are_overridden_are_as_known():
+    from trl import GRPOTrainer
+
+    def names(method):
+        return list(inspect.signature(method).parameters)
+
+    assert names(GRPOTrainer._calculate_rewards) == ["self", "inputs", "prompts", "completions", "completion_ids_list"]
+    assert names(GRPOTrainer._generate_and_score_completions) == ["self", "inputs"]
+    assert names(GRPOTrainer._generate) == ["self", "prompts"]
+    assert names(GRPOTrainer._compute_loss) == ["self", "model", "inputs"]
+    scored = names(GRPOTrainer._get_per_token_logps_and_entropies)
+    assert scored[:7] == [
+        "self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
+    ]  # fmt: skip
+
+
+def test_the_ledger_holds_the_advantage_of_the_pure_function(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, updates_per_batch=2)
+    trainer.train()
+    rollouts = ledger.read_rollouts(tmp_path)
+    assert sorted(set(rollouts["step"])) == [1, 2]
+    assert 0 < rollouts["correct"].mean() < 1
+    estimate = bind(advantages.lead, apprentice.KNOBS)
+    for _, batch in rollouts.groupby("step"):
+        group = as_group(batch, 4)
+        assert batch["advantage"].to_numpy() == pytest.approx(estimate(group).flatten().numpy(), abs=1e-6)
+        before = advantages.before_weighting(estimate, group)
+        assert batch["advantage_before"].to_numpy() == pytest.approx(before.flatten().numpy(), abs=1e-6)
+        assert (batch.groupby("group")["prompt_id"].nunique() == 1).all()
+    last = rollouts[rollouts["step"] == 2]["advantage"].tolist()
+    assert list(trainer._logs["advantages"])[-len(last) :] == pytest.approx(last)
+
+
+def launch(nproc: int, model_folder: Path, out: Path) -> str:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(nproc), "--master_port", "0"]
+    command += ["--standalone", "-m", "tests.straddle", str(model_folder), str(out)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_group_on_two_processes_gets_the_advantages_of_one_process(apprentice, model_folder, tmp_path):
+    assert "processes 2" in launch(2, model_folder, tmp_path / "two")
+    for name in ("lead", "whitened"):
+        alone, both = tmp_path / "one" / name, tmp_path / "two" / name
+        apprentice.trainer(model_folder, alone, estimator=name, batch_size=24, group_size=8, steps=1).train()
+        one, two = ledger.read_rollouts(alone), ledger.read_rollouts(both)
+        assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
+        assert two["advantage"].abs().max() > 0
+        assert one["advantage"].to_numpy() == pytest.approx(two["advantage"].to_numpy(), abs=1e-5)
+
+
+def gradient(trainer, inputs) -> torch.Tensor:
+    trainer.model.zero_grad()
+    trainer.current_gradient_accumulation_steps = 1
+    trainer._compute_loss(trainer.model, dict(inputs)).backward()
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+
+
+def scored_batch(trainer) -> dict:
+    rows = [trainer.train_dataset[i] for i in range(8) for _ in range(trainer.num_generations)]
+    trainer.model.train()
+    return trainer._generate_and_score_completions(rows)
+
+
+def test_rows_without_advantage_change_nothing_in_the_gradient(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", batch_size=32, group_size=4)
+    inputs = scored_batch(trainer)
+    assert (inputs["advantages"] == 0).any() and (inputs["advantages"] != 0).any()
+    fast = gradient(trainer, inputs)
+    plain = super(type(trainer), trainer)._compute_loss
+    trainer.model.zero_grad()
+    plain(trainer.model, dict(inputs)).backward()
+    slow = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+    assert (fast - slow).norm() / slow.norm() < 1e-6
+
+
+def test_one_update_a_batch_is_reinforce(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo")
+    inputs = scored_batch(trainer)
+    ratio = gradient(trainer, inputs)  # −min(wA, clip(w)A) with w = 1
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+    logps, _, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, mask, inputs["completion_ids"].shape[1]
+    )
+    trainer.model.zero_grad()
+    tokens = inputs["completion_mask"]
+    (-(inputs["advantages"][:, None] * logps * tokens).sum() / tokens.sum()).backward()
+    reinforce = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+    assert (ratio - reinforce).norm() / reinforce.norm() < 1e-5
+
+
+def test_a_prompt_mean_weighs_every_prompt_alike(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="prompt_mean")
+    inputs = scored_batch(trainer)
+    ours = gradient(trainer, inputs)
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+    logps, _, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, mask, inputs["completion_ids"].shape[1]
+    )
+    plain = bind(advantages.grpo, apprentice.KNOBS)(trainer._group).flatten()
+    tokens = inputs["completion_mask"]
+    sums = (-(plain[:, None] * logps * tokens)).view(8, -1).sum(1) / tokens.view(8, -1).sum(1)
+    trainer.model.zero_grad()
+    sums.mean().backward()
+    by_hand = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+    assert (ours - by_hand).norm() / by_hand.norm() < 1e-5
+
+
+def test_a_dropped_group_leaves_the_token_count(apprentice, model_folder, tmp_path):
+    keep = bind(batches.mixed_groups, apprentice.KNOBS)
+    trainer = apprentice.trainer(model_folder, tmp_path, keep=keep)
+    inputs = scored_batch(trainer)
+    kept = keep(trainer._group).repeat_interleave(4)
+    assert not kept.all() and kept.any()
+    assert (inputs["completion_mask"][~kept] == 0).all()
+    assert inputs["num_items_in_batch"] == inputs["completion_mask"].sum()
+    assert (inputs["advantages"][~kept] == 0).all()
+
+
+def test_dynamic_sampling_fills_the_batch_with_mixed_groups(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=12)
+    inputs = scored_batch(trainer)
+    assert batches.mixed_groups(trainer._group).all()
+    assert len(inputs["advantages"]) == 32
+    assert trainer.refill.report["groups_with_signal"] == 1
+    assert 0 < trainer.refill.report["share_with_signal"] < 1
+    assert trainer.refill.report["extra_generations"] >= 1
+
+
+def test_dynamic_sampling_says_when_its_cap_is_reached(apprentice, model_folder, tmp_path, capsys):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=1)
+    scored_batch(trainer)
+    assert trainer.refill.report["groups_with_signal"] < 1
+    assert "after 1 generation batches" in capsys.readouterr().out
+
+
+def test_the_whitened_baseline_trains_on_advantages_of_tokens(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="whitened", updates_per_batch=2)
+    inputs = scored_batch(trainer)
+    assert inputs["advantages"].shape == inputs["completion_ids"].shape
+    mask = inputs["completion_mask"].bool()
+    assert inputs["advantages"][mask].mean().item() == pytest.approx(0, abs=1e-5)
+    assert inputs["advantages"][mask].std(correction=0).item() == pytest.approx(1, abs=1e-4)
+    trainer.train()
+
+
+def test_packing_gives_the_loss_of_the_padded_forward(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo")
+    inputs = scored_batch(trainer)
+    padded = gradient(trainer, inputs)
+    trainer.pack_tokens = 128
+    packed = gradient(trainer, inputs)
+    assert (packed - padded).norm() / padded.norm() < 1e-5
+
+
+def test_lead_without_the_reward_correct_is_refused(apprentice, model_folder, tmp_path):
+    with pytest.raises(InputError, match="shapes the reward 'correct' of weight 1"):
+        apprentice.trainer(model_folder, tmp_path, reward_names=("random",))
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(apprentice, model_folder, tmp_path):
+    whole = apprentice.trainer(model_folder, tmp_path / "whole", updates_per_batch=2, steps=4, save_steps=4)
+    whole.train()
+    # as if the run had been stopped after two of its four batches, while it wrote a later checkpoint
+    saved = tmp_path / "whole" / "checkpoints"
+    (saved / "checkpoint-8" / "trainer_state.json").unlink()
+    checkpoint = chosen_checkpoint("", saved)
+    assert updates_in(checkpoint) == 4
+    second = apprentice.trainer(model_folder, tmp_path / "rest", updates_per_batch=2, steps=4, save_steps=4)
+    second.train(resume_from_checkpoint=str(checkpoint))
+    pairs = zip(whole.model.state_dict().items(), second.model.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for (_, one), other in pairs)
