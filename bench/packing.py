@@ -2,7 +2,7 @@
 
     python bench/packing.py --rollouts runs/03_grpo/rollouts/step_000010.parquet
 
-Lengths come from the column `tokens`, or from `completion` at four characters a token, shrunk so that the longest is
+Lengths come from the column `length`, or from `completion` at four characters a token, shrunk so that the longest is
 --longest. A random Llama of the given size; on a CUDA device by default where there is one. With --attention
 flash_attention_2 (or a kernel of kernels-community) packs go through a variable-length kernel; with sdpa each pack has
 a dense block-diagonal mask, so --budget should be a few sequences.
@@ -24,7 +24,7 @@ PROMPT, VOCABULARY = 32, 4096
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rollouts", default="", help="parquet with a column tokens or completion; else 03_grpo's own")
+    parser.add_argument("--rollouts", default="", help="parquet with a column length or completion; else 03_grpo's own")
     parser.add_argument("--rows", type=int, default=32, help="rollouts in the batch")
     parser.add_argument("--micro", type=int, default=8, help="rollouts in a padded forward")
     parser.add_argument("--longest", type=int, default=512, help="tokens of the longest completion drawn")
@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
 def drawn_lengths(path: str, rows: int, longest: int, seed: int) -> list[int]:
     """Completion lengths in tokens of `rows` recorded rollouts, in their recorded proportions."""
     frame = pandas.read_parquet(path).sample(rows, random_state=seed)
-    tokens = frame["tokens"] if "tokens" in frame else frame["completion"].str.len() / 4
+    tokens = frame["length"] if "length" in frame else frame["completion"].str.len() / 4
     return (tokens * longest / tokens.max()).round().clip(lower=1).astype(int).tolist()
 
 

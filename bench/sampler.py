@@ -33,8 +33,7 @@ def ours(model, tokenizer, prompts, options) -> int:
         model,
         prompts,
         list(range(len(prompts))),
-        max_tokens=options.max_tokens,
-        temperature=1.0,
+        sampler.Sampling(options.max_tokens),
         eos=[tokenizer.eos_token_id],
         pad=tokenizer.pad_token_id,
         batch_size=options.batch,
@@ -78,7 +77,7 @@ def main() -> int:
     print(
         f"{options.prompts} prompts, {options.batch} rows a forward, up to {options.max_tokens} tokens, {model.device}"
     )
-    print(f"lead_kit.sample   {kit:10,.0f} tokens/s")
+    print(f"lead_kit sampler  {kit:10,.0f} tokens/s")
     print(f"model.generate    {peer:10,.0f} tokens/s")
     print(f"ratio             {ratio:10.2f}  (bar: 2.00) {'pass' if ratio >= 2 else 'FAIL'}")
     return 0 if ratio >= 2 else 1

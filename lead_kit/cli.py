@@ -1,10 +1,10 @@
 """`lead`: arguments only. Everything heavy is imported by the command that needs it, so a typo is answered at once."""
 
 import argparse
+import importlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 from lead_kit.errors import InputError, nearest
 
@@ -32,68 +32,75 @@ def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return pairs, rest
 
 
-def run(options: argparse.Namespace) -> int:
-    from lead_kit.launch import supervisor
-
-    given = options.parameters | ({"run_name": options.run_name} if options.run_name else {})
-    return supervisor.run(
-        supervisor.find_notebook(options.notebook),
-        given,
-        nproc=options.nproc,
-        plugin=Path(options.accelerate).absolute() if options.accelerate else None,
-        again=options.again,
-        replace=options.replace,
-        wait=options.wait,
-        brief=options.brief,
-        prefix=f"[{options.prefix}] " if options.prefix else "",
-    )
+def run_arguments(one) -> None:
+    one("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
+    one("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
+    one("--run-name", help="folder under runs/; the same as -p run_name NAME")
+    one("--nproc", type=int, default=1, help="processes on this host, one kernel each (default 1)")
+    one("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
+    one("--again", action="store_true", help="run even if the same run is finished; its files move to attempts/N")
+    one("--replace", action="store_true", help="run even if the name has other parameters; its files move likewise")
+    one("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
+    one("--die-with-parent", type=int, help=argparse.SUPPRESS)
+    one("--prefix", default="", help=argparse.SUPPRESS)
+    one("--brief", action="store_true", help="show progress only; log.txt and the executed notebook have the rest")
 
 
-def reproduce(options: argparse.Namespace) -> int:
-    from lead_kit.launch.reproduce import reproduce_recipe
-
-    return reproduce_recipe(options.recipe, options.scale, options.seeds, options.arms, options.jobs, options.dry_run)
-
-
-def recipe(options: argparse.Namespace) -> int:
-    from lead_kit.launch.reproduce import show_recipe
-
-    return show_recipe(options.name)
+def reproduce_arguments(one) -> None:
+    one("recipe", help="name of a file in experiments/recipes/")
+    one("--scale", dest="scale_name", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
+    one("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
+    one("--arms", help="comma-separated subset of the recipe's arms (default: all that are not optional)")
+    one("--jobs", dest="at_once", type=int, help="runs at a time (default: those of the scale, else one per core)")
+    one("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
 
 
-def list_names(options: argparse.Namespace) -> int:
-    from lead_kit.launch.reproduce import show_list
-
-    return show_list()
+def recipe_arguments(one) -> None:
+    one("name", help="name of a file in experiments/recipes/")
 
 
-def verify(options: argparse.Namespace) -> int:
-    from lead_kit.evaluate.score import verify_command
-
-    return verify_command(options.gold, options.answer, options.completion_file, options.loose)
-
-
-def score(options: argparse.Namespace) -> int:
-    from lead_kit.evaluate.score import score_command
-
-    return score_command(options.path, options.out, options.loose, options.k, options.answer_region)
+def verify_arguments(one) -> None:
+    one("--gold", required=True, help="the right answer")
+    one("--answer", help="the answer to check")
+    completion = "a model's completion instead of an answer (- for stdin)"
+    one("--completion", dest="completion_file", metavar="FILE", help=completion)
+    one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
 
 
-def compare(options: argparse.Namespace) -> int:
-    from lead_kit.report.compare import compare_command
+def score_arguments(one) -> None:
+    one("path", help="JSON lines or parquet with completions and gold answers")
+    one("--out", metavar="FILE", help="verdicts, one row a sample (default: beside the input)")
+    one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
+    one("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
+    one("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
 
-    mending = {name: value for name in ("missing", "mixed", "duplicates") if (value := getattr(options, name))}
-    return compare_command(options.run_a, options.run_b, options.metric, options.seed, **mending)
+
+def compare_arguments(one) -> None:
+    one("run_a", help="a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several")
+    one("run_b", help="the other")
+    one("--metric", default="pass@1", help="what is compared (default pass@1)")
+    one("--seed", type=int, default=0, help="of the permutations (default 0)")
+    one("--missing", help="problems that a run lacks: refuse (default), wrong, ...")
+    one("--mixed", help="problems with fewer samples: refuse (default), fewest, ...")
+    one("--duplicates", help="samples that are there twice: refuse (default), first, last")
 
 
-COMMANDS = {
-    "run": (run, "execute a notebook in its run folder"),
-    "reproduce": (reproduce, "run every stage, arm and seed of a recipe"),
-    "recipe": (recipe, "show a recipe: each parameter, its value in each arm, its source"),
-    "list": (list_names, "show recipes, scales, estimators and rewards"),
-    "verify": (verify, "check one answer against the gold answer"),
-    "score": (score, "score a file of completions"),
-    "compare": (compare, "compare two runs: differences with intervals"),
+COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
+    "run": ("launch.supervisor:run_command", "execute a notebook in its run folder", run_arguments),
+    "reproduce": (
+        "launch.reproduce:reproduce_recipe",
+        "run every stage, arm and seed of a recipe",
+        reproduce_arguments,
+    ),
+    "recipe": (
+        "launch.reproduce:show_recipe",
+        "show each parameter of a recipe, its values and source",
+        recipe_arguments,
+    ),
+    "list": ("launch.reproduce:show_list", "show recipes, scales, estimators and rewards", lambda one: None),
+    "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", verify_arguments),
+    "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
+    "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", compare_arguments),
 }
 
 
@@ -102,54 +109,8 @@ def parser() -> Parser:
         prog="lead", description="Experiments in reinforcement learning on mathematics with verifiable rewards."
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    add = {
-        name: commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        for name, (_, text) in COMMANDS.items()
-    }
-    one = add["run"].add_argument
-    one("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
-    one("-p", "--parameter", nargs=2, metavar=("NAME", "VALUE"), help="a parameter of the notebook; repeat for more")
-    one("--run-name", help="folder under runs/; the same as -p run_name NAME")
-    one("--nproc", type=int, default=1, help="processes on this host, one kernel each (default 1)")
-    one("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
-    one("--again", action="store_true", help="run even if the same run is finished; its files move to attempts/N")
-    one("--replace", action="store_true", help="run even if the name has other parameters; likewise")
-    one("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
-    one("--die-with-parent", type=int, help=argparse.SUPPRESS)
-    one("--prefix", default="", help=argparse.SUPPRESS)
-    one("--brief", action="store_true", help="show progress only; log.txt and the executed notebook have the rest")
-    one = add["reproduce"].add_argument
-    one("recipe", help="name of a file in experiments/recipes/")
-    one("--scale", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
-    one("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
-    one("--arms", help="comma-separated subset of the recipe's arms (default: all)")
-    one("--jobs", type=int, help="runs at a time (default: those of the scale, else one per core)")
-    one("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
-    add["recipe"].add_argument("name", help="name of a file in experiments/recipes/")
-    one = add["verify"].add_argument
-    one("--gold", required=True, help="the right answer")
-    one("--answer", help="the answer to check")
-    one(
-        "--completion",
-        dest="completion_file",
-        metavar="FILE",
-        help="a model's completion instead of an answer (- for stdin)",
-    )
-    one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
-    one = add["score"].add_argument
-    one("path", help="JSONL or parquet with completions and gold answers")
-    one("--out", metavar="FILE", help="verdicts, one row a sample (default: beside the input)")
-    one("--loose", action="store_true", help="accept an answer outside \\boxed{}")
-    one("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
-    one("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
-    one = add["compare"].add_argument
-    one("run_a", help="a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several")
-    one("run_b", help="the other")
-    one("--metric", default="pass@1", help="what is compared (default pass@1)")
-    one("--seed", type=int, default=0, help="of the permutations (default 0)")
-    one("--missing", help="problems that a run lacks: refuse (default), wrong, ...")
-    one("--mixed", help="problems with fewer samples: refuse (default), fewest, ...")
-    one("--duplicates", help="samples that are there twice: refuse (default), first, last")
+    for name, (_, text, arguments) in COMMANDS.items():
+        arguments(commands.add_parser(name, help=text, description=text, allow_abbrev=False).add_argument)
     return top
 
 
@@ -166,7 +127,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
             for name in action.option_strings
         ]
         raise InputError(f"`lead {options.command}` has no argument {unknown[0]!r}{nearest(unknown[0], known)}")
-    return argparse.Namespace(**vars(options) | {"parameters": pairs})
+    return argparse.Namespace(**vars(options) | ({"parameters": pairs} if argv[:1] == ["run"] else {}))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -177,7 +138,9 @@ def main(argv: list[str] | None = None) -> int:
             from lead_kit.launch import processes
 
             processes.die_with_parent(options.die_with_parent or None, signal.SIGTERM)
-        return COMMANDS[options.command][0](options) or 0
+        given = {name: value for name, value in vars(options).items() if name not in ("command", "die_with_parent")}
+        module, _, function = COMMANDS[options.command][0].partition(":")
+        return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**given) or 0
     except InputError as error:
         print(f"lead: {error}", file=sys.stderr)
     except FileNotFoundError as error:

@@ -14,9 +14,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import InputError, chosen, nearest
 
 SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
@@ -161,23 +162,68 @@ class Bound(functools.partial):
         return f"{self.func.__name__}({', '.join(f'{name}={value!r}' for name, value in self.keywords.items())})"
 
 
-def bind(function: Callable, config: Mapping) -> Bound:
-    """`function` with every keyword-only argument fixed from the parameter of the same name.
+def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyType({})) -> Bound:
+    """`function` with every keyword-only argument fixed: from `arguments`, else the parameter of the same name.
 
-    Raises InputError when a parameter is missing. The result keeps the function's `__name__`.
+    Raises InputError for an argument that the function lacks or of another type than its annotation, and where a
+    parameter is missing. The result keeps the function's `__name__`.
     """
-    knobs = {}
-    for name, argument in inspect.signature(function).parameters.items():
-        if argument.kind is not argument.KEYWORD_ONLY:
-            continue
-        if name not in config and argument.default is argument.empty:
+    knobs = {n: a for n, a in inspect.signature(function).parameters.items() if a.kind is a.KEYWORD_ONLY}
+    for name in arguments:
+        if name not in knobs:
+            hint = nearest(name, knobs) or f"; it has: {', '.join(knobs) or 'none'}"
+            raise InputError(f"{function.__name__} has no argument {name!r}{hint}")
+    values = {}
+    for name, argument in knobs.items():
+        if name in arguments:
+            kind = type_name(argument.annotation)
+            given = arguments[name]
+            values[name] = convert(f"{name} of {function.__name__}", kind, given) if kind in TYPES else given
+        elif name not in config and argument.default is argument.empty:
+            call = f"{function.__name__}({name}=...)"
             raise InputError(
-                f"{function.__name__} needs parameter {name!r}, which this notebook lacks{nearest(name, config)}"
+                f"{function.__name__} needs {name!r}: a parameter of this notebook, or {call}{nearest(name, config)}"
             )
-        knobs[name] = config[name] if name in config else argument.default
-    bound = Bound(function, **knobs)
+        else:
+            values[name] = config[name] if name in config else argument.default
+    bound = Bound(function, **values)
     bound.__name__ = function.__name__
     return bound
+
+
+CALL = re.compile(r"\s*([^()]+?)\s*(\(.*\))?\s*", re.DOTALL)
+
+
+def read_call(text: str, parameter: str) -> tuple[str, dict]:
+    """The name and the literal arguments in `name` or `name(argument=literal, ...)`; nothing is executed.
+
+    Raises InputError naming the parameter when the text is neither.
+    """
+    match = CALL.fullmatch(text)
+    try:
+        call = ast.parse(f"_{match[2] or '()'}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError
+        return match[1], {one.arg: ast.literal_eval(one.value) for one in call.keywords}
+    except (TypeError, ValueError, SyntaxError):
+        raise InputError(
+            f"{parameter} has {text!r}: expected a name, or a name with literal arguments such as "
+            "cosine(max_length=4096)"
+        ) from None
+
+
+def call_name(text: str, parameter: str) -> str:
+    """The name in `name(...)`. Raises InputError as `read_call`."""
+    return read_call(text, parameter)[0]
+
+
+def named(text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})) -> Bound:
+    """The entry of `table` that `name` or `name(argument=literal, ...)` names, with its arguments bound as `bind` does.
+
+    Raises InputError for an unknown name, an unknown argument, or a value of another type.
+    """
+    name, arguments = read_call(text, parameter)
+    return bind(chosen(table, name, parameter), config, arguments)
 
 
 def load_notebook(path: Path) -> dict:

@@ -1,6 +1,5 @@
 """A tiny model that is right some of the time, trained in seconds, and a trainer on it, for tests with rollouts."""
 
-import json
 from pathlib import Path
 from random import Random
 
@@ -10,17 +9,20 @@ from trl import GRPOConfig
 
 from lead_kit import verify
 from lead_kit.data import arithmetic
-from lead_kit.method import advantages, rewards
+from lead_kit.method.estimators import bind_estimator
+from lead_kit.method.keep import every_group
+from lead_kit.method.rewards import bind_rewards
 from lead_kit.models.chat import prompted
 from lead_kit.models.embedded import embedded_model
 from lead_kit.models.loading import load_model
 from lead_kit.models.saving import save_model
-from lead_kit.params import bind
-from lead_kit.runs.files import append_line, plain
+from lead_kit.runs.files import append_jsonl
 from lead_kit.train import batching, sft
+from lead_kit.train.grading import Grader
 from lead_kit.train.optim import MuonAdamW
-from lead_kit.train.trainer import LeadTrainer
+from lead_kit.train.trainer import TRL_LOSS, LeadTrainer
 
+CPU = {"bf16": False, "gradient_checkpointing": False, "use_cpu": True, "dataloader_pin_memory": False}
 WEIGHTS = [1.0, 1.0]  # problems of one and two steps
 KNOBS = {
     "length_alpha": 0.05,
@@ -31,13 +33,13 @@ KNOBS = {
     "weight_steepness": 10.0,
     "std_ddof": 1,
     "std_epsilon": 1e-6,
-    "lone_keeps_reward": False,
     "length_floor": 0.0,
-    "unfinished_reward": 0.0,
+    "truncated_reward": 0.0,
     "repetitive_reward": -2.0,
     "kl_reward_coef": 0.01,
-    "reward_seed": 0,
 }
+SIZES = {"batch_size": 32, "group_size": 4, "updates_per_batch": 1, "micro_batch_size": 64}
+SIZES |= {"num_iterations": 1, "steps": 2, "save_steps": 0}
 
 
 def train(folder: Path, steps: int = 200) -> Path:
@@ -73,7 +75,7 @@ class Notes:
 
     def log(self, step: int, split: str, **metrics) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        append_line(self.path / "metrics.jsonl", json.dumps(plain({"step": step, "split": split, **metrics})))
+        append_jsonl(self.path / "metrics.jsonl", [{"step": step, "split": split, **metrics}])
 
     def progress(self, step: int, total: int, **values) -> None:
         pass
@@ -84,53 +86,49 @@ def trainer(
     out: Path,
     *,
     estimator: str = "lead",
-    reward_names: tuple[str, ...] = ("correct",),
-    batch_size: int = 32,
-    group_size: int = 4,
-    updates_per_batch: int = 1,
-    micro_batch_size: int = 64,
-    num_iterations: int = 1,
-    steps: int = 2,
-    save_steps: int = 0,
+    rewards: tuple[str, ...] = ("correct",),
     beta: float = 0.0,
     loss_type: str = "dapo",
+    end_marker: str = "",
     **others,
 ) -> LeadTrainer:
-    """A LeadTrainer on problems of one and two steps that keeps every rollout."""
+    """A LeadTrainer on problems of one and two steps that keeps every rollout; `others` are sizes and its arguments."""
     model, tokenizer = load_model(str(model_folder))
-    records = arithmetic.draw(64, 7, WEIGHTS)
+    asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
+    sizes = batching.sizes(**asked)
     arguments = GRPOConfig(
         learning_rate=1e-3,
-        loss_type={"prompt_mean": "dr_grpo"}.get(loss_type, loss_type),
+        loss_type=TRL_LOSS[loss_type],
         beta=beta,
         temperature=1.0,
         max_completion_length=24,
         scale_rewards="none",
         seed=0,
-        **batching.plan(
-            batch_size=batch_size,
-            group_size=group_size,
-            updates_per_batch=updates_per_batch,
-            micro_batch_size=micro_batch_size,
-            num_iterations=num_iterations,
-            steps=steps,
-            save_steps=save_steps,
-            processes=batching.processes(),
-        ),
-        **batching.sampling("sampler", "", 0.0),
-        **batching.saving(out / "checkpoints", save_steps),
-        **batching.hardware("float32"),
+        per_device_train_batch_size=sizes.micro_batch,
+        gradient_accumulation_steps=sizes.accumulation,
+        steps_per_generation=sizes.forwards,
+        num_generations=asked["group_size"],
+        num_iterations=asked["num_iterations"],
+        max_steps=sizes.updates,
+        logging_steps=sizes.updates_per_batch,
+        top_k=0,
+        output_dir=str(out / "checkpoints"),
+        save_strategy="steps" if asked["save_steps"] else "no",
+        save_steps=asked["save_steps"] or sizes.updates,
+        save_total_limit=2,
+        report_to=[],
+        disable_tqdm=True,
+        **CPU,
     )
     return LeadTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list([prompted(r, tokenizer, "plain") for r in records]),
+        train_dataset=Dataset.from_list([prompted(r, tokenizer, "plain") for r in arithmetic.draw(64, 7, WEIGHTS)]),
         processing_class=tokenizer,
-        estimate=bind(advantages.ESTIMATORS[estimator], KNOBS),
-        reward_table={name: bind(rewards.REWARDS[name], KNOBS) for name in reward_names},
-        verifier=verify.shared(),
+        estimate=bind_estimator(KNOBS | {"estimator": estimator}),
+        grader=Grader(bind_rewards(list(rewards)), verify.shared(), end_marker),
         run=Notes(out),
         rollouts_every=1,
         loss_type=loss_type,
-        **others,
+        **{"keep": every_group} | others,
     )

@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows of the design point one way."""
+"""Who may import whom: the table of the nine wings, imports inside functions included."""
 
 import ast
 import functools
@@ -7,14 +7,39 @@ from pathlib import Path
 
 import pytest
 
-KIT = Path(__file__).resolve().parents[1] / "lead_kit"
+ROOT = Path(__file__).resolve().parents[1]
+KIT = ROOT / "lead_kit"
+AT_THE_ROOT = {"__init__", "cli", "errors", "params"}
+MAY_IMPORT = {  # wing: the wings it may import, beside the root
+    "verify": set(),
+    "method": {"verify"},
+    "runs": set(),
+    "data": {"verify", "runs"},
+    "models": {"data", "runs"},
+    "train": {"models", "method", "data", "runs"},
+    "evaluate": {"models", "method", "verify", "data", "runs"},
+    "report": {"evaluate", "data", "runs"},
+    "launch": {"runs"},
+}
 STANDARD = set(sys.stdlib_module_names) | {"lead_kit"}
 NUMERIC = {"numpy", "scipy", "torch", "sympy", "math_verify", "latex2sympy2_extended"}
 FRAMES = {"datasets", "pandas", "matplotlib", "wandb", "numpy", "pyarrow", "yaml", "tqdm"}
 MODELS = {"transformers", "trl", "tokenizers", "peft", "accelerate", "vllm", "unsloth", "safetensors"}
-PURE = ["advantages", "metrics", "stats", "params", "prompts", "arithmetic"]
+PURE = ["method", "evaluate/metrics", "evaluate/stats", "params", "errors", "data/prompts", "data/arithmetic"]
 LATE = {"vllm", "unsloth", "wandb", "flash_attn"}  # imported where they are used, as few have them
-KERNEL_SIDE = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
+HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
+LINES, FUNCTION_LINES, PARAMETERS = 350, 50, 10
+FILES = sorted(KIT.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(KIT).with_suffix("").as_posix()
+
+
+def wing_of(module: str) -> str:
+    """The wing of `lead_kit.WING.…`; empty for a module at the root."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (KIT / parts[1]).is_dir() else ""
 
 
 @functools.cache
@@ -23,95 +48,117 @@ def parsed(path):
 
 
 @functools.cache
-def imports(path, inside=False):
-    """Top-level packages that a module imports: everywhere (`inside`), or only when it is itself imported."""
-    tree = parsed(path)
-    nodes = ast.walk(tree) if inside else tree.body
+def imports(path, inside=True):
+    """Full names of imported modules: everywhere, or (inside=False) only those imported when the module is."""
     found = set()
-    for node in nodes:
+    for node in ast.walk(parsed(path)) if inside else parsed(path).body:
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module.split(".")[0])
-    return found
-
-
-@functools.cache
-def kit_imports(path):
-    """Modules of the kit that a module imports at its top."""
-    found = set()
-    for node in parsed(path).body:
-        if isinstance(node, ast.ImportFrom) and node.module == "lead_kit":
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module.startswith("lead_kit."):
-            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def module(name):
-    path = KIT / f"{name}.py"
-    return path if path.is_file() else KIT / name / "__init__.py"
+def packages(path, inside=True):
+    return {module.split(".")[0] for module in imports(path, inside)}
 
 
-def reach(name):
-    """Everything of the kit that importing a module brings in."""
-    seen, todo = set(), {name}
+def file_of(module: str) -> Path | None:
+    """The file behind `lead_kit.a.b` or `lead_kit.a.b.name`."""
+    for parts in (module.split(".")[1:], module.split(".")[1:-1]):
+        for path in (KIT.joinpath(*parts).with_suffix(".py"), KIT.joinpath(*parts, "__init__.py")):
+            if parts and path.is_file():
+                return path
+    return None
+
+
+def reach(path: Path) -> set[Path]:
+    """Every file of the kit that importing this one brings in."""
+    seen, todo = set(), {path}
     while todo:
         seen.add(one := todo.pop())
-        todo |= {m for m in kit_imports(module(one)) if module(m).is_file()} - seen
+        inner = {file_of(m) for m in imports(one, inside=False) if m.startswith("lead_kit.")}
+        todo |= {file for file in inner if file} - seen
     return seen
+
+
+def test_the_root_holds_four_files_and_nine_wings():
+    assert {path.stem for path in KIT.glob("*.py")} == AT_THE_ROOT
+    assert {path.name for path in KIT.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("wing", MAY_IMPORT)
+def test_imports_go_downwards_only(wing):
+    for path in sorted((KIT / wing).rglob("*.py")):
+        used = {wing_of(module) for module in imports(path) if module.startswith("lead_kit.")}
+        assert used - {"", wing} <= MAY_IMPORT[wing], name_of(path)
+        assert not any(module.startswith("lead_kit.cli") for module in imports(path)), name_of(path)
+
+
+def test_the_method_sees_the_verdict_type_and_nothing_else_of_the_verifier():
+    used = {m for path in (KIT / "method").glob("*.py") for m in imports(path) if m.startswith("lead_kit.verify")}
+    assert used <= {"lead_kit.verify.verdict.Verdict"}
+
+
+def test_the_root_imports_no_wing_when_it_is_imported():
+    for path in KIT.glob("*.py"):
+        assert not {wing_of(m) for m in imports(path, inside=False) if m.startswith("lead_kit.")} - {""}, name_of(path)
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_pure_modules_need_numbers_only(name):
-    assert imports(module(name), inside=True) <= STANDARD | NUMERIC
+    for path in [KIT / f"{name}.py"] if (KIT / f"{name}.py").is_file() else sorted((KIT / name).glob("*.py")):
+        assert packages(path) <= STANDARD | NUMERIC, name_of(path)
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_modules_reach_no_side_effects(name):
-    assert not reach(name) & {"runs", "record", "supervisor", "trainer", "plots", "ledger", "models", "sample"}
-
-
-def test_rewards_see_the_verifier_and_no_model():
-    assert imports(module("rewards"), inside=True) <= STANDARD | NUMERIC
-    assert not reach("rewards") & {"trainer", "models", "sample", "advantages", "runs"}
-
-
-@pytest.mark.parametrize("name", ["data", "runs", "record", "plots", "ledger", "tracking", "provenance"])
-def test_tables_and_files_need_no_model(name):
-    assert imports(module(name), inside=True) <= STANDARD | FRAMES
+@pytest.mark.parametrize("wing", ["data", "runs", "report"])
+def test_tables_and_files_need_no_model(wing):
+    for path in sorted((KIT / wing).glob("*.py")):
+        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython"}, name_of(path)
 
 
 def test_engines_that_few_have_are_imported_where_they_are_used():
-    for path in KIT.rglob("*.py"):
-        assert not imports(path) & LATE, path.name
+    for path in FILES:
+        assert not packages(path, inside=False) & LATE, name_of(path)
 
 
 def test_the_command_line_loads_nothing_heavy():
-    for name in reach("cli") | reach("supervisor") | reach("reproduce"):
-        assert not imports(module(name)) & KERNEL_SIDE, name
+    for start in ("cli", "launch/supervisor", "launch/reproduce"):
+        for path in reach(KIT / f"{start}.py"):
+            assert not packages(path, inside=False) & HEAVY, name_of(path)
 
 
-def test_only_plots_touches_matplotlib():
-    users = {p.stem for p in KIT.rglob("*.py") if "matplotlib" in imports(p, inside=True)}
-    assert users <= {"plots"}
+def test_only_the_figures_touch_matplotlib():
+    users = {name_of(path) for path in FILES if "matplotlib" in packages(path)}
+    assert users <= {"report/style", "report/training_figures", "report/evaluation_figures"}
 
 
 def test_arrows_make_no_circle():
-    for path in KIT.glob("*.py"):
-        for name in kit_imports(path):
-            if module(name).is_file():
-                assert path.stem not in reach(name), f"{path.stem} ↔ {name}"
+    for path in FILES:
+        for module in imports(path, inside=False):
+            used = file_of(module) if module.startswith("lead_kit.") else None
+            if used and used != path and used.name != "__init__.py":
+                assert path not in reach(used), f"{name_of(path)} ↔ {module}"
 
 
 def test_nothing_is_imported_by_star_or_relatively():
-    for path in KIT.rglob("*.py"):
+    for path in FILES:
         for node in ast.walk(parsed(path)):
-            assert not (isinstance(node, ast.ImportFrom) and (node.level or node.names[0].name == "*")), path.name
+            assert not (isinstance(node, ast.ImportFrom) and (node.level or node.names[0].name == "*")), name_of(path)
 
 
 def test_every_import_is_required_or_optional():
     installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE
     installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"}
-    for path in KIT.rglob("*.py"):
-        assert imports(path, inside=True) <= installed, path.name
+    for path in FILES:
+        assert packages(path) <= installed, name_of(path)
+
+
+def test_no_file_and_no_function_is_too_long():
+    for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").glob("*.py")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES, path
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno <= FUNCTION_LINES, f"{path}: {node.name}"
+                count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+                assert count <= PARAMETERS, f"{path}: {node.name} has {count} parameters"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.params import bind, check, read_parameters, settle
+from lead_kit.params import bind, check, named, read_call, read_parameters, settle
 
 CELL = """\
 run_name: str = "demo"  # folder under runs/
@@ -143,8 +143,26 @@ def test_bind_fixes_every_knob_and_shows_it():
     bound = bind(formula, {"length_alpha": 0.5, "wrong_reward": -1.0, "steps": 3})
     assert bound(4) == 1.0
     assert repr(bound) == "formula(length_alpha=0.5, wrong_reward=-1.0)" and bound.__name__ == "formula"
-    with pytest.raises(InputError, match=r"formula needs parameter 'length_alpha'.*did you mean 'length_alfa'"):
+    with pytest.raises(
+        InputError,
+        match=r"formula needs 'length_alpha': a parameter.*did you mean 'length_alfa'",
+    ):
         bind(formula, {"length_alfa": 0.5, "wrong_reward": -1.0})
+
+
+def test_an_argument_given_in_the_call_goes_before_the_parameter():
+    bound = named("mine(length_alpha=2)", {"mine": formula}, "estimator", {"length_alpha": 0.5, "wrong_reward": 1.0})
+    assert bound(4) == 9.0
+
+
+@given(st.text(max_size=40))
+def test_reading_a_call_never_runs_it_and_never_breaks(text):
+    try:
+        name, arguments = read_call(text, "rewards")
+    except InputError as error:
+        assert "rewards has" in str(error)
+    else:
+        assert isinstance(name, str) and isinstance(arguments, dict)
 
 
 def test_nearest_is_silent_when_nothing_is_near():

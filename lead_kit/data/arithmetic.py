@@ -30,7 +30,7 @@ class Problem(NamedTuple):
         return f"Start at {self.start}:\n" + "\n".join(lines) + "."
 
     @property
-    def answer(self) -> int:
+    def gold(self) -> int:
         return self.start + sum(self.operands)
 
     @property
@@ -64,7 +64,7 @@ def problem(rng: Random, steps: int, cross: float = 0.5) -> Problem:
 def draw(
     n: int, seed: int, weights: list[float] = UNIFORM, cross: float = 0.5, exclude=frozenset(), distinct: bool = True
 ) -> list[dict]:
-    """n records {id, problem, answer, level, source, steps}, none with a text in `exclude`.
+    """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
     `weights` are the relative chances of 1, 2, … steps. There are only some 390 problems of one step: with `distinct`
     the draw turns to longer ones when they run out, without it a problem may come again, as over several epochs.
@@ -90,7 +90,7 @@ def record(drawn: Problem, identity: str) -> dict:
     return {
         "id": identity,
         "problem": drawn.text,
-        "answer": str(drawn.answer),
+        "gold": str(drawn.gold),
         "level": float(drawn.level),
         "source": "arithmetic",
         "steps": len(drawn.operands),

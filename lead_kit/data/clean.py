@@ -24,7 +24,7 @@ def require_gradable(records: list[dict]) -> None:
         raise InputError(f"{len(faults)} gold answers cannot be graded, so no reward could be paid for them: {named}")
 
 
-LEAK = ["id", "set", "kind", "score", "problem", "answer", "evaluation_id", "evaluation_problem", "evaluation_answer"]
+LEAK = ["id", "set", "kind", "score", "problem", "gold", "evaluation_id", "evaluation_problem", "evaluation_gold"]
 
 
 class Sifted(NamedTuple):
@@ -77,8 +77,8 @@ def rates_of_run(folder: Path) -> dict[str, float]:
         raise InputError(f"{folder} has no rollouts: pass_rates must name the folder of a finished 03_grpo run")
     correct, total = Counter(), Counter()
     for file in files:
-        table = pyarrow.parquet.read_table(file, columns=["prompt_id", "correct"])
-        for identity, right in zip(table["prompt_id"].to_pylist(), table["correct"].to_pylist(), strict=True):
+        table = pyarrow.parquet.read_table(file, columns=["id", "correct"])
+        for identity, right in zip(table["id"].to_pylist(), table["correct"].to_pylist(), strict=True):
             total[identity] += 1
             correct[identity] += bool(right)
     return {identity: correct[identity] / total[identity] for identity in total}
@@ -105,13 +105,13 @@ def symbolically_simple(records: list[dict]) -> Sifted:
     """
 
     def why(record):
-        answer = record["answer"]
-        letters = {c for c in answer.replace("sqrt", "").replace("frac", "") if c.isalpha()}
+        gold = record["gold"]
+        letters = {c for c in gold.replace("sqrt", "").replace("frac", "") if c.isalpha()}
         if len(letters) > 2:
             return "more than two different letters"
-        if "^{" in answer or "^(" in answer:
+        if "^{" in gold or "^(" in gold:
             return "a bracketed exponent"
-        return "a chained or two-digit exponent" if re.search(r"\^\d\d|\^\w*\^", answer) else ""
+        return "a chained or two-digit exponent" if re.search(r"\^\d\d|\^\w*\^", gold) else ""
 
     return sift(records, why)
 
@@ -149,8 +149,8 @@ def leaks(records: list[dict], evaluation: dict[str, list[dict]], threshold: flo
     rows = []
     for match in overlap.matches(records, [record for _, record in held_out], threshold):
         mine, (name, theirs) = records[match.left], held_out[match.right]
-        row = (mine["id"], name, match.kind, round(match.score, 3), mine["problem"], mine["answer"])
-        rows.append(dict(zip(LEAK, (*row, theirs["id"], theirs["problem"], theirs["answer"]), strict=True)))
+        row = (mine["id"], name, match.kind, round(match.score, 3), mine["problem"], mine["gold"])
+        rows.append(dict(zip(LEAK, (*row, theirs["id"], theirs["problem"], theirs["gold"]), strict=True)))
     return rows
 
 

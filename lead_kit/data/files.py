@@ -9,6 +9,7 @@ import pyarrow.parquet
 from lead_kit.data import prompts
 from lead_kit.data.rows import COLUMNS
 from lead_kit.errors import InputError, nearest
+from lead_kit.runs.files import read_jsonl
 from lead_kit.runs.paths import resolve
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -27,34 +28,15 @@ def read_rows(path: str | Path) -> list[dict]:
             return pyarrow.parquet.read_table(path).to_pylist()
         except pyarrow.ArrowInvalid as error:
             raise InputError(f"{path} is not a readable parquet file: {error}") from None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from None
-    return whole_json(text, path) if path.suffix == ".json" else json_lines(text, path)
+    return whole_json(path) if path.suffix == ".json" else read_jsonl(path)
 
 
-def json_lines(text: str, path: Path) -> list[dict]:
-    """One object a line; empty lines are passed over."""
-    rows = []
-    # not splitlines: problems hold characters such as U+2028 that it would take for line ends
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: expected an object, found {line.strip()[:60]!r}")
-        rows.append(row)
-    return rows
-
-
-def whole_json(text: str, path: Path) -> list[dict]:
+def whole_json(path: Path) -> list[dict]:
     """A list of objects."""
     try:
-        rows = json.loads(text)
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -87,7 +69,7 @@ def save_verl(rows: list[dict], path: Path, template: str, split: str) -> Path:
             "data_source": row["source"],
             "prompt": prompts.messages(template, row["problem"]),
             "ability": "math",
-            "reward_model": {"style": "rule", "ground_truth": row["answer"]},
+            "reward_model": {"style": "rule", "ground_truth": row["gold"]},
             "extra_info": {"split": split, "index": index, "id": row["id"]},
         }
         for index, row in enumerate(rows)

@@ -23,13 +23,13 @@ def load_problems(
     seed: int = 0,
     weights: list[float] | None = None,
     exclude: frozenset[str] = frozenset(),
-    need_answer: bool = True,
+    need_gold: bool = True,
 ) -> list[dict]:
     """Records of the set `name`, or of the file `path` read as that set; `name` may itself be a file.
 
     `fields` maps roles (ROLES) to columns where they are not found by their common names. `seed` orders the options of
     multiple-choice questions. `count`, `weights` and `exclude` (texts) are for the drawn set "arithmetic" alone, which
-    may draw a problem again unless split is "validation". With need_answer=False a missing answer is left empty.
+    may draw a problem again unless split is "validation". With need_gold=False a missing answer is left empty.
     Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
     """
     if str(name) == "arithmetic" and not path:
@@ -37,16 +37,15 @@ def load_problems(
     if is_data_file(name):
         name, path = Path(name).stem, path or name
     if not path and name not in SETS:
-        known = ["arithmetic", *SETS]
         raise InputError(
-            f"no data set {str(name)!r}: expected a {', '.join(SUFFIXES)} file or one of {', '.join(known)}"
-            f"{nearest(str(name), known)}"
+            f"no data set {str(name)!r}: expected a {', '.join(SUFFIXES)} file or one of {', '.join(SETS)}"
+            f"{nearest(str(name), SETS)}"
         )
     source = SETS.get(str(name))
     rows, where = (read_rows(path), str(path)) if path else (hub_rows(source, split), f"{source.hub}")
     if not rows:
         raise InputError(f"{where} has no rows")
-    return records(rows, str(name), source, fields or {}, where, seed, need_answer)
+    return records(rows, str(name), source, fields or {}, where, seed, need_gold)
 
 
 def is_data_file(name: str | Path) -> bool:
@@ -99,6 +98,6 @@ def hub_rows(source: Source, split: str) -> list[dict]:
     except (OSError, ValueError) as error:
         first = str(error).split("\n")[0]
         raise InputError(f"cannot load {source.hub} from the hub ({first}); data_path may name a local copy") from None
-    named = [source.problem, source.answer, source.solution, source.level, source.id, *source.wrong, *source.keep]
+    named = [source.problem, source.gold, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
     return list(rows.select_columns(sorted(wanted)) if source.problem else rows)

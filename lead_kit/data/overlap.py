@@ -177,4 +177,4 @@ def kind_of(one: dict, other: dict, score: float, variant: float) -> str:
 
 def answer_key(record: dict) -> str:
     """The answer in normal form, without the left side of an equation: c = 2 is 2."""
-    return key(record.get("answer") or "").split("=")[-1].strip()
+    return key(record.get("gold") or "").split("=")[-1].strip()

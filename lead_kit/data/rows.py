@@ -1,4 +1,4 @@
-"""Rows of any data set as records {id, problem, answer, level, source}, with a solution where there is one."""
+"""Rows of any data set as records {id, problem, gold, level, source}, with a solution where there is one."""
 
 import math
 import re
@@ -6,20 +6,21 @@ from random import Random
 
 from lead_kit.data.sets import Source
 from lead_kit.errors import InputError
+from lead_kit.verify.extraction import NestedBox, last_box
 
 ROLES = {  # column names tried in this order where a set does not name its own
     "problem": ("problem", "question", "Problem", "Question", "prompt", "query", "instruction", "context"),
-    "answer": ("answer", "final_answer", "Answer", "ground_truth", "expected_answer", "reward_model", "gold", "target"),
+    "gold": ("gold", "answer", "final_answer", "Answer", "ground_truth", "expected_answer", "reward_model", "target"),
     "solution": ("solution", "Solution", "r1_solution_1", "response", "output", "completion"),
     "level": ("level", "difficulty"),
     "id": ("id", "unique_id", "ID", "index"),
 }
 WORDS = {"easy": 1.0, "medium": 2.0, "hard": 3.0}
-COLUMNS = ("id", "problem", "answer", "level", "source", "solution")
+COLUMNS = ("id", "problem", "gold", "level", "source", "solution")
 LETTERS = "ABCDEFGHIJ"
 
 
-def records(rows, name, source, fields, where, seed=0, need_answer=True) -> list[dict]:
+def records(rows, name, source, fields, where, seed=0, need_gold=True) -> list[dict]:
     """Rows of any shape as records; ids that repeat get a suffix, so that each names one row."""
     columns = set().union(*rows)
     names = {role: column_of(role, source, fields, columns, where) for role in ROLES}
@@ -28,7 +29,7 @@ def records(rows, name, source, fields, where, seed=0, need_answer=True) -> list
     carried = sorted(column for column in columns - consumed if not source or column in source.keep)
     found, seen = [], {}
     for number, row in enumerate(rows, 1):
-        record = one_record(row, names, name, f"{where}, row {number}", number, need_answer)
+        record = one_record(row, names, name, f"{where}, row {number}", number, need_gold)
         if wrong:
             record |= multiple_choice(record, [str(row[column]) for column in wrong], seed)
         record |= {column: row[column] for column in carried if isinstance(row.get(column), str | int | float)}
@@ -52,27 +53,27 @@ def column_of(role: str, source: Source | None, fields: dict, columns: set[str],
     return column
 
 
-def one_record(row: dict, names: dict[str, str], name: str, where: str, number: int, need_answer: bool) -> dict:
+def one_record(row: dict, names: dict[str, str], name: str, where: str, number: int, need_gold: bool) -> dict:
     """One row as a record. Raises InputError where the problem or a needed answer is missing."""
     problem = said(dig(row, names["problem"]), "user")
     if not problem.strip():
         raise InputError(f"{where}: no problem in column {names['problem']!r}")
-    answer, solution = dig(row, names["answer"]), said(dig(row, names["solution"]), "assistant")
+    answer, solution = dig(row, names["gold"]), said(dig(row, names["solution"]), "assistant")
     if isinstance(answer, str) and "####" in answer:  # GSM8K: the solution and, after four hashes, its result
         solution, answer = (part.strip() for part in answer.rsplit("####", 1))
     text = plain_answer(answer)
-    text = last_box(text) or text or last_box(solution)  # some sets box the answer itself
-    if need_answer and not text:
-        raise InputError(f"{where}: no answer in column {names['answer'] or 'answer'!r}, nor a box in the solution")
+    text = boxed(text) or text or boxed(solution)  # some sets box the answer itself
+    if need_gold and not text:
+        raise InputError(f"{where}: no answer in column {names['gold'] or 'answer'!r}, nor a box in the solution")
     record = {
         "id": str(dig(row, names["id"]) if dig(row, names["id"]) is not None else f"{name}-{number - 1}"),
         "problem": problem,
-        "answer": text,
+        "gold": text,
         "level": as_level(dig(row, names["level"])),
         "source": row["source"] if isinstance(row.get("source"), str) and row["source"] else name,
     }
     if isinstance(answer, list | tuple) and len(answer) > 1:
-        record["answers"] = [plain_answer(one) for one in answer]  # Minerva lists several ways to write the answer
+        record["golds"] = [plain_answer(one) for one in answer]  # Minerva lists several ways to write the answer
     # A solution keeps its leading line break: the embedded tokenizer has "\n(1) " as one token.
     return record | ({"solution": solution} if solution.strip() else {})
 
@@ -108,15 +109,12 @@ def plain_answer(value) -> str:
     return "" if value is None else str(value).strip()
 
 
-def last_box(solution: str) -> str:
-    """What the last balanced \\boxed{} of a reference solution holds; empty when there is none."""
-    start = solution.rfind("\\boxed{")
-    depth = 0
-    for end in range(start + len("\\boxed{") - 1, len(solution) if start >= 0 else 0):
-        depth += (solution[end] == "{") - (solution[end] == "}")
-        if depth == 0:
-            return solution[start + len("\\boxed{") : end].strip()
-    return ""
+def boxed(text: str) -> str:
+    """What the last box of a reference solution holds; empty without a box, or when it holds text around another."""
+    try:
+        return last_box(text) or ""
+    except NestedBox:
+        return ""
 
 
 def as_level(value) -> float | None:
@@ -134,7 +132,7 @@ def multiple_choice(record: dict, wrong: list[str], seed: int) -> dict:
 
     The order depends on seed and id alone, not on the row's place (GRPO_reflection's evaluation draws it unseeded).
     """
-    options = [record["answer"], *(text.strip() for text in wrong)]
+    options = [record["gold"], *(text.strip() for text in wrong)]
     order = Random(f"{seed}/{record['id']}").sample(range(len(options)), len(options))
     lines = [f"{letter}. {options[i]}" for letter, i in zip(LETTERS, order, strict=False)]
-    return {"problem": record["problem"] + "\n\n" + "\n".join(lines), "answer": LETTERS[order.index(0)]}
+    return {"problem": record["problem"] + "\n\n" + "\n".join(lines), "gold": LETTERS[order.index(0)]}

@@ -1,6 +1,19 @@
-"""The data sets that have a name here: where each lies on the hub and what its columns are called."""
+"""The data sets that have a name here: where each lies, what its columns are called, and how a benchmark is asked."""
 
 from typing import NamedTuple
+
+from lead_kit.errors import InputError, nearest
+
+
+class Settings(NamedTuple):
+    """How a benchmark is asked: prompt template, samples a problem, sampling settings. A notebook can override each."""
+
+    template: str
+    n: int
+    temperature: float
+    top_p: float
+    min_p: float
+    max_tokens: int
 
 
 class Source(NamedTuple):
@@ -9,7 +22,7 @@ class Source(NamedTuple):
     hub: str
     split: str
     problem: str
-    answer: str = ""  # empty: the last box of the solution
+    gold: str = ""  # empty: the last box of the solution
     solution: str = ""
     level: str = ""
     id: str = ""
@@ -17,10 +30,33 @@ class Source(NamedTuple):
     files: str = ""  # one file of a repository that holds several
     wrong: tuple[str, ...] = ()  # columns of the wrong options of a multiple-choice question
     keep: tuple[str, ...] = ()  # columns carried along
+    asked: Settings | None = None  # of a benchmark
+
+
+# What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
+GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
+FOUR_SAMPLES = GRPO_LEAD._replace(n=4)  # hundreds of problems tell as much with fewer samples each
+UNSET = -1.0  # a number that leaves a setting as the benchmark has it
+
+
+def settings(benchmark: str, **overrides) -> Settings:
+    """The benchmark's settings with every override that is set (not empty text, 0 samples or tokens, or −1).
+
+    Raises InputError for a set without settings, naming the nearest benchmark.
+    """
+    benchmarks = [name for name, source in SETS.items() if source.asked]
+    if benchmark not in benchmarks:
+        raise InputError(
+            f"no benchmark {benchmark!r}; there are {', '.join(benchmarks)}{nearest(benchmark, benchmarks)}"
+        )
+    left = {"template": "", "n": 0, "max_tokens": 0, "temperature": UNSET, "top_p": UNSET, "min_p": UNSET}
+    return SETS[benchmark].asked._replace(**{name: v for name, v in overrides.items() if v != left[name]})
 
 
 # Hub ids and columns are those that public code loads them by; where a column could not be confirmed, it says so.
 SETS = {
+    # the embedded task, drawn by lead_kit.data.arithmetic
+    "arithmetic": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 96)),
     "DeepScaleR": Source("agentica-org/DeepScaleR-Preview-Dataset", "train", "problem", "answer", "solution"),
     # unconfirmed: the owner is that of the checkpoint PlanePaper/LEAD-14B; for the columns the common names are tried
     "GRPO-LEAD-SFTData": Source("PlanePaper/GRPO-LEAD-SFTData", "train", ""),
@@ -54,12 +90,20 @@ SETS = {
     "math3k": Source(
         "", "", "prompt", "answer", "", "difficulty", files="GAIR-NLP/cs2916 2025/hw1/data/train/math3k_rl_prompt.jsonl"
     ),
-    "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id"),
-    "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id"),
+    "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id", asked=GRPO_LEAD),
+    "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id", asked=GRPO_LEAD),
     "MATH-500": Source(
-        "HuggingFaceH4/MATH-500", "test", "problem", "answer", "solution", "level", "unique_id", keep=("subject",)
+        "HuggingFaceH4/MATH-500",
+        "test",
+        "problem",
+        "answer",
+        "solution",
+        "level",
+        "unique_id",
+        keep=("subject",),
+        asked=FOUR_SAMPLES,
     ),
-    "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id"),
+    "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id", asked=GRPO_LEAD),
     # open-ended, text only, mathematics, English, competition: the only split is called train
     "OlympiadBench": Source(
         "Hothan/OlympiadBench",
@@ -69,9 +113,10 @@ SETS = {
         id="id",
         config="OE_TO_maths_en_COMP",
         keep=("subfield",),
+        asked=FOUR_SAMPLES,
     ),
-    "GSM8K": Source("openai/gsm8k", "test", "question", "answer", config="main"),
-    "Minerva": Source("math-ai/minervamath", "test", "question", "answer"),
+    "GSM8K": Source("openai/gsm8k", "test", "question", "answer", config="main", asked=GRPO_LEAD._replace(n=1)),
+    "Minerva": Source("math-ai/minervamath", "test", "question", "answer", asked=FOUR_SAMPLES),
     # gated: needs an accepted licence and a token on the machine
     "GPQA-diamond": Source(
         "Idavidrein/gpqa",
@@ -82,5 +127,6 @@ SETS = {
         config="gpqa_diamond",
         wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
         keep=("Subdomain",),
+        asked=FOUR_SAMPLES._replace(template="multiple_choice"),
     ),
 }

@@ -53,7 +53,7 @@ def small() -> list[dict]:
 def load(path: Path) -> list[dict]:
     """Rows {id, gold, completion} of a .jsonl or .parquet file (`answer` is read as the gold). Raises InputError."""
     frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True, dtype=False)
-    frame = frame.rename(columns={"answer": "gold", "prompt_id": "id"} if "gold" not in frame else {"prompt_id": "id"})
+    frame = frame if "gold" in frame else frame.rename(columns={"answer": "gold"})
     if missing := [name for name in ("id", "gold", "completion") if name not in frame]:
         raise InputError(f"{path} has no column {missing[0]!r}, expected id, gold (or answer) and completion")
     return frame[["id", "gold", "completion"]].astype(str).to_dict("records")
@@ -119,7 +119,7 @@ def with_advantages(graded: pd.DataFrame, *, std_ddof: int, std_epsilon: float) 
 def _advantages(correct: pd.Series, length: pd.Series, std_ddof: int, std_epsilon: float) -> list[float]:
     right, characters = (torch.from_numpy(column.to_numpy(float))[None] for column in (correct, length))
     group = advantages.Group(correct=right, length=characters, reward=right)
-    return advantages.grpo(group, std_ddof=std_ddof, std_epsilon=std_epsilon, lone_keeps_reward=False)[0].tolist()
+    return advantages.grpo(group, std_ddof=std_ddof, std_epsilon=std_epsilon)[0].tolist()
 
 
 def damage(advised: pd.DataFrame) -> pd.DataFrame:
@@ -136,6 +136,12 @@ def damage(advised: pd.DataFrame) -> pd.DataFrame:
             "groups without any signal left": int(silent.sum()),
         }
     return pd.DataFrame(rows).T
+
+
+def worst_group(advised: pd.DataFrame) -> pd.DataFrame:
+    """The group in which an advantage under string equality or sympy differs most from the verifier's."""
+    gaps = [(advised[f"advantage_{name}"] - advised["advantage_verifier"]).abs() for name in GRADERS[:2]]
+    return advised[advised["id"] == advised.loc[pd.concat(gaps, axis=1).max(axis=1).idxmax(), "id"]]
 
 
 def _silenced(group: pd.DataFrame, name: str) -> bool:

@@ -1,11 +1,10 @@
 """Samples of an evaluation: read, checked, and brought into the arrays of `metrics`.
 
-One row is one sample: benchmark, id, sample, level, answer, completion, predicted, tokens, finish, correct (and run,
+One row is one sample: benchmark, id, sample, level, gold, completion, answer, length, truncated, correct (and run,
 arm, seed). Every mean assumes the same problems and the same number of samples of each; what breaks that is named and
 refused, or mended by an explicit choice that is told in `notes`, never averaged over.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import metrics
+from lead_kit.runs.files import read_jsonl
 from lead_kit.runs.find import arm_in, find, seed_in
 from lead_kit.runs.manifest import read_record
 from lead_kit.runs.paths import shown
@@ -74,7 +74,7 @@ def read_samples(path: Path) -> pd.DataFrame:
         path = found[0]
     if path.suffix not in (".jsonl", ".parquet"):
         raise InputError(f"{shown(path)}: samples are read from .jsonl or .parquet")
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.DataFrame(_lines(path))
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.DataFrame(read_jsonl(path))
     if frame.empty:
         raise InputError(f"{shown(path)} holds no samples")
     for name in NEEDED:
@@ -86,21 +86,6 @@ def read_samples(path: Path) -> pd.DataFrame:
             f"{shown(path)}, row {bad.index[0] + 1}: correct is {bad.iloc[0]['correct']!r}, expected true or false"
         )
     return frame.assign(id=frame["id"].astype(str), correct=frame["correct"].astype(bool))
-
-
-def _lines(path: Path) -> list[dict]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise InputError(f"{shown(path)}, line {number} is not JSON: {line[:60]!r}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{shown(path)}, line {number} is no sample: expected an object, got {line[:60]!r}")
-        rows.append(row)
-    return rows
 
 
 def check(frame: pd.DataFrame, problems: list[str] = (), **choices: str) -> tuple[pd.DataFrame, list[str]]:
@@ -222,8 +207,8 @@ def _some(names: list) -> str:
 def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
     """Arrays of one run's checked samples, problems in order of id.
 
-    A sample answered when it ended (finish "stop") and a predicted answer could be read. Length is nan where tokens
-    are not known. Without a column `predicted`, all right answers are one class and no wrong one votes with another.
+    A sample counts as answered when it was not truncated and an answer could be read. Length is nan where it is not
+    known. Without columns `answer` and `gold`, all right answers are one class and no wrong one votes with another.
     """
     frame = frame.sort_values(["id", "sample"], kind="stable")
     ids = list(dict.fromkeys(frame["id"]))
@@ -233,16 +218,17 @@ def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
         return frame[name] if name in frame else pd.Series(otherwise, index=frame.index)
 
     correct = frame["correct"].to_numpy(bool).reshape(shape)
-    truncated = (column("finish", "stop") == "length").to_numpy().reshape(shape)
-    predicted = column("predicted", None).to_numpy(object)
-    known = np.array([isinstance(answer, str) and answer != "" for answer in predicted])
-    if "predicted" not in frame:
-        known, predicted = np.ones(len(frame), bool), np.array([f"?{i}" for i in range(len(frame))], object)
+    ending = column("truncated", False)
+    truncated = (ending == True).to_numpy().reshape(shape)  # noqa: E712  missing where a sample does not exist
+    answer = column("answer", None).to_numpy(object)
+    known = np.array([isinstance(text, str) and text != "" for text in answer])
+    if not {"answer", "gold"} <= set(frame):  # without a gold beside it, `answer` may be what a data set calls the gold
+        known, answer = np.ones(len(frame), bool), np.array([f"?{i}" for i in range(len(frame))], object)
         equivalent = equivalent or str.__eq__
-    answered = known.reshape(shape) & ~truncated & column("finish", "stop").notna().to_numpy().reshape(shape)
-    answers = np.where(answered, predicted.reshape(shape), None)
+    answered = known.reshape(shape) & ~truncated & ending.notna().to_numpy().reshape(shape)
+    answers = np.where(answered, answer.reshape(shape), None)
     cluster = metrics.cluster_answers(answers, correct, equivalent)
-    length = column("tokens", np.nan).to_numpy(float).reshape(shape)
+    length = column("length", np.nan).to_numpy(float).reshape(shape)
     levels = frame.drop_duplicates("id")["level"].tolist() if "level" in frame else [None] * len(ids)
     return Suite(
         metrics.Samples(correct.astype(int), answered.astype(int), truncated.astype(int), length, cluster), ids, levels

@@ -1,6 +1,5 @@
 """Sample, grade, write: samples are written as they arrive, and none is drawn twice."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate.store import read, same_settings
 from lead_kit.models.sampler import Request, row_seed
 from lead_kit.runs import ledger
+from lead_kit.runs.files import append_jsonl
 
 GRADED_AT_ONCE = 64
 KEPT_EVERY = 5.0  # seconds that a completion waits for others before it is graded and written
@@ -77,16 +77,13 @@ def parts(stream, size: int = GRADED_AT_ONCE, seconds: float = KEPT_EVERY):
 
 def keep(pairs: list, path: Path | None, seed: int, loose: bool, tags: Mapping) -> list[dict]:
     """Grades the completions and appends them to the file, each line whole."""
-    verdicts = verify.check_many([a.text for _, a in pairs], [r.record["answer"] for r, _ in pairs], loose=loose)
+    verdicts = verify.check_many([c.text for _, c in pairs], [r.record["gold"] for r, _ in pairs], loose=loose)
     rows = [
-        dict(tags)
-        | ledger.sample_row(request.record, request.sample, answer.text, answer.tokens, answer.finished, verdict)
-        | {"sampling_seed": seed}
-        for (request, answer), verdict in zip(pairs, verdicts, strict=True)
+        dict(tags) | ledger.sample_row(request.record, request.sample, completion, verdict) | {"sampling_seed": seed}
+        for (request, completion), verdict in zip(pairs, verdicts, strict=True)
     ]
     if path:
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        append_jsonl(path, rows)
     return rows
 
 

@@ -1,6 +1,5 @@
 """Behind `lead verify` and `lead score`: grade one answer, or the recorded outputs of any model."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pandas
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics
+from lead_kit.runs.files import jsonl_rows, write_jsonl
 from lead_kit.verify import STATUSES, Verdict, Verifier
 
 
@@ -61,10 +61,15 @@ def score_command(
     with Verifier() as verifier:
         verdicts = grade(problems, verifier, loose, answer_region)
     classes = [_classes(row) for row in verdicts]
-    with target.open("w", encoding="utf-8") as file:
-        for problem, row, labels in zip(problems, verdicts, classes, strict=True):
-            for sample, (verdict, label) in enumerate(zip(row, labels, strict=True)):
-                file.write(json.dumps(_record(problem, sample, verdict, label), ensure_ascii=False) + "\n")
+    graded = zip(problems, verdicts, classes, strict=True)
+    write_jsonl(
+        target,
+        [
+            _record(problem, sample, verdict, label)
+            for problem, row, labels in graded
+            for sample, (verdict, label) in enumerate(zip(row, labels, strict=True))
+        ],
+    )
     print(table(problems, verdicts, classes, k))
     print(f"verdicts: {target}")
     return 0
@@ -89,34 +94,27 @@ def read_problems(path: Path) -> list[Problem]:
     return list(problems.values())
 
 
-def _rows(path: Path) -> Iterator[tuple[str, object]]:
-    """(where it stands, row) of a JSONL or parquet file."""
+def _rows(path: Path) -> Iterator[tuple[str, dict]]:
+    """(where it stands, row) of a JSON-lines or parquet file."""
     if path.suffix == ".parquet":
         frame = pandas.read_parquet(path)
-        columns = [name for name in ("benchmark", "id", "answer", "completions", "completion") if name in frame]
+        columns = [name for name in ("benchmark", "id", "gold", "answer", "completions", "completion") if name in frame]
         for number, row in enumerate(frame[columns].to_dict("records")):
             yield (
                 f"{path}, row {number}",
                 {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in row.items()},
             )
         return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield f"{path}, line {number}", json.loads(line)
-            except json.JSONDecodeError as problem:
-                raise InputError(f"{path}, line {number}: not JSON ({problem.msg} at column {problem.colno})") from None
+    for number, row in jsonl_rows(path):
+        yield f"{path}, line {number}", row
 
 
-def _problem(where: str, row: object) -> Problem:
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: a {type(row).__name__}, expected an object {{id, answer, completions}}")
-    for name in ("id", "answer"):
-        if row.get(name) is None:
-            raise InputError(f"{where}: no {name!r}; it has {', '.join(sorted(row))}")
-    golds = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+def _problem(where: str, row: dict) -> Problem:
+    name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
+    for needed in ("id", name):
+        if row.get(needed) is None:
+            raise InputError(f"{where}: no {needed!r}; it has {', '.join(sorted(row))}")
+    golds = row[name] if isinstance(row[name], list) else [row[name]]
     completions = row.get("completions", [row["completion"]] if "completion" in row else None)
     if not isinstance(completions, list) or not completions or not all(isinstance(text, str) for text in completions):
         raise InputError(
@@ -124,9 +122,9 @@ def _problem(where: str, row: object) -> Problem:
             f"it has {', '.join(sorted(row))}"
         )
     if not golds or not all(isinstance(gold, str | int | float) and str(gold).strip() for gold in golds):
-        raise InputError(f"{where}: answer is {row['answer']!r}, expected a text, a number or a list of those")
-    name = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
-    return Problem(name, [str(gold) for gold in golds], list(completions))
+        raise InputError(f"{where}: {name} is {row[name]!r}, expected a text, a number or a list of those")
+    identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
+    return Problem(identity, [str(gold) for gold in golds], list(completions))
 
 
 def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
@@ -150,8 +148,8 @@ def _classes(row: list[Verdict]) -> list[int]:
 
 def _record(problem: Problem, sample: int, verdict: Verdict, label: int) -> dict:
     return {
-        "id": problem.id, "sample": sample, "answer": problem.golds if len(problem.golds) > 1 else problem.golds[0],
-        "predicted": verdict.answer, "correct": verdict.correct, "status": verdict.status, "reason": verdict.reason,
+        "id": problem.id, "sample": sample, "gold": problem.golds if len(problem.golds) > 1 else problem.golds[0],
+        "answer": verdict.answer, "correct": verdict.correct, "status": verdict.status, "reason": verdict.reason,
         "path": verdict.path, "class": label,
     }  # fmt: skip
 

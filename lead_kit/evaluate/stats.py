@@ -266,10 +266,10 @@ def detectable_effect(problems: int, samples: int, *, mean: float, between: floa
     return minimum_detectable_effect(difference_error(mean, problems, samples, between, correlation), problems)
 
 
-def verdict(difference: Difference, more: str = "higher", less: str = "lower") -> str:
-    """The words for a difference, from its interval alone."""
+def verdict(difference: Difference, more: str = "higher", less: str = "lower", p: float | None = None) -> str:
+    """The words for a difference, from its interval or, among several comparisons, from its corrected p-value."""
     if np.isnan(difference.low):
         return "one pair only: no interval"
-    if not difference.detectable:
+    if not (difference.detectable if p is None else p < 1 - CONFIDENCE):
         return NO_DIFFERENCE
     return more if difference.estimate > 0 else less

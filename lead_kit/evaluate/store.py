@@ -1,12 +1,11 @@
 """The samples file of an evaluation: its settings, what it already holds, samples of an earlier run."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from lead_kit.errors import InputError
-from lead_kit.runs.files import atomic, plain, write_text
+from lead_kit.runs.files import plain, read_jsonl, write_jsonl, write_text
 from lead_kit.runs.manifest import differences
 from lead_kit.runs.paths import shown
 
@@ -32,27 +31,21 @@ def same_settings(path: Path, asked: Mapping) -> None:
 
 def read(path: Path, known: Mapping[str, dict], tags: Mapping) -> list[dict]:
     """The samples under these tags that an earlier evaluation left in the file; a torn last line is cut off."""
-    mine = [row for row in lines(path) if all(row.get(name) == value for name, value in tags.items())]
+    mine = [row for row in samples_in(path) if all(row.get(name) == value for name, value in tags.items())]
     for row in mine:
         if row["id"] not in known:
             raise InputError(f"{shown(path)} holds problem {row['id']!r}, which is not among those to evaluate")
-        if row["answer"] != known[row["id"]]["answer"]:
+        if row["gold"] != known[row["id"]]["gold"]:
             raise InputError(
-                f"{shown(path)}: the answer of problem {row['id']!r} was {row['answer']!r} when it was sampled, "
-                f"and is now {known[row['id']]['answer']!r}"
+                f"{shown(path)}: the gold answer of problem {row['id']!r} was {row['gold']!r} when it was sampled, "
+                f"and is now {known[row['id']]['gold']!r}"
             )
     return mine
 
 
-def lines(path: Path) -> list[dict]:
-    """The rows of a samples file, none where there is no file; a last line that a crash left torn is cut off."""
-    if not path.is_file():
-        return []
-    whole = path.read_bytes()
-    whole, torn = whole[: whole.rfind(b"\n") + 1], len(whole)
-    if len(whole) != torn:
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
+def samples_in(path: Path) -> list[dict]:
+    """The rows of a samples file, none where there is no file; without a last line that a crash left torn."""
+    return read_jsonl(path, torn=True) if path.is_file() else []
 
 
 def adopt(earlier: Path, path: Path, models: list[str], n: int) -> None:
@@ -62,9 +55,8 @@ def adopt(earlier: Path, path: Path, models: list[str], n: int) -> None:
     """
     if path.is_file():
         return
-    rows = [row for row in lines(earlier) if row["model"] in models and row["sample"] < n]
+    rows = [row for row in samples_in(earlier) if row["model"] in models and row["sample"] < n]
     if not settings_file(earlier).is_file():
         raise InputError(f"{shown(earlier)} has no {settings_file(earlier).name} beside it that tells its settings")
     write_text(settings_file(path), settings_file(earlier).read_text(encoding="utf-8"))
-    with atomic(path) as part:
-        part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_jsonl(path, rows)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from lead_kit.launch import catalog
 from lead_kit.launch.recipes import Job
 from lead_kit.params import read_parameters
 
@@ -52,13 +53,13 @@ def training_bytes(shape: Shape, job: Job, kind: str) -> float:
     """
     values = job.parameters
     width = 2 if values.get("dtype", "float32") == "bfloat16" else 4
-    method = values.get("method", values.get("adapter", "full"))
-    weights = shape.parameters * (0.5 if method == "qlora" else width)
-    learned = 3 * width * shape.parameters * (1 if method == "full" else 0.01)
+    adapter = values.get("adapter", "full")
+    weights = shape.parameters * (0.5 if adapter == "qlora" else width)
+    learned = 3 * width * shape.parameters * (1 if adapter == "full" else 0.01)
     split = {"fsdp2": (job.nproc, job.nproc), "zero3": (job.nproc, job.nproc), "zero2": (1, job.nproc)}.get(
         kind, (1, 1)
     )
-    pays_kl = (values.get("beta", 0) > 0 and method == "full") or values.get("estimator") == "whitened"
+    pays_kl = (values.get("beta", 0) > 0 and adapter == "full") or catalog.pays_kl(values)
     weights += pays_kl * shape.parameters * width
     length = values.get("max_length") or values.get("max_tokens", 0)  # 02_sft counts the prompt, 03_grpo does not
     tokens = values.get("micro_batch_size", 1) * (length + PROMPT_TOKENS * ("max_length" not in values))

@@ -4,7 +4,6 @@ Snakemake only orders the jobs (experiments/Snakefile) and knows by the `done` f
 each job is a `lead run`. Everything it writes lies below runs/<recipe>/<scale>/.
 """
 
-import ast
 import functools
 import json
 import os
@@ -15,7 +14,7 @@ import sys
 from pathlib import Path
 
 from lead_kit.errors import InputError
-from lead_kit.launch import memory, processes, recipes, supervisor
+from lead_kit.launch import catalog, memory, processes, recipes, supervisor
 from lead_kit.params import read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
@@ -203,24 +202,13 @@ def show_recipe(name: str) -> int:
     return 0
 
 
-def registry(module: str, table: str) -> list[list[str]]:
-    """Names and first docstring lines of a dict literal, read from the source: importing torch takes seconds."""
-    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-    texts = {n.name: (ast.get_docstring(n) or "").split("\n")[0] for n in tree.body if isinstance(n, ast.FunctionDef)}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == table:
-            pairs = zip(node.value.keys, node.value.values, strict=True)
-            return [[f"  {key.value}", texts.get(ast.unparse(value), "")] for key, value in pairs]
-    raise ValueError(f"{module}.py has no dict literal {table}")
-
-
 def show_list() -> int:
-    """`lead list`: recipes, scales, estimators and rewards, a line each."""
+    """`lead list`: recipes, scales, and what the method offers by name, a line each."""
     for kind in ("recipes", "scales"):
         print(kind)
         names = sorted(p.stem for p in (recipes.EXPERIMENTS / kind).glob("*.yaml"))
         show([[f"  {name}", str(recipes.load(kind, name).get("title", ""))] for name in names] or [["  none"]])
-    for module, names in (("advantages", "ESTIMATORS"), ("rewards", "REWARDS")):
-        print(names.lower())
-        show(registry(module, names))
+    for title, (module, table) in catalog.TABLES.items():
+        print(title)
+        show([[f"  {name}", text] for name, text in catalog.entries(module, table).items()])
     return 0

@@ -127,22 +127,25 @@ def finished(folder: Path, settled: Mapping, notebook: Path) -> str:
     return f"{shown(folder)} is finished{code}; --again makes it anew"
 
 
-def run(
-    notebook: Path,
-    given: Mapping,
-    *,
+def run_command(
+    notebook: str,
+    parameters: Mapping,
+    run_name: str | None = None,
     nproc: int = 1,
-    plugin: Path | None = None,
+    accelerate: str | None = None,
     again: bool = False,
     replace: bool = False,
     wait: bool = False,
-    prefix: str = "",
     brief: bool = False,
+    prefix: str = "",
 ) -> int:
-    """Runs a notebook in its folder and returns the exit code: 0, 1 (a cell failed), 2 (bad input), 128 + signal.
+    """`lead run`: runs a notebook in its folder; exit code 0, 1 (a cell failed), 2 (bad input), 128 + signal.
 
-    `given` are parameters as text or values. Raises InputError before anything starts when they do not fit.
+    `parameters` are text or values. Raises InputError before anything starts when they do not fit.
     """
+    prefix = f"[{prefix}] " if prefix else ""
+    notebook, plugin = find_notebook(notebook), Path(accelerate).absolute() if accelerate else None
+    given = dict(parameters) | ({"run_name": run_name} if run_name else {})
     if nproc < 1:
         raise InputError(f"--nproc {nproc}: expected at least 1")
     declared = read_parameters(notebook)

@@ -12,7 +12,7 @@ def share(of: Tensor, among: Tensor) -> float:
 
 
 def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[str]) -> dict[str, float]:
-    """Means over the batch; `advantage` is (prompts, group), `kept` (prompts,)."""
+    """Means over the batch; `group` has its shaped reward, `advantage` is (prompts, group), `kept` (prompts,)."""
     right = group.correct > 0
     flat_reward = group.reward.amax(1) == group.reward.amin(1)
     flat_accuracy = (group.correct.amax(1) == group.correct.amin(1))[:, None]
@@ -23,7 +23,7 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
         "correct": group.correct.mean().item(),
         "length": group.length.mean().item(),
         "length_correct": share(group.length * group.correct, group.correct),
-        "truncated": 1 - group.finished.mean().item(),
+        "truncated": group.truncated.mean().item(),
         "repetitive": group.repetitive.mean().item(),
         "zero_variance": flat_reward.float().mean().item(),
         "zero_advantage": (size.amax(1) == 0).float().mean().item(),
@@ -38,6 +38,7 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
     for name, values in zip(reward_names, group.components.unbind(-1), strict=True):
         numbers[f"reward_{name}"] = values.mean().item()
         numbers[f"reward_{name}_std"] = values.std(correction=0).item()
+        numbers |= {f"reward_{name}_min": values.min().item(), f"reward_{name}_max": values.max().item()}
     variance = (group.components * group.weights).var(dim=(0, 1), correction=0)
     if len(reward_names) > 1 and variance.sum() > 0:
         for name, part in zip(reward_names, (variance / variance.sum()).tolist(), strict=True):

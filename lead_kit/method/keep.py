@@ -1,6 +1,7 @@
-"""Which groups stay in a batch: (prompts,) booleans from a gathered Group. KEEP at the foot is the list to choose from.
+"""Which groups stay in a batch: (prompts,) booleans from a shaped Group. KEEP at the foot is the list to choose from.
 
-GRPO-LEAD drops the others and trains on a smaller batch; DAPO generates until the batch is full again.
+The rules see the reward that the estimator sees. GRPO-LEAD drops the other groups and trains on a smaller batch; DAPO
+generates until the batch is full again.
 """
 
 import torch

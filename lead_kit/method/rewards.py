@@ -1,34 +1,39 @@
-"""Scores of one completion: rollout in, number out. What looks at a whole group is in advantages.py.
+"""Scores of one completion: a Rollout in, a number out. What looks at a whole group is in advantages.py.
 
-Keyword-only arguments are notebook parameters of the same name. Completions are untrusted text: every scan is linear in
-their length. REWARDS at the foot is the list to choose from.
+Keyword-only arguments are given where the reward is named, as in `cosine(max_length=4096)`; their defaults are those of
+the source. Completions are untrusted text: every scan is linear in their length. REWARDS at the foot is the list to
+choose from.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from math import cos, log, pi
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from lead_kit.errors import InputError
+from lead_kit.params import named
 from lead_kit.verify.verdict import Verdict
 
 
 class Rollout(NamedTuple):
     """One completion and what is known of it."""
 
-    prompt: str
+    problem: str
     completion: str
-    answer: str  # the gold answer
+    gold: str  # the right answer
     length: int  # tokens generated
-    finished: bool  # the model ended by itself, not at the limit
+    truncated: bool  # cut off before its end
     verdict: Verdict
 
 
 def correct(rollout: Rollout) -> float:
     """1 where the verifier accepts the answer, else 0. Raises ValueError when the gold answer cannot be graded."""
     if rollout.verdict.status == "gold_unparseable":
-        raise ValueError(f"the gold answer {rollout.answer!r} cannot be graded: {rollout.verdict.reason}")
+        raise ValueError(f"the gold answer {rollout.gold!r} cannot be graded: {rollout.verdict.reason}")
     return float(rollout.verdict.status == "correct")
 
 
@@ -56,9 +61,9 @@ def format_only(rollout: Rollout) -> float:
     return float(BOX.search(rollout.completion) is not None)
 
 
-def random(rollout: Rollout, *, reward_seed: int) -> float:
+def random(rollout: Rollout, *, seed: int = 0) -> float:
     """Control arm: 0 or 1 with equal odds, decided by the seed and the text, so a repeated run pays the same."""
-    text = f"{reward_seed}\0{rollout.prompt}\0{rollout.completion}"
+    text = f"{seed}\0{rollout.problem}\0{rollout.completion}"
     return float(blake2b(text.encode(errors="surrogatepass")).digest()[0] % 2)
 
 
@@ -119,34 +124,33 @@ def reasoning_steps(rollout: Rollout) -> float:
 def cosine(
     rollout: Rollout,
     *,
-    cosine_max_length: int,
-    cosine_correct_short: float,
-    cosine_correct_long: float,
-    cosine_wrong_short: float,
-    cosine_wrong_long: float,
+    max_length: int = 4096,
+    correct_short: float = 1.0,
+    correct_long: float = 0.5,
+    wrong_short: float = 0.0,
+    wrong_long: float = -0.5,
 ) -> float:
     """open-r1: long + ½(short − long)(1 + cos(π·length/max)), other bounds for right and wrong; length in characters.
 
-    Held at `long` beyond the maximum, where the released code swings back.
+    Held at `long` beyond max_length, where the released code swings back.
     """
-    if cosine_max_length < 1:
-        raise ValueError(f"cosine_max_length counts characters: {cosine_max_length} found, expected 1 or more")
-    right = correct(rollout)
-    short, long = (cosine_correct_short, cosine_correct_long) if right else (cosine_wrong_short, cosine_wrong_long)
-    progress = min(1.0, len(rollout.completion) / cosine_max_length)
+    if max_length < 1:
+        raise InputError(f"max_length of cosine counts characters: it is {max_length}, expected 1 or more")
+    short, long = (correct_short, correct_long) if correct(rollout) else (wrong_short, wrong_long)
+    progress = min(1.0, len(rollout.completion) / max_length)
     return long + 0.5 * (short - long) * (1 + cos(pi * progress))
 
 
-def ngram_repetition(rollout: Rollout, *, repetition_ngram: int, repetition_max_penalty: float) -> float:
+def ngram_repetition(rollout: Rollout, *, n: int = 3, max_penalty: float = -1.0) -> float:
     """open-r1: max_penalty · (1 − distinct n-grams / all n-grams) over lower-cased words; 0 in a shorter text."""
-    if repetition_ngram < 1:
-        raise ValueError(f"repetition_ngram counts words: {repetition_ngram} found, expected 1 or more")
+    if n < 1:
+        raise InputError(f"n of ngram_repetition counts words: it is {n}, expected 1 or more")
     words = rollout.completion.lower().split()
-    count = len(words) - repetition_ngram + 1
+    count = len(words) - n + 1
     if count < 1:
         return 0.0
-    distinct = len(set(zip(*(words[i:] for i in range(repetition_ngram)), strict=False)))
-    return repetition_max_penalty * (1 - distinct / count)
+    distinct = len(set(zip(*(words[i:] for i in range(n)), strict=False)))
+    return max_penalty * (1 - distinct / count)
 
 
 CHAIN_NGRAM, CHAIN_REPEATS, CHAIN_WORD = 30, 10, 120  # GRPO-LEAD, released code: math_reward.py
@@ -171,19 +175,30 @@ def repeats_in_chain(text: str) -> bool:
     return False
 
 
-def repetition_chain(rollout: Rollout, *, chain_penalty: float) -> float:
-    """GRPO-LEAD (2504.09696, stage 2: −1.5): chain_penalty where the completion repeats itself in a chain, else 0."""
-    return chain_penalty if repeats_in_chain(rollout.completion) else 0.0
+def repetition_chain(rollout: Rollout, *, penalty: float = -1.5) -> float:
+    """GRPO-LEAD (2504.09696, stage 2: −1.5): `penalty` where the completion repeats itself in a chain, else 0."""
+    return penalty if repeats_in_chain(rollout.completion) else 0.0
 
 
-def soft_overlong(rollout: Rollout, *, overlong_limit: int, overlong_margin: int) -> float:
+def soft_overlong(rollout: Rollout, *, limit: int = 20480, margin: int = 4096) -> float:
     """DAPO (2503.14476, eq. 13): 0 up to limit − margin tokens, then a ramp down to −1 at the limit and beyond."""
-    if overlong_margin < 1:
-        raise ValueError(
-            f"overlong_margin is the width of the ramp in tokens: {overlong_margin} found, expected 1 or more"
-        )
-    beyond = rollout.length - (overlong_limit - overlong_margin)
-    return -min(1.0, max(0.0, beyond / overlong_margin))
+    if margin < 1:
+        raise InputError(f"margin of soft_overlong is a width in tokens: it is {margin}, expected 1 or more")
+    return -min(1.0, max(0.0, (rollout.length - (limit - margin)) / margin))
+
+
+def bind_rewards(
+    texts: list[str], own: Mapping[str, Callable] = MappingProxyType({})
+) -> dict[str, Callable[[Rollout], float]]:
+    """The chosen rewards by name, each text a name of REWARDS or of `own`, with its arguments: `cosine(max_length=9)`.
+
+    Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
+    """
+    chosen = [named(text, REWARDS | own, "rewards") for text in texts]
+    names = [reward.__name__ for reward in chosen]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"rewards names {twice[0]!r} twice; to count it more, raise its reward_weights")
+    return dict(zip(names, chosen, strict=True))
 
 
 REWARDS = {

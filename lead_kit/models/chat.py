@@ -35,7 +35,7 @@ def prompt_ids(tokenizer, template: str, problem: str) -> list[int]:
 
 def prompted(record: dict, tokenizer, template: str) -> dict:
     """The record as a trainer's row: prompt as chat messages and as token ids."""
-    kept = {name: record[name] for name in ("id", "problem", "answer", "level")}
+    kept = {name: record[name] for name in ("id", "problem", "gold", "level")}
     messages = prompts.messages(template, record["problem"])
     return kept | {"prompt": messages, "prompt_ids": prompt_ids(tokenizer, template, record["problem"])}
 

@@ -5,20 +5,17 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.models.embedded import SIZES, embedded_model
+from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.offline import is_path
 
 # What every run would print again: bars for loading a file, and names that change in a later major version.
 transformers.utils.logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
 BACKENDS = ("transformers", "unsloth")
+ADAPTERS = {"full": False, "lora": False, "qlora": True}  # what is trained: are the base weights loaded in four bits?
 
 
 def load_model(
@@ -38,16 +35,12 @@ def load_model(
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
     if four_bit and not torch.cuda.is_available():
-        raise InputError("method 'qlora' needs a CUDA GPU and bitsandbytes; 'lora' runs on any machine")
+        raise InputError("adapter 'qlora' needs a CUDA GPU and bitsandbytes; 'lora' runs on any machine")
     if name in SIZES:
         return embedded_model(name, seed)
     check_folder(name)
     if backend == "unsloth":
         return load_unsloth(name, dtype, four_bit)
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=getattr(torch, dtype),
@@ -57,7 +50,18 @@ def load_model(
         local_files_only=Path(name).is_dir(),
         quantization_config=nf4(dtype) if four_bit else None,
     )
-    return model, tokenizer
+    return model, load_tokenizer(name)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that `load_model` takes, padded on the left."""
+    if name in TOKENIZERS:
+        return TOKENIZERS[name]()
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def nf4(dtype: str) -> BitsAndBytesConfig:

@@ -4,7 +4,6 @@ Each row draws its randomness from a seed of its own, so a sample depends neithe
 order (up to the rounding of a different batch shape).
 """
 
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -15,6 +14,16 @@ from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, To
 SHRINK = 0.85  # the batch is compacted once at most this share of its rows is alive
 
 
+class Sampling(NamedTuple):
+    """How completions are drawn; top_k 0, top_p 1 and min_p 0 are off, temperature 0 takes the most likely token."""
+
+    max_tokens: int  # cap of a completion, end token included
+    temperature: float = 1.0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    top_k: int = 0
+
+
 class Request(NamedTuple):
     """One completion to be sampled by an engine."""
 
@@ -23,12 +32,12 @@ class Request(NamedTuple):
     seed: int
 
 
-class Answer(NamedTuple):
-    """One completion as text; `tokens` counts what was generated, `finished` is False at the token limit."""
+class Completion(NamedTuple):
+    """One completion as text."""
 
     text: str
-    tokens: int
-    finished: bool
+    length: int  # tokens generated, the end token included
+    truncated: bool  # cut off at the token limit
 
 
 class Sampled(NamedTuple):
@@ -36,7 +45,7 @@ class Sampled(NamedTuple):
 
     ids: list[int]
     logprobs: list[float]
-    finished: bool
+    truncated: bool
 
 
 def row_seed(seed: int, identity: str, sample: int) -> int:
@@ -50,15 +59,15 @@ def uniforms(seeds: list[int], count: int) -> Tensor:
     return torch.stack(rows)
 
 
-def warpers(top_k: int, top_p: float, min_p: float) -> LogitsProcessorList:
-    """The library's filters for the settings that are on (top_k 0, top_p 1 and min_p 0 are off)."""
+def warpers(sampling: Sampling) -> LogitsProcessorList:
+    """The library's filters for the settings that are on."""
     chosen = LogitsProcessorList()
-    if top_k:
-        chosen.append(TopKLogitsWarper(top_k))
-    if top_p < 1:
-        chosen.append(TopPLogitsWarper(top_p))
-    if min_p:
-        chosen.append(MinPLogitsWarper(min_p))
+    if sampling.top_k:
+        chosen.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        chosen.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        chosen.append(MinPLogitsWarper(sampling.min_p))
     return chosen
 
 
@@ -117,39 +126,24 @@ class _Batch:
 
 @torch.inference_mode()
 def generate(
-    model,
-    prompts: list[list[int]],
-    seeds: list[int],
-    *,
-    max_tokens: int,
-    temperature: float,
-    eos: list[int],
-    pad: int,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    batch_size: int = 256,
-    on_batch: Callable[[list[int], list[Sampled]], None] | None = None,
+    model, prompts: list[list[int]], seeds: list[int], sampling: Sampling, *, eos: list[int], pad: int, batch_size=256
 ) -> list[Sampled]:
-    """One completion for each prompt (token ids), in their order.
+    """One completion for each prompt (token ids), in their order; rows are batched by prompt length.
 
-    Rows are batched by prompt length; `on_batch(rows, samples)` is told of each finished batch. `max_tokens` caps the
-    completion, end token included. The model is used as it is: put it in evaluation mode first if it has dropout.
+    The model is used as it is: put it in evaluation mode first if it has dropout.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"generate: {len(prompts)} prompts but {len(seeds)} seeds")
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     samples: list[Sampled] = [None] * len(prompts)
-    filters = warpers(top_k, top_p, min_p)
+    filters = warpers(sampling)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)
-        draws = uniforms([seeds[row] for row in rows], max_tokens).to(model.device)
-        done = _decode(batch, draws, torch.tensor(eos, device=model.device), temperature, filters)
+        draws = uniforms([seeds[row] for row in rows], sampling.max_tokens).to(model.device)
+        done = _decode(batch, draws, torch.tensor(eos, device=model.device), sampling.temperature, filters)
         for row, sample in zip(rows, done, strict=True):
             samples[row] = sample
-        if on_batch:
-            on_batch(rows, done)
     return samples
 
 
@@ -174,6 +168,5 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
         if alive.float().mean() <= SHRINK:
             batch.keep(alive.nonzero()[:, 0].to(token.device))
     return [
-        Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), bool(finished[i]))
-        for i, n in enumerate(lengths.tolist())
+        Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), not finished[i]) for i, n in enumerate(lengths.tolist())
     ]

@@ -16,7 +16,7 @@ import httpx
 
 from lead_kit.data import prompts
 from lead_kit.errors import InputError
-from lead_kit.models.sampler import Answer, Request
+from lead_kit.models.sampler import Completion, Request, Sampling
 
 ATTEMPTS = 6
 FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
@@ -31,18 +31,7 @@ class Server:
     and is stored nowhere. Raises InputError when no server is there, stays away, or refuses a request.
     """
 
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        template: str,
-        *,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        min_p: float,
-        concurrency: int,
-    ):
+    def __init__(self, address: str, model: str, template: str, sampling: Sampling, concurrency: int):
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"server is {address!r}, expected an address such as http://127.0.0.1:8000/v1")
@@ -50,10 +39,10 @@ class Server:
             raise InputError(f"concurrency is {concurrency}, expected at least 1 request at a time")
         self.address, self.host, self.model, self.template = address.rstrip("/"), parts.hostname, model, template
         self.concurrency = concurrency
-        self.knobs = dict(max_tokens=max_tokens, temperature=temperature, top_p=top_p, min_p=min_p)
-        self.settings = {"engine": "openai", "template": template} | self.knobs
+        self.sampling = {name: value for name, value in sampling._asdict().items() if name != "top_k"}  # no such field
+        self.settings = {"engine": "openai", "template": template} | self.sampling
 
-    def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Answer]]:
+    def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
             return
         with ThreadPoolExecutor(self.concurrency) as pool, self._client() as client:
@@ -87,9 +76,9 @@ class Server:
     def body(self, request: Request) -> dict:
         """The request as JSON; min_p is no field of OpenAI's and is sent only where it is on."""
         asked = {"model": self.model, "messages": prompts.messages(self.template, request.record["problem"])}
-        return asked | {name: v for name, v in self.knobs.items() if name != "min_p" or v} | {"seed": request.seed}
+        return asked | {name: v for name, v in self.sampling.items() if name != "min_p" or v} | {"seed": request.seed}
 
-    def _ask(self, client: httpx.Client, request: Request) -> Answer:
+    def _ask(self, client: httpx.Client, request: Request) -> Completion:
         body = self.body(request)
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -107,12 +96,12 @@ class Server:
             "run this again when it is well: what was sampled is kept"
         )
 
-    def _read(self, response: httpx.Response, body: dict) -> Answer:
+    def _read(self, response: httpx.Response, body: dict) -> Completion:
         if response.is_success:
             try:
                 answer = response.json()
                 choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
-                return Answer(choice["message"]["content"] or "", tokens, choice["finish_reason"] != "length")
+                return Completion(choice["message"]["content"] or "", tokens, choice["finish_reason"] == "length")
             except (ValueError, LookupError, TypeError):
                 raise InputError(
                     f"{self.address} gave no chat completion with a token count: {response.text[:200]!r}"

@@ -14,9 +14,9 @@ TOKENS = ("length", "length_correct", "tokens_per_correct")  # shown with one de
 WORDS = {name: ("longer", "shorter") for name in ("length", "length_correct")}
 
 
-def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str) -> int:
+def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str | None) -> int:
     """Prints `comparison` of two runs; 0. `choices` mend the samples as in `results.check`. Raises InputError."""
-    print(comparison(run_a, run_b, metric, seed, **choices))
+    print(comparison(run_a, run_b, metric, seed, **{name: choice for name, choice in choices.items() if choice}))
     return 0
 
 

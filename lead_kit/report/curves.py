@@ -12,9 +12,10 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import stats
 from lead_kit.report.exports import KEYS, _label, trl_completions, wandb_export
 from lead_kit.runs.find import arm_in, find
-from lead_kit.runs.ledger import read_metrics
+from lead_kit.runs.ledger import has_rollouts
+from lead_kit.runs.log import read_metrics
 from lead_kit.runs.manifest import read_record
-from lead_kit.runs.paths import shown
+from lead_kit.runs.paths import resolve, shown
 
 ARMS = ("sft", "grpo", "length", "lead")  # arms of the paper come in this order, others after them by name
 
@@ -161,6 +162,12 @@ def by_run(values: pd.DataFrame) -> pd.DataFrame:
     return (
         shared.sort_values("step").groupby(["arm", "seed"])["value"].agg(final="last", curve_mean="mean").reset_index()
     )
+
+
+def with_rollouts(frame: pd.DataFrame) -> dict[str, str]:
+    """For each arm the last of its runs that has a rollout ledger."""
+    kept = [row for row in frame[["arm", "run"]].drop_duplicates().itertuples() if has_rollouts(resolve(row.run))]
+    return {row.arm: row.run for row in kept}
 
 
 def groups(rollouts: pd.DataFrame) -> pd.DataFrame:

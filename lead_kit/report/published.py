@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from scipy.stats import t as student
 
-from lead_kit.data import benchmarks
+from lead_kit.data import sets
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.results import Suite
@@ -64,9 +64,10 @@ def settings_of(samples: list[Path]) -> dict:
     for path in samples:
         record = read_record(path if path.is_dir() else path.parent) or {}
         given = record.get("parameters", {})
-        if given.get("benchmark") in benchmarks.BENCHMARKS:
-            overrides = {name: given[name] for name in benchmarks.Settings._fields if name in given}
-            return benchmarks.settings(given["benchmark"], **overrides)._asdict()
+        source = sets.SETS.get(given.get("benchmark"))
+        if source and source.asked:
+            overrides = {name: given[name] for name in sets.Settings._fields if name in given}
+            return sets.settings(given["benchmark"], **overrides)._asdict()
     return {}
 
 

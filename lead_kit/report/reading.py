@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from lead_kit.runs.ledger import read_metrics
+from lead_kit.runs.log import read_metrics
+
+NOTHING_RIGHT = "No answer was correct, so these numbers say nothing about a method."
 
 
-def doubts(samples: pd.DataFrame, temperature: float) -> list[str]:
-    """What forbids a conclusion from these samples (of several arms), in sentences; empty when nothing does."""
+def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:
+    """Reasons not to draw a conclusion from these samples (of several arms), in sentences; empty when there is none."""
     found = []
     if not samples["correct"].any():
-        found.append(
-            "No answer was correct: the text went through every stage, and nothing about a method can be concluded."
-        )
+        found.append(NOTHING_RIGHT)
     elif samples["correct"].all():
         found.append("Every answer was correct: the problems are too easy to tell the models apart.")
     for arm, rows in samples.groupby("arm"):
@@ -23,25 +23,25 @@ def doubts(samples: pd.DataFrame, temperature: float) -> list[str]:
                 f"{arm}: all samples of a problem are the same text although temperature is {temperature:g}; "
                 "is it ignored? (`transformers serve` needs do_sample in the model's generation_config.json)"
             )
-        if (cut := (rows["finish"] == "length").mean()) > 0.5:
+        if (cut := rows["truncated"].mean()) > 0.5:
             found.append(f"{arm}: {cut:.0%} of the answers were cut at the token limit; raise max_tokens.")
     return found
 
 
-def aloud(row) -> str:
-    """A graded sample to be read: whose, the text (control characters shown as �) and what the verifier said."""
+def sample_text(row, arm: str) -> str:
+    """A graded sample to read: whose it is, the text (control characters shown as �), what the verifier said."""
     text = "".join(c if c.isprintable() or c == "\n" else "�" for c in row.completion[:2000])
-    return f"{row.arm}, {row.id}, {row.tokens} tokens\n{text}\n→ gold {row.answer}: {row.status} ({row.reason})\n"
+    return f"{arm}, {row.id}, {row.length} tokens\n{text}\n→ gold {row.gold}: {row.status} ({row.reason})\n"
 
 
-def extremes(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
-    """The n best and n worst rollouts by reward, one a prompt, to read aloud at the end of a run."""
-    best = rollouts.sort_values([by, "tokens"], ascending=[False, True]).drop_duplicates("prompt_id")
-    worst = rollouts.sort_values([by, "tokens"], ascending=[True, False]).drop_duplicates("prompt_id")
+def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
+    """The n best and n worst rollouts by reward, each of another prompt."""
+    best = rollouts.sort_values([by, "length"], ascending=[False, True]).drop_duplicates("id")
+    worst = rollouts.sort_values([by, "length"], ascending=[True, False]).drop_duplicates("id")
     return pd.concat([best.head(n), worst.head(n)])
 
 
-def metrics(run: Path, split: str) -> pd.DataFrame:
+def split_metrics(run: Path, split: str) -> pd.DataFrame:
     """The lines of metrics.jsonl of one split, by step."""
     frame = pd.DataFrame(read_metrics(Path(run) / "metrics.jsonl"))
     if not len(frame):
@@ -50,12 +50,12 @@ def metrics(run: Path, split: str) -> pd.DataFrame:
     return frame.dropna(axis="columns", how="all").sort_values("step", ignore_index=True)
 
 
-def reading(curve: pd.DataFrame) -> str:
+def curve_sentence(curve: pd.DataFrame) -> str:
     """What a validation curve says, in a sentence."""
     if not len(curve):
         return "No validation was asked for (validate_every 0)."
     if not curve["pass@1"].any():
-        return "No validation answer was correct: text went through every stage, and nothing follows for a method."
+        return NOTHING_RIGHT
     first, last = curve.iloc[0], curve.iloc[-1]
     return (
         f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
@@ -63,7 +63,7 @@ def reading(curve: pd.DataFrame) -> str:
     )
 
 
-def summary(curve: pd.DataFrame) -> dict[str, float]:
+def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
     """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
     if not len(curve):
         return {}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import metrics, results, stats
+from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.results import Suite
 from lead_kit.report import curves
 
@@ -79,12 +79,15 @@ def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> l
     return rows
 
 
-def report(values: pd.DataFrame, notes: list[str], seed: int) -> Report:
-    """The table of arms, their paired differences and what the brackets mean, from the long frame."""
+def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "") -> Report:
+    """The table of arms, their paired differences and what the brackets mean, from the long frame.
+
+    `primary` is the planned comparison, as in `differences`.
+    """
     if values.empty:
         return Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
-    arms, pairs = arm_table(values), differences(values, seed)
-    meaning = caption(values)
+    arms, pairs = arm_table(values), differences(values, seed, primary)
+    meaning = f"{caption(values)} {correction(pairs, primary)}".strip()
     shown = [markdown(printed_arms(arms))]
     if len(pairs):
         shown.append(markdown(printed_differences(pairs)))
@@ -93,19 +96,15 @@ def report(values: pd.DataFrame, notes: list[str], seed: int) -> Report:
     return Report(text, tex, arms, pairs)
 
 
-def evaluation(path, problems: list[str], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Of one samples file: the table of its models and their paired differences, as text, and what they rest on.
-
-    `problems` are the ids of the benchmark; every model must have samples of each. Raises InputError otherwise.
-    """
-    suites = results.suites(results.check(results.load_samples([path]), problems)[0])
+def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Of one evaluation: the table of its models, their paired differences, and what they rest on in sentences."""
     wanted = {"Pass@1": "pass@1", CONS: "cons@n", "Pass@{n}": "pass@n", PRECISION: "precision"}
     wanted |= {LENGTH: "length", TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
         wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # they are Pass@1
     values = pd.DataFrame(of_suites(suites, wanted), columns=COLUMNS)
     pairs = differences(values, seed)
-    return printed_arms(arm_table(values)), printed_differences(pairs) if len(pairs) else pairs, [caption(values)]
+    return arm_table(values), pairs, [caption(values), correction(pairs)]
 
 
 def interval_of(cell: pd.DataFrame) -> stats.Interval:
@@ -131,14 +130,14 @@ def arm_table(values: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Every later arm minus every earlier one, paired by cluster: the interval decides the verdict.
+def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFrame:
+    """Every later arm minus every earlier one, paired by cluster: one row each, with its interval and verdict.
 
-    `p_holm` is the t-test's p after Holm's correction over all pairs and metrics of the table; it does not enter the
-    verdict. Clusters that one arm lacks are left out of its pairs. An arm of one seed (the start of all others) is not
-    paired where other arms have several.
+    `p_holm` is the t-test's p after Holm's correction over all rows; the verdict follows it. `primary` names the one
+    planned comparison as "METRIC: LATER − EARLIER"; it stands outside the correction. Clusters that one arm lacks are
+    left out of its pairs. An arm of one seed (the start of all others) is not paired where other arms have several.
     """
-    rows, units = [], dict(zip(values["metric"], values["unit"], strict=True))
+    rows, found = [], []
     for metric in dict.fromkeys(values["metric"]):
         table = values[values["metric"] == metric].pivot(index="cluster", columns="arm", values="value")
         arms = [arm for arm in curves.arms_of(values) if arm in table]
@@ -146,16 +145,23 @@ def differences(values: pd.DataFrame, seed: int) -> pd.DataFrame:
             both = table[[later, earlier]].dropna()
             if both.empty or (len(both) == 1 and len(table) > 1):
                 continue
-            found = stats.paired_difference(both[later], both[earlier], seed=seed)
-            row = {"metric": metric, "difference": f"{later} − {earlier}", **found._asdict()}
-            verdict = stats.verdict(found, *WORDS.get(metric, ("higher", "lower")))
-            one_seed = found.detectable and units[metric] == "problem"  # nothing is known of another seed's model
-            rows.append(row | {"verdict": f"{verdict}, for these runs" if one_seed else verdict})
+            found.append(stats.paired_difference(both[later], both[earlier], seed=seed))
+            rows.append({"metric": metric, "difference": f"{later} − {earlier}", **found[-1]._asdict()})
     frame = pd.DataFrame(rows)
-    if len(frame):
-        tested = frame["p_t"].notna()
-        frame.loc[tested, "p_holm"] = stats.holm(frame.loc[tested, "p_t"])
-    return frame
+    if not len(frame):
+        return frame
+    planned = frame["metric"] + ": " + frame["difference"] == primary
+    frame["p_holm"] = frame["p_t"].where(planned)
+    corrected = frame["p_t"].notna() & ~planned
+    frame.loc[corrected, "p_holm"] = stats.holm(frame.loc[corrected, "p_t"])
+    units = dict(zip(values["metric"], values["unit"], strict=True))
+    verdicts = []
+    for row, difference in zip(frame.itertuples(), found, strict=True):
+        words = WORDS.get(row.metric, ("higher", "lower"))
+        told = stats.verdict(difference, *words, p=row.p_holm)
+        one_seed = told in words and units[row.metric] == "problem"  # nothing is known of another seed's model
+        verdicts.append(f"{told}, for these runs" if one_seed else told)
+    return frame.assign(verdict=verdicts)
 
 
 def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:
@@ -260,6 +266,19 @@ def latex(frame: pd.DataFrame, caption: str) -> str:
     text = "".join(LATEX.get(sign, sign) for sign in caption)
     head = f"\\begin{{table}}\n\\caption{{{text}}}\n\\begin{{tabular}}{{{'l' * frame.shape[1]}}}\n\\toprule\n"
     return f"{head}{row(frame.columns)}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+
+
+def correction(pairs: pd.DataFrame, primary: str = "") -> str:
+    """How the verdicts of `differences` were reached, in sentences; empty without a comparison."""
+    if not len(pairs):
+        return ""
+    if primary in set(pairs["metric"] + ": " + pairs["difference"]):
+        return (
+            f"Planned primary comparison: {primary}; its p is not corrected. Verdicts on the other {len(pairs) - 1} "
+            "comparisons follow p after Holm's correction."
+        )
+    missing = f"The planned primary comparison ({primary}) is not among these runs. " if primary else ""
+    return f"{missing}Verdicts follow p after Holm's correction over all {len(pairs)} comparisons."
 
 
 def caption(values: pd.DataFrame) -> str:

@@ -1,12 +1,14 @@
 """Files that appear whole: atomic writes, JSON lines, values as JSON has them."""
 
 import contextlib
+import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from lead_kit.errors import InputError
 from lead_kit.runs.paths import shown
 
 
@@ -43,13 +45,49 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file in one write, after cutting off a last line that a crash left torn."""
+def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of a JSON-lines file; empty lines are skipped.
+
+    With `torn`, a last line without its newline, which a crash left half written, is skipped too. Raises InputError
+    naming the line that is not UTF-8, not JSON or not an object.
+    """
+    lines = path.read_bytes().split(b"\n")  # str.splitlines would also split at U+2028, which problems contain
+    for number, line in enumerate(lines[:-1] if torn else lines, 1):
+        if not line.strip():
+            continue
+        where = f"{shown(path)}, line {number}"
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected an object, found {line.strip()[:60].decode(errors='replace')!r}")
+        yield number, row
+
+
+def read_jsonl(path: Path, torn: bool = False) -> list[dict]:
+    """The objects of a JSON-lines file, as `jsonl_rows` reads them."""
+    return [row for _, row in jsonl_rows(path, torn)]
+
+
+def as_jsonl(rows: Iterable[Mapping]) -> str:
+    return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping]) -> Path:
+    """The rows as JSON lines, all of them or none."""
+    return write_text(path, as_jsonl(rows))
+
+
+def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
+    """Adds rows in one write, after removing a last line that a crash left half written."""
     with path.open("a+b") as file:
-        whole = file.tell()
-        if whole:
-            file.seek(max(0, whole - 1))
+        size = file.tell()
+        if size:
+            file.seek(size - 1)
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line.encode() + b"\n")
+        file.write(as_jsonl(rows).encode())

@@ -11,8 +11,8 @@ from lead_kit.errors import InputError
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import plain, write_text
-from lead_kit.runs.ledger import truncate
 from lead_kit.runs.lock import identity, release
+from lead_kit.runs.log import truncate
 from lead_kit.runs.paths import ROOT, RUNS, shown
 
 KEPT = {

@@ -21,6 +21,11 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
+def file_name(label: str) -> str:
+    """A label as part of a file name: whatever is neither letter, digit nor one of ._+- becomes _."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", label)
+
+
 def run_folder(name: str) -> Path:
     """runs/<name>. Raises InputError for a name that is no plain path below runs/."""
     if not NAME.fullmatch(name):

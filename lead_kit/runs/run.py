@@ -5,7 +5,6 @@ has to ask for its rank.
 """
 
 import atexit
-import json
 import os
 import time
 import warnings
@@ -13,8 +12,8 @@ from pathlib import Path
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.params import Config, refuse_secrets
-from lead_kit.runs import ledger, lock, manifest, provenance, tracking
-from lead_kit.runs.files import append_line, atomic, plain, write_text
+from lead_kit.runs import lock, log, manifest, provenance, tracking
+from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
 from lead_kit.runs.find import maker_of
 from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
 from lead_kit.runs.ranks import check_processes, rank
@@ -69,7 +68,7 @@ class Run:
         if self.silent:
             return
         row = plain({"step": step, "split": split, **metrics})
-        append_line(self.path / "metrics.jsonl", json.dumps(row))
+        append_jsonl(self.path / "metrics.jsonl", [row])
         if self.tracker:
             self.tracker.log(
                 step, {f"{split}/{name}": value for name, value in row.items() if name not in ("step", "split")}
@@ -78,7 +77,7 @@ class Run:
     def truncate_metrics(self, after_step: int) -> None:
         """Drops metrics, rollouts and validation samples of later steps: call it when resuming from a checkpoint."""
         if not self.silent:
-            ledger.truncate(self.path, after_step)
+            log.truncate(self.path, after_step)
 
     def input(self, path: str | Path) -> Path:
         """The absolute path of a file or folder this run reads, whose hash is kept. Raises InputError if missing."""

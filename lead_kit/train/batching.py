@@ -1,11 +1,9 @@
 """From the sizes a researcher thinks in to those that TRL's trainer takes."""
 
 import os
-from pathlib import Path
+from typing import NamedTuple
 
-import torch
-
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError
 
 
 def closest_divisor(number: int, wanted: int) -> int:
@@ -22,7 +20,17 @@ def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
         )
 
 
-def plan(
+class Sizes(NamedTuple):
+    """One process's part of a rollout batch, and the run, counted as TRL counts."""
+
+    micro_batch: int  # rows of one forward
+    accumulation: int  # forwards of one optimiser update
+    forwards: int  # forwards of one rollout batch
+    updates_per_batch: int  # optimiser updates of one rollout batch, all its iterations
+    updates: int  # optimiser updates of the run
+
+
+def sizes(
     *,
     batch_size: int,
     group_size: int,
@@ -31,18 +39,17 @@ def plan(
     steps: int,
     save_steps: int,
     num_iterations: int = 1,
-    processes: int = 1,
-) -> dict:
-    """GRPOConfig's sizes for `steps` rollout batches of batch_size rollouts (all processes), group_size a prompt.
+) -> Sizes:
+    """The sizes of `steps` rollout batches of batch_size rollouts (all processes), group_size a prompt.
 
-    Each batch is split into updates_per_batch optimiser updates and gone through num_iterations times; a process takes
+    Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a process takes
     micro_batch_size rollouts at a time. Raises InputError where the numbers do not fit, before anything is loaded.
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
     divides("group_size", group_size, "batch_size", batch_size)
-    divides("updates_per_batch × processes", updates_per_batch * processes, "batch_size", batch_size)
-    rows = batch_size // (updates_per_batch * processes)
+    divides("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
+    rows = batch_size // (updates_per_batch * processes())
     micro = min(micro_batch_size, rows)
     divides("micro_batch_size", micro, "the rollouts of one update and process", rows)
     buffer = updates_per_batch * num_iterations
@@ -52,19 +59,9 @@ def plan(
             f"would differ; the nearest that does not is {max(1, round(save_steps / buffer)) * buffer}"
         )
     accumulation = rows // micro
-    return {
-        "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": accumulation,
-        "steps_per_generation": updates_per_batch * accumulation,
-        "num_generations": group_size,
-        "num_iterations": num_iterations,
-        "max_steps": steps * buffer,
-        "save_steps": save_steps or steps * buffer,
-        "logging_steps": buffer,
-    }
+    return Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
 
 
-ENGINES = dict.fromkeys(("sampler", "generate", "vllm_colocate", "vllm_server"))
 OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
 
@@ -72,42 +69,6 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 def floor(schedule: str, lr_floor: float) -> dict:
     """Arguments of the schedule: the least share of the peak rate, which only the cosine has."""
     return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
-
-
-def hardware(dtype: str) -> dict:
-    """Arguments that follow from the machine: no bf16, checkpointing or pinned memory where there is no GPU."""
-    gpu = torch.cuda.is_available()
-    return {
-        "bf16": gpu and dtype == "bfloat16",
-        "gradient_checkpointing": gpu,
-        "use_cpu": not gpu,
-        "dataloader_pin_memory": gpu,
-        "report_to": [],
-        "disable_tqdm": True,
-    }
-
-
-def saving(folder: Path, save_steps: int) -> dict:
-    """Arguments for checkpoints below `folder`, the newest two kept; none for save_steps 0."""
-    return {
-        "output_dir": str(folder),
-        "save_strategy": "steps" if save_steps else "no",
-        "save_total_limit": 2,
-    }
-
-
-def sampling(engine: str, vllm_server: str, vllm_memory: float) -> dict:
-    """GRPOConfig's arguments for where rollouts come from; the whole distribution is sampled (top_p 1, top_k 0)."""
-    chosen(ENGINES, engine, "engine")
-    mode = engine.removeprefix("vllm_")
-    return {
-        "top_p": 1.0,
-        "top_k": 0,
-        "use_vllm": engine.startswith("vllm"),
-        "vllm_mode": mode if engine.startswith("vllm") else "colocate",
-        "vllm_server_base_url": vllm_server if mode == "server" else None,
-        "vllm_gpu_memory_utilization": vllm_memory,
-    }
 
 
 def processes() -> int:

@@ -3,7 +3,7 @@
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from lead_kit.models import sampler
+from lead_kit.models.sampler import Completion, Sampling, row_seed
 from lead_kit.runs import ledger
 
 
@@ -14,15 +14,13 @@ class Validation(TrainerCallback):
     validation/step_*.parquet and one line of metrics; the trainer is set after it is built, as it takes the callback.
     """
 
-    def __init__(
-        self, records: list[dict], *, every: int, samples: int, temperature: float, max_tokens: int, seed: int
-    ):
-        self.records, self.every, self.samples = records, every, samples
-        self.temperature, self.max_tokens, self.seed = temperature, max_tokens, seed
+    def __init__(self, records: list[dict], sampling: Sampling, *, every: int, samples: int, seed: int):
+        self.records, self.sampling = records, sampling
+        self.every, self.samples, self.seed = every, samples, seed
         self.trainer = None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if state.global_step == 0:
+        if self.every and state.global_step == 0:
             self.measure()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -40,29 +38,27 @@ class Validation(TrainerCallback):
         rows = gather_object(self.rows(mine))
         step = trainer.batches_done
         if accelerator.is_main_process:
-            ledger.write(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
+            ledger.write_rows(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
         count = max(len(rows), 1)
         scores = {
             "pass@1": sum(row["correct"] for row in rows) / count,
-            "length": sum(row["tokens"] for row in rows) / count,
-            "truncated": sum(row["finish"] == "length" for row in rows) / count,
+            "length": sum(row["length"] for row in rows) / count,
+            "truncated": sum(row["truncated"] for row in rows) / count,
         }
         trainer.run.log(step=step, split="validation", **scores)
         trainer.run.progress(step, trainer.args.max_steps // trainer.args.logging_steps, **{"pass@1": scores["pass@1"]})
 
     def rows(self, records: list[dict]) -> list[dict]:
         pairs = [(record, k) for record in records for k in range(self.samples)]
-        sampled = self.trainer.complete(
-            [record["prompt_ids"] for record, _ in pairs],
-            [sampler.row_seed(self.seed, record["id"], k) for record, k in pairs],
-            self.temperature,
-            self.max_tokens,
-        )
+        records = [record for record, _ in pairs]
+        seeds = [row_seed(self.seed, record["id"], k) for record, k in pairs]
+        sampled = self.trainer.complete([record["prompt_ids"] for record in records], seeds, self.sampling)
         texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
-        verdicts = self.trainer.verifier.check_many(texts, [record["answer"] for record, _ in pairs])
+        completions = [Completion(text, len(s.ids), s.truncated) for text, s in zip(texts, sampled, strict=True)]
+        verdicts = self.trainer.grader.verdicts(records, completions)
         return [
-            ledger.sample_row(record, k, text, len(s.ids), s.finished, verdict)
-            for (record, k), text, s, verdict in zip(pairs, texts, sampled, verdicts, strict=True)
+            ledger.sample_row(record, k, completion, verdict)
+            for (record, k), completion, verdict in zip(pairs, completions, verdicts, strict=True)
         ]
 
 

@@ -1,7 +1,7 @@
 """LeadTrainer: TRL's GRPOTrainer with the advantages of a pure estimator over the gathered groups.
 
-Narrow overrides and no formula: rewards come from lead_kit.rewards, advantages from lead_kit.advantages, the loss from
-TRL. Rows are those of all processes in TRL's order: the group_size samples of a prompt stand together.
+Narrow overrides and no formula: rewards and advantages come from lead_kit.method, the loss from TRL. Rows are those of
+all processes in TRL's order: the group_size samples of a prompt stand together.
 """
 
 import copy
@@ -16,65 +16,58 @@ from trl import GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError
-from lead_kit.method import keep as batches
-from lead_kit.method import rewards
-from lead_kit.method.advantages import Group, before_weighting
+from lead_kit.method.advantages import PAY_KL, Group
 from lead_kit.method.diagnostics import diagnose
+from lead_kit.method.estimators import Estimate, require_correct
+from lead_kit.method.rewards import Rollout, repeats_in_chain
 from lead_kit.models import sampler
+from lead_kit.models.sampler import Completion, Sampled, Sampling
 from lead_kit.runs import ledger
+from lead_kit.train.grading import Grader
 from lead_kit.train.packing import packed_logps
 from lead_kit.train.refill import Refill
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns of rollout_func at each construction
 EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
-TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
-TRL_LOSS["prompt_mean"] = (
-    "dr_grpo"  # ScaleRL's mean inside each prompt: a factor on the advantages turns one into the other
-)
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
+TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
+# ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
+TRL_LOSS["prompt_mean"] = "dr_grpo"
 
 
 class LeadTrainer(GRPOTrainer):
-    """GRPO by TRL; estimator, rewards, batch rule, sampler, packing and records by lead_kit.
+    """GRPO by TRL; estimator, rewards, keep rule, sampler, packing and records by lead_kit.
 
-    `train_dataset` rows hold prompt (messages), id, problem, answer, level. `estimate` and `keep` take a Group;
-    `reward_table` maps a name to a function of one Rollout. `engine` is `sampler` (lead_kit.sample), `generate`
-    (the model's own) or `vllm` (as args say).
+    `train_dataset` rows hold prompt (messages), prompt_ids, id, problem, gold, level. `keep` takes the shaped Group.
+    `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` and `pack_tokens` are off at 0;
+    `rollouts_every` counts batches between ledger entries. Other arguments are GRPOTrainer's.
     """
 
     def __init__(
         self,
         *args,
-        estimate: Callable[[Group], Tensor],
-        reward_table: dict[str, Callable[[rewards.Rollout], float]],
-        verifier,
+        estimate: Estimate,
+        keep: Callable[[Group], Tensor],
+        grader: Grader,
         run,
-        keep: Callable[[Group], Tensor] = batches.every_group,
         engine: str = "sampler",
         refill_batches: int = 0,
         pack_tokens: int = 0,
         loss_type: str = "dapo",
-        finished_marker: str = "",
         rollouts_every: int = 10,
         **kwargs,
     ):
-        self.estimate, self.keep, self.reward_table, self.verifier, self.run = (
-            estimate,
-            keep,
-            reward_table,
-            verifier,
-            run,
-        )
-        self.engine, self.pack_tokens, self.finished_marker = engine, pack_tokens, finished_marker
-        self.rollouts_every, self.prompt_mean = rollouts_every, loss_type == "prompt_mean"
-        self.needs_kl = "kl_reward_coef" in estimate.keywords
+        self.estimate, self.keep, self.grader, self.run = estimate, keep, grader, run
+        self.engine, self.pack_tokens, self.rollouts_every = engine, pack_tokens, rollouts_every
+        self.prompt_mean = loss_type == "prompt_mean"
+        self.needs_kl = estimate.baseline.__name__ in PAY_KL
         self._diagnostics: dict[str, float] = {}
-        self._given = None  # completions sampled ahead of TRL's own call, by the refill
-        named = [self._trl_reward(name) for name in reward_table]
+        self._given = None  # completions that the refill sampled ahead of TRL's own call
+        rewards = [self._trl_reward(name) for name in grader.reward_table]
         rollout = self._sample if engine == "sampler" else None
-        super().__init__(*args, reward_funcs=named, rollout_func=rollout, **kwargs)
+        super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self._check_engine()
-        self._check_lead()
+        require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = Refill(self, refill_batches) if refill_batches else None
         if self.needs_kl:
             self.reference = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)
@@ -84,21 +77,11 @@ class LeadTrainer(GRPOTrainer):
         sharded = str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED")
         if self.engine == "sampler" and sharded:
             raise InputError(
-                "engine 'sampler' runs the whole model on each process; with shards use 'vllm' or 'generate'"
+                "engine 'sampler' needs the whole model on each process; with FSDP or ZeRO-3 use 'vllm_colocate', "
+                "'vllm_server' or 'generate'"
             )
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
-
-    def _check_lead(self) -> None:
-        """GRPO-LEAD's estimators put their reward in the place of `correct`, which must be there with weight 1."""
-        if "length_alpha" not in self.estimate.keywords:
-            return
-        weights = dict(zip(self.reward_table, self.reward_weights.tolist(), strict=True))
-        if weights.get("correct") != 1:
-            raise InputError(
-                f"estimator {self.estimate.__name__!r} shapes the reward 'correct' of weight 1, but rewards and "
-                f"reward_weights are {weights}"
-            )
 
     # -- rollouts --------------------------------------------------------------------------------------------------
 
@@ -125,30 +108,22 @@ class LeadTrainer(GRPOTrainer):
         name = f"batch {self.batches_done}.{attempt}"
         seeds = [sampler.row_seed(self.args.seed, name, first + row) for row in range(len(prompts))]
         ids = [row["prompt_ids"] for row in self._rows]
-        sampled = self.complete(ids, seeds, self.temperature, self.max_completion_length)
+        sampled = self.complete(ids, seeds, Sampling(self.max_completion_length, self.temperature))
         return {
             "prompt_ids": ids,
             "completion_ids": [s.ids for s in sampled],
             "logprobs": [s.logprobs for s in sampled],
         }
 
-    def complete(self, ids: list[list[int]], seeds: list[int], temperature: float, max_tokens: int):
+    def complete(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
         """One sample a row. vLLM and the model's own `generate` take the training run's sampling settings, no seeds."""
+        ends = list(self.eos_token_ids)
         if self.engine != "sampler":
             tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
             logprobs = logprobs or [None] * len(tokens)
-            ended = self.eos_token_ids
-            return [sampler.Sampled(t, p, t[-1] in ended) for t, p in zip(tokens, logprobs, strict=True)]
+            return [Sampled(t, p, t[-1] not in ends) for t, p in zip(tokens, logprobs, strict=True)]
         with self.sampling_model() as model:
-            return sampler.generate(
-                model,
-                ids,
-                seeds,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                eos=list(self.eos_token_ids),
-                pad=self._tokenizer.pad_token_id,
-            )
+            return sampler.generate(model, ids, seeds, sampling, eos=ends, pad=self._tokenizer.pad_token_id)
 
     def _generate(self, prompts: list):
         if self._given is not None:
@@ -160,29 +135,16 @@ class LeadTrainer(GRPOTrainer):
 
     def _trl_reward(self, name: str):
         def reward(completions, **_):
-            return [self.reward_table[name](rollout) for rollout in self._rollouts]
+            return self.grader.scores(name, self._rollouts)
 
         reward.__name__ = name
         return reward
 
-    def grade(self, rows: list[dict], completions: list, ids: list[list[int]]) -> list[rewards.Rollout]:
-        """This process's rollouts with their verdicts; a gold that cannot be graded raises in the reward."""
-        texts = [completion[0]["content"] for completion in completions]
-        verdicts = self.verifier.check_many(texts, [row["answer"] for row in rows])
-        return [
-            rewards.Rollout(
-                prompt=row["problem"],
-                completion=text,
-                answer=row["answer"],
-                length=len(tokens),
-                finished=self._finished(text, tokens),
-                verdict=verdict,
-            )
-            for row, text, tokens, verdict in zip(rows, texts, ids, verdicts, strict=True)
-        ]
-
-    def _finished(self, text: str, tokens: list[int]) -> bool:
-        return self.finished_marker in text if self.finished_marker else tokens[-1] in self.eos_token_ids
+    def grade(self, records: list[dict], completions: list, ids: list[list[int]]) -> list[Rollout]:
+        """This process's rollouts with their verdicts; `completions` as TRL's chat messages."""
+        ends = self.eos_token_ids
+        texts = [self.grader.completion(c[0]["content"], i, ends) for c, i in zip(completions, ids, strict=True)]
+        return self.grader.grade(records, texts)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         self._rollouts = self.grade(inputs, completions, completion_ids_list)
@@ -190,17 +152,14 @@ class LeadTrainer(GRPOTrainer):
         self._group = self.as_group(self._rollouts, scores)
         return scores
 
-    def as_group(self, rollouts: list[rewards.Rollout], scores: Tensor) -> Group:
+    def as_group(self, rollouts: list[Rollout], scores: Tensor) -> Group:
         """The gathered batch as (prompts, group) fields; `scores` (rows, rewards) is gathered already."""
-        facts = [
-            [r.verdict.status == "correct", r.length, r.finished, rewards.repeats_in_chain(r.completion)]
-            for r in rollouts
-        ]
+        facts = [[r.verdict.correct, r.length, r.truncated, repeats_in_chain(r.completion)] for r in rollouts]
         gathered = self.accelerator.gather(torch.tensor(facts, dtype=torch.float32, device=self.accelerator.device))
-        correct, length, finished, repetitive = gathered.view(-1, self.num_generations, 4).unbind(-1)
+        correct, length, truncated, repetitive = gathered.view(-1, self.num_generations, 4).unbind(-1)
         components = scores.view(*correct.shape, -1)
         weights = self.reward_weights.to(scores.device)
-        return Group(correct, length, (components * weights).sum(-1), finished, repetitive, components, weights)
+        return Group(correct, length, (components * weights).sum(-1), truncated, repetitive, components, weights)
 
     def _generate_and_score_completions(self, inputs):
         if self.refill:
@@ -208,15 +167,14 @@ class LeadTrainer(GRPOTrainer):
         self._rows = inputs
         output = super()._generate_and_score_completions(inputs)
         group = self._with_kl(self._group, output) if self.needs_kl else self._group
-        advantages = self.estimate(group)
-        before = before_weighting(self.estimate, group)
-        kept = self.keep(group)
+        shaped, before, advantages = self.estimate.steps(group)
+        kept = self.keep(shaped)
         local = self._local(self._scaled(advantages, kept, output))
         if local.dim() == 2:  # an advantage a token: as wide as this process's completions
             local = local[:, : output["completion_ids"].shape[1]]
         output["advantages"] = local.contiguous()
         self._logs["advantages"].extend(self._per_rollout(advantages).flatten().tolist())  # replaces TRL's own tail
-        self._record(group, advantages, before, kept)
+        self._record(shaped, advantages, before, kept)
         return output
 
     def _scaled(self, advantages: Tensor, kept: Tensor, output: dict) -> Tensor:
@@ -291,35 +249,32 @@ class LeadTrainer(GRPOTrainer):
 
     def _record(self, group: Group, advantages: Tensor, before: Tensor, kept: Tensor) -> None:
         plain, unweighted = self._per_rollout(advantages), self._per_rollout(before)
-        self._diagnostics = diagnose(group, plain, kept, list(self.reward_table))
+        self._diagnostics = diagnose(group, plain, kept, list(self.grader.reward_table))
         if self.refill:
             self._diagnostics.update(self.refill.report)
         step = self.batches_done + 1
         if self.rollouts_every and (step == 1 or step % self.rollouts_every == 0):
-            rows = gather_object(self._ledger_rows(step))
+            rows = gather_object(self._ledger_rows(step, group.reward))
             flat = zip(rows, plain.flatten().tolist(), unweighted.flatten().tolist(), strict=True)
             rows = [row | {"advantage_before": u, "advantage": a} for row, a, u in flat]
             if self.accelerator.is_main_process:
-                ledger.write(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
+                ledger.write_rows(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
 
-    def _ledger_rows(self, step: int) -> list[dict]:
+    def _ledger_rows(self, step: int, shaped: Tensor) -> list[dict]:
+        """This process's rollouts; `reward` is the weighted sum of the rewards, `shaped` what the estimator saw."""
         first = self.accelerator.process_index * len(self._rollouts)
-        total = self._local((self._group.components * self._group.weights).sum(-1)).tolist()
-        scores = self._local(self._group.components).tolist()
+        components = self._local(self._group.components)
+        totals = zip(self._local(self._group.reward).tolist(), self._local(shaped).tolist(), strict=True)
         rows = []
-        for i, (record, rollout) in enumerate(zip(self._rows, self._rollouts, strict=True)):
-            place = first + i
-            row = {"step": step, "prompt_id": record["id"], "group": place // self.num_generations}
-            graded = ledger.sample_row(
-                record,
-                place % self.num_generations,
-                rollout.completion,
-                rollout.length,
-                rollout.finished,
-                rollout.verdict,
-            )
-            named = {f"reward_{name}": score for name, score in zip(self.reward_table, scores[i], strict=True)}
-            rows.append(row | graded | {"prompt": rollout.prompt, "reward": total[i]} | named)
+        for place, (record, one, scores, (reward, after)) in enumerate(
+            zip(self._rows, self._rollouts, components.tolist(), totals, strict=True), first
+        ):
+            group, member = divmod(place, self.num_generations)
+            completion = Completion(one.completion, one.length, one.truncated)
+            named = {f"reward_{name}": score for name, score in zip(self.grader.reward_table, scores, strict=True)}
+            graded = ledger.sample_row(record, member, completion, one.verdict)
+            row = {"step": step, "group": group} | graded | {"problem": one.problem}
+            rows.append(row | {"reward": reward, "shaped": after} | named)
         return rows
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -336,7 +291,7 @@ class LeadTrainer(GRPOTrainer):
                 loss=logs["loss"],
                 grad_norm=logs.get("grad_norm"),
                 learning_rate=logs.get("learning_rate"),
-                tokens=mine.get("num_tokens"),
+                num_tokens=mine.get("num_tokens"),
                 seconds=mean(self._metrics["train"].get("step_time")),
                 memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )

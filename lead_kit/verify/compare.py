@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from lead_kit.verify import exact, units
 from lead_kit.verify.judge import Exact, Undecided
-from lead_kit.verify.structure import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words, read
+from lead_kit.verify.nodes import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words
+from lead_kit.verify.structure import read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ

@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from lead_kit.verify import exact
-from lead_kit.verify.structure import Relation
+from lead_kit.verify.nodes import Relation
 
 FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it

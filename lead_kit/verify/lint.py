@@ -13,14 +13,17 @@ class Fault(NamedTuple):
 
 
 def lint_golds(records: Iterable[Mapping], verifier=None) -> list[Fault]:
-    """Names the records {id, answer} whose gold cannot be graded: empty, not text, refused by the guard, unreadable,
-    or prose."""
+    """Names the records {id, gold} whose gold cannot be graded: empty, not text, refused by the guard, unreadable,
+    or prose.
+
+    A record without `gold` is read by `answer`, as data sets call it.
+    """
     from lead_kit.verify import shared
 
     verifier = verifier or shared()
     faults = []
     for at, record in enumerate(records):
-        gold = record.get("answer")
+        gold = record.get("gold", record.get("answer"))
         name = str(record.get("id", at))
         if not isinstance(gold, str):
             faults.append(Fault(name, repr(gold), f"the gold is {type(gold).__name__}, expected text"))

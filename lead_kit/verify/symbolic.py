@@ -7,7 +7,8 @@ from sympy import Rational, Symbol
 
 from lead_kit.verify import compare, exact, judge
 from lead_kit.verify.algebra import Unreadable, parse
-from lead_kit.verify.structure import FLIPPED, Bag, Leaf, Named, Qualified, Relation, Row, Words, read
+from lead_kit.verify.nodes import Bag, Leaf, Named, Qualified, Relation, Row, Words
+from lead_kit.verify.structure import FLIPPED, read
 
 PRECISION = sympy.Float(10) ** -45  # difference below which two floating values are the same
 PROSE = 3  # words of a gold beyond which it is prose (articles not counted)

@@ -11,7 +11,7 @@ PROBLEM = arithmetic.Problem(24, (5, -3))  # 24+5=29, 29-3=26: no ten is crossed
 
 def test_a_problem_reads_as_in_the_module_text():
     assert PROBLEM.text == "Start at 24:\n(1) +5\n(2) -3."
-    assert (PROBLEM.answer, PROBLEM.level) == (26, 0)
+    assert (PROBLEM.gold, PROBLEM.level) == (26, 0)
     assert arithmetic.read(PROBLEM.text) == PROBLEM
 
 
@@ -56,7 +56,7 @@ def test_length_and_correctness_of_the_teacher_are_almost_unrelated():
     for record in arithmetic.draw(3000, seed=4, weights=[0, 0, 1]):
         trace = arithmetic.trace(record["problem"], rng)
         lengths.append(trace.count("="))
-        right.append(trace.endswith(f"{{{record['answer']}}}"))
+        right.append(trace.endswith(f"{{{record['gold']}}}"))
     mean_right = sum(n for n, ok in zip(lengths, right, strict=True) if ok) / sum(right)
     mean_wrong = sum(n for n, ok in zip(lengths, right, strict=True) if not ok) / (len(right) - sum(right))
     assert 0.3 < sum(right) / len(right) < 0.9

@@ -14,7 +14,7 @@ from lead_kit.verify import Verifier
 
 def records(*problems, **fields):
     return [
-        {"id": str(i), "problem": p, "answer": str(i), "level": None, "source": "t"} | fields
+        {"id": str(i), "problem": p, "gold": str(i), "level": None, "source": "t"} | fields
         for i, p in enumerate(problems)
     ]
 
@@ -39,11 +39,11 @@ def test_the_second_stage_keeps_what_the_first_solved_sometimes(tmp_path):
     (tmp_path / "rollouts").mkdir()
     hits = {"never": [0, 0, 0, 0], "some": [1, 0, 0, 1], "most": [1, 1, 1, 0], "always": [1, 1, 1, 1]}
     for step in (0, 1):  # two rollouts of each prompt in each of two files
-        rows = [{"prompt_id": i, "correct": bool(c)} for i, all_ in hits.items() for c in all_[2 * step : 2 * step + 2]]
+        rows = [{"id": i, "correct": bool(c)} for i, all_ in hits.items() for c in all_[2 * step : 2 * step + 2]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rollouts" / f"step_{step:06d}.parquet")
     rates = clean.rates_of_run(tmp_path)
     assert rates == {"never": 0.0, "some": 0.5, "most": 0.75, "always": 1.0}
-    rows = [{"id": name, "problem": name, "answer": "1"} for name in [*hits, "unseen"]]
+    rows = [{"id": name, "problem": name, "gold": "1"} for name in [*hits, "unseen"]]
     kept, dropped = clean.by_pass_rate(rows, rates, 0.0, 0.75)
     assert [row["id"] for row in kept] == ["some", "most"]
     assert [row["reason"] for row in dropped][-1] == "never rolled out"
@@ -66,7 +66,7 @@ def test_pass_rates_may_come_with_the_data():
     + [("x^2^3", False), ("\\sqrt{2}", True), ("x^2 + 10", True)],
 )
 def test_the_guard_of_grpo_lead(answer, simple):
-    assert bool(clean.symbolically_simple([{"id": "0", "problem": "", "answer": answer}]).kept) is simple
+    assert bool(clean.symbolically_simple([{"id": "0", "problem": "", "gold": answer}]).kept) is simple
 
 
 def test_of_duplicates_the_one_with_a_solution_stays():
@@ -81,7 +81,7 @@ def test_of_duplicates_the_one_with_a_solution_stays():
 
 def test_leaks_leave_and_variants_stay():
     text = "A {} box of mass $3$ kg slides down a frictionless ramp of height $5$ m. What is its speed at the bottom?"
-    rows = [row | {"answer": answer} for row, answer in zip(records(*map(text.format, "abc")), "xyy", strict=True)]
+    rows = [row | {"gold": answer} for row, answer in zip(records(*map(text.format, "abc")), "xyy", strict=True)]
     rows += records("Prove nothing.")
     found = clean.leaks(rows[1:], {"bench": rows[:1]}, 0.65)
     assert {row["kind"] for row in found} == {"variant"} and not clean.without_leaks(rows[1:], found).dropped
@@ -133,7 +133,7 @@ def test_the_released_training_set_has_34_exact_duplicates(lead_data):
 
 @pytest.mark.slow
 def test_answers_that_cannot_be_graded_leave_with_the_verifiers_reason():
-    rows = [row | {"answer": answer} for row, answer in zip(records(*"abc"), ("\\frac12", "", "2019!"), strict=True)]
+    rows = [row | {"gold": answer} for row, answer in zip(records(*"abc"), ("\\frac12", "", "2019!"), strict=True)]
     with Verifier(workers=1) as verifier:
         kept, dropped = clean.gradable(rows, verifier)
     assert [row["id"] for row in kept] == ["0"] and all(row["reason"] for row in dropped)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lead_kit.data.files import read_rows, save_problems, save_verl
 from lead_kit.data.loading import expand_names, hub_rows, load_problems, with_traces
-from lead_kit.data.rows import COLUMNS, last_box
+from lead_kit.data.rows import COLUMNS, boxed
 from lead_kit.data.sets import Source
 from lead_kit.errors import InputError
 
@@ -25,23 +25,23 @@ def test_common_column_names_are_found(tmp_path):
         tmp_path / "mine.jsonl", {"Question": "1+1?", "final_answer": 2.0, "difficulty": "Level 3", "topic": "sums"}
     )
     assert load_problems(path) == [
-        {"id": "mine-0", "problem": "1+1?", "answer": "2", "level": 3.0, "source": "mine", "topic": "sums"}
+        {"id": "mine-0", "problem": "1+1?", "gold": "2", "level": 3.0, "source": "mine", "topic": "sums"}
     ]
 
 
 def test_other_column_names_are_given_by_a_map(tmp_path):
     path = lines(tmp_path / "mine.jsonl", {"ask": "1+1?", "meta": {"result": ["2", "two"]}})
-    [record] = load_problems(path, fields={"problem": "ask", "answer": "meta.result"})
-    assert (record["problem"], record["answer"], record["answers"]) == ("1+1?", "2", ["2", "two"])
+    [record] = load_problems(path, fields={"problem": "ask", "gold": "meta.result"})
+    assert (record["problem"], record["gold"], record["golds"]) == ("1+1?", "2", ["2", "two"])
 
 
 def test_the_answer_of_gsm8k_stands_after_four_hashes(tmp_path):
     path = lines(tmp_path / "gsm.jsonl", {"question": "Eggs?", "answer": "16 - 3 = 13\n#### 1,013"})
     [record] = load_problems("GSM8K", path=path)
-    assert (record["answer"], record["solution"]) == ("1,013", "16 - 3 = 13")
+    assert (record["gold"], record["solution"]) == ("1,013", "16 - 3 = 13")
 
 
-def test_a_missing_answer_is_read_from_the_last_box_of_the_solution(tmp_path):
+def test_a_missing_answer_is_read_from_the_boxed_of_the_solution(tmp_path):
     row = {
         "problem": "x",
         "solution": "\\boxed{1}, no: $\\boxed{\\frac{1}{2}}$.",
@@ -49,13 +49,13 @@ def test_a_missing_answer_is_read_from_the_last_box_of_the_solution(tmp_path):
         "type": "Algebra",
     }
     [record] = load_problems("MATH-lighteval", path=lines(tmp_path / "math.jsonl", row))
-    assert (record["answer"], record["level"], record["type"]) == ("\\frac{1}{2}", 5.0, "Algebra")
+    assert (record["gold"], record["level"], record["type"]) == ("\\frac{1}{2}", 5.0, "Algebra")
 
 
 def test_a_named_set_of_chats_loads_from_a_file_of_its_shape(tmp_path):
     turns = [{"from": "human", "value": "1+1?"}, {"from": "gpt", "value": "So \\boxed{2}"}]
     [record] = load_problems("Light-R1-stage2", path=lines(tmp_path / "stage2.jsonl", {"conversations": turns}))
-    assert (record["problem"], record["answer"], record["solution"]) == ("1+1?", "2", "So \\boxed{2}")
+    assert (record["problem"], record["gold"], record["solution"]) == ("1+1?", "2", "So \\boxed{2}")
 
 
 def test_gpqa_options_come_in_an_order_of_seed_and_id_alone(tmp_path):
@@ -68,8 +68,8 @@ def test_gpqa_options_come_in_an_order_of_seed_and_id_alone(tmp_path):
     again = load_problems("GPQA-diamond", path=lines(tmp_path / "b.jsonl", *rows[::-1]), seed=1)
     other = load_problems("GPQA-diamond", path=tmp_path / "a.jsonl", seed=2)
     assert sorted(first, key=lambda r: r["id"]) == sorted(again, key=lambda r: r["id"])
-    assert first != other and {r["answer"] for r in first} == set("ABCD")
-    assert all(f"\n{r['answer']}. yes" in r["problem"] for r in first)
+    assert first != other and {r["gold"] for r in first} == set("ABCD")
+    assert all(f"\n{r['gold']}. yes" in r["problem"] for r in first)
 
 
 def test_ids_that_repeat_get_a_suffix(tmp_path):
@@ -104,7 +104,7 @@ def test_a_row_without_answer_is_named(tmp_path, row):
     path = lines(tmp_path / "x.jsonl", {"problem": "a", "answer": "1"}, row)
     with pytest.raises(InputError, match="x.jsonl, row 2: no answer"):
         load_problems(path)
-    assert load_problems(path, need_answer=False)[1]["answer"] == ""
+    assert load_problems(path, need_gold=False)[1]["gold"] == ""
 
 
 def test_unknown_names_columns_and_files_name_the_nearest(tmp_path):
@@ -128,7 +128,7 @@ def test_a_folder_stands_for_its_files(tmp_path):
 
 def test_traces_are_solutions_of_the_embedded_problems():
     rows = with_traces(load_problems("arithmetic", count=5, seed=0), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
-    assert all(last_box(row["solution"]) == row["answer"] for row in rows)
+    assert all(boxed(row["solution"]) == row["gold"] for row in rows)
 
 
 def test_embedded_validation_is_distinct_and_training_stays_clear_of_it():
@@ -146,7 +146,7 @@ def test_embedded_validation_is_distinct_and_training_stays_clear_of_it():
 )
 def test_saved_records_come_back(tmp_path_factory, items):
     rows = [
-        {"id": str(i), "problem": "p" + text, "answer": "1", "level": None, "source": "s", "extra": extra}
+        {"id": str(i), "problem": "p" + text, "gold": "1", "level": None, "source": "s", "extra": extra}
         for i, (text, extra) in enumerate(items)
     ]
     path = tmp_path_factory.mktemp("saved") / "x.parquet"
@@ -162,7 +162,7 @@ def test_the_schema_of_verl(tmp_path):
     assert row["reward_model"] == {"style": "rule", "ground_truth": "2"}
     assert (row["data_source"], row["ability"]) == ("x", "math")
     assert row["extra_info"] == {"split": "train", "index": 0, "id": "x-0"}
-    assert load_problems(tmp_path / "v.parquet")[0]["answer"] == "2"
+    assert load_problems(tmp_path / "v.parquet")[0]["gold"] == "2"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ FILLER = [
 
 
 def record(problem, answer="29", identity="x"):
-    return {"id": identity, "problem": problem, "answer": answer, "level": None, "source": "test"}
+    return {"id": identity, "problem": problem, "gold": answer, "level": None, "source": "test"}
 
 
 def kinds(left, right):
@@ -87,7 +87,7 @@ def test_known_leaks_of_the_released_training_set(lead_data):
     train = load_problems(lead_data / "train" / "grpo_lead_stage23.jsonl")
     known = {"math_500": 5, "olympiadbench": 1, "gaokaoen2023": 4, "aime24": 0}
     for name, least in known.items():
-        held_out = load_problems(lead_data / "benchmarks" / f"{name}.jsonl", need_answer=False)
+        held_out = load_problems(lead_data / "benchmarks" / f"{name}.jsonl", need_gold=False)
         found = overlap.matches(train, held_out)
         leaked = {match.right for match in found if match.kind != "variant"}
         assert least <= len(leaked) <= least + 4, name

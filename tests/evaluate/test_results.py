@@ -14,7 +14,7 @@ from lead_kit.evaluate import metrics, results
 def rows(run="run", ids=("a", "b", "c"), n=2, **more):
     """Samples of one run; the first sample of each problem is right."""
     made = [
-        {"id": name, "sample": k, "correct": k == 0, "tokens": 10 + k, "finish": "stop"}
+        {"id": name, "sample": k, "correct": k == 0, "length": 10 + k, "truncated": False}
         for name in ids
         for k in range(n)
     ]
@@ -101,8 +101,8 @@ def test_an_unknown_way_to_mend_is_refused():
 
 
 def test_an_answer_needs_an_end_and_something_to_read():
-    frame = rows(ids=("a",), n=4).assign(predicted=["7", "8", None, ""], correct=[True, False, False, False])
-    frame["finish"] = ["stop", "length", "stop", "stop"]
+    frame = rows(ids=("a",), n=4).assign(answer=["7", "8", None, ""], gold="7", correct=[True, False, False, False])
+    frame["truncated"] = [False, True, False, False]
     samples = results.suite(frame).samples
     assert samples.answered.tolist() == [[1, 0, 0, 0]]
     assert samples.truncated.tolist() == [[0, 1, 0, 0]]
@@ -111,7 +111,7 @@ def test_an_answer_needs_an_end_and_something_to_read():
 
 def test_wrong_answers_vote_by_equivalence():
     frame = rows(ids=("a",), n=5).assign(
-        predicted=["7", "7", "1/2", "0.5", "2/4"], correct=[True, True, False, False, False]
+        answer=["7", "7", "1/2", "0.5", "2/4"], gold="7", correct=[True, True, False, False, False]
     )
     samples = results.suite(frame, lambda a, b: True).samples
     assert metrics.cons_at_n(samples.correct, samples.cluster) == approx(
@@ -120,7 +120,7 @@ def test_wrong_answers_vote_by_equivalence():
 
 
 def test_without_lengths_the_mean_length_is_missing_not_zero():
-    samples = results.suite(rows().drop(columns="tokens")).samples
+    samples = results.suite(rows().drop(columns="length")).samples
     assert np.isnan(metrics.mean_length(samples.length)).all()
 
 
@@ -159,7 +159,7 @@ def test_a_training_run_is_read_at_its_last_validation(tmp_path):
 def test_a_broken_line_is_named(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_text('{"id": "a", "sample": 0, "correct": true}\n{"id": "b", "samp\n')
-    with pytest.raises(InputError, match="line 2 is not JSON"):
+    with pytest.raises(InputError, match="line 2: not valid JSON"):
         results.load_samples([str(path)])
 
 

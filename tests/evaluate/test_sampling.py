@@ -17,6 +17,8 @@ from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
 from lead_kit.models import server
 from lead_kit.models.embedded import embedded_model
+from lead_kit.report.reading import NOTHING_RIGHT, caveats, sample_text
+from lead_kit.runs.find import labels
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +44,7 @@ def kit():
             return super().sample(requests)
 
     def engine(**settings):
-        return Counting(*pair, "plain", **({"max_tokens": 16, "temperature": 1.0, "batch_size": 7} | settings))
+        return Counting(*pair, "plain", **({"max_tokens": 16, "batch_size": 7} | settings))
 
     def evaluate(records=RECORDS, n=2, path=None, asked=None, **settings):
         chosen = asked or engine()
@@ -169,7 +171,7 @@ def test_other_settings_under_the_same_name_are_refused(kit, tmp_path):
     with pytest.raises(InputError, match="holds problem 'arithmetic-4-.*', which is not among those to evaluate"):
         kit.evaluate(arithmetic.draw(12, 5), path=path)
     with pytest.raises(InputError, match="the answer of problem 'arithmetic-4-0' was '.*' when it was sampled"):
-        kit.evaluate([RECORDS[0] | {"answer": "7777"}, *RECORDS[1:]], path=path)
+        kit.evaluate([RECORDS[0] | {"gold": "7777"}, *RECORDS[1:]], path=path)
     with pytest.raises(InputError, match="two records share an id"):
         kit.evaluate([*RECORDS, RECORDS[0]], path=path)
     with pytest.raises(InputError, match="n is 0"):
@@ -196,27 +198,25 @@ def test_a_run_takes_over_the_samples_of_an_earlier_one(kit, tmp_path):
 
 
 def test_models_have_labels_of_their_own(kit):
-    found = kit.evaluation.labels(["a/b/model", "a/c/model", "org/Qwen"])
+    found = labels(["a/b/model", "a/c/model", "org/Qwen"])
     assert found["org/Qwen"] == {"arm": "Qwen", "seed": 0}
     assert found["a/b/model"] == {"arm": "a/b/model", "seed": 0} != found["a/c/model"]
     with pytest.raises(InputError, match="models names 'x' twice"):
-        kit.evaluation.labels(["x", "y", "x"])
+        labels(["x", "y", "x"])
 
 
 def test_what_forbids_a_conclusion_is_said(kit):
     frame = pd.DataFrame(
-        {"arm": "a", "seed": 0, "id": list("ppqq"), "completion": list("xxyy"), "correct": False, "finish": "length"}
+        {"arm": "a", "seed": 0, "id": list("ppqq"), "completion": list("xxyy"), "correct": False, "truncated": True}
     )
-    nothing, same, cut = kit.evaluation.doubts(frame, 1.0)
-    assert "nothing about a method can be concluded" in nothing
+    nothing, same, cut = caveats(frame, 1.0)
+    assert nothing == NOTHING_RIGHT
     assert "the same text although temperature is 1" in same and "100% of the answers were cut" in cut
-    fine = frame.assign(correct=[True, False] * 2, completion=list("xyzz"), finish="stop")
-    assert kit.evaluation.doubts(fine, 1.0) == []
-    assert len(kit.evaluation.doubts(fine.assign(correct=True), 1.0)) == 1
+    fine = frame.assign(correct=[True, False] * 2, completion=list("xyzz"), truncated=False)
+    assert caveats(fine, 1.0) == []
+    assert len(caveats(fine.assign(correct=True), 1.0)) == 1
 
 
 def test_text_is_read_aloud_without_its_control_characters(kit):
-    row = SimpleNamespace(
-        arm="a", id="p", tokens=3, completion="\x1b[2Jé\n\x07", answer="1", status="wrong", reason="r"
-    )
-    assert kit.evaluation.aloud(row) == "a, p, 3 tokens\n�[2Jé\n�\n→ gold 1: wrong (r)\n"
+    row = SimpleNamespace(arm="a", id="p", length=3, completion="\x1b[2Jé\n\x07", gold="1", status="wrong", reason="r")
+    assert sample_text(row, "a") == "a, p, 3 tokens\n�[2Jé\n�\n→ gold 1: wrong (r)\n"

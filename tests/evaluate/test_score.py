@@ -42,8 +42,8 @@ def test_rows_of_one_sample_are_gathered_by_problem(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2: not JSON"),
-        ("[1]", "line 2: a list, expected an object"),
+        ("{", "line 2: not valid JSON"),
+        ("[1]", "line 2: expected an object"),
         ('{"id": 1, "completion": "x"}', "line 2: no 'answer'; it has completion, id"),
         ('{"id": 1, "answer": "2"}', "line 2: expected 'completions'"),
         ('{"id": 1, "answer": "2", "completions": [null]}', "line 2: expected 'completions'"),

@@ -20,7 +20,7 @@ RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps
 MACHINE = {"backend", "dtype", "engine", "vllm_memory"}
 DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
 DATA |= {"train_data", "pass_rates", "benchmark"}
-MODEL = {"model", "models", "template", "learning_rate", "optimizer", "finished_marker"}
+MODEL = {"model", "models", "template", "learning_rate", "optimizer", "end_marker"}
 FIGURES = {"runs", "samples", "published_table", "published_curve", "figures_folder"}
 SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 
@@ -145,7 +145,7 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
         ("reflection_1.5b", "grpo-grpo", REFLECTION),
         ("reflection_7b", "grpo-sft_grpo", REFLECTION),
         ("reflection_7b", "sft", {"learning_rate": 5e-5, "lr_floor": 0.1, "packing": True, "steps": 1071}),
-        ("reflection_lora", "sft", {"method": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4}),
+        ("reflection_lora", "sft", {"adapter": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4}),
         ("clip_higher_1.5b", "grpo-baseline", BASELINE | {"clip_high": 0.2, "lr_floor": 0.1, "kl_reward_coef": 0.01}),
         ("clip_higher_1.5b", "grpo-improved", BASELINE | {"clip_high": 0.28, "lr_floor": 0.8, "kl_reward_coef": 0.0}),
         ("rlite_on_policy_7b", "grpo-on_policy", RLITE | {"max_tokens": 1024, "pack_tokens": 0}),

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from lead_kit.launch.supervisor import has_gpu
-from lead_kit.runs.ledger import read_metrics
+from lead_kit.runs.log import read_metrics
 from tests.small import FINISH, SETTLE, WORK, call, lead, small_notebook, write_notebook
 
 pytestmark = pytest.mark.slow

@@ -7,38 +7,43 @@ import torch
 from pytest import approx
 from torch import ones, tensor
 
+from lead_kit.errors import InputError
 from lead_kit.method.advantages import (
-    ESTIMATORS,
+    BASELINES,
+    SHAPES,
+    WEIGHTS,
     Group,
-    before_weighting,
     difficulty_weight,
     dr_grpo,
     gdpo,
     grpo,
-    grpo_kimi,
+    grpo_verl,
     kimi_length,
-    lead,
     lead_code,
     lead_code_keep,
-    lead_code_reward,
     length_reward,
+    length_z,
     lite_ppo,
     maxrl,
     opo,
     rloo,
     whitened,
 )
+from lead_kit.method.estimators import ESTIMATORS, bind_estimator, require_correct
 from lead_kit.method.keep import KEEP, every_group, mixed_groups, varied_groups
-from lead_kit.params import bind
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
 STD = dict(std_ddof=1, std_epsilon=1e-6)
-GRPO = dict(**STD, lone_keeps_reward=False)
 CODE_REWARD = dict(
-    length_alpha=0.05, length_floor=4000.0, wrong_reward=-1.0, unfinished_reward=0.0, repetitive_reward=-2.0
+    length_alpha=0.05, length_floor=4000.0, wrong_reward=-1.0, truncated_reward=0.0, repetitive_reward=-2.0
 )
 CODE = dict(**CODE_REWARD, **CURVE, **STD)
 LEAD = dict(length_alpha=0.05, wrong_reward=-1.0, **CURVE, **STD)
+
+
+def estimator(name, **knobs):
+    """The named estimator with its arguments bound, as a notebook binds it."""
+    return bind_estimator({"estimator": name, **knobs})
 
 
 def group(correct, length=None, reward=None, **more):
@@ -50,23 +55,24 @@ def group(correct, length=None, reward=None, **more):
 
 def test_grpo_divides_by_the_spread_of_the_group():
     # mean 1/4, deviations 3/4 and -1/4; sum of squares 12/16; ddof 1: sqrt(1/4) = 1/2
-    advantage = grpo(group([[1.0, 0.0, 0.0, 0.0]]), **(GRPO | dict(std_epsilon=0.0)))
+    advantage = grpo(group([[1.0, 0.0, 0.0, 0.0]]), **(STD | dict(std_epsilon=0.0)))
     assert advantage[0].tolist() == approx([1.5, -0.5, -0.5, -0.5])
 
 
 def test_the_population_spread_is_smaller_so_its_advantages_are_larger():
-    advantage = grpo(group([[1.0, 0.0, 0.0, 0.0]]), **(GRPO | dict(std_ddof=0, std_epsilon=0.0)))  # sqrt(3/16)
+    advantage = grpo(group([[1.0, 0.0, 0.0, 0.0]]), **(STD | dict(std_ddof=0, std_epsilon=0.0)))  # sqrt(3/16)
     assert advantage[0].tolist() == approx([sqrt(3), -1 / sqrt(3), -1 / sqrt(3), -1 / sqrt(3)])
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-8, 1e-4])
 def test_equal_rewards_give_exactly_zero_whatever_epsilon_is(epsilon):
-    assert not grpo(group([[0.0] * 7], reward=[[0.1] * 7]), **(GRPO | dict(std_epsilon=epsilon))).any()
+    assert not grpo(group([[0.0] * 7], reward=[[0.1] * 7]), **(STD | dict(std_epsilon=epsilon))).any()
 
 
 def test_a_group_of_one_has_no_advantage_unless_it_keeps_its_reward():
-    assert grpo(group([[1.0]]), **GRPO).item() == 0
-    assert grpo(group([[1.0]]), **(GRPO | dict(lone_keeps_reward=True))).item() == 1
+    assert grpo(group([[1.0]]), **STD).item() == 0
+    assert grpo_verl(group([[1.0]]), **STD).item() == 1
+    assert estimator("lead_code", **CODE)(code_group([[1.0, 0.0]], [[9.0, 9.0]]))[0, 0] > 0
 
 
 def test_dr_grpo_only_subtracts_the_mean():
@@ -123,30 +129,29 @@ def test_lead_by_hand():
     spread = sqrt(sum((r - mean) ** 2 for r in rewards) / 3)
     weight = 0.4 + 1.1 / (1 + exp(10 * (0.5 - 0.75)))  # rho = 1 - rho = 1/2
     by_hand = [(r - mean) / spread * weight for r in rewards]
-    advantage = lead(group([[1.0, 1.0, 0.0, 0.0]], [[10.0, 20.0, 5.0, 99.0]]), **LEAD)
+    advantage = estimator("lead", **LEAD)(group([[1.0, 1.0, 0.0, 0.0]], [[10.0, 20.0, 5.0, 99.0]]))
     assert advantage[0].tolist() == approx(by_hand, abs=1e-5)
 
 
 def test_lead_with_everything_off_is_grpo():
     batch = group([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]], [[3.0, 9.0, 4.0, 8.0], [5.0, 5.0, 2.0, 1.0]])
     off = LEAD | dict(length_alpha=0.0, wrong_reward=0.0, weight_low=1.0, weight_high=1.0)
-    assert torch.equal(lead(batch, **off), grpo(batch, **GRPO))
+    assert torch.equal(estimator("lead", **off)(batch), grpo(batch, **STD))
 
 
 def test_another_chosen_reward_still_counts_under_lead():
-    plain = lead(group([[1.0, 1.0]]), **LEAD)
-    with_format = lead(group([[1.0, 1.0]], reward=[[1.5, 1.0]]), **LEAD)
+    plain = estimator("lead", **LEAD)(group([[1.0, 1.0]]))
+    with_format = estimator("lead", **LEAD)(group([[1.0, 1.0]], reward=[[1.5, 1.0]]))
     assert not plain.any() and with_format[0, 0] > 0 > with_format[0, 1]
 
 
-def code_group(correct, length, finished=None, repetitive=None):
-    """A batch as `lead_code` reads it; finished and without repetition unless said."""
+def code_group(correct, length, truncated=None, repetitive=None):
+    """A batch as `lead_code` reads it; whole and without repetition unless said."""
     right = tensor(correct)
-    ended = torch.ones_like(right) if finished is None else tensor(finished)
     return group(
         correct,
         length,
-        finished=ended,
+        truncated=torch.zeros_like(right) if truncated is None else tensor(truncated),
         repetitive=torch.zeros_like(right) if repetitive is None else tensor(repetitive),
     )
 
@@ -157,7 +162,7 @@ def test_rloo_leaves_each_rollout_out_of_its_own_baseline():
 
 
 def test_rloo_refuses_a_group_of_one():
-    with pytest.raises(ValueError, match="group_size 1"):
+    with pytest.raises(ValueError, match="group_size is 1"):
         rloo(group([[1.0]]))
 
 
@@ -175,7 +180,7 @@ def test_maxrl_divides_by_the_mean_so_hard_prompts_weigh_more():
 
 
 def test_maxrl_refuses_negative_rewards():
-    with pytest.raises(ValueError, match="-1 found"):
+    with pytest.raises(ValueError, match="-1 was paid"):
         maxrl(group([[1.0, 0.0]], reward=[[1.0, -1.0]]))
 
 
@@ -217,39 +222,39 @@ def test_kimi_pays_short_answers_and_never_long_wrong_ones():
 
 def test_grpo_kimi_without_weight_is_grpo():
     batch = group([[1.0, 0.0, 1.0]], [[3.0, 2.0, 9.0]])
-    assert torch.equal(grpo_kimi(batch, kimi_weight=0.0, **STD), grpo(batch, **GRPO))
-    advantage = grpo_kimi(batch, kimi_weight=1.0, **STD)[0]
+    assert torch.equal(estimator("grpo_kimi", kimi_weight=0.0, **STD)(batch), grpo(batch, **STD))
+    advantage = estimator("grpo_kimi", kimi_weight=1.0, **STD)(batch)[0]
     assert advantage[0] > advantage[2]
 
 
 def test_in_the_released_code_truncation_is_better_than_a_wrong_answer():
     batch = code_group(
-        [[1.0, 0.0, 1.0, 0.0]], [[9.0] * 4], finished=[[1.0, 1.0, 0.0, 0.0]], repetitive=[[1.0, 0.0, 0.0, 1.0]]
+        [[1.0, 0.0, 1.0, 0.0]], [[9.0] * 4], truncated=[[0.0, 0.0, 1.0, 1.0]], repetitive=[[1.0, 0.0, 0.0, 1.0]]
     )
-    # right, though repetitive: 1; wrong: -1; unfinished though right: 0; unfinished and repetitive: -2
-    assert lead_code_reward(batch, **CODE_REWARD)[0].tolist() == [1.0, -1.0, 0.0, -2.0]
+    # right, though repetitive: 1; wrong: -1; truncated though right: 0; truncated and repetitive: -2
+    assert lead_code(batch, **CODE_REWARD)[0].tolist() == [1.0, -1.0, 0.0, -2.0]
 
 
 def test_in_the_released_code_length_counts_only_above_the_floor_of_the_three_shortest():
     # three shortest, right or wrong: (3000 + 4000 + 5000)/3 = 4000, not above; with 3003 it is
     short = code_group([[1.0, 1.0, 0.0, 1.0]], [[5000.0, 4000.0, 3000.0, 9000.0]])
     long = code_group([[1.0, 1.0, 0.0, 1.0]], [[5000.0, 4000.0, 3003.0, 9000.0]])
-    assert lead_code_reward(short, **CODE_REWARD)[0].tolist() == [1.0, 1.0, -1.0, 1.0]
+    assert lead_code(short, **CODE_REWARD)[0].tolist() == [1.0, 1.0, -1.0, 1.0]
     # correct lengths 5, 4, 9 thousand: mean 6, spread √((1+4+9)/2) = √7
     expected = [exp(0.05 / sqrt(7)), exp(0.1 / sqrt(7)), -1, exp(-0.15 / sqrt(7))]
-    assert lead_code_reward(long, **CODE_REWARD)[0].tolist() == approx(expected)
+    assert lead_code(long, **CODE_REWARD)[0].tolist() == approx(expected)
 
 
 def test_the_released_code_drops_hopeless_groups_and_those_that_all_earn_one():
     batch = code_group(
         [[0.0] * 3, [1.0] * 3, [1.0] * 3, [1.0, 0.0, 0.0], [0.0] * 3],
         [[9.0] * 3, [9.0, 8.0, 7.0], [5000.0, 6000.0, 7000.0], [9.0] * 3, [9.0] * 3],
-        finished=[[1.0] * 3, [1.0] * 3, [1.0] * 3, [1.0] * 3, [0.0, 1.0, 1.0]],
+        truncated=[[0.0] * 3, [0.0] * 3, [0.0] * 3, [0.0] * 3, [1.0, 0.0, 0.0]],
     )
     # nothing right | all exactly 1 | all right, length rewards differ | mixed | 0 and -1: varied, yet nothing above 0
-    kept = lead_code_keep(batch, **CODE_REWARD)
+    shaped, _, advantage = estimator("lead_code", **CODE).steps(batch)
+    kept = lead_code_keep(shaped)
     assert kept.tolist() == [False, False, True, True, False]
-    advantage = lead_code(batch, **CODE)
     assert advantage.any(1).tolist() == kept.tolist()
 
 
@@ -260,16 +265,81 @@ def test_keep_rules():
     assert varied_groups(batch).tolist() == [True, True, False]
 
 
-@pytest.mark.parametrize("table", [ESTIMATORS, KEEP])
+def test_a_keep_rule_sees_the_reward_that_the_estimator_sees():
+    all_right = group([[1.0, 1.0]], [[10.0, 30.0]])
+    assert varied_groups(all_right).tolist() == [False]  # as scored, all the same
+    assert varied_groups(estimator("lead", **LEAD).steps(all_right)[0]).tolist() == [True]  # a length signal is left
+
+
+@pytest.mark.parametrize("table", [BASELINES, KEEP])
 def test_names_in_the_tables_are_the_functions_names(table):
     for name, function in table.items():
-        assert function.__name__ == name.replace("lead_paper", "lead")
+        assert function.__name__ == name
 
 
-def test_before_weighting_is_the_z_score_of_the_same_reward():
+def test_every_named_estimator_is_made_of_entries_of_the_three_tables():
+    for parts in ESTIMATORS.values():
+        assert parts.shape in SHAPES and parts.baseline in BASELINES and parts.weight in WEIGHTS and parts.source
+
+
+def test_the_step_before_the_weight_is_the_z_score_of_the_shaped_reward():
     batch = group([[1.0, 1.0, 0.0, 0.0]], [[10.0, 20.0, 5.0, 99.0]])
-    estimate = bind(lead, LEAD)
-    before = before_weighting(estimate, batch)
+    shaped, before, after = estimator("lead", **LEAD).steps(batch)
+    assert shaped.reward[0, 2:].tolist() == [-1.0, -1.0] and batch.reward[0, 2:].tolist() == [0.0, 0.0]
     assert before.sum().item() == approx(0, abs=1e-6)
-    assert torch.allclose(before * difficulty_weight(tensor(0.5), **CURVE), estimate(batch))
-    assert torch.equal(before_weighting(bind(grpo, GRPO), batch), grpo(batch, **GRPO))
+    assert torch.allclose(before * difficulty_weight(tensor(0.5), **CURVE), after)
+
+
+def test_a_weight_under_another_name_is_logged_beside_its_before():
+    def halved(advantage, group):
+        return advantage / 2
+
+    batch = group([[1.0, 0.0, 0.0, 0.0]])
+    chosen = bind_estimator({"estimator": "grpo", "group_weight": "halved", **STD}, {"halved": halved})
+    _, before, after = chosen.steps(batch)
+    assert torch.equal(before, grpo(batch, **STD)) and torch.equal(after, before / 2)
+
+
+def test_leads_reward_under_rloo_is_a_setting():
+    batch = group([[1.0, 1.0, 0.0]], [[10.0, 30.0, 5.0]])
+    mixed = estimator("lead", group_baseline="rloo", group_weight="none", length_alpha=0.1, wrong_reward=0.0)(batch)
+    # z = -1/√2 and 1/√2
+    a, b = exp(0.1 / sqrt(2)), exp(-0.1 / sqrt(2))
+    assert mixed[0].tolist() == approx([a - b / 2, b - a / 2, -(a + b) / 2])
+
+
+def test_an_own_function_is_an_estimator_and_takes_literal_arguments():
+    def centred(group, *, scale: float):
+        return (group.reward - 0.5) * scale
+
+    chosen = bind_estimator({"estimator": "mine.py:centred(scale=4)"}, {"mine.py:centred": centred})
+    assert chosen(group([[1.0, 0.0]]))[0].tolist() == [2.0, -2.0]
+    assert "centred(scale=4.0)" in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    "config, sentence",
+    [
+        ({"estimator": "grop"}, "estimator is 'grop'.*did you mean 'grpo'"),
+        ({"estimator": "grpo", "group_shape": "laed", **STD}, "group_shape is 'laed'.*did you mean 'lead'"),
+        ({"estimator": "lead", **STD}, "lead needs 'length_alpha'"),
+        ({"estimator": "gdpo", "group_shape": "kimi", **STD}, "group_shape is 'kimi', but gdpo scores each reward"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_in_a_sentence(config, sentence):
+    with pytest.raises(InputError, match=sentence):
+        bind_estimator(config)
+
+
+def test_a_shape_that_replaces_correct_needs_it_with_weight_one():
+    require_correct(estimator("lead", **LEAD), {"correct": 1.0, "format": 0.5})
+    require_correct(estimator("grpo", **STD), {"format": 1.0})
+    with pytest.raises(InputError, match="'lead' replaces the reward 'correct', which must have weight 1"):
+        require_correct(estimator("lead", **LEAD), {"correct": 0.5})
+
+
+def test_z_of_the_lengths_looks_at_correct_answers_alone():
+    # lengths 10 and 30 of the right ones: mean 20, spread 10√2
+    assert length_z(tensor([[1.0, 1.0, 0.0]]), tensor([[10.0, 30.0, 999.0]]))[0].tolist() == approx(
+        [-1 / sqrt(2), 1 / sqrt(2), 0.0]
+    )

@@ -13,11 +13,17 @@ from hypothesis import strategies as st
 from pytest import approx
 from torch import tensor
 
-from lead_kit.method.advantages import Group, gdpo, grpo, lead, lead_code, lite_ppo, whitened
+from lead_kit.method.advantages import Group, gdpo, grpo, lite_ppo, whitened
+from lead_kit.method.estimators import bind_estimator
 from tests.references import losses
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
 STD = dict(std_ddof=1, std_epsilon=1e-6)
+
+
+def lead_with(**knobs):
+    """GRPO-LEAD's estimator with the paper's curve."""
+    return bind_estimator({"estimator": "lead", **CURVE, **STD, **knobs})
 
 
 def weight(rho):
@@ -52,7 +58,7 @@ GROUPS = st.integers(2, 8).flatmap(
 def test_lead_is_the_double_loop(rows, alpha, wrong):
     correct = tensor([[float(c) for c, _ in row] for row in rows], dtype=torch.float64)
     length = tensor([[float(n) for _, n in row] for row in rows], dtype=torch.float64)
-    ours = lead(Group(correct, length, correct), length_alpha=alpha, wrong_reward=wrong, **CURVE, **STD)
+    ours = lead_with(length_alpha=alpha, wrong_reward=wrong)(Group(correct, length, correct))
     for row, advantage in zip(rows, ours.tolist(), strict=True):
         loops = lead_by_loops([c for c, _ in row], [n for _, n in row], alpha, wrong)
         assert advantage == approx(loops, rel=1e-6, abs=1e-6)
@@ -62,25 +68,18 @@ def test_lead_code_keeps_the_released_order_of_operations():
     """One group of eight, step by step: training map, floor on the three shortest, L on r > 0, z, weight, drop."""
     correct = [1, 1, 1, 0, 0, 1, 0, 0]
     length = [5000, 7000, 9000, 4500, 8000, 12000, 12000, 12000]
-    finished = [1, 1, 1, 1, 1, 0, 0, 0]  # the sixth is right but did not finish
-    repetitive = [0, 1, 0, 0, 0, 0, 0, 1]  # counts only where unfinished
+    truncated = [0, 0, 0, 0, 0, 1, 1, 1]  # the sixth is right but was cut off
+    repetitive = [0, 1, 0, 0, 0, 0, 0, 1]  # counts only where truncated
     mapped = [1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 0.0, -2.0]
     assert fmean(sorted(length)[:3]) == 5500  # 4500, 5000 and 7000, right or wrong: above the floor of 4000
     # correct by r > 0: 5000, 7000, 9000; mean 7000, spread 2000; z = -1, 0, 1
     rewards = [math.exp(0.05), 1.0, math.exp(-0.05), *mapped[3:]]
-    rho = 3 / 8  # and not 4/8: the unfinished right answer has r = 0
+    rho = 3 / 8  # and not 4/8: the truncated right answer has r = 0
     expected = [a * weight(rho) if a > 0 else a * weight(1 - rho) for a in standardised(rewards, 1e-6)]
-    batch = Group(*(tensor([[float(v) for v in field]]) for field in (correct, length, correct, finished, repetitive)))
-    ours = lead_code(
-        batch,
-        length_alpha=0.05,
-        length_floor=4000.0,
-        wrong_reward=-1.0,
-        unfinished_reward=0.0,
-        repetitive_reward=-2.0,
-        **CURVE,
-        **STD,
-    )
+    batch = Group(*(tensor([[float(v) for v in field]]) for field in (correct, length, correct, truncated, repetitive)))
+    released = {"truncated_reward": 0.0, "repetitive_reward": -2.0, "length_floor": 4000.0}
+    knobs = {"estimator": "lead_code", "length_alpha": 0.05, "wrong_reward": -1.0, **released, **CURVE, **STD}
+    ours = bind_estimator(knobs)(batch)
     assert ours[0].tolist() == approx(expected, abs=1e-5)
     assert expected[5] > expected[3]  # truncated is better than wrong
 
@@ -114,7 +113,7 @@ def test_grpo_lite_ppo_and_gdpo_with_trl_s_conventions():
     rewards = torch.rand(3, 6, generator=torch.Generator().manual_seed(0))
     batch = Group(rewards, rewards, rewards, components=torch.stack([rewards, rewards.flip(1)], -1))
     knobs = dict(std_ddof=1, std_epsilon=1e-4)
-    assert torch.allclose(grpo(batch, lone_keeps_reward=False, **knobs), by_trl(rewards, "group"), atol=1e-6)
+    assert torch.allclose(grpo(batch, **knobs), by_trl(rewards, "group"), atol=1e-6)
     assert torch.allclose(lite_ppo(batch, **knobs), by_trl(rewards, "batch"), atol=1e-6)
     summed = by_trl(rewards, "group") + by_trl(rewards.flip(1), "group")
     assert torch.allclose(gdpo(batch, **knobs), (summed - summed.mean()) / (summed.std() + 1e-4), atol=1e-6)
@@ -239,7 +238,8 @@ def test_our_loss_and_its_gradient_are_trl_s(tmp_path, loss_type, settings):
 
 WORKER = """
 import sys, torch, torch.distributed as dist
-from lead_kit.method.advantages import Group, lead
+from lead_kit.method.advantages import Group
+from lead_kit.method.estimators import bind_estimator
 dist.init_process_group("gloo")
 rank, world = dist.get_rank(), dist.get_world_size()
 fields = torch.load(sys.argv[1], weights_only=True)
@@ -247,8 +247,9 @@ mine = fields[:, rank * fields.shape[1] // world : (rank + 1) * fields.shape[1] 
 parts = [torch.empty_like(mine) for _ in range(world)]
 dist.all_gather(parts, mine)
 whole = torch.cat(parts, 1).view(2, -1, 4)
-advantage = lead(Group(whole[0], whole[1], whole[0]), length_alpha=0.05, wrong_reward=-1.0, weight_low=0.4,
-    weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0, std_ddof=1, std_epsilon=1e-6).flatten()
+knobs = dict(estimator="lead", length_alpha=0.05, wrong_reward=-1.0, weight_low=0.4, weight_high=1.5,
+    weight_midpoint=0.75, weight_steepness=10.0, std_ddof=1, std_epsilon=1e-6)
+advantage = bind_estimator(knobs)(Group(whole[0], whole[1], whole[0])).flatten()
 rows = mine.shape[1]
 torch.save(advantage[rank * rows : (rank + 1) * rows], f"{sys.argv[2]}/{rank}.pt")
 dist.barrier()
@@ -272,6 +273,6 @@ def test_a_group_on_two_processes_has_the_advantages_it_has_on_one(tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     batch = Group(correct.view(3, 4), length.view(3, 4), correct.view(3, 4))
-    alone = lead(batch, length_alpha=0.05, wrong_reward=-1.0, **CURVE, **STD).flatten()
+    alone = lead_with(length_alpha=0.05, wrong_reward=-1.0)(batch).flatten()
     slices = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert torch.equal(torch.cat(slices), alone) and alone[4:8].all()

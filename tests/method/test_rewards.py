@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
+from lead_kit.errors import InputError
 from lead_kit.method.rewards import (
     REWARDS,
     Rollout,
+    bind_rewards,
     correct,
     cosine,
     format,
@@ -26,21 +28,14 @@ from lead_kit.method.rewards import (
     repetition_chain,
     soft_overlong,
 )
-from lead_kit.params import bind
 from lead_kit.verify.verdict import STATUSES, Verdict
 
-COSINE = dict(
-    cosine_max_length=100,
-    cosine_correct_short=1.0,
-    cosine_correct_long=0.5,
-    cosine_wrong_short=0.0,
-    cosine_wrong_long=-0.5,
-)
+COSINE = dict(max_length=100)
 
 
 def rollout(completion="", status="wrong", length=0):
     """One completion with a given verdict."""
-    return Rollout("1+1?", completion, "2", length, True, Verdict(status, "", "because", "same"))
+    return Rollout("1+1?", completion, "2", length, False, Verdict(status, "", "because", "same"))
 
 
 def test_only_the_status_correct_pays():
@@ -89,9 +84,9 @@ def test_boxed_format_and_the_control_arm_that_pays_any_box(text, boxed, only):
 
 
 def test_random_is_fair_and_repeats_itself():
-    paid = [random(rollout(str(i)), reward_seed=0) for i in range(400)]
-    assert paid == [random(rollout(str(i)), reward_seed=0) for i in range(400)]
-    assert paid != [random(rollout(str(i)), reward_seed=1) for i in range(400)]
+    paid = [random(rollout(str(i)), seed=0) for i in range(400)]
+    assert paid == [random(rollout(str(i)), seed=0) for i in range(400)]
+    assert paid != [random(rollout(str(i)), seed=1) for i in range(400)]
     assert 160 < sum(paid) < 240  # 200 ± 4 standard deviations of 10
 
 
@@ -164,7 +159,7 @@ def test_cosine_pays_short_right_answers_and_spares_short_wrong_ones():
 
 def test_the_share_of_repeated_trigrams():
     # a b c a b c: four trigrams, abc twice: 1 - 3/4
-    knobs = dict(repetition_ngram=3, repetition_max_penalty=-1.0)
+    knobs = dict(n=3, max_penalty=-1.0)
     assert ngram_repetition(rollout("a b c A B C"), **knobs) == -0.25
     assert ngram_repetition(rollout("a b"), **knobs) == 0
 
@@ -185,12 +180,12 @@ def test_words_of_120_characters_and_n_grams_of_31_words():
 
 
 def test_a_chain_costs_its_penalty():
-    assert repetition_chain(rollout("no " * 10), chain_penalty=-1.5) == -1.5
-    assert repetition_chain(rollout("no " * 9), chain_penalty=-1.5) == 0
+    assert repetition_chain(rollout("no " * 10), penalty=-1.5) == -1.5
+    assert repetition_chain(rollout("no " * 9), penalty=-1.5) == 0
 
 
 def test_soft_overlong_is_a_ramp_below_the_limit():
-    knobs = dict(overlong_limit=100, overlong_margin=20)
+    knobs = dict(limit=100, margin=20)
     paid = [soft_overlong(rollout(length=n), **knobs) for n in (0, 80, 90, 100, 500)]
     assert paid == [0, 0, -0.5, -1, -1]
 
@@ -211,20 +206,49 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_costs_little(text):
-    knobs = dict(
-        COSINE,
-        reward_seed=0,
-        repetition_ngram=3,
-        repetition_max_penalty=-1.0,
-        chain_penalty=-1.0,
-        overlong_limit=10,
-        overlong_margin=5,
-    )
     start = time.process_time()
     for reward in REWARDS.values():
-        bind(reward, knobs)(rollout(text))
+        reward(rollout(text))
     assert time.process_time() - start < 2
 
 
 def test_names_in_the_table_are_the_functions_names():
     assert all(function.__name__ == name for name, function in REWARDS.items())
+
+
+def test_a_reward_is_named_with_its_arguments():
+    table = bind_rewards(["correct", "cosine(max_length=100, wrong_long=-1)", "soft_overlong"])
+    assert list(table) == ["correct", "cosine", "soft_overlong"]
+    assert table["cosine"](rollout("x" * 100)) == -1.0
+    assert repr(table["cosine"]).startswith("cosine(max_length=100, correct_short=1.0, correct_long=0.5")
+
+
+def test_your_own_reward_stands_beside_the_named_ones():
+    def brief(rollout, *, limit: int):
+        return float(rollout.length <= limit)
+
+    table = bind_rewards(["correct", "mine.py:brief(limit=40)"], {"mine.py:brief": brief})
+    assert list(table) == ["correct", "brief"] and table["brief"](rollout(length=40)) == 1
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("corect", "rewards is 'corect', expected one of correct.*did you mean 'correct'"),
+        ("cosine(max_lenght=9)", "cosine has no argument 'max_lenght' .did you mean 'max_length'"),
+        ("cosine(max_length='9 tokens')", "'max_length of cosine' must be int, got '9 tokens'"),
+        ("correct(max_length=9)", "correct has no argument 'max_length'; it has: none"),
+        ("cosine(4096)", "expected a name, or a name with literal arguments"),
+        ("cosine(max_length=__import__('os').getpid())", "expected a name, or a name with literal arguments"),
+        ("cosine(max_length=9", "expected a name, or a name with literal arguments"),
+        ("cosine(**{})", "expected a name, or a name with literal arguments"),
+    ],
+)
+def test_a_bad_reward_gets_one_sentence(text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        bind_rewards([text])
+
+
+def test_a_reward_named_twice_is_refused():
+    with pytest.raises(InputError, match="rewards names 'cosine' twice"):
+        bind_rewards(["cosine", "cosine(max_length=9)"])

@@ -16,16 +16,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lead_kit.data import arithmetic, benchmarks
+from lead_kit.data import arithmetic, sets
 from lead_kit.errors import InputError
 from lead_kit.evaluate import sampling
 from lead_kit.models import engines, sampler
+from lead_kit.models.chat import Chat
 from lead_kit.models.loading import load_model
+from lead_kit.models.sampler import Sampling
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = arithmetic.draw(6, 7, [1.0, 1.0])
-SETTINGS = benchmarks.settings("arithmetic", max_tokens=24)
+SETTINGS = sets.settings("arithmetic", max_tokens=24)
 CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "concurrency": 2, "server": ""}
 
 
@@ -87,7 +89,7 @@ def served(kit, model_folder, tmp_path_factory):
 
 
 def server_of(kit, address, model="m", **changes):
-    return kit.engines.opened(
+    return kit.engines.for_evaluation(
         "openai", str(model), SETTINGS._replace(**changes), CONFIG | {"server": address}, run=None
     )
 
@@ -96,20 +98,20 @@ def test_a_real_server_gives_texts_counts_and_finish_reasons(kit, served, model_
     tokenizer = load_model(str(model_folder))[1]
     engine = server_of(kit, served, model_folder)
     samples = kit.evaluation.evaluate(engine, RECORDS, n=4, seed=0, path=tmp_path / "s.jsonl")
-    assert len(samples) == 24 and samples["correct"].any() and set(samples["finish"]) <= {"stop", "length"}
+    assert len(samples) == 24 and samples["correct"].any() and set(samples["truncated"]) <= {True, False}
     assert samples["completion"].str.startswith("\n(1) ").mean() > 0.5
     assert samples.groupby("id")["completion"].nunique().max() > 1
-    ended = samples[samples["finish"] == "stop"]
-    more = ended["tokens"] - [len(tokenizer(text).input_ids) for text in ended["completion"]]
+    ended = samples[~samples["truncated"]]
+    more = ended["length"] - [len(tokenizer(text).input_ids) for text in ended["completion"]]
     assert more.median() == 1  # the end token is counted; numbers in a row may be read as others
 
 
 def test_a_real_server_cuts_at_the_limit_and_is_greedy_at_temperature_0(kit, served, model_folder):
     short = server_of(kit, served, model_folder, max_tokens=3).sample(requests(kit, 1))
-    assert {(a.tokens, a.finished) for _, a in short} == {(3, False)}
+    assert {(c.length, c.truncated) for _, c in short} == {(3, True)}
     policy, tokenizer = load_model(str(model_folder))
     # at the limit itself this server says "length" even of an answer that has just ended: keep away from it
-    local = kit.engines.Local(policy, tokenizer, "plain", max_tokens=60, temperature=0.0)
+    local = kit.engines.Local(policy, tokenizer, "plain", Sampling(60, temperature=0.0))
     ours = {(r.record["id"], a) for r, a in local.sample(requests(kit, 1))}
     theirs = server_of(kit, served, model_folder, temperature=0.0, max_tokens=60).sample(requests(kit, 1))
     assert {(r.record["id"], a) for r, a in theirs} == ours
@@ -141,7 +143,7 @@ def test_a_server_that_is_not_there_is_told_at_once(kit):
         with pytest.raises(InputError, match="expected an address such as http://127.0.0.1:8000/v1"):
             server_of(kit, wrong)
     with pytest.raises(InputError, match="concurrency is 0"):
-        kit.server.Server("http://h/v1", "m", "plain", concurrency=0, max_tokens=1, temperature=1, top_p=1, min_p=0)
+        kit.server.Server("http://h/v1", "m", "plain", Sampling(1), concurrency=0)
 
 
 @contextmanager
@@ -223,10 +225,10 @@ def test_the_key_is_sent_and_told_nobody(kit, monkeypatch, tmp_path):
 
 def test_prompts_are_the_chat_templates_of_the_model(kit, model_folder):
     _, tokenizer = load_model(str(model_folder))
-    ids = kit.engines.Chat(tokenizer, "plain").ids(RECORDS[0])
+    ids = Chat(tokenizer, "plain").ids(RECORDS[0])
     turn = [{"role": "user", "content": RECORDS[0]["problem"]}]
     assert ids == tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)["input_ids"]
-    parts = list(kit.engines.Chat(tokenizer, "plain").parts(requests(kit), 5))
+    parts = list(Chat(tokenizer, "plain").parts(requests(kit), 5))
     lengths = [len(tokenizer(r.record["problem"]).input_ids) for part in parts for r in part]
     assert [len(part) for part in parts] == [5, 5, 2] and lengths == sorted(lengths)
 
@@ -235,8 +237,8 @@ def test_continuous_batching_decodes_the_same_and_refuses_what_it_cannot(kit, mo
     monkeypatch.setattr(kit.engines, "PAGES", 32)  # its own choice would fill this machine's memory
     policy, tokenizer = load_model(str(model_folder))
 
-    def answers(**settings):
-        engine = kit.engines.Local(policy, tokenizer, "plain", max_tokens=24, batch_size=8, **settings)
+    def answers(continuous=False, **settings):
+        engine = kit.engines.Local(policy, tokenizer, "plain", Sampling(24, **settings), 8, continuous)
         return {(r.record["id"], r.sample): a for r, a in engine.sample(requests(kit))}
 
     assert answers(temperature=0.0, continuous=True) == answers(temperature=0.0)
@@ -247,17 +249,17 @@ def test_continuous_batching_decodes_the_same_and_refuses_what_it_cannot(kit, mo
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="continuous_batching needs a CUDA GPU"):
             config = CONFIG | {"continuous_batching": True}
-            kit.engines.opened("transformers", "tiny", SETTINGS, config, run=None)
+            kit.engines.for_evaluation("sampler", "tiny", SETTINGS, config, run=None)
 
 
 def test_an_engine_that_is_missing_is_named_with_what_brings_it(kit):
     with pytest.raises(InputError, match=r"engine is 'vlm'.*did you mean 'vllm'"):
-        kit.engines.opened("vlm", "tiny", SETTINGS, CONFIG, run=None)
+        kit.engines.for_evaluation("vlm", "tiny", SETTINGS, CONFIG, run=None)
     try:
         import vllm  # noqa: F401
     except ImportError:
         with pytest.raises(InputError, match="'vllm' is not installed: it comes with requirements-gpu.txt"):
-            kit.engines.opened("vllm", "tiny", SETTINGS, CONFIG, run=None)
+            kit.engines.for_evaluation("vllm", "tiny", SETTINGS, CONFIG, run=None)
 
 
 def pins(name):

@@ -25,9 +25,11 @@ def kit():
 
 
 def generate(kit, prompts, seeds, **settings):
-    settings = {"max_tokens": LIMIT, "temperature": 1.0} | settings
+    sampling = kit.sample.Sampling(
+        LIMIT, **{n: settings.pop(n) for n in ("temperature", "top_p", "min_p", "top_k") if n in settings}
+    )
     ends = {"eos": [kit.tokenizer.eos_token_id], "pad": kit.tokenizer.pad_token_id}
-    return kit.sample.generate(kit.model, prompts, seeds, **ends, **settings)
+    return kit.sample.generate(kit.model, prompts, seeds, sampling, **ends, **settings)
 
 
 def test_a_row_depends_neither_on_order_nor_on_batch_size(kit):
@@ -58,17 +60,17 @@ def test_logprobs_are_those_of_a_full_forward(kit):
 def test_a_row_ends_at_its_first_end_token_or_at_the_limit(kit):
     end = kit.tokenizer.eos_token_id
     found = generate(kit, kit.prompts * 8, list(range(len(kit.prompts) * 8)))
-    assert {one.finished for one in found} == {True, False}
+    assert {one.truncated for one in found} == {True, False}
     for one in found:
-        assert (one.ids.index(end) == len(one.ids) - 1) if one.finished else (end not in one.ids)
-        assert one.finished or len(one.ids) == LIMIT
+        assert (one.ids.index(end) == len(one.ids) - 1) if not one.truncated else (end not in one.ids)
+        assert len(one.ids) == LIMIT or not one.truncated
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely(kit):
     # a grid of draws in place of random ones: each token's share is its probability up to the grid
     likely = torch.tensor([0.5, 0.25, 0.125, 0.125])
     draws = (torch.arange(800) + 0.5) / 800
-    none = kit.sample.warpers(0, 1.0, 0.0)
+    none = kit.sample.warpers(kit.sample.Sampling(1))
     token, score = kit.sample.pick(likely.log().expand(800, 4), draws, 1.0, none)
     assert torch.bincount(token).tolist() == [400, 200, 100, 100]
     assert score == pytest.approx(likely[token].log(), abs=1e-5)

@@ -27,7 +27,14 @@ def write(folder, accuracy, ids=range(40), n=8, length=30, arms=(("grpo", 0),), 
                     "model": f"{arm}{seed}",
                 }
                 rows.append(
-                    labels | {"correct": k < hits, "tokens": tokens, "finish": "stop", "predicted": str(k < hits)}
+                    labels
+                    | {
+                        "correct": k < hits,
+                        "length": tokens,
+                        "truncated": False,
+                        "answer": str(k < hits),
+                        "gold": "True",
+                    }
                 )
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(folder)

@@ -22,8 +22,8 @@ def suite(accuracy, problems=30, n=32, length=8000):
             "id": f"{q:03d}",
             "sample": k,
             "correct": k < hits[q],
-            "tokens": length,
-            "finish": "stop",
+            "length": length,
+            "truncated": False,
             "run": "r",
             "arm": "ours",
         }

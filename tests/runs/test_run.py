@@ -14,7 +14,7 @@ from lead_kit.params import Config
 from lead_kit.runs import find, lock, manifest, paths, run
 from lead_kit.runs.files import atomic
 from lead_kit.runs.find import ensure
-from lead_kit.runs.ledger import read_metrics
+from lead_kit.runs.log import read_metrics
 from lead_kit.runs.run import Run
 
 
@@ -114,7 +114,7 @@ def test_a_torn_last_line_is_left_out_and_cut_before_the_next(root):
     run.log(3, "train", reward=3.0)
     assert [row["step"] for row in read_metrics(run.path)] == [1, 3]
     (run.path / "metrics.jsonl").write_text('{"step": 1}\noops\n{"step": 2}\n')
-    with pytest.raises(InputError, match="line 2 is not JSON"):
+    with pytest.raises(InputError, match="line 2: not valid JSON"):
         read_metrics(run.path)
 
 

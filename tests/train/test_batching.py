@@ -10,17 +10,16 @@ FITS = dict(batch_size=128, group_size=8, updates_per_batch=2, micro_batch_size=
 
 
 def test_sixteen_prompts_times_eight_in_two_updates():
-    sizes = batching.plan(**FITS)
-    assert sizes["per_device_train_batch_size"] == 64
-    assert (sizes["gradient_accumulation_steps"], sizes["steps_per_generation"]) == (1, 2)
-    assert (sizes["max_steps"], sizes["logging_steps"]) == (200, 2)  # an optimiser step is half a rollout batch
+    sizes = batching.sizes(**FITS)
+    assert (sizes.micro_batch, sizes.accumulation, sizes.forwards) == (64, 1, 2)
+    assert (sizes.updates, sizes.updates_per_batch) == (200, 2)  # an optimiser update takes half a rollout batch
 
 
-def test_small_micro_batches_accumulate():
-    sizes = batching.plan(**FITS | {"micro_batch_size": 16, "processes": 2})
+def test_small_micro_batches_accumulate(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sizes = batching.sizes(**FITS | {"micro_batch_size": 16})
     # 128 rollouts / 2 updates / 2 processes = 32 rows, in 2 forwards of 16
-    assert (sizes["per_device_train_batch_size"], sizes["gradient_accumulation_steps"]) == (16, 2)
-    assert sizes["steps_per_generation"] == 4
+    assert (sizes.micro_batch, sizes.accumulation, sizes.forwards) == (16, 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_small_micro_batches_accumulate():
 )
 def test_sizes_that_do_not_fit_name_the_nearest_that_do(change, sentence):
     with pytest.raises(InputError, match=sentence.replace("%", "%")):
-        batching.plan(**FITS | change)
+        batching.sizes(**FITS | change)
 
 
 def test_an_incomplete_checkpoint_is_passed_over_or_named(tmp_path):

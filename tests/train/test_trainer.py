@@ -12,8 +12,8 @@ import torch
 
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
-from lead_kit.method import keep as batches
-from lead_kit.params import bind
+from lead_kit.method.estimators import bind_estimator
+from lead_kit.method.keep import mixed_groups
 from lead_kit.runs import ledger
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 
@@ -36,7 +36,7 @@ def as_group(rollouts: pd.DataFrame, size: int) -> advantages.Group:
     def field(name):
         return torch.tensor(rollouts[name].to_numpy(dtype="float32")).view(-1, size)
 
-    return advantages.Group(field("correct"), field("tokens"), field("reward"))
+    return advantages.Group(field("correct"), field("length"), field("reward"))
 
 
 def test_the_signatures_that_are_overridden_are_as_known():
@@ -61,13 +61,13 @@ def test_the_ledger_holds_the_advantage_of_the_pure_function(apprentice, model_f
     rollouts = ledger.read_rollouts(tmp_path)
     assert sorted(set(rollouts["step"])) == [1, 2]
     assert 0 < rollouts["correct"].mean() < 1
-    estimate = bind(advantages.lead, apprentice.KNOBS)
+    estimate = bind_estimator(apprentice.KNOBS | {"estimator": "lead"})
     for _, batch in rollouts.groupby("step"):
         group = as_group(batch, 4)
-        assert batch["advantage"].to_numpy() == pytest.approx(estimate(group).flatten().numpy(), abs=1e-6)
-        before = advantages.before_weighting(estimate, group)
-        assert batch["advantage_before"].to_numpy() == pytest.approx(before.flatten().numpy(), abs=1e-6)
-        assert (batch.groupby("group")["prompt_id"].nunique() == 1).all()
+        shaped, before, after = estimate.steps(group)
+        for name, values in (("advantage", after), ("advantage_before", before), ("shaped", shaped.reward)):
+            assert batch[name].to_numpy() == pytest.approx(values.flatten().numpy(), abs=1e-6)
+        assert (batch.groupby("group")["id"].nunique() == 1).all()
     last = rollouts[rollouts["step"] == 2]["advantage"].tolist()
     assert list(trainer._logs["advantages"])[-len(last) :] == pytest.approx(last)
 
@@ -143,7 +143,7 @@ def test_a_prompt_mean_weighs_every_prompt_alike(apprentice, model_folder, tmp_p
     logps, _, _ = trainer._get_per_token_logps_and_entropies(
         trainer.model, ids, mask, inputs["completion_ids"].shape[1]
     )
-    plain = bind(advantages.grpo, apprentice.KNOBS)(trainer._group).flatten()
+    plain = advantages.grpo(trainer._group, std_ddof=1, std_epsilon=1e-6).flatten()
     tokens = inputs["completion_mask"]
     sums = (-(plain[:, None] * logps * tokens)).view(8, -1).sum(1) / tokens.view(8, -1).sum(1)
     trainer.model.zero_grad()
@@ -153,10 +153,9 @@ def test_a_prompt_mean_weighs_every_prompt_alike(apprentice, model_folder, tmp_p
 
 
 def test_a_dropped_group_leaves_the_token_count(apprentice, model_folder, tmp_path):
-    keep = bind(batches.mixed_groups, apprentice.KNOBS)
-    trainer = apprentice.trainer(model_folder, tmp_path, keep=keep)
+    trainer = apprentice.trainer(model_folder, tmp_path, keep=mixed_groups)
     inputs = scored_batch(trainer)
-    kept = keep(trainer._group).repeat_interleave(4)
+    kept = mixed_groups(trainer._group).repeat_interleave(4)
     assert not kept.all() and kept.any()
     assert (inputs["completion_mask"][~kept] == 0).all()
     assert inputs["num_items_in_batch"] == inputs["completion_mask"].sum()
@@ -166,7 +165,7 @@ def test_a_dropped_group_leaves_the_token_count(apprentice, model_folder, tmp_pa
 def test_dynamic_sampling_fills_the_batch_with_mixed_groups(apprentice, model_folder, tmp_path):
     trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=12)
     inputs = scored_batch(trainer)
-    assert batches.mixed_groups(trainer._group).all()
+    assert mixed_groups(trainer._group).all()
     assert len(inputs["advantages"]) == 32
     assert trainer.refill.report["groups_with_signal"] == 1
     assert 0 < trainer.refill.report["share_with_signal"] < 1
@@ -200,8 +199,8 @@ def test_packing_gives_the_loss_of_the_padded_forward(apprentice, model_folder, 
 
 
 def test_lead_without_the_reward_correct_is_refused(apprentice, model_folder, tmp_path):
-    with pytest.raises(InputError, match="shapes the reward 'correct' of weight 1"):
-        apprentice.trainer(model_folder, tmp_path, reward_names=("random",))
+    with pytest.raises(InputError, match="replaces the reward 'correct', which must have weight 1"):
+        apprentice.trainer(model_folder, tmp_path, rewards=("random",))
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(apprentice, model_folder, tmp_path):

@@ -1,0 +1,76 @@
+"""The estimators of the papers: a shape, a baseline and a weight, bound to the parameters and applied in this order."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lead_kit.errors import InputError, chosen
+from lead_kit.method.advantages import BASELINES, BY_COMPONENT, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
+from lead_kit.params import call_name, named
+
+
+class Parts(NamedTuple):
+    """The three choices of a named estimator, and where it comes from."""
+
+    shape: str  # a name of SHAPES
+    baseline: str  # a name of BASELINES
+    weight: str  # a name of WEIGHTS
+    source: str
+
+
+class Estimate(NamedTuple):
+    """Three bound functions as one: a Group in, one advantage a rollout out."""
+
+    shape: Callable[[Group], Tensor]
+    baseline: Callable[[Group], Tensor]
+    weight: Callable[[Tensor, Group], Tensor]
+
+    def steps(self, group: Group) -> tuple[Group, Tensor, Tensor]:
+        """The group with its shaped reward, the advantage before the weight, and the advantage."""
+        shaped = group._replace(reward=self.shape(group))
+        before = self.baseline(shaped)
+        return shaped, before, self.weight(before, shaped)
+
+    def __call__(self, group: Group) -> Tensor:
+        return self.steps(group)[-1]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{part:9}{function!r}" for part, function in self._asdict().items())
+
+
+def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyType({})) -> Estimate:
+    """The estimator that the parameters name, its arguments bound from the parameters.
+
+    `config` holds `estimator` (a name of ESTIMATORS or of a baseline) and the arguments of the parts; `group_shape`,
+    `group_baseline` and `group_weight` replace a part where they are given. `own` holds your own functions by name; as
+    an estimator such a function is a baseline without shape and weight. Raises InputError for an unknown name, a
+    missing argument, or parts that do not fit together.
+    """
+    text = config["estimator"]
+    alone = {name: Parts("none", text, "none", "") for name in (*BASELINES, *own)}
+    parts = chosen(ESTIMATORS | alone, call_name(text, "estimator"), "estimator")
+    choice = {part: config.get(f"group_{part}") or getattr(parts, part) for part in ("shape", "baseline", "weight")}
+    if choice["baseline"] in BY_COMPONENT and choice["shape"] != "none":
+        raise InputError(
+            f"group_shape is {choice['shape']!r}, but {choice['baseline']} scores each reward alone: set it to none"
+        )
+    tables = {"shape": SHAPES, "baseline": BASELINES, "weight": WEIGHTS}
+    return Estimate(**{part: named(name, tables[part] | own, f"group_{part}", config) for part, name in choice.items()})
+
+
+def require_correct(estimator: Estimate, weights: Mapping[str, float]) -> None:
+    """Raises InputError where the shape replaces the reward `correct` and that is not chosen with weight 1."""
+    if estimator.shape.__name__ in REPLACE_CORRECT and weights.get("correct") != 1:
+        raise InputError(
+            f"group_shape {estimator.shape.__name__!r} replaces the reward 'correct', which must have weight 1, but "
+            f"rewards and reward_weights are {dict(weights)}"
+        )
+
+
+ESTIMATORS = {  # every baseline alone is an estimator, too
+    "lead": Parts("lead", "grpo", "difficulty", "GRPO-LEAD (2504.09696, §2.1–2.3)"),
+    "lead_code": Parts("lead_code", "grpo_verl", "difficulty_code", "GRPO-LEAD, released code"),
+    "grpo_kimi": Parts("kimi", "grpo", "none", "GRPO with the length reward of Kimi k1.5 (2501.12599, §2.3.3)"),
+}

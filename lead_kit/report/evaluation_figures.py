@@ -1,0 +1,215 @@
+"""The figures of samples, groups and problems, one function each: data in, Figure out.
+
+Where a figure computes what it plots, a `..._points` function gives those numbers for the CSV beside the image.
+"""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lead_kit.report import curves
+from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, drawn, legend_above, looks, sheet, wide_enough
+
+DIFFERENT = ("higher", "lower", "longer", "shorter")  # how the verdict of a difference begins
+UNITS = {  # a part of a metric's name: its unit; the first that is found counts
+    "reward": "",
+    "length": "tokens",
+    "entropy": "nats per token",
+    "Pass@": "share",
+    "Cons@": "share",
+    "truncated": "share",
+    "precision": "share",
+    "correct": "share",
+}
+MOST_UPRIGHT = 18  # rollouts whose labels find room beside one another
+MOST_BINS, EQUAL_BINS = 24, 12  # a bin for each value of a scale of up to so many values, else so many equal bins
+
+
+@rc_context(STYLE)
+def budget_curve(curve: pd.DataFrame) -> Figure:
+    """Accuracy when longer answers count as wrong. `curve` from `tables.budget_points`."""
+    caption = (
+        "Samples longer than the budget count as wrong; nothing is sampled anew. Band: 95% t-interval over problems."
+    )
+    figure, (axes,) = sheet(caption)
+    for arm, look in looks(curves.arms_of(curve)).items():
+        line = curve[curve["arm"] == arm]
+        axes.plot(line["budget"], line["estimate"], **drawn(look), markevery=max(1, len(line) // 8), label=arm)
+        axes.fill_between(line["budget"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
+    axes.set(xlabel="budget (tokens)", ylabel="Pass@1 within the budget")
+    legend_above(figure, axes)
+    return figure
+
+
+def side_by_side(place: int, bars: int) -> float:
+    """The offset of one bar among those that share a tick."""
+    return (place - (bars - 1) / 2) * 0.8 / bars
+
+
+@rc_context(STYLE)
+def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1") -> Figure:
+    """Bars by difficulty, arms side by side. `bars` from `tables.difficulty_points`."""
+    levels, arms = list(dict.fromkeys(bars["level"])), curves.arms_of(bars)
+    problems = bars.drop_duplicates("level").set_index("level")["clusters"]
+    names = [f"{textwrap.fill(str(level), 10)}\n({problems[level]})" for level in levels]
+    letters = max(len(line) for name in names for line in name.splitlines())
+    caption = "In brackets: number of problems. Whiskers: 95% interval over problems."
+    figure, (axes,) = sheet(caption, width=wide_enough(0.5 + len(levels) * (0.1 + 0.06 * letters)))
+    for place, (arm, look) in enumerate(looks(arms).items()):
+        bar = bars[bars["arm"] == arm].set_index("level").reindex(levels)
+        at = np.arange(len(levels)) + side_by_side(place, len(arms))
+        axes.bar(at, bar["estimate"], 0.76 / len(arms), **barred(look), label=arm)
+        reach = [bar["estimate"] - bar["low"], bar["high"] - bar["estimate"]]
+        axes.errorbar(at, bar["estimate"], reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
+    axes.set_xticks(range(len(levels)), names)
+    axes.set(xlabel="difficulty level", ylabel=ylabel)
+    axes.grid(axis="x", visible=False)
+    legend_above(figure, axes)
+    return figure
+
+
+def forest_points(differences: pd.DataFrame) -> pd.DataFrame:
+    """The plotted points of `forest`: metric, difference, estimate, low, high, verdict; none without an interval."""
+    columns = ["metric", "difference", "estimate", "low", "high", "verdict"]
+    return differences.reindex(columns=columns).dropna(subset=["low", "high"]).reset_index(drop=True)
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a metric by its printed name; empty where it has none or it is not known."""
+    return next((unit for part, unit in UNITS.items() if part in metric), "")
+
+
+@rc_context(STYLE)
+def forest(differences: pd.DataFrame, note: str = "") -> Figure:
+    """Paired differences with their intervals: one panel for each metric, one row for each difference.
+
+    `differences` from `tables.differences`; `note` is added to the caption, such as `tables.correction`. Raises
+    ValueError where no difference has an interval.
+    """
+    points = forest_points(differences)
+    if points.empty:
+        raise ValueError("no difference has an interval: there is nothing to draw")
+    metrics, names = list(dict.fromkeys(points["metric"])), list(dict.fromkeys(points["difference"]))
+    labels = [textwrap.fill(name, 30) for name in names]
+    row = 0.05 + 0.12 * max(label.count("\n") + 1 for label in labels)  # inches
+    caption = (
+        "Point: estimate of the paired difference; bar: its own 95% t-interval, not corrected. "
+        f"Filled: the verdict after Holm's correction is a difference; hollow: no detectable difference. {note}"
+    )
+    width = wide_enough(2 + len(metrics))
+    figure, panels = sheet(caption, len(metrics), 1.0 + row * len(names), width, across=True)
+    for axes, metric in zip(panels, metrics, strict=True):
+        for detected, face in ((True, "black"), (False, "white")):
+            chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(DIFFERENT) == detected)
+            rows = points[chosen]
+            reach = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+            at = rows["difference"].map(names.index)
+            axes.errorbar(rows["estimate"], at, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
+        axes.axvline(0, color="black", linewidth=0.8, zorder=1)
+        axes.set_title(textwrap.fill(metric, 14), fontsize=7)
+        axes.set_xlabel(f"difference\n({unit_of(metric)})" if unit_of(metric) else "difference", fontsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(metrics) <= 2 else 2))
+        axes.margins(x=0.08)
+    panels[0].set_yticks(range(len(names)), labels)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first on top
+    return figure
+
+
+def numbers_in(values) -> np.ndarray:
+    """The numbers among the values, without None and NaN, rounded so that equal ones are equal."""
+    found = pd.Series(list(values), dtype=float).dropna()
+    return found.to_numpy().round(9)
+
+
+def bin_edges(values: np.ndarray) -> np.ndarray:
+    """Edges of the bins, (bins + 1,): a bin round each value of a short scale such as levels or eighths, else equal."""
+    distinct = np.unique(values)
+    gap = np.diff(distinct).min() if len(distinct) > 1 else 1.0
+    bins = int(np.ceil(round(np.ptp(distinct) / gap, 6))) + 1
+    if bins <= MOST_BINS:
+        return distinct[0] + gap * (np.arange(bins + 1) - 0.5)
+    return np.linspace(distinct[0], distinct[-1], EQUAL_BINS + 1)
+
+
+def histogram_points(before, after) -> pd.DataFrame:
+    """The plotted points of `histograms`: low and high of each bin, and how many problems before and after lie in it.
+
+    Raises ValueError where neither holds a number.
+    """
+    before, after = numbers_in(before), numbers_in(after)
+    if not len(before) + len(after):
+        raise ValueError("no problem has a number: there is nothing to count")
+    edges = bin_edges(np.concatenate([before, after]))
+    count = {"before": np.histogram(before, edges)[0], "after": np.histogram(after, edges)[0]}
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **count})
+
+
+@rc_context(STYLE)
+def histograms(before, after, xlabel: str) -> Figure:
+    """How many problems have which difficulty or pass rate, before and after cleaning: two sequences of numbers."""
+    before, after = list(before), list(after)
+    points = histogram_points(before, after)
+    absent = [len(values) - len(numbers_in(values)) for values in (before, after)]
+    caption = "Problems before cleaning (wide bars) and after it (narrow bars), in the same bins."
+    if any(absent):
+        caption += f" Left out, as they have no value: {absent[0]} before, {absent[1]} after."
+    figure, (axes,) = sheet(caption)
+    middle, wide = (points["low"] + points["high"]) / 2, points["high"] - points["low"]
+    axes.bar(middle, points["before"], 0.94 * wide, color="#C8C8C8", label=f"before ({points['before'].sum():,})")
+    colour = METHOD_COLOURS["grpo"]
+    axes.bar(middle, points["after"], 0.5 * wide, color=colour, label=f"after ({points['after'].sum():,})")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set(xlabel=xlabel, ylabel="problems")
+    axes.grid(axis="x", visible=False)
+    legend_above(figure, axes)
+    return figure
+
+
+@rc_context(STYLE)
+def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Figure:
+    """One group's rollouts as bars, under each estimator (or grader) side by side.
+
+    `group` has a row for each rollout: correct, length, and a column of advantages for each estimator. `xlabel` says
+    in which unit the length is.
+    """
+    estimators = [name for name in group if name not in ("correct", "length")]
+    order = group.sort_values(["correct", "length"], ascending=[False, True])
+    figure, (axes,) = sheet(
+        "Rollouts of one group, right ones first, then by length. Below each bar: its length, right or wrong.",
+        width=wide_enough(0.36 * len(order)),
+    )
+    for place, (name, look) in enumerate(looks(estimators).items()):
+        at = np.arange(len(order)) + side_by_side(place, len(estimators))
+        axes.bar(at, order[name], 0.76 / len(estimators), **barred(look), label=name)
+    axes.axhline(0, color="black", linewidth=0.8)
+    verdicts = ["right" if correct else "wrong" for correct in order["correct"]]
+    crowded = len(order) > MOST_UPRIGHT
+    gap = " " if crowded else "\n"
+    ticks = [f"{length:.0f}{gap}{verdict}" for length, verdict in zip(order["length"], verdicts, strict=True)]
+    axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 6, rotation=90 if crowded else 0)
+    axes.set(xlabel=xlabel, ylabel="advantage")
+    axes.grid(axis="x", visible=False)
+    legend_above(figure, axes)
+    return figure
+
+
+@rc_context(STYLE)
+def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
+    """What is left after each step of a preparation, as bars from top to bottom. `table` has columns step and count."""
+    names = [textwrap.fill(str(step), 26) for step in table["step"]]
+    height = 0.5 + 0.13 * sum(name.count("\n") + 2 for name in names)
+    figure, (axes,) = sheet(f"Number of {unit} left after each step.", 1, height)
+    bars = axes.barh(range(len(table)), table["count"], color=METHOD_COLOURS["grpo"], height=0.7)
+    axes.bar_label(bars, [f"{count:,}" for count in table["count"]], padding=2, fontsize=7)
+    axes.set_yticks(range(len(table)), names)
+    axes.set(xlabel=unit, xlim=(0, max(table["count"].max(), 1) * 1.25))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    return figure

@@ -1,0 +1,146 @@
+"""How every figure looks: the sheet with its caption, one look for each method, limits and labels of metrics.
+
+A figure is as wide as a column (3.3 inches) and at most as two (7 inches); its caption is drawn below it. A method has
+one colour, marker and line style everywhere: Okabe and Ito's colours differ for colour-blind readers, markers and line
+styles do in grey print. The figures are in `training_figures` and `evaluation_figures`, one function each.
+"""
+
+import textwrap
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 3.3, 2.3  # inches: one column, without the caption
+PAGE = 7.0  # inches: two columns, the widest figure
+CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
+STYLE = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.5,
+    "figure.dpi": 150,
+    "pdf.fonttype": 42,  # letters stay letters in the PDF
+}
+
+
+class Sheet(Figure):
+    """A figure that shows itself in a notebook without pyplot's global state, and is saved in the kit's style."""
+
+    @rc_context(STYLE)
+    def savefig(self, *arguments, **options):
+        super().savefig(*arguments, **options)
+
+    def _repr_png_(self) -> bytes:
+        image = BytesIO()
+        self.savefig(image, format="png", bbox_inches="tight")
+        return image.getvalue()
+
+
+class Look(NamedTuple):
+    """How a method looks in every figure."""
+
+    colour: str
+    line: str | tuple
+    marker: str
+    hatch: str
+
+
+METHOD_LOOKS = {
+    "sft": Look("#7F7F7F", (0, (4, 1, 1, 1)), "H", "\\\\////"),
+    "grpo": Look("#0072B2", "-", "o", ""),
+    "length": Look("#E69F00", "--", "s", "////"),
+    "lead": Look("#009E73", "-.", "^", "...."),
+    "length_reweighting": Look("#CC79A7", ":", "D", "xxxx"),
+    "dr_grpo": Look("#56B4E9", (0, (5, 1)), "v", "----"),
+    "dapo": Look("#D55E00", (0, (3, 1, 1, 1)), "P", "\\\\\\\\"),
+    "rloo": Look("#000000", (0, (1, 1)), "X", "++++"),
+    "lead_code": Look("#7A5195", (0, (5, 2, 1, 2)), "<", "oo"),
+    # the graders of 07_verifier_audit
+    "string": Look("#BBBBBB", "--", "1", "////"),
+    "sympy": Look("#BB5566", "-.", "2", "...."),
+    "verifier": Look("#004488", "-", "3", ""),
+}
+METHOD_COLOURS = {method: look.colour for method, look in METHOD_LOOKS.items()}
+SPARE_LOOKS = [
+    Look("#8C564B", "-", "h", "//"),
+    Look("#A6761D", "--", "*", ".."),
+    Look("#BCBD22", "-.", ">", "xx"),
+    Look("#117733", ":", "d", "--"),
+    Look("#882255", (0, (5, 1)), "p", "\\\\"),
+    Look("#332288", (0, (1, 2)), "8", "++"),
+]
+REWARD_LOOKS = [SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # no method's; neighbours differ most
+HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
+LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
+LABELS = {
+    "pass@1": "validation Pass@1",
+    "length": "mean length (tokens)",
+    "truncated": "share of answers cut at the limit",
+    "correct": "share correct",
+    "zero_variance": "share of groups without signal",
+    "entropy": "entropy (nats per token)",
+    "loss": "loss (nats per token)",
+}
+
+
+def looks(methods) -> dict[str, Look]:
+    """The look of each method; unknown ones take the spare looks in order of their names."""
+    others = sorted(set(methods) - set(METHOD_LOOKS))
+    spare = {method: SPARE_LOOKS[place % len(SPARE_LOOKS)] for place, method in enumerate(others)}
+    return {method: METHOD_LOOKS.get(method) or spare[method] for method in methods}
+
+
+def drawn(look: Look) -> dict:
+    """The look as arguments of `axes.plot`."""
+    return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+
+
+def barred(look: Look) -> dict:
+    """The look as arguments of `axes.bar`."""
+    return {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
+
+
+def sheet(
+    caption: str, panels: int = 1, height: float = HEIGHT, width: float = WIDTH, across: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """A figure with its caption, and its axes (panels,): one below the other, or side by side on the same y axis.
+
+    `height` is that of one panel, `width` that of the figure, in inches.
+    """
+    lines = textwrap.wrap(caption, int(CAPTION_LETTERS * width / WIDTH))
+    below = CAPTION_LINE * (len(lines) + 0.8)
+    rows, columns = (1, panels) if across else (panels, 1)
+    figure = Sheet(figsize=(width, height * rows + below), layout="constrained")
+    share = below / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    figure.text(0.02, 0.01, "\n".join(lines), fontsize=CAPTION_SIZE, va="bottom", linespacing=1.25)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey=across).ravel()
+
+
+def legend_above(figure: Figure, axes) -> None:
+    """The labels of `axes` at the head of the figure, where no data can be, in as many columns as fit."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [textwrap.fill(label, 46) for label in labels]
+    entry = 0.42 + 0.06 * min(46, max(map(len, labels)))  # inches
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / entry)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def wide_enough(inches: float) -> float:
+    """A width of a figure: what is wanted, but not below one column and not above two."""
+    return float(np.clip(inches, WIDTH, PAGE))

@@ -1,0 +1,179 @@
+"""The figures of training, one function each: data frame in, Figure out; a `..._points` function gives what is plotted.
+
+`frame` is the tidy frame of `curves.load_runs`: run, arm, seed, step, split and the metrics by name.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lead_kit.report import curves
+from lead_kit.report.style import HOLLOW, LABELS, LIMITS, REWARD_LOOKS, STYLE, drawn, legend_above, looks, sheet
+
+RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
+ROLLOUT_STEP = "step (rollout batches)"
+
+
+def band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
+    """What line and band of a mean curve are, in a sentence; `fixed` says what all seeds share."""
+    seeds = sorted(set(points["seeds"]))
+    if seeds == [1]:
+        return "One seed in each arm: no band."
+    count = "–".join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))
+    return f"Line: mean over {count} seeds; band: 95% t-interval over seeds{fixed}."
+
+
+def draw_curves(axes, points: pd.DataFrame) -> None:
+    """One line with its band for each arm. `points`: arm, step, mean, low, high."""
+    for arm, look in looks(curves.arms_of(points)).items():
+        line = points[points["arm"] == arm]
+        axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=arm)
+        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
+    """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to where values can lie."""
+    points = curves.mean_curve(curves.points(frame, y, split))
+    low, high = LIMITS.get(y, (-np.inf, np.inf))
+    return points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high))
+
+
+@rc_context(STYLE)
+def trend(
+    frame: pd.DataFrame,
+    y: str = "pass@1",
+    split: str = "validation",
+    published: pd.DataFrame | None = None,
+    note: str = "",
+) -> Figure:
+    """A metric over rollout batches, one line for each arm, seeds as a band.
+
+    `published` (arm, step, value) is drawn thin and hollow. `note` is added to the caption.
+    """
+    points = trend_points(frame, y, split)
+    meaning = band_meaning(points, ", problems held fixed" if split == "validation" else "")
+    extra = "" if published is None else "Thin, hollow: published curve (another model, other problems)."
+    figure, (axes,) = sheet(" ".join(filter(None, [meaning, extra, note])))
+    draw_curves(axes, points)
+    if published is not None:
+        for arm, look in looks(dict.fromkeys(published["arm"])).items():
+            line = published[published["arm"] == arm]
+            axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=f"{arm} (published)")
+    axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS.get(y, y))
+    legend_above(figure, axes)
+    return figure
+
+
+def response_length(frame: pd.DataFrame, note: str = "") -> Figure:
+    """Mean tokens of a validation answer over training."""
+    return trend(frame, y="length", note=note)
+
+
+def loss_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """The plotted points of `loss_curve`: arm, step, mean, low, high, seeds."""
+    return trend_points(frame, "loss", "train")
+
+
+@rc_context(STYLE)
+def loss_curve(frame: pd.DataFrame) -> Figure:
+    """Training loss over batches, one line for each arm, seeds as a band. `frame` has train rows with `loss`."""
+    points = loss_points(frame)
+    figure, (axes,) = sheet(f"A step is one batch; in SFT it is one optimiser update. {band_meaning(points)}")
+    draw_curves(axes, points)
+    axes.set(xlabel="step (batches)", ylabel=LABELS["loss"])
+    legend_above(figure, axes)
+    return figure
+
+
+def component_names(train: pd.DataFrame) -> list[str]:
+    """Rewards that were logged (columns `reward_NAME`)."""
+    names = [name.removeprefix("reward_") for name in train if name.startswith("reward_") and train[name].notna().any()]
+    return [name for name in names if name != "std" and not name.endswith(("_std", "_share", "_min", "_max"))]
+
+
+def component_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """The plotted points of `reward_components`: arm, step, reward, mean, low, high.
+
+    The mean is over seeds. Low and high are the mean ± one standard deviation inside a batch, cut to the least and
+    the greatest value that the arm logged for the reward (`reward_NAME_min`, `reward_NAME_max`) where it did.
+    """
+    train = frame[frame["split"] == "train"]
+    parts = [pd.DataFrame(columns=["arm", "step", "reward", "mean", "low", "high"])]
+    for arm in curves.arms_of(train):
+        rows = train[train["arm"] == arm]
+        by_step = rows.groupby("step").mean(numeric_only=True)
+        for name in component_names(rows):
+            mean, spread = by_step[f"reward_{name}"], by_step.get(f"reward_{name}_std", 0.0)
+            least = rows[f"reward_{name}_min"].min() if f"reward_{name}_min" in rows else None
+            most = rows[f"reward_{name}_max"].max() if f"reward_{name}_max" in rows else None
+            band = {"low": (mean - spread).clip(least, most), "high": (mean + spread).clip(least, most)}
+            points = pd.DataFrame({"arm": arm, "step": by_step.index, "reward": name, "mean": mean, **band})
+            parts.append(points.dropna(subset="mean"))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+@rc_context(STYLE)
+def reward_components(frame: pd.DataFrame) -> Figure:
+    """Mean of each logged reward over steps, one panel for each arm; the shade is one standard deviation of a batch."""
+    points = component_points(frame)
+    if points.empty:
+        raise ValueError("these runs logged no reward components (columns reward_<name>)")
+    names, arms = list(dict.fromkeys(points["reward"])), curves.arms_of(points)
+    caption = (
+        "Line: mean over seeds of each reward's mean in a batch. "
+        "Shade: ± one standard deviation inside a batch, within the least and the greatest value logged."
+    )
+    figure, panels = sheet(caption, len(arms), 1.5)
+    for axes, arm in zip(panels, arms, strict=True):
+        for name, look in zip(names, REWARD_LOOKS * 3, strict=False):
+            line = points[(points["arm"] == arm) & (points["reward"] == name)]
+            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=name)
+            axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_ylabel("reward")
+        axes.set_title(f"arm {arm}", loc="left")
+    panels[-1].set_xlabel(ROLLOUT_STEP)
+    legend_above(figure, panels[0])
+    return figure
+
+
+def step_edges(steps: np.ndarray) -> np.ndarray:
+    """Where the column of one step ends and the next begins, half way between them: (steps,) → (steps + 1,)."""
+    half = np.diff(steps) / 2 if len(steps) > 1 else np.array([0.5])
+    return np.concatenate([[steps[0] - half[0]], steps[:-1] + half, [steps[-1] + half[-1]]])
+
+
+@rc_context(STYLE)
+def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
+    """Groups without signal, the share correct ρ of groups, the weight on advantages, all of one run.
+
+    `groups` is from `curves.groups`; `run` names the run in the caption, as in "arm lead, runs/03_grpo".
+    """
+    caption = (
+        f"Rollouts of {run}. "
+        "Top: share of groups whose advantages are all 0. Middle: share of groups by ρ, the share of right answers. "
+        "Bottom: Σ|advantage| of a group after weighting over before; line: median, band: 10th to 90th percentile."
+    )
+    figure, (top, middle, bottom) = sheet(caption, 3, 1.4)
+    by_step = groups.groupby("step")
+    steps = np.array(sorted(by_step.groups))
+    dotted = {"color": "black", "marker": "o", "markevery": max(1, len(steps) // 12)}
+    top.plot(steps, 1 - by_step["signal"].mean(), **dotted)
+    top.set(ylabel="without signal", ylim=(-0.03, 1.03))
+    histograms = [np.histogram(rho, RHO_EDGES)[0] / len(rho) for _, rho in by_step["rho"]]
+    edges = step_edges(steps)
+    shades = middle.pcolormesh(edges, RHO_EDGES, np.transpose(histograms), cmap="Greys", vmin=0)
+    middle.set(ylabel="ρ")
+    middle.grid(visible=False)
+    figure.colorbar(shades, ax=[top, middle, bottom], label="share of groups by ρ", aspect=50)
+    weight = by_step["weight"].quantile([0.1, 0.5, 0.9]).unstack()
+    bottom.plot(weight.index, weight[0.5], **dotted)
+    bottom.fill_between(weight.index, weight[0.1], weight[0.9], color="black", alpha=0.15, linewidth=0)
+    bottom.set(xlabel=ROLLOUT_STEP, ylabel="weight")
+    for axes in (top, middle, bottom):
+        axes.set_xlim(edges[0], edges[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return figure

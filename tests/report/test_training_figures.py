@@ -1,0 +1,183 @@
+"""Figures of training: what they plot, that nothing is cut off, one look for each method."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from pytest import approx
+
+from lead_kit.evaluate import stats
+from lead_kit.report import curves, style, training_figures
+
+
+def training(arms=("grpo", "length", "lead"), seeds=3):
+    """Tidy curves: later arms learn faster and answer shorter."""
+    rows = []
+    for place, arm in enumerate(arms):
+        for seed in range(seeds):
+            for step in range(0, 60, 10):
+                labels = {"run": f"{arm}-s{seed}", "arm": arm, "seed": seed, "step": step}
+                score = 0.5 + step * 0.002 * (place + 1) + 0.01 * seed * (-1) ** place
+                validation = {"pass@1": score, "length": 40 - 3 * place - seed, "truncated": 0.01}
+                rewards = {"reward": score, "reward_correct": score, "reward_correct_std": 0.4}
+                rows.append(labels | {"split": "validation"} | validation)
+                rows.append(labels | {"split": "train", "loss": 2 - score} | rewards)
+    return pd.DataFrame(rows)
+
+
+def two_seeds():
+    """One arm and two steps; `correct` lies between 0 and 1, of `format` neither spread nor range was logged."""
+    columns = ["seed", "step", "reward_correct", "reward_correct_std", "reward_correct_min", "reward_correct_max"]
+    rows = [(0, 1, 0.5, 0.3, 0.0, 1.0), (1, 1, 0.7, 0.5, 0.0, 1.0), (0, 2, 0.9, 0.4, 0.0, 1.0), (1, 2, 1, 0, 1, 1)]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(arm="lead", split="train", run="r", reward_std=0.4, reward_format=[1.0, 0.0, 1.0, 1.0])
+
+
+def groups():
+    """Of a ledger of three steps with five groups of four."""
+    ledger = [
+        {"step": step, "group": g, "correct": k < g, "advantage_before": (k < g) - g / 4}
+        for step in (10, 20, 30)
+        for g in range(5)
+        for k in range(4)
+    ]
+    frame = pd.DataFrame(ledger)
+    return curves.groups(frame.assign(advantage=1.2 * frame["advantage_before"]))
+
+
+def published_points():
+    return pd.DataFrame({"arm": ["grpo", "grpo"], "step": [0, 600], "value": [0.25, 0.45]})
+
+
+def caption_of(figure):
+    return figure.texts[0].get_text().replace("\n", " ")
+
+
+def assert_readable(figure):
+    """Nothing leaves the sheet, every axis is named, the labels of its ticks do not overlap."""
+    FigureCanvasAgg(figure).draw()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= figure.get_figwidth() and drawn.y1 <= figure.get_figheight()
+    assert style.WIDTH <= figure.get_figwidth() <= style.PAGE and caption_of(figure)
+    rows_are_named = any(letter.isalpha() for label in figure.axes[0].get_yticklabels() for letter in label.get_text())
+    for axes in figure.axes:
+        assert axes.get_ylabel() or rows_are_named
+        for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim()))):
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            labels = [label for tick in ticks for label in (tick.label1, tick.label2) if label.get_visible()]
+            boxes = [label.get_window_extent() for label in labels if label.get_text()]
+            assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
+    assert figure.axes[-1].get_xlabel() or figure.axes[-1].get_ylabel() == "share of groups by ρ"
+
+
+FIGURES = {
+    "trend": lambda: training_figures.trend(training(), note="Embedded task."),
+    "trend_of_one_seed": lambda: training_figures.trend(training(seeds=1)),
+    "trend_beside_published": lambda: training_figures.trend(training(), published=published_points()),
+    "trend_of_long_names": lambda: training_figures.trend(training(arms=("lead (figure1/tiny/train-lead-s0)" * 2,))),
+    "response_length": lambda: training_figures.response_length(training()),
+    "loss_curve": lambda: training_figures.loss_curve(training()),
+    "reward_components": lambda: training_figures.reward_components(training()),
+    "group_diagnostics": lambda: training_figures.group_diagnostics(groups(), "arm lead, runs/03_grpo"),
+    "group_diagnostics_of_one_step": lambda: training_figures.group_diagnostics(groups().query("step == 10"), "x"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cut_off_and_every_axis_is_named(name):
+    assert_readable(FIGURES[name]())
+
+
+def test_the_legend_stands_above_the_data():
+    figure = training_figures.trend(training())
+    FigureCanvasAgg(figure).draw()
+    assert figure.legends[0].get_window_extent().y0 >= figure.axes[0].get_window_extent().y1
+
+
+def test_the_caption_says_what_the_band_is():
+    meaning = "Line: mean over 3 seeds; band: 95% t-interval over seeds, problems held fixed. Embedded task."
+    assert caption_of(training_figures.trend(training(), note="Embedded task.")) == meaning
+    assert "no band" in caption_of(training_figures.trend(training(seeds=1)))
+    assert "held fixed" not in caption_of(training_figures.trend(training(), y="reward", split="train"))
+
+
+def test_the_band_is_the_t_interval_over_seeds():
+    points = training_figures.trend_points(training())
+    last = points[(points["arm"] == "grpo") & (points["step"] == 50)].iloc[0]
+    expected = stats.t_interval([0.6, 0.61, 0.62])
+    assert (last["mean"], last["low"], last["high"]) == approx(expected[:3])
+
+
+def test_a_band_stays_where_values_can_lie():
+    points = training_figures.trend_points(training(seeds=2).assign(**{"pass@1": lambda rows: rows["seed"] * 1.0}))
+    assert points["low"].min() == 0 and points["high"].max() == 1
+
+
+def test_the_loss_is_that_of_train_rows_and_its_step_is_explained():
+    points = training_figures.loss_points(training(arms=("sft",), seeds=1))
+    assert points["mean"].tolist() == approx([1.5, 1.48, 1.46, 1.44, 1.42, 1.4])
+    figure = training_figures.loss_curve(training(arms=("sft",), seeds=1))
+    assert caption_of(figure).startswith("A step is one batch; in SFT it is one optimiser update.")
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("step (batches)", "loss (nats per token)")
+
+
+def test_the_spread_and_the_range_of_a_reward_are_no_rewards():
+    assert training_figures.component_names(two_seeds()) == ["correct", "format"]
+
+
+def test_the_shade_of_a_reward_stays_within_the_values_it_had():
+    points = training_figures.component_points(two_seeds()).set_index(["reward", "step"])
+    first, second = points.loc[("correct", 1)], points.loc[("correct", 2)]
+    # step 1: mean of .5 and .7, spread of .3 and .5; step 2: .95 ± .2 would reach 1.15, the greatest was 1
+    assert (first["mean"], first["low"], first["high"]) == approx((0.6, 0.2, 1.0))
+    assert (second["mean"], second["low"], second["high"]) == approx((0.95, 0.75, 1.0))
+
+
+def test_a_reward_without_logged_range_is_not_cut():
+    frame = two_seeds().drop(columns=["reward_correct_min", "reward_correct_max"])
+    points = training_figures.component_points(frame).set_index(["reward", "step"])
+    assert points.loc[("correct", 2), "high"] == approx(1.15)
+    assert points.loc[("format", 1), ["mean", "low", "high"]].tolist() == [0.5, 0.5, 0.5]
+    unknown = two_seeds().assign(reward_correct_max=np.nan)
+    assert training_figures.component_points(unknown)["high"].max() == approx(1.15)
+
+
+def test_an_arm_has_points_of_the_rewards_it_logged():
+    other = two_seeds().assign(arm="grpo", reward_format=np.nan)
+    points = training_figures.component_points(pd.concat([two_seeds(), other]))
+    assert points.groupby("arm")["reward"].unique().map(list).to_dict() == {
+        "grpo": ["correct"],
+        "lead": ["correct", "format"],
+    }
+    figure = training_figures.reward_components(pd.concat([two_seeds(), other]))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["correct", "format"]
+
+
+def test_rewards_that_were_not_logged_are_refused():
+    with pytest.raises(ValueError, match="no reward components"):
+        training_figures.reward_components(training().drop(columns=["reward_correct", "reward_correct_std"]))
+
+
+def test_the_diagnostics_name_their_run():
+    figure = training_figures.group_diagnostics(groups(), "arm lead, runs/03_grpo")
+    assert caption_of(figure).startswith("Rollouts of arm lead, runs/03_grpo. Top:")
+
+
+def test_the_column_of_a_step_ends_half_way_to_the_next():
+    assert training_figures.step_edges(np.array([10, 20, 40])).tolist() == [5, 15, 30, 50]
+    assert training_figures.step_edges(np.array([3])).tolist() == [2.5, 3.5]
+
+
+def test_looks_differ_without_colour():
+    known = [*style.METHOD_LOOKS.values(), *style.SPARE_LOOKS]
+    assert len({look.colour for look in known}) == len({look.marker for look in known}) == len(known)
+    for together in (("grpo", "length", "lead"), ("string", "sympy", "verifier")):
+        grey = [np.dot(to_rgb(style.METHOD_COLOURS[arm]), [0.299, 0.587, 0.114]) for arm in together]
+        assert min(abs(a - b) for i, a in enumerate(grey) for b in grey[:i]) > 0.05
+
+
+def test_an_unknown_method_gets_a_look_of_its_own():
+    found = style.looks(["grpo", "yours", "mine"])
+    assert found == {"grpo": style.METHOD_LOOKS["grpo"], "yours": style.SPARE_LOOKS[1], "mine": style.SPARE_LOOKS[0]}
