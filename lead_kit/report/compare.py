@@ -1,4 +1,4 @@
-"""`lead compare RUN_A RUN_B`: the paired comparison of two runs on the same problems, as sentences."""
+"""`lead compare RUN_A RUN_B`: the paired comparison of two runs on the same problems, in sentences."""
 
 from pathlib import Path
 
@@ -7,24 +7,24 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, results, stats
-from lead_kit.report.tables import number, probability
+from lead_kit.report.tables import number, probability, with_interval
 from lead_kit.runs.paths import RUNS, resolve
 
-TOKENS = ("length", "length_correct", "tokens_per_correct")  # shown with one decimal
-WORDS = {name: ("longer", "shorter") for name in ("length", "length_correct")}
+TOKENS = ("length", "length_correct", "tokens_per_correct")  # printed with one decimal
+WORDS = dict.fromkeys(("length", "length_correct"), ("longer", "shorter"))
 
 
 def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str | None) -> int:
-    """Prints `comparison` of two runs; 0. `choices` mend the samples as in `results.check`. Raises InputError."""
+    """Prints `comparison` of two runs and returns 0. `choices` are those of `results.check`. Raises InputError."""
     print(comparison(run_a, run_b, metric, seed, **{name: choice for name, choice in choices.items() if choice}))
     return 0
 
 
 def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str) -> str:
-    """A − B over the problems, which both runs must have: interval, permutation p, verdict, what the suite can show.
+    """A − B on the problems of both runs: interval, permutation p, verdict, and the smallest detectable effect.
 
-    A run is a folder (its samples, or its last validation), a samples file, or a name under runs/; `RUN@ARM` takes one
-    arm of several. Raises InputError where the two cannot be paired.
+    A run is a folder (its samples, else its last validation), a samples file, or a name under runs/; `RUN@ARM` chooses
+    one of several arms. Raises InputError where the two cannot be paired.
     """
     sides = [_side("A", run_a), _side("B", run_b)]
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
@@ -55,64 +55,50 @@ def _sentences(names, suites, metric, seed):
     except ValueError as error:
         raise InputError(str(error)) from None
     digits = 1 if metric in TOKENS else 3
-    ids, samples = next(iter(suites[0].values())).ids, next(iter(suites[0].values())).samples.correct.shape[1]
-    lines = [f"{metric} on {len(ids)} problems, {samples} samples each"]
+    problems, samples = next(iter(suites[0].values())).samples.correct.shape
+    lines = [f"{metric} on {problems} problems, {samples} samples each"]
     for label, name, ratios in zip("AB", names, measured, strict=True):
-        top, bottom = _pooled(ratios)
+        top, bottom = _summed(ratios)
         pooled = metric in TOKENS or np.any(bottom != bottom[0])
-        found = stats.t_interval(top, bottom) if pooled else stats.share_interval(top / bottom)
-        lines.append(f"{label}  {_told(found, digits)}  {name}{_seeds(ratios)}")
-    found, over = _difference(*measured, seed)
-    lines.append(f"A − B = {_told(found, digits, sign=True)}  95% t-interval over {over}")
-    if not np.isnan(found.low):
-        drawn = found._replace(low=found.bootstrap_low, high=found.bootstrap_high)
-        flips = f"sign flips of problems p {probability(found.p)}"
-        lines.append(f"bootstrap {_bounds(drawn, digits, True)}; {flips}")
-    return [*lines, _verdict(found, WORDS.get(metric, ("higher", "lower")), digits)]
+        interval = stats.t_interval(top, bottom) if pooled else stats.share_interval(top / bottom)
+        seeds = f" ({len(ratios)} seeds)" if len(ratios) > 1 else ""
+        lines.append(f"{label}  {with_interval(interval, digits)}  {name}{seeds}")
+    difference, over = _difference(*measured, seed)
+    lines.append(f"A − B = {with_interval(difference, digits, sign=True)}  95% t-interval over {over}")
+    if not np.isnan(difference.low):
+        low, high = (number(end, digits, sign=True) for end in (difference.bootstrap_low, difference.bootstrap_high))
+        lines.append(f"bootstrap [{low}, {high}]; sign flips of problems p {probability(difference.p)}")
+    return [*lines, _verdict(difference, WORDS.get(metric, ("higher", "lower")), digits)]
 
 
-def _pooled(ratios):
-    """Numerators and denominators (problems,), seeds added up."""
-    return np.sum([ratio.numerator for ratio in ratios.values()], axis=0), np.sum(
-        [ratio.denominator for ratio in ratios.values()], axis=0
-    )
+def _summed(ratios):
+    """Numerators and denominators, each (problems,), summed over seeds."""
+    return np.sum(list(ratios.values()), axis=0)
 
 
 def _difference(a, b, seed):
     """The difference over problems, or over seeds and problems where both sides have the same several seeds."""
-    (top_a, bottom_a), (top_b, bottom_b) = _pooled(a), _pooled(b)
+    (top_a, bottom_a), (top_b, bottom_b) = _summed(a), _summed(b)
     if not (np.isfinite(top_a).all() and np.isfinite(top_b).all()):
         raise InputError("some samples have no value for this metric (their length is not known)")
-    found = stats.paired_difference(top_a, top_b, (bottom_a, bottom_b), seed=seed)
+    difference = stats.paired_difference(top_a, top_b, (bottom_a, bottom_b), seed=seed)
     means = all(np.all(ratio.denominator == 1) for side in (a, b) for ratio in side.values())
     if set(a) != set(b) or len(a) < 2 or not means:
-        return found, "problems, for these runs"
+        return difference, "problems, for these runs"
     each = np.array([a[key].numerator - b[key].numerator for key in sorted(a)])
     both, drawn = stats.two_level_interval(each), stats.two_level_bootstrap(each, seed=seed)
-    found = found._replace(low=both.low, high=both.high, bootstrap_low=drawn.low, bootstrap_high=drawn.high)
-    return found, "seeds and problems"
+    bounds = {"low": both.low, "high": both.high, "bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
+    return difference._replace(**bounds), "seeds and problems"
 
 
-def _told(found, digits, sign=False):
-    return f"{number(found.estimate, digits, sign)} {_bounds(found, digits, sign)}"
-
-
-def _bounds(found, digits, sign):
-    return f"[{number(found.low, digits, sign)}, {number(found.high, digits, sign)}]"
-
-
-def _seeds(ratios):
-    return f" ({len(ratios)} seeds)" if len(ratios) > 1 else ""
-
-
-def _verdict(found, words, digits):
-    verdict = stats.verdict(found, *words)
+def _verdict(difference, words, digits):
+    verdict = stats.verdict(difference, *words)
     if verdict in words:
         return f"A is {verdict} than B."
     if verdict != stats.NO_DIFFERENCE:
         return f"{verdict[0].upper()}{verdict[1:]}."
-    error = (found.high - found.low) / 2 / stats.critical(found.clusters)
+    error = (difference.high - difference.low) / 2 / stats.critical(difference.clusters)
     if error == 0:
         return "No detectable difference: the two are equal on every problem."
-    least = stats.minimum_detectable_effect(error, found.clusters)
-    return f"No detectable difference; this suite finds a true one of {number(least, digits)} in four cases of five."
+    least = number(stats.minimum_detectable_effect(error, difference.clusters), digits)
+    return f"No detectable difference; this suite detects a true difference of {least} with 80% power."

@@ -15,12 +15,12 @@ WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|vali
 TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
 
 
-def _label(frame: pd.DataFrame, run: str, arm: str, seed) -> pd.DataFrame:
+def labelled(frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None) -> pd.DataFrame:
+    """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
     if frame.empty:
         return frame
-    labels = {"run": run, "arm": arm, "seed": seed_in(run) if seed is None else int(seed)}
-    frame = frame.assign(**labels)
-    return frame[KEYS + [name for name in frame if name not in KEYS]]
+    frame = frame.assign(run=run, arm=arm or arm_in(name), seed=seed_in(name) if seed is None else int(seed))
+    return frame[KEYS + [column for column in frame if column not in KEYS]]
 
 
 def wandb_export(path: Path) -> pd.DataFrame:
@@ -36,16 +36,11 @@ def wandb_export(path: Path) -> pd.DataFrame:
     numbers = wide.drop(columns=step).select_dtypes("number")
     numbers = numbers[[name for name in numbers if not re.search(r"__(MIN|MAX)$", name)]]
     long = numbers.assign(step=wide[step]).melt("step").dropna()
-    named = long["variable"].str.extract(WANDB_COLUMN)
-    long = long.assign(
-        run=named["run"].fillna(path.stem),
-        split=named["split"]
-        .map({"eval": "validation", "val": "validation", "validation": "validation"})
-        .fillna("train"),
-        metric=named["metric"],
-    )
+    parts = long["variable"].str.extract(WANDB_COLUMN)
+    split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
+    long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [_label(part.drop(columns="run"), run, arm_in(run), None) for run, part in tidy.groupby("run")]
+    frames = [labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=KEYS)
 
 
@@ -59,9 +54,8 @@ def trl_completions(path: Path) -> pd.DataFrame:
         raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
     rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
     texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
-    rows = rows.assign(
-        reward=rows[rewards].sum(axis=1), characters=texts["completion"].str.len(), prompt=texts["prompt"]
-    )
+    lengths = texts["completion"].str.len()
+    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=lengths, prompt=texts["prompt"])
     by_step = rows.groupby("step")
     frame = by_step[["reward", "characters"]].mean()
     for name in rewards:
@@ -70,6 +64,6 @@ def trl_completions(path: Path) -> pd.DataFrame:
     frame["zero_variance"] = flat.groupby("step").mean()
     frame = frame.reset_index().assign(split="train")
     if not path.stem.startswith("completions_"):
-        return _label(frame, shown(path), arm_in(path.stem), seed_in(path.stem))
+        return labelled(frame, shown(path), path.stem)
     folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
-    return _label(frame, shown(folder), arm_in(folder.name), seed_in(folder.name))
+    return labelled(frame, shown(folder), folder.name)

@@ -1,0 +1,91 @@
+"""What README, docs and notebooks print works: commands, links, files, and README's own reward."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lead_kit import cli
+from lead_kit.launch import recipes, supervisor
+from lead_kit.method.rewards import Rollout, bind_rewards
+from lead_kit.params import check, load_notebook, read_parameters
+from lead_kit.runs import own, paths
+from lead_kit.verify.verdict import Verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def texts():
+    """(where, text) of every page and of every markdown cell."""
+    for page in PAGES:
+        yield page.name, page.read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        cells = [cell for cell in load_notebook(path)["cells"] if cell["cell_type"] == "markdown"]
+        yield path.name, "\n".join("".join(cell["source"]) for cell in cells)
+
+
+def commands():
+    """Every `lead …` or `make …` that stands in a fenced block or between backticks."""
+    for where, text in texts():
+        fenced = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).splitlines()
+        inline = re.findall(r"`((?:lead|make) [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+        for line in [*fenced, *inline]:
+            if line.startswith(("lead ", "make ")):
+                yield pytest.param(line, id=f"{where}: {line[:60]}")
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_printed_command_is_accepted(line):
+    program, *words = shlex.split(line, comments=True)
+    if program == "make":
+        assert words[0] in TARGETS
+        return
+    if len(words) == 1 and words[0] in cli.COMMANDS and words[0] not in ("list",):
+        return  # the bare name of a command, in a sentence
+    options = cli.parse(words)
+    if options.command == "run":
+        check(options.parameters, read_parameters(supervisor.find_notebook(options.notebook)))
+    if options.command == "recipe":
+        recipes.load_recipe(options.name)
+    if options.command == "reproduce":
+        assert recipes.plan(options.recipe, options.scale_name)
+
+
+def test_no_page_names_a_path_that_only_its_writers_have():
+    for where, text in texts():
+        assert "../" not in re.sub(r"\]\(\.\./", "](", text), where
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_the_map_names_every_wing():
+    wings = {path.name for path in (ROOT / "lead_kit").iterdir() if (path / "__init__.py").is_file()}
+    assert set(re.findall(r"^\| `(\w+)/` \|", (ROOT / "README.md").read_text(), re.MULTILINE)) == wings
+
+
+def test_the_reward_of_the_readme_works_from_a_file(tmp_path, monkeypatch):
+    for module in (own, paths):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    source = re.search(r"```python\n(def brief.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "my_rewards.py").write_text(source)
+
+    class Noted:
+        files = []
+
+        def input(self, path):
+            self.files.append(path)
+            return path
+
+    names = ["correct", "my_rewards.py:brief(limit=20)"]
+    table = bind_rewards(names, own.own_functions(names, Noted()))
+    verdict = Verdict("correct", "2", "", "same")
+    paid = [table["brief"](Rollout("1+1?", "2", "2", length, False, verdict)) for length in (20, 21)]
+    assert paid == [1.0, 0.0] and Noted.files == [tmp_path / "my_rewards.py"]
