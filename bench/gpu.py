@@ -17,7 +17,7 @@ import torch
 import transformers
 import trl
 
-from lead_kit.runs.ledger import read_metrics
+from lead_kit.runs.log import read_metrics
 from lead_kit.runs.paths import RUNS
 from tests import apprentice
 

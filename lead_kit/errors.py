@@ -1,21 +1,26 @@
-"""InputError, and the choice of a named entry: what a user reads after a mistake."""
+"""InputError and the hints that go with it: what a user reads after a mistake."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
-    """A mistake of the user's, told in one sentence; `lead` prints the sentence and exits with code 2."""
+    """A mistake of the user's, described in one sentence; `lead` prints the sentence and exits with code 2."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the name most like `name`, or an empty string when none is like it."""
-    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    """` (did you mean 'x'?)` for the name closest to `name`, or an empty string when none is close."""
+    matches = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def nearest_or_all(name: str, names: Iterable[str]) -> str:
+    """The closest name as `nearest` gives it, or the list of all names when none is close."""
+    return nearest(name, names) or f"; there are: {', '.join(names) or 'none'}"
 
 
 def chosen(table: Mapping, name: str, parameter: str):
-    """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the nearest entry."""
+    """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the closest entry."""
     if name not in table:
         raise InputError(f"{parameter} is {name!r}, expected one of {', '.join(table)}{nearest(name, table)}")
     return table[name]

@@ -1,8 +1,9 @@
-"""The parameters cell of a notebook: what may be set, of which type, and what was set.
+"""The parameters cell of a notebook: which parameters there are, of which type, and which were set.
 
 A parameter is declared once, as `name: type = literal  # help` in the notebook's tagged cell. `lead run` reads that
-cell without executing it (`read_parameters`, `check`); inside the kernel `settle` checks what really arrived, whoever
-started the notebook; `bind` hands the values to a formula by name. Standard library only: a typo is answered at once.
+cell without executing it (`read_parameters`, `check`). Inside the kernel, `settle` checks the values that arrived,
+however the notebook was started. `bind` passes them to a formula by name. Only the standard library is imported, so
+that a typo is reported at once.
 """
 
 import ast
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lead_kit.errors import InputError, chosen, nearest
+from lead_kit.errors import InputError, chosen, nearest, nearest_or_all
 
 SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
@@ -37,7 +38,7 @@ class Parameter(NamedTuple):
 
 
 class Config(dict):
-    """Settled parameters by name; `given` holds those that were set from outside the notebook."""
+    """Settled parameters by name; `given` holds those that `-p` or papermill set."""
 
     def __init__(self, values: Mapping, given: Mapping):
         super().__init__(values)
@@ -67,17 +68,17 @@ def as_float(value) -> float:
 def as_str(value) -> str:
     if isinstance(value, str):
         return value
-    raise ValueError("expected text; plain papermill keeps a number as text with `-r name value`")
+    raise ValueError("expected text; with plain papermill, pass a number as text with `-r name value`")
 
 
 def as_list(value, item: Callable) -> list:
-    """`a,b`, a JSON list, or a list, each item converted by `item`."""
+    """A list from `a,b`, JSON or a list; `item` converts each entry."""
     if isinstance(value, str):
         text = value.strip()
         value = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)):
         raise ValueError("expected a list")
-    return [item(one) for one in value]
+    return [item(entry) for entry in value]
 
 
 TYPES = {
@@ -92,13 +93,13 @@ TYPES = {
 
 
 def type_name(annotation) -> str:
-    """The key of TYPES for an annotation, which may be a type, a generic alias or its source text."""
+    """The key of TYPES for an annotation: a type, a generic alias or source text."""
     plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
     return annotation.__name__ if plain else str(annotation).replace(" ", "")
 
 
 def convert(name: str, kind: str, value):
-    """`value` as the declared type `kind`. Raises InputError when it is not one (a bool is never an int)."""
+    """`value` converted to the declared type `kind`. Raises InputError when it does not fit; a bool is no int."""
     if kind not in TYPES:
         raise InputError(f"parameter {name!r} is declared as {kind}; expected one of {', '.join(TYPES)}")
     try:
@@ -109,7 +110,7 @@ def convert(name: str, kind: str, value):
 
 
 def refuse_secrets(values: Mapping) -> None:
-    """Parameters are written to disk with the run, so a key among them would leak. Raises InputError."""
+    """Raises InputError for a key or password: parameters are written to disk with the run, so it would leak."""
     for name, value in values.items():
         if value and (SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
             raise InputError(
@@ -118,15 +119,15 @@ def refuse_secrets(values: Mapping) -> None:
             )
 
 
-def unknown(name: str, names: Iterable[str], where: str) -> InputError:
-    """The error for a parameter that is not declared; an odd name is shown quoted, never run."""
-    names = list(names)
-    hint = nearest(name, names) or f"; it has: {', '.join(names) or 'none'}"
-    return InputError(f"{where} has no parameter {name!r}{hint}")
+def refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> None:
+    """Raises InputError for a parameter that is not declared."""
+    for name in given:
+        if name not in declared:
+            raise InputError(f"{where} has no parameter {name!r}{nearest_or_all(name, declared)}")
 
 
-def injected(cells: Iterable[str]) -> list[str]:
-    """Names assigned by the newest cell that papermill injected (its first line is `# Parameters`)."""
+def injected_names(cells: Iterable[str]) -> list[str]:
+    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
     for source in reversed(list(cells)):
         if source.split("\n", 1)[0].strip() != "# Parameters":
             continue
@@ -138,14 +139,12 @@ def injected(cells: Iterable[str]) -> list[str]:
 def settle(namespace: dict) -> Config:
     """The notebook's parameters, checked and converted to their declared types.
 
-    `namespace` is the notebook's `globals()`; converted values are written back, so that a name used in a later cell
-    is what the run recorded. Raises InputError for a name that was passed but not declared, and for a wrong type.
+    `namespace` is the notebook's `globals()`. Converted values are written back to it, so that later cells use the
+    values that the run keeps. Raises InputError for a name that was passed but not declared, and for a wrong type.
     """
     declared = {name: type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
-    given = injected(namespace.get("In", []))
-    for name in given:
-        if name not in declared:
-            raise unknown(name, declared, "this notebook")
+    given = injected_names(namespace.get("In", []))
+    refuse_undeclared(given, declared, "this notebook")
     for name in declared:
         if name not in namespace:
             raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {declared[name]} = ...`")
@@ -156,34 +155,31 @@ def settle(namespace: dict) -> Config:
 
 
 class Bound(functools.partial):
-    """A function with its knobs fixed, which shows all of them."""
+    """A function with its keyword-only arguments fixed; its repr shows their values."""
 
     def __repr__(self):
         return f"{self.func.__name__}({', '.join(f'{name}={value!r}' for name, value in self.keywords.items())})"
 
 
 def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyType({})) -> Bound:
-    """`function` with every keyword-only argument fixed: from `arguments`, else the parameter of the same name.
+    """`function` with every keyword-only argument fixed: from `arguments`, else from the parameter of the same name.
 
-    Raises InputError for an argument that the function lacks or of another type than its annotation, and where a
-    parameter is missing. The result keeps the function's `__name__`.
+    Raises InputError for an argument that the function does not have, for one whose type differs from its annotation,
+    and for a missing parameter. The result keeps the function's `__name__`.
     """
-    knobs = {n: a for n, a in inspect.signature(function).parameters.items() if a.kind is a.KEYWORD_ONLY}
+    keyword_only = {n: a for n, a in inspect.signature(function).parameters.items() if a.kind is a.KEYWORD_ONLY}
     for name in arguments:
-        if name not in knobs:
-            hint = nearest(name, knobs) or f"; it has: {', '.join(knobs) or 'none'}"
-            raise InputError(f"{function.__name__} has no argument {name!r}{hint}")
+        if name not in keyword_only:
+            raise InputError(f"{function.__name__} has no argument {name!r}{nearest_or_all(name, keyword_only)}")
     values = {}
-    for name, argument in knobs.items():
+    for name, argument in keyword_only.items():
         if name in arguments:
             kind = type_name(argument.annotation)
             given = arguments[name]
             values[name] = convert(f"{name} of {function.__name__}", kind, given) if kind in TYPES else given
         elif name not in config and argument.default is argument.empty:
-            call = f"{function.__name__}({name}=...)"
-            raise InputError(
-                f"{function.__name__} needs {name!r}: a parameter of this notebook, or {call}{nearest(name, config)}"
-            )
+            ways = f"a parameter of this notebook, or {function.__name__}({name}=...){nearest(name, config)}"
+            raise InputError(f"{function.__name__} needs {name!r}: {ways}")
         else:
             values[name] = config[name] if name in config else argument.default
     bound = Bound(function, **values)
@@ -197,41 +193,40 @@ CALL = re.compile(r"\s*([^()]+?)\s*(\(.*\))?\s*", re.DOTALL)
 def read_call(text: str, parameter: str) -> tuple[str, dict]:
     """The name and the literal arguments in `name` or `name(argument=literal, ...)`; nothing is executed.
 
-    Raises InputError naming the parameter when the text is neither.
+    Raises InputError naming the parameter when the text has another form.
     """
     match = CALL.fullmatch(text)
     try:
         call = ast.parse(f"_{match[2] or '()'}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
             raise ValueError
-        return match[1], {one.arg: ast.literal_eval(one.value) for one in call.keywords}
+        return match[1], {argument.arg: ast.literal_eval(argument.value) for argument in call.keywords}
     except (TypeError, ValueError, SyntaxError):
-        raise InputError(
-            f"{parameter} has {text!r}: expected a name, or a name with literal arguments such as "
-            "cosine(max_length=4096)"
-        ) from None
+        expected = "expected a name, or a name with literal arguments such as cosine(max_length=4096)"
+        raise InputError(f"{parameter} has {text!r}: {expected}") from None
 
 
 def call_name(text: str, parameter: str) -> str:
-    """The name in `name(...)`. Raises InputError as `read_call`."""
+    """The name in `name` or `name(...)`. Raises InputError as `read_call` does."""
     return read_call(text, parameter)[0]
 
 
 def named(text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})) -> Bound:
-    """The entry of `table` that `name` or `name(argument=literal, ...)` names, with its arguments bound as `bind` does.
+    """The entry of `table` that `name` or `name(argument=literal, ...)` names, with its arguments fixed by `bind`.
 
-    Raises InputError for an unknown name, an unknown argument, or a value of another type.
+    Raises InputError for an unknown name, an unknown argument, or a value of the wrong type.
     """
     name, arguments = read_call(text, parameter)
     return bind(chosen(table, name, parameter), config, arguments)
 
 
 def load_notebook(path: Path) -> dict:
-    """The notebook as a dict. Raises InputError when it is missing or not a notebook."""
+    """The notebook as a dict. Raises InputError when it does not exist or is not a notebook."""
     path = Path(path)
     if not path.is_file():
-        beside = [p.name for p in path.parent.glob("*.ipynb")] if path.parent.is_dir() else []
-        raise InputError(f"no notebook {str(path)!r}{nearest(path.name, beside)}")
+        raise InputError(
+            f"no notebook {str(path)!r}{nearest(path.name, (p.name for p in path.parent.glob('*.ipynb')))}"
+        )
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(notebook["cells"], list):
@@ -242,22 +237,22 @@ def load_notebook(path: Path) -> dict:
 
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
-    """The parameters that a notebook declares, in order; read from its source, nothing is executed.
+    """The parameters that a notebook declares, in order. Its source is read; nothing is executed.
 
-    Raises InputError when the notebook has not exactly one cell tagged `parameters` or a line is no declaration.
+    Raises InputError unless exactly one cell is tagged `parameters` and each of its lines is a declaration.
     """
     cells = [c for c in load_notebook(notebook)["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(cells) != 1:
         raise InputError(f"{str(notebook)!r} has {len(cells)} cells tagged 'parameters', expected one")
     source = "".join(cells[0]["source"])
     try:
-        declared = [read_line(node, source.splitlines()) for node in ast.parse(source).body]
+        declared = [read_declaration(node, source.splitlines()) for node in ast.parse(source).body]
     except (SyntaxError, ValueError) as error:
-        raise InputError(f"the parameters cell of {str(notebook)!r} does not read as declarations: {error}") from None
-    return {one.name: one for one in declared}
+        raise InputError(f"the parameters cell of {str(notebook)!r} is not a list of declarations: {error}") from None
+    return {parameter.name: parameter for parameter in declared}
 
 
-def read_line(node: ast.stmt, lines: list[str]) -> Parameter:
+def read_declaration(node: ast.stmt, lines: list[str]) -> Parameter:
     """One declaration `name: type = literal  # help`. Raises InputError for anything else."""
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
         raise InputError(f"line {node.lineno}, {lines[node.lineno - 1]!r}: expected `name: type = literal  # help`")
@@ -271,13 +266,11 @@ def read_line(node: ast.stmt, lines: list[str]) -> Parameter:
 
 
 def check(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
-    """The given values (text or of the declared type) by name, converted. Raises InputError for the first bad one."""
-    values = {}
-    for name, value in given.items():
+    """The given values converted to their declared types. Raises InputError for a wrong name or value."""
+    for name in given:
         if not str(name).isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{name!r} is not a parameter name: expected an identifier")
-        if name not in declared:
-            raise unknown(name, declared, "the notebook")
-        values[name] = convert(name, declared[name].type, value)
+    refuse_undeclared(given, declared, "the notebook")
+    values = {name: convert(name, declared[name].type, value) for name, value in given.items()}
     refuse_secrets(values)
     return values

@@ -1,4 +1,4 @@
-"""Run by torchrun: one step whose middle group lies on two processes. Arguments: model folder, output folder."""
+"""Run by torchrun: one step of seven groups, the middle one on both processes. Arguments: model and output folder."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ ESTIMATORS = ("lead", "whitened")  # an advantage a rollout, and one a token
 if __name__ == "__main__":
     for name in ESTIMATORS:
         out = Path(sys.argv[2]) / name
-        trainer = apprentice.trainer(Path(sys.argv[1]), out, estimator=name, batch_size=24, group_size=8, steps=1)
+        trainer = apprentice.trainer(Path(sys.argv[1]), out, estimator=name, batch_size=56, group_size=8, steps=1)
         trainer.train()
-    print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)
+    if trainer.accelerator.is_main_process:
+        print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)

@@ -19,7 +19,7 @@ model: str = ""  # a public name
 """
 # a trainer in miniature: a checkpoint every second step, written file by file as a real one is
 RESUME = """\
-from lead_kit.runs import latest_checkpoint
+from lead_kit.runs.checkpoints import latest_checkpoint
 last = latest_checkpoint(run.path / "checkpoints")
 start = int(last.name.removeprefix("checkpoint-")) if last else 0
 run.truncate_metrics(start)
@@ -61,8 +61,8 @@ def test_a_killed_run_continues_from_its_last_complete_checkpoint(root):
     code, out, err = call(root, "run", "train", "-p", "pause", "1.2", "--run-name", "cut")
     assert code == 0, err
     assert [row["reward"] for row in read_metrics(folder)] == [1, 3, 6, 10, 15, 21]
-    record = json.loads((folder / "run.json").read_text())
-    assert [a["status"] for a in record["attempts"]] == ["failed", "done"]
+    manifest = json.loads((folder / "run.json").read_text())
+    assert [a["status"] for a in manifest["attempts"]] == ["failed", "done"]
 
 
 def test_a_missing_input_ends_with_a_sentence_and_may_be_mended_under_the_same_name(root):
@@ -78,7 +78,7 @@ def test_a_key_among_the_parameters_is_refused_and_written_nowhere(root, value):
     assert not (root / "runs").exists()
 
 
-def test_a_torn_record_is_told(root):
+def test_a_half_written_manifest_is_reported(root):
     (root / "runs/small").mkdir(parents=True)
     (root / "runs/small/run.json").write_text('{"run": ')
     code, _, err = call(root, "run", "train")

@@ -1,1 +1,1 @@
-"""Which problems? Named sets and local files, cleaning, the embedded task, prompts."""
+"""Which problems? Named sets, local files, the embedded task, cleaning and prompts."""

@@ -1,9 +1,8 @@
 r"""The embedded task: numbered-step arithmetic with a difficulty dial, and a noisy, verbose teacher.
 
-A problem names a start value and k operations; its solution derives one line a step and boxes the last value:
+A problem gives a start value and k operations. Its solution writes one line for each step and boxes the last value:
 ``Start at 24:\n(1) +5\n(2) -3.`` → ``\n(1) 24+5=29\n(2) 29-3=26\n\boxed{26}``.
-Every value stays in 0…39 and every operand in 1…5. A step is hard when it crosses a ten (a carry or a borrow);
-a problem's level is the number of such steps.
+Every value is in 0…39 and every operand in 1…5. Steps that carry or borrow are hard: a problem's level is their number.
 """
 
 from random import Random
@@ -14,8 +13,9 @@ OPERANDS = [sign * size for sign in (1, -1) for size in range(1, 6)]
 MAX_STEPS = 6
 EASY_HEAVY = [8.0, 4.0, 2.0, 1.0, 0.5, 0.5]  # weights of 1…6 steps in training
 UNIFORM = [1.0] * MAX_STEPS  # weights of 1…6 steps in validation
-VERBOSITIES = (0.4, 0.65, 0.9)  # chance of one more re-derivation, drawn once a trace
-MAX_REPEATS = 3  # re-derivations of one step
+CROSS = 0.5  # chance that a step is made to carry or borrow, where it can
+VERBOSITIES = (0.4, 0.65, 0.9)  # chance to derive a line once more, drawn once a trace
+MAX_REPEATS = 3  # most re-derivations of one step
 
 
 class Problem(NamedTuple):
@@ -44,36 +44,34 @@ class Problem(NamedTuple):
 
 
 def crosses(value: int, operand: int) -> bool:
-    """Does value + operand carry into, or borrow from, the tens?"""
+    """Whether value + operand carries into, or borrows from, the tens."""
     return (value + operand) // 10 != value // 10
 
 
-def problem(rng: Random, steps: int, cross: float = 0.5) -> Problem:
-    """Draw one problem of `steps` operations; each is made to cross a ten with probability `cross` where it can."""
+def problem(rng: Random, steps: int) -> Problem:
+    """Draws one problem of `steps` operations."""
     start = value = rng.randint(0, LARGEST)
     operands = []
     for _ in range(steps):
         allowed = [o for o in OPERANDS if 0 <= value + o <= LARGEST]
-        wanted = rng.random() < cross
+        wanted = rng.random() < CROSS
         matching = [o for o in allowed if crosses(value, o) == wanted] or allowed
         operands.append(rng.choice(matching))
         value += operands[-1]
     return Problem(start, tuple(operands))
 
 
-def draw(
-    n: int, seed: int, weights: list[float] = UNIFORM, cross: float = 0.5, exclude=frozenset(), distinct: bool = True
-) -> list[dict]:
+def draw(n: int, seed: int, weights: list[float] = UNIFORM, exclude=frozenset(), distinct: bool = True) -> list[dict]:
     """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
-    `weights` are the relative chances of 1, 2, … steps. There are only some 390 problems of one step: with `distinct`
-    the draw turns to longer ones when they run out, without it a problem may come again, as over several epochs.
-    Raises ValueError when so many distinct problems do not exist.
+    `weights` are the relative chances of 1, 2, … steps. Only about 390 problems have one step: with `distinct`, longer
+    ones are drawn when these run out; without it, problems may repeat, as over several epochs. Raises ValueError when
+    there are fewer than n distinct problems.
     """
     rng = Random(seed)
     seen, records, misses = set(exclude), [], 0
     while len(records) < n:
-        drawn = problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0], cross)
+        drawn = problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0])
         if drawn.text in seen:
             misses += 1
             if misses > 20 * n + 10_000:
@@ -86,7 +84,7 @@ def draw(
 
 
 def record(drawn: Problem, identity: str) -> dict:
-    """The kit's record of a problem, with the number of steps beside it."""
+    """The kit's record of a problem, with its number of steps."""
     return {
         "id": identity,
         "problem": drawn.text,
@@ -98,7 +96,7 @@ def record(drawn: Problem, identity: str) -> dict:
 
 
 def read(text: str) -> Problem:
-    """The problem that a text states. Raises ValueError when it is not one of ours."""
+    """The problem that a text states. Raises ValueError for a text of another form."""
     head, _, body = text.partition(":\n")
     try:
         start = int(head.removeprefix("Start at "))
@@ -111,9 +109,10 @@ def read(text: str) -> Problem:
 def trace(text: str, rng: Random, carry: float = 0.5, borrow: float = 0.85, slip: float = 0.01, repair: float = 0.3):
     """A noisy, verbose worked solution of the problem `text`.
 
-    The teacher forgets a carry or a borrow and slips by one with the given chances. After each step it derives the
-    line again, up to three times, with a chance drawn once a trace; a re-derivation finds the true value of that step
-    with chance `repair` and else repeats what stands. So length and correctness are almost unrelated.
+    `carry`, `borrow` and `slip` are the chances that the teacher forgets a carry, forgets a borrow, or is off by one.
+    After each step it may derive the line again, up to three times, with a chance drawn once a trace. With chance
+    `repair` a re-derivation gives the step's true value; otherwise it repeats the line. So length and correctness are
+    almost unrelated.
     """
     given = read(text)
     verbosity = rng.choice(VERBOSITIES)
@@ -132,11 +131,11 @@ def trace(text: str, rng: Random, carry: float = 0.5, borrow: float = 0.85, slip
 
 
 def noisy_step(value: int, operand: int, rng: Random, carry: float, borrow: float, slip: float) -> int:
-    """value + operand as the teacher computes it, always within 0…39."""
+    """value + operand as the teacher computes it, always in 0…39."""
     result = value + operand
     forgets = carry if operand > 0 else borrow
-    outside = not 0 <= result <= LARGEST  # after an earlier mistake the true value may leave the range
-    if outside or (crosses(value, operand) and rng.random() < forgets):
+    out_of_range = not 0 <= result <= LARGEST  # possible after an earlier mistake
+    if out_of_range or (crosses(value, operand) and rng.random() < forgets):
         result = value // 10 * 10 + result % 10
     if rng.random() < slip:
         result = min(LARGEST, max(0, result + rng.choice((-1, 1))))

@@ -1,4 +1,4 @@
-"""Problem files: reading .json, .jsonl and .parquet, writing parquet in the kit's shape and in verl's."""
+"""Problem files: reads .json, .jsonl and .parquet; writes parquet in the kit's schema and in verl's."""
 
 import json
 from pathlib import Path
@@ -16,23 +16,22 @@ SUFFIXES = (".json", ".jsonl", ".parquet")
 
 
 def read_rows(path: str | Path) -> list[dict]:
-    """Rows of a local file. Raises InputError naming the file, and the line that is malformed."""
+    """The rows of a local file. Raises InputError naming the file and, where there is one, the malformed line."""
     path = resolve(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"cannot read {path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        siblings = [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
+        siblings = (p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES)
         raise InputError(f"no file {path}{nearest(path.name, siblings)}")
     if path.suffix == ".parquet":
         try:
             return pyarrow.parquet.read_table(path).to_pylist()
         except pyarrow.ArrowInvalid as error:
             raise InputError(f"{path} is not a readable parquet file: {error}") from None
-    return whole_json(path) if path.suffix == ".json" else read_jsonl(path)
+    return read_json(path) if path.suffix == ".json" else read_jsonl(path)
 
 
-def whole_json(path: Path) -> list[dict]:
-    """A list of objects."""
+def read_json(path: Path) -> list[dict]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -45,16 +44,16 @@ def whole_json(path: Path) -> list[dict]:
 
 
 def save_problems(rows: list[dict], path: Path) -> Path:
-    """Write records as parquet in the kit's shape: COLUMNS first, then what came along, in order of name."""
+    """Writes records as parquet in the kit's schema: COLUMNS first, then any other columns, in order of name."""
     extra = sorted({column for row in rows for column in row} - set(COLUMNS))
     types = dict.fromkeys(COLUMNS, pyarrow.string()) | {"level": pyarrow.float64()}
     columns = {name: pyarrow.array([row.get(name) for row in rows], types[name]) for name in COLUMNS}
-    columns |= {name: arrow([row.get(name) for row in rows]) for name in extra}
+    columns |= {name: arrow_column([row.get(name) for row in rows]) for name in extra}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path
 
 
-def arrow(values: list) -> pyarrow.Array:
+def arrow_column(values: list) -> pyarrow.Array:
     """An Arrow column; values of mixed types, and integers beyond 64 bits, become text."""
     try:
         return pyarrow.array(values)
@@ -63,7 +62,7 @@ def arrow(values: list) -> pyarrow.Array:
 
 
 def save_verl(rows: list[dict], path: Path, template: str, split: str) -> Path:
-    """Write records as parquet in verl's schema, as GRPO-LEAD's preprocessing does (released code)."""
+    """Writes records as parquet in verl's schema, as GRPO-LEAD's preprocessing does (released code)."""
     shaped = [
         {
             "data_source": row["source"],

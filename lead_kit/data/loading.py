@@ -1,7 +1,4 @@
-"""Problems by name: a set of the hub, a local file, or the embedded task.
-
-Nothing is filtered here; see lead_kit.data.clean.
-"""
+"""Loads problems by name: a set of the hub, a local file, or the embedded task. lead_kit.data.clean filters them."""
 
 from pathlib import Path
 from random import Random
@@ -27,9 +24,9 @@ def load_problems(
 ) -> list[dict]:
     """Records of the set `name`, or of the file `path` read as that set; `name` may itself be a file.
 
-    `fields` maps roles (ROLES) to columns where they are not found by their common names. `seed` orders the options of
-    multiple-choice questions. `count`, `weights` and `exclude` (texts) are for the drawn set "arithmetic" alone, which
-    may draw a problem again unless split is "validation". With need_gold=False a missing answer is left empty.
+    `fields` maps roles (ROLES) to columns that do not have a common name. `seed` orders the options of multiple-choice
+    questions. `count`, `weights` and `exclude` (texts) apply only to the drawn set "arithmetic", which may repeat a
+    problem unless the split is "validation". With need_gold=False a missing answer is left empty.
     Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
     """
     if str(name) == "arithmetic" and not path:
@@ -37,41 +34,39 @@ def load_problems(
     if is_data_file(name):
         name, path = Path(name).stem, path or name
     if not path and name not in SETS:
-        raise InputError(
-            f"no data set {str(name)!r}: expected a {', '.join(SUFFIXES)} file or one of {', '.join(SETS)}"
-            f"{nearest(str(name), SETS)}"
-        )
+        expected = f"expected a {', '.join(SUFFIXES)} file or one of {', '.join(SETS)}{nearest(str(name), SETS)}"
+        raise InputError(f"no data set {str(name)!r}: {expected}")
     source = SETS.get(str(name))
-    rows, where = (read_rows(path), str(path)) if path else (hub_rows(source, split), f"{source.hub}")
+    rows, where = (read_rows(path), str(path)) if path else (hub_rows(source, split), source.hub)
     if not rows:
         raise InputError(f"{where} has no rows")
     return records(rows, str(name), source, fields or {}, where, seed, need_gold)
 
 
 def is_data_file(name: str | Path) -> bool:
-    """Is this a path and not the name of a set? It is one when it ends like a data file."""
+    """Whether the name ends like a data file and so is a path, not the name of a set."""
     return Path(name).suffix in SUFFIXES
 
 
 def expand_names(names: list[str]) -> dict[str, str]:
-    """Sets and files by a short name: a folder stands for all data files in it, a file is called by its stem."""
-    found = {}
+    """Short name → set or file. A folder stands for all data files in it; the short name of a file is its stem."""
+    by_short_name = {}
     for name in names:
         folder = resolve(name)
         is_folder = name not in SETS and folder.is_dir()
         files = [p for p in sorted(folder.iterdir()) if is_data_file(p)] if is_folder else [name]
         for file in map(str, files):
             short = Path(file).stem if is_data_file(file) else file
-            found[file if short in found else short] = file
-    return found
+            by_short_name[file if short in by_short_name else short] = file
+    return by_short_name
 
 
 def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclude: frozenset[str]) -> list[dict]:
-    """The embedded problems: easy-heavy and with repetitions for training, all different and uniform for validation."""
+    """Embedded problems: mostly easy ones that may repeat for training; distinct, uniform ones for validation."""
     held_out = split == "validation"
     weights = weights or (arithmetic.UNIFORM if held_out else arithmetic.EASY_HEAVY)
     if count < 1:
-        raise InputError(f"count is {count}: how many arithmetic problems shall be drawn?")
+        raise InputError(f"count is {count}: expected how many arithmetic problems to draw")
     try:
         # the split is part of the seed: equal seeds would draw the same problems for both
         return arithmetic.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)
@@ -80,21 +75,20 @@ def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclud
 
 
 def with_traces(records: list[dict], seed: int, carry: float, borrow: float, slip: float, repair: float) -> list[dict]:
-    """Embedded problems with the noisy teacher's worked solution (see lead_kit.arithmetic.trace), one draw a record."""
+    """Embedded problems, each with one worked solution of the noisy teacher (see lead_kit.data.arithmetic.trace)."""
     rng = Random(f"traces-{seed}")
     return [r | {"solution": arithmetic.trace(r["problem"], rng, carry, borrow, slip, repair)} for r in records]
 
 
 def hub_rows(source: Source, split: str) -> list[dict]:
-    """The rows of a hub set, with the columns that its record needs."""
+    """The rows of a hub set, with the columns that its records need."""
     if not source.hub:
         raise InputError(f"this set is not on the hub: give data_path, a copy of {source.files}")
-    from datasets import load_dataset  # imported here: five seconds that a local file need not pay
+    from datasets import load_dataset  # imported here: it takes five seconds, and a local file does not need it
 
+    config, files = source.config or None, source.files or None
     try:
-        rows = load_dataset(
-            source.hub, source.config or None, split=split or source.split, data_files=source.files or None
-        )
+        rows = load_dataset(source.hub, config, split=split or source.split, data_files=files)
     except (OSError, ValueError) as error:
         first = str(error).split("\n")[0]
         raise InputError(f"cannot load {source.hub} from the hub ({first}); data_path may name a local copy") from None

@@ -1,9 +1,9 @@
-"""Problems that say the same thing: within a set (duplicates) and between training and evaluation (leaks).
+"""Finds equal problems: within a set (duplicates) and between training and evaluation (leaks).
 
-Two texts are compared by the character shingles of a normal form (no spacing, no cosmetic LaTeX). A shingle counts
-by its inverse document frequency, and one that many problems share counts nothing: a phrase of a template is no
-evidence. score = weight of the shared shingles / weight of the heavier of the two texts, in 0…1. A high score alone is
-not enough, since competitions reuse a sentence with other numbers: numbers and answers must agree as well.
+Two texts are compared by the character shingles of a normal form without spacing and cosmetic LaTeX. A shingle is
+weighted by its inverse document frequency; one that many problems share weighs 0, because a phrase of a template is no
+evidence. score = weight of the shared shingles / weight of the heavier of the two texts, in 0…1. Competitions reuse
+sentences with other numbers, so a high score is not enough: the numbers and answers must agree as well.
 """
 
 import re
@@ -16,11 +16,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 WIDTH = 12  # characters a shingle: about three words once the spaces are gone
-FREQUENT_SHARE = 0.005  # a shingle in more of the problems than this is boilerplate,
-FREQUENT_FROM, FREQUENT_TO = 5, 50  # but never below 5 problems and always above 50
+FREQUENT_SHARE = 0.005  # a shingle in a larger share of the problems is boilerplate;
+FREQUENT_FROM, FREQUENT_TO = 5, 50  # the limit is at least 5 and at most 50 problems
 BLOCK = 2048  # rows compared at a time
 TOKEN = re.compile(r"\\(?:begin|end)\{[^}]*\}|\\[a-z]+|\\.|[a-z]+|\d+(?:\.\d+)?|[^\s\w]")
-EMPTY = re.compile(r"[_^]\{\s*\}")  # scripts with nothing in them, left over by some converters
+EMPTY = re.compile(r"[_^]\{\s*\}")  # empty sub- and superscripts, which some converters leave
 NUMBER = re.compile(r"[-+]?\s*\d+(?:\.\d+)?")
 FRACTION = re.compile(r"(\\[dtc]?frac)\s*(\d)\s*(\d)")  # \frac12 is a half, not twelve
 FIGURE = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
@@ -40,7 +40,12 @@ SYNONYMS = {
 
 
 class Match(NamedTuple):
-    """Row `left` of the first list says what row `right` of the second says; kind is one of KINDS."""
+    """Row `left` of the first list matches row `right` of the second. The kinds are
+
+    - same text: equal up to spacing and cosmetic LaTeX
+    - same problem: much of the wording, the numbers and the answer are equal
+    - variant: most of the wording is equal, but the numbers or the answer differ
+    """
 
     left: int
     right: int
@@ -48,133 +53,120 @@ class Match(NamedTuple):
     kind: str
 
 
-KINDS = {
-    "same text": "equal up to spacing and cosmetic LaTeX",
-    "same problem": "much of the wording, the numbers and the answer are equal",
-    "variant": "most of the wording is equal, the numbers or the answer are not",
-}
-
-
 def tokens(text: str) -> list[str]:
-    """Words, numbers, LaTeX commands and signs of a text in normal form. Operators stay: +5 is not -5."""
+    """The words, numbers, LaTeX commands and signs of a text in normal form. Operators stay: +5 is not -5."""
     plain = FRACTION.sub(r"\1 \2 \3 ", EMPTY.sub("", unicodedata.normalize("NFKC", text).lower()))
     kept = (SYNONYMS.get(token, token) for token in TOKEN.findall(plain) if token not in COSMETIC)
     return [token for token in kept if not token.startswith(("\\begin", "\\end"))]
 
 
-@lru_cache(maxsize=1 << 18)  # a comparison asks for each text's several times
+@lru_cache(maxsize=1 << 18)  # a comparison needs the key of each text several times
 def key(text: str) -> str:
-    """Equal for texts that differ in spacing, case, dollar signs and the like alone."""
+    """The normal form: equal for texts that differ only in spacing, case, dollar signs and the like."""
     return " ".join(tokens(text))
 
 
 def numbers(text: str) -> Counter:
-    """The numbers a text holds, with how often; those that draw its figure do not count."""
+    """The numbers in a text and how often each occurs, without those that draw its figure."""
     return Counter(token for token in tokens(FIGURE.sub("", text)) if token[0].isdigit())
 
 
 def shingles(text: str) -> np.ndarray:
-    """Hashes of the shingles of a text, each once; uint64."""
+    """The distinct hashes of the shingles of a text, uint64."""
     letters = np.frombuffer(key(text).replace(" ", "").encode(), dtype=np.uint8).astype(np.uint64)
     letters = np.pad(letters, (0, max(0, WIDTH - len(letters))))
-    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, WIDTH + 1, dtype=np.uint64)  # wraps around, as a hash may
+    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, WIDTH + 1, dtype=np.uint64)  # overflow is fine in a hash
     return np.unique(np.lib.stride_tricks.sliding_window_view(letters + 1, WIDTH) @ powers)
 
 
 def frequent(count: int) -> float:
-    """In more of `count` texts than this, a shingle or a template is boilerplate."""
+    """The number of texts, out of `count`, above which a shingle or template is boilerplate."""
     return min(FREQUENT_TO, max(FREQUENT_FROM, FREQUENT_SHARE * count))
 
 
 def templates(texts: list[str]) -> list[str]:
-    """For each text the text without numbers and signs where that is boilerplate, as of generated problems, else ""."""
+    """Each text without its numbers where many texts share that template, as generated problems do; else ""."""
     blank = [NUMBER.sub("#", key(text)) for text in texts]
-    shared = Counter(
-        template for template, _ in {(template, key(text)) for template, text in zip(blank, texts, strict=True)}
-    )
+    distinct = set(zip(blank, map(key, texts), strict=True))
+    shared = Counter(template for template, _ in distinct)
     return [template if shared[template] > frequent(len(texts)) else "" for template in blank]
 
 
 def weighted(texts: list[str]) -> csr_matrix:
-    """One row a text, one column a shingle, the square root of its weight: a product of rows sums shared weights."""
-    found = [shingles(text) for text in texts]
-    rows = np.repeat(np.arange(len(texts)), [len(one) for one in found])
-    distinct, columns, seen_in = np.unique(np.concatenate(found), return_inverse=True, return_counts=True)
+    """A matrix (texts, shingles) of square roots of weights: the product of two rows is their shared weight."""
+    hashes = [shingles(text) for text in texts]
+    rows = np.repeat(np.arange(len(texts)), [len(row) for row in hashes])
+    distinct, columns, seen_in = np.unique(np.concatenate(hashes), return_inverse=True, return_counts=True)
     weight = np.where(seen_in > frequent(len(texts)), 0.0, np.log((len(texts) + 1) / seen_in))
     matrix = csr_matrix((np.sqrt(weight)[columns], (rows, columns)), shape=(len(texts), len(distinct)))
-    matrix.eliminate_zeros()  # else a product still visits every pair that shares boilerplate
+    matrix.eliminate_zeros()  # otherwise a product visits every pair that shares boilerplate
     return matrix
 
 
 def similar(left: list[str], right: list[str] | None, threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (row of left, row of right, score) with score ≥ threshold; without `right`, pairs i < j of left.
 
-    Cost grows with the number of shared rare shingles, not with the number of pairs.
+    The cost grows with the number of shared rare shingles, not with the number of pairs.
     """
     every = weighted(left + (right or []))
     total = np.asarray(every.multiply(every).sum(axis=1)).ravel()
-    above, below = every[: len(left)], (every[len(left) :] if right else every).T.tocsr()
-    above_total, below_total = total[: len(left)], total[len(left) :] if right else total
-    found = []
+    start_of_right = 0 if right is None else len(left)
+    above, below = every[: len(left)], every[start_of_right:].T.tocsr()
+    above_total, below_total = total[: len(left)], total[start_of_right:]
+    pairs = []
     for start in range(0, len(left), BLOCK):
         shared = (above[start : start + BLOCK] @ below).tocoo()
         i, j = shared.row + start, shared.col
         heavier = np.maximum(above_total[i], below_total[j])
-        close = (shared.data >= threshold * heavier) & (heavier > 0) & (bool(right) | (i < j))
+        close = (shared.data >= threshold * heavier) & (heavier > 0) & ((right is not None) | (i < j))
         scores = np.minimum(1.0, shared.data[close] / heavier[close])
-        found += zip(i[close].tolist(), j[close].tolist(), scores.tolist(), strict=True)
-    return found
+        pairs += zip(i[close].tolist(), j[close].tolist(), scores.tolist(), strict=True)
+    return pairs
 
 
 def matches(
     left: list[dict], right: list[dict] | None = None, threshold: float = 0.65, variant: float = 0.8
 ) -> list[Match]:
-    """Records of `left` that say what a record of `right` says (without `right`: pairs of `left`, the first one first).
+    """Records of `left` that match a record of `right`; without `right`, pairs of `left`, the earlier record first.
 
-    A pair with score ≥ threshold is the same problem if its numbers and answers agree; one with score ≥ variant that
-    disagrees in them is a variant. Where an answer is missing, the numbers and score ≥ variant must do.
+    A pair with score ≥ threshold is the same problem if its numbers and answers agree. If they differ and score ≥
+    variant, it is a variant. Where an answer is missing, the numbers must agree and score ≥ variant.
     """
     others = left if right is None else right
     texts = [record["problem"] for record in left], [record["problem"] for record in others]
     made = templates(texts[0] + texts[1]) if right else templates(texts[0]) * 2
-    close = {
+    scores = {
         (i, j): score
         for i, j, score in similar(texts[0], None if right is None else texts[1], threshold)
-        if not (made[i] and made[len(left) + j])  # of two instances of templates only equal texts are the same
+        if not (made[i] and made[len(left) + j])  # problems made from templates match only if their texts are equal
     }
-    close |= {pair: 1.0 for pair in equal_texts(*texts, within=right is None)}
-    found = [
-        Match(i, j, score, kind)
-        for (i, j), score in close.items()
-        if (kind := kind_of(left[i], others[j], score, variant))
-    ]
-    return sorted(found, key=lambda match: (match.left, match.right))
+    scores |= {pair: 1.0 for pair in equal_texts(*texts, within=right is None)}
+    kinds = {(i, j): kind_of(left[i], others[j], score, variant) for (i, j), score in scores.items()}
+    return [Match(*pair, scores[pair], kinds[pair]) for pair in sorted(scores) if kinds[pair]]
 
 
 def equal_texts(left: list[str], right: list[str], within: bool) -> list[tuple[int, int]]:
-    """Pairs of equal texts in normal form; within one list each row is paired with the first of its kind alone."""
-    first, places = {}, defaultdict(list)
+    """Pairs of texts with equal normal forms; within one list, each row is paired only with the first equal one."""
+    rows = defaultdict(list)
     for j, text in enumerate(right):
-        places[key(text)].append(j)
-    if not within:
-        return [(i, j) for i, text in enumerate(left) for j in places.get(key(text), ())]
-    for j, text in enumerate(right):
-        first.setdefault(key(text), j)
-    return [(first[key(text)], j) for j, text in enumerate(right) if first[key(text)] != j]
+        rows[key(text)].append(j)
+    if within:
+        return [(first, j) for first, *others in rows.values() for j in others]
+    return [(i, j) for i, text in enumerate(left) for j in rows.get(key(text), ())]
 
 
 def kind_of(one: dict, other: dict, score: float, variant: float) -> str:
-    """Which of KINDS a close pair is; empty for none."""
+    """The kind of match that a close pair is; empty for none."""
     if key(one["problem"]) == key(other["problem"]):
         return "same text"
     a, b = numbers(one["problem"]), numbers(other["problem"])
     answers = answer_key(one), answer_key(other)
     agree = answers[0] == answers[1] if all(answers) else score >= variant
-    if agree and (a <= b or b <= a):  # an example or a figure may have been left out
+    if agree and (a <= b or b <= a):  # one text may lack an example or a figure
         return "same problem"
     return "variant" if score >= variant else ""
 
 
 def answer_key(record: dict) -> str:
-    """The answer in normal form, without the left side of an equation: c = 2 is 2."""
+    """The answer in normal form, without the left side of an equation: c = 2 becomes 2."""
     return key(record.get("gold") or "").split("=")[-1].strip()

@@ -1,23 +1,23 @@
-"""What a model is asked: the prompt templates of the four systems, as text.
+"""The prompt templates of the four systems.
 
-A template is a system text (may be empty) and a user text, in which ``{problem}`` stands for the problem. The chat
-template of the model turns the messages into one string; CHAT_TEMPLATES has two for tokenizers that bring none.
+A template has a system text, which may be empty, and a user text, in which ``{problem}`` stands for the problem. The
+model's chat template turns the messages into one string; CHAT_TEMPLATES has two for tokenizers without one.
 """
 
 from typing import NamedTuple
 
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import chosen
 
 
 class Template(NamedTuple):
-    """One way of asking: `system` and `user` hold the texts, `user` with ``{problem}`` once."""
+    """The texts of the system and the user turn; `user` contains ``{problem}`` once."""
 
     system: str
     user: str
 
 
 BOXED = "put your final answer within \\boxed{}."
-# GRPO_reflection asks for an inner monologue first, four habits by name and two pairs of tags; the words are ours.
+# GRPO_reflection asks for an inner monologue, four named habits and two pairs of tags; the wording is ours.
 REFLECTION = (
     "You solve problems by thinking aloud to yourself before you answer. While you think, keep four habits: verify "
     "your work and look for errors; backtrack as soon as an approach fails and try another; set sub-goals that split "
@@ -31,13 +31,9 @@ MULTIPLE_CHOICE = (
 
 
 def messages(template: str, problem: str) -> list[dict]:
-    """The chat messages that ask `problem` by the template of that name. Raises InputError for an unknown name."""
-    if template not in PROMPTS:
-        raise InputError(
-            f"no prompt template {template!r}; there are {', '.join(PROMPTS)}{nearest(template, list(PROMPTS))}"
-        )
-    system, user = PROMPTS[template]
-    # replace, not format: both the template and the problem are full of braces
+    """The chat messages for `problem` with the template of that name. Raises InputError for an unknown name."""
+    system, user = chosen(PROMPTS, template, "template")
+    # replace, not format: templates and problems contain braces
     turns = [{"role": "user", "content": user.replace("{problem}", problem, 1)}]
     return [{"role": "system", "content": system}, *turns] if system else turns
 
@@ -51,12 +47,12 @@ PROMPTS = {
     "qwen_math": Template("Please reason step by step, and " + BOXED, "{problem}"),
     # GRPO_reflection: inner monologue and four habits, in <think> and <answer>
     "reflection": Template(REFLECTION, "{problem}"),
-    # the same with a box, so that the kit's verifier finds the answer
+    # the same with a box, in which the kit's verifier finds the answer
     "reflection_boxed": Template(REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
-    # RLite as released asks for "####" although its checker reads only \boxed{}: kept to show what that costs
+    # RLite as released asks for "####", but its checker reads only \boxed{}; kept to show what that costs
     "rlite": Template("", "{problem}\nThink step by step, then write the final answer after ####"),
     "rlite_boxed": Template("", "{problem}\nThink step by step, then " + BOXED),
-    # GPQA: the options stand in the problem's text, in the seeded order of data.load
+    # GPQA: the problem's text includes the options, in the seeded order of data.rows
     "multiple_choice": Template("", MULTIPLE_CHOICE),
 }
 CHAT_TEMPLATES = {
@@ -65,6 +61,6 @@ CHAT_TEMPLATES = {
         "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     ),
-    # nothing but the texts, one after the other
+    # only the texts, one a line
     "plain": "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}",
 }

@@ -1,9 +1,9 @@
-"""What a set of samples says: pass@k, Cons@n, lengths, precision, the budget curve. Pure: arrays in, numbers out.
+"""Metrics of a set of samples: pass@k, Cons@n, lengths, precision, the budget curve. Pure: arrays in, numbers out.
 
-Arrays are (problems, samples); `correct` holds 0 or 1. A metric gives one value per problem, (problems,): the number
-of a suite is their mean, and `stats` puts an interval round it with problems as clusters. What is pooled over problems
-(precision, length over correct answers, tokens per correct answer) is a `Ratio` of two such columns: the number of the
-suite is the ratio of their sums.
+Arrays are (problems, samples); `correct` holds 0 or 1. A metric gives one value per problem, (problems,). The suite's
+value is their mean, and `stats` computes its interval with problems as clusters. A metric pooled over problems
+(precision, length over correct answers, tokens per correct answer) is a `Ratio` of two such columns, and the suite's
+value is the ratio of their sums.
 """
 
 import re
@@ -22,9 +22,9 @@ class Samples(NamedTuple):
 
     correct: np.ndarray  # 1 where the verifier accepts
     answered: np.ndarray  # 1 where the sample ended and holds an answer
-    truncated: np.ndarray  # 1 where the token limit cut it
+    truncated: np.ndarray  # 1 where it was cut at the token limit
     length: np.ndarray  # tokens generated
-    cluster: np.ndarray  # equal numbers within a row: equivalent answers; NO_VOTE: none
+    cluster: np.ndarray  # equivalent answers of a problem have equal numbers; NO_VOTE: no answer
 
 
 class Ratio(NamedTuple):
@@ -35,27 +35,27 @@ class Ratio(NamedTuple):
 
     @property
     def value(self) -> float:
-        """The number of the suite; nan where the denominator is 0 (nothing to divide by)."""
+        """The suite's value; nan where the denominator is 0."""
         total = float(np.sum(self.denominator))
         return float(np.sum(self.numerator)) / total if total else float("nan")
 
 
-def hits(correct) -> tuple[np.ndarray, int]:
-    """Correct samples c of each problem (problems,) and samples n; ValueError where `correct` is not a table of 0/1."""
+def hits(correct, k: int = 1) -> tuple[np.ndarray, int]:
+    """Correct samples c of each problem (problems,) and samples n. Raises ValueError for values beside 0/1 or k > n."""
     correct = np.asarray(correct)
     if correct.ndim != 2 or 0 in correct.shape:
         raise ValueError(f"correct must be (problems, samples) and not empty: its shape is {correct.shape}")
     if not np.isin(correct, (0, 1)).all():
         raise ValueError(f"correct must hold 0 or 1: found {correct[~np.isin(correct, (0, 1))][0]}")
+    if not 1 <= k <= correct.shape[1]:
+        raise ValueError(f"k must lie between 1 and the number of samples: k is {k}, there are {correct.shape[1]}")
     return correct.sum(axis=1).astype(int), correct.shape[1]
 
 
 def at_least(correct, k: int, wanted: int) -> np.ndarray:
     """P[Hypergeom(n, c, k) ≥ wanted]: of k samples drawn without replacement, `wanted` or more are correct."""
-    c, n = hits(correct)
-    if not 1 <= k <= n:
-        raise ValueError(f"k must lie between 1 and the number of samples: k is {k}, there are {n}")
-    by_count = hypergeom.sf(wanted - 1, n, np.arange(n + 1), k)  # every possible c once: far fewer than problems
+    c, n = hits(correct, k)
+    by_count = hypergeom.sf(wanted - 1, n, np.arange(n + 1), k)  # computed once for each possible c
     return by_count[c]
 
 
@@ -76,7 +76,7 @@ def pass_hat_k(correct, k: int) -> np.ndarray:
 
 
 def g_pass_at_k(correct, k: int, tau: float) -> np.ndarray:
-    """G-Pass@k_τ = P[Hypergeom(n, c, k) ≥ ⌈τk⌉] (arXiv 2412.13147); τ = 0 would always hold and is read as one hit."""
+    """G-Pass@k_τ = P[Hypergeom(n, c, k) ≥ ⌈τk⌉] (arXiv 2412.13147); τ = 0 is taken as one correct sample."""
     if not 0 <= tau <= 1:
         raise ValueError(f"tau is a share between 0 and 1: {tau}")
     return at_least(correct, k, max(1, int(np.ceil(round(tau * k, 9)))))  # round: 0.28 · 25 is 7.000000000000001
@@ -89,11 +89,11 @@ def mg_pass_at_k(correct, k: int) -> np.ndarray:
 
 
 def cons_at_n(correct, cluster) -> np.ndarray:
-    """Cons@n: the vote of all samples, expected over a random choice between tied answers.
+    """Cons@n: is the majority answer of all samples correct? Ties: the expectation over a random choice.
 
-    `cluster` numbers the answers by equivalence. An unanswered sample (NO_VOTE) never votes and forms no class; a
-    problem that nobody answered counts as wrong. All leading answers have equally many votes, so the expected value
-    is the mean of `correct` over the samples that gave one of them.
+    `cluster` numbers the answers by equivalence. Unanswered samples (NO_VOTE) do not vote; a problem without any answer
+    counts as wrong. Tied answers have equally many votes, so the expectation is the mean of `correct` over the samples
+    that gave one of them.
     """
     correct, cluster = np.asarray(correct, float), np.asarray(cluster)
     if cluster.shape != correct.shape:
@@ -106,28 +106,24 @@ def cons_at_n(correct, cluster) -> np.ndarray:
 
 
 def cons_at_k(correct, cluster, k: int, draws: int = 200, seed: int = 0) -> np.ndarray:
-    """Cons@k: the mean of Cons over all subsets of k samples, or over `draws` random ones where there are more."""
+    """Cons@k: the mean of Cons over all subsets of k samples, or over `draws` random ones if there are more."""
     correct, cluster = np.asarray(correct), np.asarray(cluster)
-    n = hits(correct)[1]
-    if not 1 <= k <= n:
-        raise ValueError(f"k must lie between 1 and the number of samples: k is {k}, there are {n}")
-    random = np.random.default_rng(seed)
-    few = comb(n, k) <= draws
-    subsets = combinations(range(n), k) if few else (random.permutation(n)[:k] for _ in range(draws))
-    subsets = [list(subset) for subset in subsets]
-    return np.mean([cons_at_n(correct[:, subset], cluster[:, subset]) for subset in subsets], axis=0)
+    n, random = hits(correct, k)[1], np.random.default_rng(seed)
+    all_fit = comb(n, k) <= draws
+    subsets = combinations(range(n), k) if all_fit else (random.permutation(n)[:k] for _ in range(draws))
+    return np.mean([cons_at_n(correct[:, [*subset]], cluster[:, [*subset]]) for subset in subsets], axis=0)
 
 
 def cluster_answers(answers, correct, equivalent=None) -> np.ndarray:
     """Number the answers of each problem by equivalence: (problems, samples) of str or None → the same shape of int.
 
-    Right answers all equal the gold, so they are one class (0); wrong ones are compared with each other by
-    `equivalent(a, b)`, or by `lead_kit.verify.cluster` without it. None or "" is no answer: NO_VOTE.
+    Correct answers all equal the gold and are class 0. Wrong answers are compared with each other by
+    `equivalent(a, b)`, by default with `lead_kit.verify.cluster`. None or "" is no answer: NO_VOTE.
     """
     numbers = np.full(np.shape(answers), NO_VOTE)
     for row, (given, right) in enumerate(zip(answers, np.asarray(correct, bool), strict=True)):
         wrong = [answer for answer, hit in zip(given, right, strict=True) if answer and not hit]
-        number_of = _classes(wrong, equivalent) if wrong else {}
+        number_of = _classes(wrong, equivalent)
         for column, (answer, hit) in enumerate(zip(given, right, strict=True)):
             if answer:
                 numbers[row, column] = 0 if hit else 1 + number_of[answer]
@@ -137,10 +133,10 @@ def cluster_answers(answers, correct, equivalent=None) -> np.ndarray:
 def _classes(answers: list[str], equivalent) -> dict[str, int]:
     """Answer → number of its class; an answer joins the first class whose first member it equals."""
     distinct = list(dict.fromkeys(answers))
-    if len(distinct) == 1:
-        return {distinct[0]: 0}
+    if len(distinct) < 2:
+        return dict.fromkeys(distinct, 0)
     if equivalent is None:
-        from lead_kit.verify import cluster  # lazily: its workers load sympy, which nothing else here needs
+        from lead_kit.verify import cluster  # imported late: its workers load sympy, which nothing else here needs
 
         return dict(zip(distinct, cluster(distinct), strict=True))
     heads, number_of = [], {}
@@ -152,23 +148,23 @@ def _classes(answers: list[str], equivalent) -> dict[str, int]:
 
 
 def precision(correct, answered) -> Ratio:
-    """Correct / answered, pooled over problems (answered = ended with an answer that could be read)."""
+    """Correct / answered, pooled over problems (answered: ended, with a readable answer)."""
     answered = np.asarray(answered, float)
     return Ratio((np.asarray(correct) * answered).sum(axis=1), answered.sum(axis=1))
 
 
 def precision_per_problem(correct, answered) -> np.ndarray:
-    """The mean over problems of correct / answered, 0 where nobody answered.
+    """Correct / answered of each problem, 0 where no sample answered.
 
-    GRPO-LEAD's Table 4 must be of this kind: pooled, its first row would be 18.8/20.3 = .926, and it prints .708.
+    GRPO-LEAD's Table 4 must be of this kind: pooled, its first row would be 18.8/20.3 = .926, but it prints .708.
     """
     pooled = precision(correct, answered)
     return pooled.numerator / np.maximum(pooled.denominator, 1)
 
 
-def mean_length(length) -> np.ndarray:
-    """Mean tokens over all samples of a problem."""
-    return np.asarray(length, float).mean(axis=1)
+def mean_by_problem(values) -> np.ndarray:
+    """The mean over the samples of each problem."""
+    return np.asarray(values, float).mean(axis=1)
 
 
 def mean_length_correct(length, correct) -> Ratio:
@@ -189,7 +185,7 @@ def budget_curve(correct, length, budgets) -> np.ndarray:
 
 
 def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
-    """Rows by difficulty: label → mask (problems,). Bins are (edge, next edge]; a missing level is a bin of its own.
+    """Problems by difficulty: label → mask (problems,). Bins are (edge, next edge], and one for missing levels.
 
     Without edges each distinct level is a bin.
     """
@@ -207,9 +203,9 @@ def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
 FIXED = {
     "precision": lambda s: precision(s.correct, s.answered),
     "precision_per_problem": lambda s: precision_per_problem(s.correct, s.answered),
-    "answered": lambda s: np.asarray(s.answered, float).mean(axis=1),
-    "truncated": lambda s: np.asarray(s.truncated, float).mean(axis=1),
-    "length": lambda s: mean_length(s.length),
+    "answered": lambda s: mean_by_problem(s.answered),
+    "truncated": lambda s: mean_by_problem(s.truncated),
+    "length": lambda s: mean_by_problem(s.length),
     "length_correct": lambda s: mean_length_correct(s.length, s.correct),
     "tokens_per_correct": lambda s: tokens_per_correct(s.length, s.correct),
 }
@@ -224,10 +220,10 @@ KNOWN = "pass@k, pass^k, cons@k, g-pass@k_tau, mg-pass@k (k a number or n), avg@
 
 
 def measure(samples: Samples, name: str) -> Ratio:
-    """A metric by its printed name, as in "pass@1", "cons@n", "g-pass@16_0.5"; ValueError names those there are."""
+    """A metric by its name, such as "pass@1", "cons@n", "g-pass@16_0.5". Raises ValueError listing the known ones."""
     if name in FIXED:
-        found = FIXED[name](samples)
-        return found if isinstance(found, Ratio) else Ratio(found, np.ones(len(found)))
+        values = FIXED[name](samples)
+        return values if isinstance(values, Ratio) else Ratio(values, np.ones(len(values)))
     match = re.fullmatch(r"(pass\^|avg@|(?:m?g-)?pass@|cons@)(\d+|n)(?:_([\d.]+))?", name)
     if match is None or (match[3] is not None) != (match[1] == "g-pass@"):
         raise ValueError(f"no metric is called {name!r}; there are {KNOWN}")

@@ -1,4 +1,4 @@
-"""Behind `lead verify` and `lead score`: grade one answer, or the recorded outputs of any model."""
+"""`lead verify` grades one answer; `lead score` grades the recorded completions of any model."""
 
 import sys
 from collections import Counter
@@ -16,7 +16,7 @@ from lead_kit.verify import STATUSES, Verdict, Verifier
 
 
 class Problem(NamedTuple):
-    """The recorded outputs for one problem. golds: alternatives, any of which is right."""
+    """The recorded completions of one problem. An answer is correct if it equals any of the golds."""
 
     id: str
     golds: list[str]
@@ -26,8 +26,7 @@ class Problem(NamedTuple):
 def verify_command(
     gold: str, answer: str | None = None, completion_file: str | None = None, loose: bool = False
 ) -> int:
-    """`lead verify`: print the verdict on one answer or on one completion; 0 if correct, 1 if not. Raises
-    InputError."""
+    """Prints the verdict on one answer or on one completion; 0 if correct, 1 if not. Raises InputError."""
     if (answer is None) == (completion_file is None):
         raise InputError("lead verify: give either an answer (--answer) or a file with a completion (--completion)")
     with Verifier(1) as verifier:
@@ -45,31 +44,29 @@ def verify_command(
 def score_command(
     path: str, out: str | None = None, loose: bool = False, k: int | None = None, answer_region: str = "after_think"
 ) -> int:
-    """`lead score`: grade every recorded output of a JSONL (or parquet) file, print the table, write one verdict a
-    line beside it.
+    """Grades the completions of a JSONL or parquet file, prints the table and writes one verdict a line to `out`.
 
     Rows {id, answer, completions: [...]} or {id, answer, completion}; rows of the same id are one problem. `answer`
-    may be a list of alternatives: a completion is right if it equals any of them. k: samples of Pass@k (default: the
-    fewest any problem has). Raises InputError.
+    may be a list of alternatives, any of which is correct. `k`: samples of Pass@k (default: the fewest of any
+    problem). Raises InputError.
     """
     problems = read_problems(Path(path))
     target = Path(out) if out else Path(path).with_suffix(".verdicts.jsonl")
-    if k is not None and not 1 <= k <= min(len(p.completions) for p in problems):
-        raise InputError(
-            f"k is {k}, expected 1 to {min(len(p.completions) for p in problems)}, the fewest samples of a problem"
-        )
+    fewest = min(len(problem.completions) for problem in problems)
+    if k is not None and not 1 <= k <= fewest:
+        raise InputError(f"k is {k}, expected 1 to {fewest}, the fewest samples of any problem")
     with Verifier() as verifier:
         verdicts = grade(problems, verifier, loose, answer_region)
-    classes = [_classes(row) for row in verdicts]
-    graded = zip(problems, verdicts, classes, strict=True)
-    write_jsonl(
-        target,
-        [
-            _record(problem, sample, verdict, label)
-            for problem, row, labels in graded
-            for sample, (verdict, label) in enumerate(zip(row, labels, strict=True))
-        ],
-    )
+    # An answer's class among those of its problem, by equivalence; -1 for no answer.
+    classes = [
+        metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist() for row in verdicts
+    ]
+    rows = [
+        _verdict_row(problem, sample, verdict, label)
+        for problem, row, labels in zip(problems, verdicts, classes, strict=True)
+        for sample, (verdict, label) in enumerate(zip(row, labels, strict=True))
+    ]
+    write_jsonl(target, rows)
     print(table(problems, verdicts, classes, k))
     print(f"verdicts: {target}")
     return 0
@@ -85,9 +82,7 @@ def read_problems(path: Path) -> list[Problem]:
         known = problems.setdefault(problem.id, problem)
         if known is not problem:
             if known.golds != problem.golds:
-                raise InputError(
-                    f"{where}: answer {problem.golds} of {problem.id!r} is not the {known.golds} of an earlier row"
-                )
+                raise InputError(f"{where}: answer {problem.golds} of {known.id!r} was {known.golds} in an earlier row")
             known.completions.extend(problem.completions)
     if not problems:
         raise InputError(f"{path} holds no rows, expected {{id, answer, completions}}")
@@ -95,32 +90,28 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict]]:
-    """(where it stands, row) of a JSON-lines or parquet file."""
-    if path.suffix == ".parquet":
-        frame = pandas.read_parquet(path)
-        columns = [name for name in ("benchmark", "id", "gold", "answer", "completions", "completion") if name in frame]
-        for number, row in enumerate(frame[columns].to_dict("records")):
-            yield (
-                f"{path}, row {number}",
-                {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in row.items()},
-            )
+    """(place in the file, row) of a JSON-lines or parquet file."""
+    if path.suffix != ".parquet":
+        for number, row in jsonl_rows(path):
+            yield f"{path}, line {number}", row
         return
-    for number, row in jsonl_rows(path):
-        yield f"{path}, line {number}", row
+    frame = pandas.read_parquet(path)
+    columns = [name for name in ("benchmark", "id", "gold", "answer", "completions", "completion") if name in frame]
+    for number, row in enumerate(frame[columns].to_dict("records")):
+        plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in row.items()}
+        yield f"{path}, row {number}", plain
 
 
 def _problem(where: str, row: dict) -> Problem:
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
+    columns = ", ".join(sorted(row))
     for needed in ("id", name):
         if row.get(needed) is None:
-            raise InputError(f"{where}: no {needed!r}; it has {', '.join(sorted(row))}")
+            raise InputError(f"{where}: no {needed!r}; it has {columns}")
     golds = row[name] if isinstance(row[name], list) else [row[name]]
     completions = row.get("completions", [row["completion"]] if "completion" in row else None)
     if not isinstance(completions, list) or not completions or not all(isinstance(text, str) for text in completions):
-        raise InputError(
-            f"{where}: expected 'completions', a list of texts, or 'completion', a text; "
-            f"it has {', '.join(sorted(row))}"
-        )
+        raise InputError(f"{where}: expected 'completions', a list of texts, or 'completion', a text; it has {columns}")
     if not golds or not all(isinstance(gold, str | int | float) and str(gold).strip() for gold in golds):
         raise InputError(f"{where}: {name} is {row[name]!r}, expected a text, a number or a list of those")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
@@ -128,12 +119,10 @@ def _problem(where: str, row: dict) -> Problem:
 
 
 def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
-    """Verdicts of every completion; with several golds, the first that accepts it, else the verdict on the first
-    gold."""
+    """The verdict on each completion: of several golds, that of the first it equals, else that of the first."""
     pairs = [(text, gold) for p in problems for text in p.completions for gold in p.golds]
-    flat = iter(
-        verifier.check_many([t for t, _ in pairs], [g for _, g in pairs], loose=loose, answer_region=answer_region)
-    )
+    texts, golds = [text for text, _ in pairs], [gold for _, gold in pairs]
+    flat = iter(verifier.check_many(texts, golds, loose=loose, answer_region=answer_region))
     graded = []
     for problem in problems:
         rows = [[next(flat) for _ in problem.golds] for _ in problem.completions]
@@ -141,12 +130,7 @@ def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_regio
     return graded
 
 
-def _classes(row: list[Verdict]) -> list[int]:
-    """The number of each sample's answer among the answers of its problem, by equivalence; -1 for none."""
-    return metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist()
-
-
-def _record(problem: Problem, sample: int, verdict: Verdict, label: int) -> dict:
+def _verdict_row(problem: Problem, sample: int, verdict: Verdict, label: int) -> dict:
     return {
         "id": problem.id, "sample": sample, "gold": problem.golds if len(problem.golds) > 1 else problem.golds[0],
         "answer": verdict.answer, "correct": verdict.correct, "status": verdict.status, "reason": verdict.reason,
@@ -157,8 +141,7 @@ def _record(problem: Problem, sample: int, verdict: Verdict, label: int) -> dict
 def table(
     problems: list[Problem], verdicts: list[list[Verdict]], classes: list[list[int]], k: int | None = None
 ) -> str:
-    """The numbers, means over problems: Pass@1, Cons@n (votes by equivalence, ties shared), Pass@k, and counts by
-    status."""
+    """Pass@1, Cons@n and Pass@k, means over problems, and the counts by status, as lines."""
     kept = [at for at, row in enumerate(verdicts) if all(v.status != "gold_unparseable" for v in row)]
     lines = [f"{'problems':14}{len(problems)}", f"{'samples':14}{sum(map(len, verdicts))}"]
     if kept:
@@ -173,7 +156,7 @@ def table(
     counts = Counter(v.status for row in verdicts for v in row)
     lines += [f"{status:18}{counts[status]}" for status in STATUSES if counts[status]]
     if len(kept) < len(problems):
-        lines.append(f"{len(problems) - len(kept)} problems with a gold that cannot be graded are in no mean")
+        lines.append(f"{len(problems) - len(kept)} problems have an ungradable gold and are left out of the means")
     return "\n".join(lines)
 
 

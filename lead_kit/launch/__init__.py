@@ -1,1 +1,1 @@
-"""Starting runs and recipes, and ending them in order."""
+"""Starting runs and recipes, and stopping them cleanly."""

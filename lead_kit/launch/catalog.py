@@ -1,4 +1,4 @@
-"""What the method wing offers, by name, read from its source: importing it would load torch, which takes seconds."""
+"""The tables of the method wing by name, read from its source: importing it would load torch, which takes seconds."""
 
 import ast
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ TABLES = {  # title of `lead list`: module and table
 
 
 def assigned(module: str, name: str) -> ast.expr:
-    """What is assigned to a name at the top of a module."""
+    """The expression assigned to a name at the top level of a module."""
     for node in ast.parse((METHOD / f"{module}.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return node.value
@@ -24,22 +24,22 @@ def assigned(module: str, name: str) -> ast.expr:
 
 
 def entries(module: str, table: str) -> dict[str, str]:
-    """The names of a table and what each is: the first docstring line of its function, or the parts of an estimator."""
+    """The names of a table, each with the first docstring line of its function or, for an estimator, its parts."""
     literal = assigned(module, table)
     nodes = [node for path in METHOD.glob("*.py") for node in ast.parse(path.read_text(encoding="utf-8")).body]
     texts = {n.name: (ast.get_docstring(n) or "").split("\n")[0] for n in nodes if isinstance(n, ast.FunctionDef)}
-    found = {}
+    descriptions = {}
     for key, value in zip(literal.keys, literal.values, strict=True):
         if isinstance(value, ast.Call):
             *parts, source = (argument.value for argument in value.args)
-            found[key.value] = f"{source}: " + " → ".join(parts)
+            descriptions[key.value] = f"{source}: " + " → ".join(parts)
         else:
-            found[key.value] = texts.get(ast.unparse(value), "")
-    return found
+            descriptions[key.value] = texts.get(ast.unparse(value), "")
+    return descriptions
 
 
 def pays_kl(parameters: Mapping) -> bool:
-    """Whether the chosen baseline needs a KL to the start for every token, and so a frozen copy of the model."""
+    """Whether the chosen baseline uses the KL of every token to the start, and so needs a frozen copy of the model."""
     rows = assigned("estimators", "ESTIMATORS")
     parts = {k.value: v.args[1].value for k, v in zip(rows.keys, rows.values, strict=True)}
     name = str(parameters.get("estimator", "")).partition("(")[0]

@@ -1,15 +1,20 @@
 """One kernel of a run: papermill executes the notebook, `lead run` (supervisor.py) supervises this process.
 
-Started by the supervisor, or by torchrun once per rank, with one argument: JSON with `notebook`, `folder`,
+The supervisor, or torchrun once for each rank, starts it with one argument: JSON with `notebook`, `folder` and
 `parameters`. What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
 """
 
+import contextlib
 import json
 import logging
 import os
 import re
 import sys
 from pathlib import Path
+
+# jsonschema, which checks notebooks, would import this validator of web addresses. Its thirty-eight grammars cost a
+# second in every run, and no notebook uses the format.
+sys.modules["rfc3987_syntax"] = None
 
 import papermill
 from jupyter_client import AsyncKernelManager
@@ -19,9 +24,6 @@ from papermill.exceptions import PapermillExecutionError
 from lead_kit.launch.processes import die_with_parent
 from lead_kit.runs.paths import ROOT
 
-# jsonschema, which notebooks are checked with, takes this validator of web addresses if it can be imported; it builds
-# thirty-eight grammars in doing so, a second of every run, for a format that no notebook uses.
-sys.modules.setdefault("rfc3987_syntax", None)
 START_SECONDS = 120  # a busy machine may take long to start a kernel
 SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 KERNEL = (
@@ -35,7 +37,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 class Kernel(AsyncKernelManager):
     """A kernel of this very Python, whatever kernel specs are installed, that dies with the process that started it.
 
-    It talks over sockets in a folder of its own, so that kernels starting at once do not race for ports.
+    It talks over sockets in a folder of its own, so that kernels that start together do not compete for ports.
     """
 
     def __init__(self, **options):
@@ -48,35 +50,24 @@ class Kernel(AsyncKernelManager):
         return [sys.executable, "-c", KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
 
 
-def explain(error: PapermillExecutionError | DeadKernelError) -> dict:
-    """What went wrong, as the supervisor tells it."""
-    if isinstance(error, DeadKernelError):
-        return {
-            "name": "DeadKernel",
-            "sentence": "the kernel died: killed from outside, or out of memory",
-            "traceback": "",
-        }
-    trace = COLOUR.sub("", "\n".join(error.traceback))
-    return {"name": error.ename, "sentence": error.evalue, "traceback": f"In cell {error.cell_index + 1}:\n{trace}"}
-
-
-def leave_word(folder: Path, word: dict) -> None:
-    """Writes the error unless another rank was first: the first is the cause, the others follow from it."""
-    try:
-        with (folder / ".error.json").open("x", encoding="utf-8") as file:
-            json.dump(word, file)
-    except FileExistsError:
-        pass
+def error_report(error: PapermillExecutionError | RuntimeError) -> dict:
+    """The error as the supervisor prints it: its name, its sentence and, from a cell, its traceback."""
+    if isinstance(error, PapermillExecutionError):
+        trace = f"In cell {error.cell_index + 1}:\n" + COLOUR.sub("", "\n".join(error.traceback))
+        return {"name": error.ename, "sentence": error.evalue, "traceback": trace}
+    died = "the kernel died: killed from outside, or out of memory"
+    sentence = died if isinstance(error, DeadKernelError) else str(error)
+    return {"name": type(error).__name__, "sentence": sentence, "traceback": ""}
 
 
 def main() -> int:
-    """Executes the notebook of the job; 0 when every cell ran."""
+    """Executes the notebook; returns 0 when every cell ran."""
     die_with_parent()
     job = json.loads(sys.argv[1])
     folder, rank = Path(job["folder"]), int(os.environ.get("RANK", "0"))
     target = folder / "notebook.ipynb" if rank == 0 else folder / "ranks" / f"{rank}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}")  # papermill writes here as cells end
+    part = target.with_name(f".{target.name}")  # papermill writes here after each cell
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
@@ -93,9 +84,16 @@ def main() -> int:
             cwd=ROOT,
         )
     except (PapermillExecutionError, RuntimeError) as error:
-        leave_word(folder, explain(error) | {"rank": rank})
+        report = error_report(error) | {"rank": rank}
+        # only the first rank to fail writes: its error is the cause, those of the other ranks follow from it
+        with contextlib.suppress(FileExistsError), (folder / ".error.json").open("x", encoding="utf-8") as file:
+            json.dump(report, file)
         return 1
     finally:
         if part.is_file():
             part.replace(target)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

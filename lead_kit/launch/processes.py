@@ -1,14 +1,33 @@
-"""Process trees: children that die with their parent (on Linux), and the end of a whole tree."""
+"""Process trees: children that die with their parent (on Linux), the signals that stop a tree, and its end."""
 
+import contextlib
 import ctypes
+import functools
 import os
 import signal
+import subprocess
 import sys
 
 import psutil
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
-PATIENCE = 2.0  # seconds between asking a process to end and ending it
+PATIENCE = 2.0  # seconds between asking a process to end and killing it
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """A signal, whose number is the argument, asked this process to end."""
+
+
+def raise_stopped(number: int, _frame) -> None:
+    raise Stopped(number)
+
+
+def raise_on_signals() -> None:
+    """Makes the signals that end a program raise Stopped; under nohup, a hang-up stays ignored."""
+    for number in SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, raise_stopped)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -17,9 +36,9 @@ def _prctl(option: int, value: int) -> None:
 
 
 def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> None:
-    """From now on the system sends this process `number` when its parent ends, however that happens.
+    """From now on the system sends this process the signal `number` when its parent ends, for whatever reason.
 
-    `parent`, where it is known, is the process id the parent had: it may have ended before we could ask.
+    `parent` is the parent's process id, where it is known: the parent may have ended before this call.
     """
     _prctl(PR_SET_PDEATHSIG, number)
     if parent is not None and os.getppid() != parent:
@@ -31,20 +50,28 @@ def adopt_orphans() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def start(command: list[str], **options) -> subprocess.Popen:
+    """Starts a command without input that dies with this process; `options` go to Popen.
+
+    It runs in its own session: a Ctrl-C in the terminal reaches this process alone, which then ends the tree in order.
+    """
+    die = functools.partial(die_with_parent, os.getpid())
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die, **options)
+
+
 def end_children(patience: float = PATIENCE) -> None:
-    """Ends every process below this one: asks first, kills after `patience` seconds. Returns when none is left."""
-    asked = psutil.Process().children(recursive=True)
-    for child in asked:
-        _signal(child, signal.SIGTERM)
-    psutil.wait_procs(asked, timeout=patience)
-    while alive := [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]:
-        for child in alive:
-            _signal(child, signal.SIGKILL)
-        psutil.wait_procs(alive, timeout=PATIENCE)
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
+    """Ends every process below this one, ignoring signals meanwhile: asks first, kills after `patience` seconds."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    number = signal.SIGTERM
+    while True:
+        alive = []
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end at any moment
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    child.send_signal(number)
+                    alive.append(child)
+        if not alive:
+            return
+        psutil.wait_procs(alive, timeout=patience)
+        number, patience = signal.SIGKILL, PATIENCE

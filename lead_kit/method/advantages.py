@@ -1,10 +1,10 @@
-"""An advantage is three small choices: shape the reward inside the group, subtract a baseline, weight.
+"""An advantage is three choices: a shape of the reward inside the group, a baseline, a weight.
 
-Every tensor is (prompts, group) unless marked. Groups are whole: the trainer gathers the batch of all processes first.
-A shape takes a Group and returns its reward; a baseline takes the shaped Group and returns one advantage a rollout, or
-(prompts, group, tokens) where it says so; a weight takes that advantage and the shaped Group. Keyword-only arguments
-are notebook parameters of the same name. SHAPES, BASELINES and WEIGHTS at the foot list the choices; estimators.py
-names the combinations of the papers.
+Every tensor is (prompts, group) unless marked. Groups are complete: the trainer gathers the batch of all processes
+first. A shape takes a Group and returns its reward. A baseline takes the shaped Group and returns one advantage a
+rollout, or (prompts, group, tokens) where it says so. A weight takes that advantage and the shaped Group. Keyword-only
+arguments are notebook parameters of the same name. SHAPES, BASELINES and WEIGHTS list the choices; estimators.py has
+the combinations of the papers.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: beside the spread of lengths
-WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork), released code: least variance when whitening a batch
-SHORTEST = 3  # GRPO-LEAD, released code: the mean of so many shortest responses decides whether length counts
+LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: added to the spread of lengths
+WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork), released code: minimum variance when whitening a batch
+SHORTEST = 3  # GRPO-LEAD, released code: responses whose mean length decides whether the length reward applies
 
 
 class Group(NamedTuple):
@@ -23,8 +23,8 @@ class Group(NamedTuple):
     correct: Tensor  # 1 where the verifier accepts
     length: Tensor  # tokens generated
     reward: Tensor  # weighted sum of the chosen rewards
-    truncated: Tensor | None = None  # 1 where the completion was cut off (lead_code: the thinking was never closed)
-    repetitive: Tensor | None = None  # 1 where the completion repeats itself in a chain
+    truncated: Tensor | None = None  # 1 where the completion was cut off (lead_code: </think> is missing)
+    repetitive: Tensor | None = None  # 1 where the completion repeats an n-gram in a chain
     components: Tensor | None = None  # (prompts, group, k): each chosen reward alone
     weights: Tensor | None = None  # (k,): their weights
     kl: Tensor | None = None  # (prompts, group, tokens): log π_θ − log π_ref
@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 
 def needed(group: Group, *fields: str) -> list[Tensor]:
-    """Optional fields that a function cannot do without. Raises ValueError naming the first that is missing."""
+    """The values of optional fields. Raises ValueError naming the first that is missing."""
     for field in fields:
         if getattr(group, field) is None:
             raise ValueError(f"this estimator needs Group.{field}, which was not given")
@@ -65,9 +65,9 @@ def length_reward(correct: Tensor, length: Tensor, length_alpha: float, wrong_re
 
 
 def lead(group: Group, *, length_alpha: float, wrong_reward: float) -> Tensor:
-    """GRPO-LEAD (2504.09696, §2.1–2.2): the length reward in the place of `correct`; other chosen rewards still count.
+    """GRPO-LEAD (2504.09696, §2.1–2.2): the length reward replaces `correct`; other chosen rewards still count.
 
-    L off: length_alpha 0. E off: wrong_reward 0.
+    Without L: length_alpha 0. Without E: wrong_reward 0.
     """
     return group.reward - group.correct + length_reward(group.correct, group.length, length_alpha, wrong_reward)
 
@@ -81,10 +81,10 @@ def lead_code(
     truncated_reward: float,
     repetitive_reward: float,
 ) -> Tensor:
-    """GRPO-LEAD, released code (main_ppo.py, ray_trainer.py): the reward of the training batch, in its order.
+    """GRPO-LEAD, released code (main_ppo.py, ray_trainer.py): the reward of the training batch, in the code's order.
 
-    Right 1, wrong −1; truncated 0 whatever it says; −2 if it repeats itself as well. Then, only where the mean of the
-    three shortest responses (right or wrong) exceeds length_floor tokens, the length reward on those with r > 0.
+    Correct 1, wrong −1; truncated 0 in both cases, −2 if also repetitive. Then responses with r > 0 get the length
+    reward in groups whose three shortest responses (correct or wrong) have a mean length above length_floor tokens.
     """
     truncated, repetitive = needed(group, "truncated", "repetitive")
     accuracy = torch.where(group.correct > 0, 1.0, wrong_reward)
@@ -119,7 +119,7 @@ def z_score(values: Tensor, ddof: int, epsilon: float) -> Tensor:
     centred = values - values.mean(1, keepdim=True)
     spread = (centred.square().sum(1, keepdim=True) / max(values.shape[1] - ddof, 1)).sqrt()
     equal = values.amax(1, keepdim=True) == values.amin(1, keepdim=True)
-    # Rounding can leave a centred value of 1e-8 in an all-equal group, which a small ε would blow up.
+    # In an all-equal group rounding can leave a centred value of 1e-8, which a small ε would amplify.
     return torch.where(equal, 0.0, centred / torch.where(equal, 1.0, spread + epsilon))
 
 
@@ -144,7 +144,7 @@ def dr_grpo(group: Group) -> Tensor:
 
 
 def rloo(group: Group) -> Tensor:
-    """RLOO (2402.14740): A_i = r_i − mean of the others' r. Raises ValueError in a group of one."""
+    """RLOO (2402.14740): A_i = r_i − mean of the others' r. Raises ValueError for a group of one."""
     size = group.reward.shape[1]
     if size < 2:
         raise ValueError("rloo compares a rollout with the others of its prompt: group_size is 1, expected 2 or more")
@@ -152,21 +152,21 @@ def rloo(group: Group) -> Tensor:
 
 
 def lite_ppo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
-    """LitePPO (2508.08221): mean per group, spread of the rewards over the whole batch."""
+    """LitePPO (2508.08221): mean over the group, standard deviation over the whole batch."""
     return dr_grpo(group) / (batch_std(group.reward, std_ddof) + std_epsilon)
 
 
 def maxrl(group: Group) -> Tensor:
-    """MaxRL (2602.02710): A = (r − mean r)/mean r; 0 where nothing was rewarded. Raises ValueError for a reward < 0."""
+    """MaxRL (2602.02710): A = (r − mean r)/mean r; 0 where all rewards are 0. Raises ValueError for a reward < 0."""
     if (group.reward < 0).any():
         least = group.reward.min().item()
-        raise ValueError(f"maxrl divides by the mean reward, so no reward may be negative: {least:g} was paid")
+        raise ValueError(f"maxrl divides by the mean reward, so no reward may be negative: got {least:g}")
     mean = group.reward.mean(1, keepdim=True)
     return torch.where(mean > 0, (group.reward - mean) / torch.where(mean > 0, mean, 1.0), 0.0)
 
 
 def opo(group: Group) -> Tensor:
-    """OPO (2505.23585): A = r − b, with b = Σ|o| r / Σ|o|, the baseline of least variance by length."""
+    """OPO (2505.23585): A = r − b, with b = Σ|o| r / Σ|o|, the minimum-variance baseline weighted by length."""
     baseline = (group.length * group.reward).sum(1, keepdim=True) / group.length.sum(1, keepdim=True).clamp(min=1)
     return group.reward - baseline
 
@@ -182,13 +182,13 @@ def gdpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
 def whitened(group: Group, *, kl_reward_coef: float, std_ddof: int, std_epsilon: float) -> Tensor:
     """cs2916 hw1's baseline, released code: (prompts, group, tokens), whitened over all generated tokens.
 
-    The group z-score is paid on the last token and −coef·k1 on every token; the advantage of a token is the sum of what
-    is still to come (γ = 1), so it holds all future KL. Then (A − mean)/√max(var, 1e-8) over the batch, ddof 0.
+    The last token's reward is the group z-score, and every token costs coef·k1. A token's advantage is its return
+    (γ = 1), which holds all future KL. Then (A − mean)/√max(var, 1e-8) over the batch, ddof 0.
     """
     kl, mask = needed(group, "kl", "mask")
     cost = kl_reward_coef * kl * mask
-    to_come = cost.flip(-1).cumsum(-1).flip(-1)
-    advantage = (z_score(group.reward, std_ddof, std_epsilon).unsqueeze(-1) - to_come) * mask
+    future_cost = cost.flip(-1).cumsum(-1).flip(-1)
+    advantage = (z_score(group.reward, std_ddof, std_epsilon).unsqueeze(-1) - future_cost) * mask
     tokens = mask.sum().clamp(min=1)
     centred = (advantage - advantage.sum() / tokens) * mask
     return centred * (centred.square().sum() / tokens).clamp(min=WHITEN_FLOOR).rsqrt()
@@ -210,7 +210,7 @@ def difficulty_weight(
 
 
 def reweight(advantage: Tensor, correct: Tensor, *curve: float) -> Tensor:
-    """GRPO-LEAD §2.3: A·w(ρ) where A > 0, else A·w(1 − ρ). `curve` is difficulty_weight's. The sum is no longer 0."""
+    """A·w(ρ) where A > 0, else A·w(1 − ρ), ρ the mean of `correct`. A group's sum is then not 0. `curve`: of w."""
     rho = correct.mean(1, keepdim=True)
     return advantage * torch.where(advantage > 0, difficulty_weight(rho, *curve), difficulty_weight(1 - rho, *curve))
 
@@ -224,14 +224,14 @@ def difficulty(
     weight_midpoint: float,
     weight_steepness: float,
 ) -> Tensor:
-    """GRPO-LEAD (2504.09696, §2.3): weighted by the share of correct answers. AD off: weight_low = weight_high = 1."""
+    """GRPO-LEAD (2504.09696, §2.3): A·w(ρ) where A > 0, else A·w(1 − ρ). Without AD: weight_low = weight_high = 1."""
     return reweight(advantage, group.correct, weight_low, weight_high, weight_midpoint, weight_steepness)
 
 
 def lead_code_keep(group: Group) -> Tensor:
-    """GRPO-LEAD, released code, of a shaped group: (prompts,) False where a group is dropped.
+    """GRPO-LEAD, released code: drops a shaped group whose rewards are all ≤ 0 or all exactly 1.
 
-    Dropped: all rewards ≤ 0, or all exactly 1. An all-correct group whose length rewards differ is kept.
+    (prompts,), False where dropped. An all-correct group whose length rewards differ is kept.
     """
     return ~((group.reward <= 0).all(1) | (group.reward == 1).all(1))
 
@@ -253,18 +253,11 @@ def difficulty_code(
 
 SHAPES = {"none": as_scored, "lead": lead, "lead_code": lead_code, "kimi": kimi}
 BASELINES = {
-    "grpo": grpo,
-    "grpo_verl": grpo_verl,
-    "dr_grpo": dr_grpo,
-    "rloo": rloo,
-    "lite_ppo": lite_ppo,
-    "maxrl": maxrl,
-    "opo": opo,
-    "gdpo": gdpo,
-    "whitened": whitened,
-}
+    "grpo": grpo, "grpo_verl": grpo_verl, "dr_grpo": dr_grpo, "rloo": rloo, "lite_ppo": lite_ppo, "maxrl": maxrl,
+    "opo": opo, "gdpo": gdpo, "whitened": whitened,
+}  # fmt: skip
 WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": difficulty_code}
 
-REPLACE_CORRECT = ("lead", "lead_code")  # shapes that put a reward in the place of `correct`, so it must have weight 1
-BY_COMPONENT = ("gdpo",)  # baselines that look at each reward alone, so no shape can act before them
-PAY_KL = ("whitened",)  # baselines that need a KL to the start for every token
+REPLACE_CORRECT = ("lead", "lead_code")  # shapes that replace the reward `correct`, which must then have weight 1
+BY_COMPONENT = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
+PAY_KL = ("whitened",)  # baselines that need the KL to the initial model for every token

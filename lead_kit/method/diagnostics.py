@@ -1,4 +1,4 @@
-"""What one gathered batch of rollouts looked like, as numbers for metrics.jsonl."""
+"""Statistics of one gathered batch of rollouts, for metrics.jsonl."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from lead_kit.method.advantages import Group
 
 
 def share(of: Tensor, among: Tensor) -> float:
-    """Σ of / Σ among; 0 where there is nothing among them."""
+    """Σ of / Σ among; 0 where Σ among is 0."""
     total = among.sum().item()
     return of.sum().item() / total if total else 0.0
 
@@ -28,9 +28,9 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
         "zero_variance": flat_reward.float().mean().item(),
         "zero_advantage": (size.amax(1) == 0).float().mean().item(),
         "kept": kept.float().mean().item(),
-        # GRPO-LEAD's weighted advantages do not sum to zero inside a group; plain GRPO's do.
+        # Inside a group, plain GRPO's advantages sum to zero; GRPO-LEAD's weighted ones do not.
         "advantage_sum": advantage.sum(1).mean().item(),
-        # Advantage spent where every answer was right, or every one wrong: no gain in accuracy is being paid for.
+        # The part of all advantage in groups with only correct or only wrong answers: it cannot reward accuracy.
         "advantage_share_flat_accuracy": share(size * flat_accuracy, size),
         "wrong_favoured": share((~right & (advantage > 0)).float(), (~right).float()),
         "right_disfavoured": share((right & (advantage < 0)).float(), right.float()),

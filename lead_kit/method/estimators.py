@@ -1,4 +1,4 @@
-"""The estimators of the papers: a shape, a baseline and a weight, bound to the parameters and applied in this order."""
+"""The estimators of the papers: a shape, a baseline and a weight, applied in this order with their parameters bound."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from lead_kit.params import call_name, named
 
 
 class Parts(NamedTuple):
-    """The three choices of a named estimator, and where it comes from."""
+    """The three choices of a named estimator, and its source."""
 
     shape: str  # a name of SHAPES
     baseline: str  # a name of BASELINES
@@ -21,7 +21,7 @@ class Parts(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Three bound functions as one: a Group in, one advantage a rollout out."""
+    """Three bound functions applied in turn: a Group in, one advantage a rollout out."""
 
     shape: Callable[[Group], Tensor]
     baseline: Callable[[Group], Tensor]
@@ -41,12 +41,12 @@ class Estimate(NamedTuple):
 
 
 def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyType({})) -> Estimate:
-    """The estimator that the parameters name, its arguments bound from the parameters.
+    """The estimator that the parameters name, with its arguments bound from them.
 
     `config` holds `estimator` (a name of ESTIMATORS or of a baseline) and the arguments of the parts; `group_shape`,
     `group_baseline` and `group_weight` replace a part where they are given. `own` holds your own functions by name; as
-    an estimator such a function is a baseline without shape and weight. Raises InputError for an unknown name, a
-    missing argument, or parts that do not fit together.
+    `estimator`, such a function is a baseline without shape and weight. Raises InputError for an unknown name, a
+    missing argument, or incompatible parts.
     """
     text = config["estimator"]
     alone = {name: Parts("none", text, "none", "") for name in (*BASELINES, *own)}
@@ -61,7 +61,7 @@ def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyTy
 
 
 def require_correct(estimator: Estimate, weights: Mapping[str, float]) -> None:
-    """Raises InputError where the shape replaces the reward `correct` and that is not chosen with weight 1."""
+    """Raises InputError where the shape replaces the reward `correct` and that reward does not have weight 1."""
     if estimator.shape.__name__ in REPLACE_CORRECT and weights.get("correct") != 1:
         raise InputError(
             f"group_shape {estimator.shape.__name__!r} replaces the reward 'correct', which must have weight 1, but "
@@ -69,7 +69,7 @@ def require_correct(estimator: Estimate, weights: Mapping[str, float]) -> None:
         )
 
 
-ESTIMATORS = {  # every baseline alone is an estimator, too
+ESTIMATORS = {  # every baseline alone is also an estimator
     "lead": Parts("lead", "grpo", "difficulty", "GRPO-LEAD (2504.09696, §2.1–2.3)"),
     "lead_code": Parts("lead_code", "grpo_verl", "difficulty_code", "GRPO-LEAD, released code"),
     "grpo_kimi": Parts("kimi", "grpo", "none", "GRPO with the length reward of Kimi k1.5 (2501.12599, §2.3.3)"),

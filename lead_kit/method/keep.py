@@ -1,6 +1,6 @@
-"""Which groups stay in a batch: (prompts,) booleans from a shaped Group. KEEP at the foot is the list to choose from.
+"""Which groups stay in a batch: (prompts,) booleans from a shaped Group. KEEP at the foot lists the rules.
 
-The rules see the reward that the estimator sees. GRPO-LEAD drops the other groups and trains on a smaller batch; DAPO
+A rule sees the shaped reward, like the estimator. GRPO-LEAD drops the other groups and trains on a smaller batch; DAPO
 generates until the batch is full again.
 """
 
@@ -11,7 +11,7 @@ from lead_kit.method.advantages import Group, lead_code_keep
 
 
 def every_group(group: Group) -> Tensor:
-    """All groups stay; those without variance simply have an advantage of 0."""
+    """All groups stay; those without variance have an advantage of 0."""
     return torch.ones(group.reward.shape[0], dtype=torch.bool, device=group.reward.device)
 
 

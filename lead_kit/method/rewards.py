@@ -1,8 +1,7 @@
-"""Scores of one completion: a Rollout in, a number out. What looks at a whole group is in advantages.py.
+"""Rewards of one completion: a Rollout in, a number out. What depends on the whole group is in advantages.py.
 
-Keyword-only arguments are given where the reward is named, as in `cosine(max_length=4096)`; their defaults are those of
-the source. Completions are untrusted text: every scan is linear in their length. REWARDS at the foot is the list to
-choose from.
+Keyword-only arguments are given with the reward's name, as in `cosine(max_length=4096)`; their defaults are those of
+the source. Completions are untrusted text: every scan is linear in their length. REWARDS at the foot lists them all.
 """
 
 import re
@@ -20,7 +19,7 @@ from lead_kit.verify.verdict import Verdict
 
 
 class Rollout(NamedTuple):
-    """One completion and what is known of it."""
+    """One completion with its problem and verdict."""
 
     problem: str
     completion: str
@@ -31,7 +30,7 @@ class Rollout(NamedTuple):
 
 
 def correct(rollout: Rollout) -> float:
-    """1 where the verifier accepts the answer, else 0. Raises ValueError when the gold answer cannot be graded."""
+    """1 if the verifier accepts the answer, else 0. Raises ValueError when the gold answer cannot be graded."""
     if rollout.verdict.status == "gold_unparseable":
         raise ValueError(f"the gold answer {rollout.gold!r} cannot be graded: {rollout.verdict.reason}")
     return float(rollout.verdict.status == "correct")
@@ -42,7 +41,7 @@ BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*[^\s}]")
 
 
 def format(rollout: Rollout) -> float:
-    """GRPO_reflection, released code: 1 if all of it is <think>…</think> <answer>…</answer>, first tag at the start."""
+    """GRPO_reflection, released code: 1 if the completion is <think>…</think> <answer>…</answer> and nothing else."""
     text = rollout.completion
     closing = text.rfind("</answer>")
     if not text.startswith("<think>") or text[closing:] not in ("</answer>", "</answer>\n"):
@@ -51,24 +50,24 @@ def format(rollout: Rollout) -> float:
 
 
 def format_boxed(rollout: Rollout) -> float:
-    """1 if a thought is closed by </think> exactly once and a box that is not empty follows, else 0."""
+    """1 if </think> occurs exactly once and a non-empty box follows it, else 0."""
     _, closed, answer = rollout.completion.partition("</think>")
     return float(bool(closed) and "</think>" not in answer and BOX.search(answer) is not None)
 
 
 def format_only(rollout: Rollout) -> float:
-    """Control arm of Spurious Rewards (2506.10947): 1 for any box that is not empty, whatever it holds."""
+    """Control arm of Spurious Rewards (2506.10947): 1 for any non-empty box."""
     return float(BOX.search(rollout.completion) is not None)
 
 
 def random(rollout: Rollout, *, seed: int = 0) -> float:
-    """Control arm: 0 or 1 with equal odds, decided by the seed and the text, so a repeated run pays the same."""
+    """Control arm: 0 or 1 with equal probability, a hash of the seed and the text, so runs are repeatable."""
     text = f"{seed}\0{rollout.problem}\0{rollout.completion}"
     return float(blake2b(text.encode(errors="surrogatepass")).digest()[0] % 2)
 
 
 # GRPO_reflection, released code, commit f730f5e: four dimensions of reflection, matched on lower-cased text.
-# "re-evaluation" earns nothing: the rewards recorded with the published runs show it on all seven rows that have it.
+# "re-evaluation" does not count: all seven rows of the published runs that contain it show this.
 REFLECTION_V2 = (
     re.compile(  # backtracking
         r"\b(?:backtrack|error|fix|mistake)\b|\bre-?evaluate\b|\b(?:flawed|incorrect)\s+(?:approach|step)\b"
@@ -101,7 +100,7 @@ def reflection_score(counts: list[int]) -> float:
 
 
 def reflection_v2(rollout: Rollout) -> float:
-    """GRPO_reflection (2603.14041), the version of the published runs: words of reflection, with falling returns."""
+    """GRPO_reflection (2603.14041), the version of the published runs: reflection words, with diminishing returns."""
     text = rollout.completion.lower()
     return reflection_score([sum(1 for _ in pattern.finditer(text)) for pattern in REFLECTION_V2])
 
@@ -117,7 +116,7 @@ REASONING_STEP = re.compile(r"Step \d+:|\A\d+\.|\n[-*]|(?:First|Second|Next|Fina
 
 
 def reasoning_steps(rollout: Rollout) -> float:
-    """open-r1, released code: min(1, marks of a step / 3)."""
+    """open-r1, released code: min(1, step markers / 3)."""
     return min(1.0, len(REASONING_STEP.findall(rollout.completion)) / 3)
 
 
@@ -130,21 +129,21 @@ def cosine(
     wrong_short: float = 0.0,
     wrong_long: float = -0.5,
 ) -> float:
-    """open-r1: long + ½(short − long)(1 + cos(π·length/max)), other bounds for right and wrong; length in characters.
+    """open-r1: long + ½(short − long)(1 + cos(π·length/max)), with bounds for correct and wrong; length in characters.
 
-    Held at `long` beyond max_length, where the released code swings back.
+    Beyond max_length it stays at `long`, where the released code's cosine rises again.
     """
     if max_length < 1:
-        raise InputError(f"max_length of cosine counts characters: it is {max_length}, expected 1 or more")
+        raise InputError(f"max_length of cosine is {max_length} characters, expected 1 or more")
     short, long = (correct_short, correct_long) if correct(rollout) else (wrong_short, wrong_long)
     progress = min(1.0, len(rollout.completion) / max_length)
     return long + 0.5 * (short - long) * (1 + cos(pi * progress))
 
 
 def ngram_repetition(rollout: Rollout, *, n: int = 3, max_penalty: float = -1.0) -> float:
-    """open-r1: max_penalty · (1 − distinct n-grams / all n-grams) over lower-cased words; 0 in a shorter text."""
+    """open-r1: max_penalty · (1 − distinct n-grams / all n-grams) over lower-cased words; 0 below n words."""
     if n < 1:
-        raise InputError(f"n of ngram_repetition counts words: it is {n}, expected 1 or more")
+        raise InputError(f"n of ngram_repetition is {n} words, expected 1 or more")
     words = rollout.completion.lower().split()
     count = len(words) - n + 1
     if count < 1:
@@ -159,7 +158,7 @@ CHAIN_NGRAM, CHAIN_REPEATS, CHAIN_WORD = 30, 10, 120  # GRPO-LEAD, released code
 def repeats_in_chain(text: str) -> bool:
     """GRPO-LEAD, released code: an n-gram (n ≤ 30 words) ten times in a row, or a word of 120 characters.
 
-    Found at any offset; the released code looks at chunks counted from the start of prompt and response together.
+    At any offset; the released code compares chunks that are counted from the start of prompt plus response.
     """
     words = text.split()
     if any(len(word) >= CHAIN_WORD for word in words):
@@ -167,7 +166,7 @@ def repeats_in_chain(text: str) -> bool:
     number: dict[str, int] = {}
     ids = np.array([number.setdefault(word, len(number)) for word in words])
     for n in range(1, min(CHAIN_NGRAM, len(words) // CHAIN_REPEATS) + 1):
-        # Ten n-grams in a row: each of 9 n words equals the one n places on.
+        # Ten equal n-grams in a row: 9 n consecutive words each equal the word n places later.
         breaks = np.flatnonzero(ids[n:] != ids[:-n])
         runs = np.diff(breaks, prepend=-1, append=len(ids) - n) - 1
         if runs.max() >= (CHAIN_REPEATS - 1) * n:
@@ -176,21 +175,21 @@ def repeats_in_chain(text: str) -> bool:
 
 
 def repetition_chain(rollout: Rollout, *, penalty: float = -1.5) -> float:
-    """GRPO-LEAD (2504.09696, stage 2: −1.5): `penalty` where the completion repeats itself in a chain, else 0."""
+    """GRPO-LEAD (2504.09696, stage 2: −1.5): `penalty` if the completion repeats an n-gram in a chain, else 0."""
     return penalty if repeats_in_chain(rollout.completion) else 0.0
 
 
 def soft_overlong(rollout: Rollout, *, limit: int = 20480, margin: int = 4096) -> float:
     """DAPO (2503.14476, eq. 13): 0 up to limit − margin tokens, then a ramp down to −1 at the limit and beyond."""
     if margin < 1:
-        raise InputError(f"margin of soft_overlong is a width in tokens: it is {margin}, expected 1 or more")
+        raise InputError(f"margin of soft_overlong is {margin} tokens, expected 1 or more")
     return -min(1.0, max(0.0, (rollout.length - (limit - margin)) / margin))
 
 
 def bind_rewards(
     texts: list[str], own: Mapping[str, Callable] = MappingProxyType({})
 ) -> dict[str, Callable[[Rollout], float]]:
-    """The chosen rewards by name, each text a name of REWARDS or of `own`, with its arguments: `cosine(max_length=9)`.
+    """The chosen rewards by name. Each text names one of REWARDS or `own`, with arguments: `cosine(max_length=9)`.
 
     Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
     """
@@ -202,16 +201,8 @@ def bind_rewards(
 
 
 REWARDS = {
-    "correct": correct,
-    "format": format,
-    "format_boxed": format_boxed,
-    "format_only": format_only,
-    "random": random,
-    "reflection_v1": reflection_v1,
-    "reflection_v2": reflection_v2,
-    "reasoning_steps": reasoning_steps,
-    "cosine": cosine,
-    "ngram_repetition": ngram_repetition,
-    "repetition_chain": repetition_chain,
+    "correct": correct, "format": format, "format_boxed": format_boxed, "format_only": format_only, "random": random,
+    "reflection_v1": reflection_v1, "reflection_v2": reflection_v2, "reasoning_steps": reasoning_steps,
+    "cosine": cosine, "ngram_repetition": ngram_repetition, "repetition_chain": repetition_chain,
     "soft_overlong": soft_overlong,
-}
+}  # fmt: skip

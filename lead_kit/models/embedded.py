@@ -1,8 +1,10 @@
 """Two embedded models, built offline from a config; both train on a CPU in seconds.
 
-`tiny` writes the embedded arithmetic task in whole-number tokens; `tiny-bytes` has a byte-level tokenizer and takes any
-text. Both are Llama architectures with a chat template.
+`tiny` has a tokenizer for the embedded arithmetic task, with a token for each number; `tiny-bytes` has a byte-level
+tokenizer and takes any text. Both are Llama architectures with a chat template.
 """
+
+import re
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
@@ -25,7 +27,7 @@ SIZES = {  # hidden size, layers, heads, MLP width, positions
 
 
 def arithmetic_words() -> list[str]:
-    """Every token of the embedded task; the longer ones come first where one begins like another."""
+    """Every token of the embedded task, longer ones before their own prefixes."""
     steps = range(1, arithmetic.MAX_STEPS + 1)
     signed = [f"{operand:+d}" for operand in arithmetic.OPERANDS]
     return [
@@ -39,28 +41,23 @@ def arithmetic_words() -> list[str]:
 
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
-    """Whole-word tokenizer of the embedded task: encodes and decodes its problems and traces without loss."""
+    """Word-level tokenizer of the embedded task: encodes and decodes its problems and traces without loss."""
     words = arithmetic_words()
     vocabulary = {word: i for i, word in enumerate(SPECIALS + words)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<|unk|>"))
-    pattern = "|".join(_escaped(word) for word in words)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(map(re.escape, words))), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return _wrapped(tokenizer)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level tokenizer: one token a byte, so that any text goes through and comes back unchanged."""
+    """Byte-level tokenizer: one token for each byte, so any text is decoded unchanged."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {word: i for i, word in enumerate(SPECIALS + alphabet)}
     tokenizer = Tokenizer(BPE(vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return _wrapped(tokenizer)
-
-
-def _escaped(word: str) -> str:
-    return "".join(f"\\{c}" if c in "\\{}()+-." else "\\n" if c == "\n" else c for c in word)
 
 
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
@@ -80,7 +77,7 @@ TOKENIZERS = {"tiny": arithmetic_tokenizer, "tiny-bytes": byte_tokenizer}
 
 
 def embedded_model(name: str, seed: int = 0):
-    """A fresh embedded model and its tokenizer; the weights depend on `seed` alone."""
+    """A new embedded model and its tokenizer; the weights depend only on `seed`."""
     tokenizer = TOKENIZERS[name]()
     hidden, layers, heads, width, positions = SIZES[name]
     config = LlamaConfig(
@@ -98,5 +95,5 @@ def embedded_model(name: str, seed: int = 0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    model.generation_config.do_sample = True  # a server that loads the saved model samples, too
+    model.generation_config.do_sample = True  # so a server of the saved model samples, too
     return model, tokenizer

@@ -1,8 +1,8 @@
-"""Where completions come from: a model in this process, vLLM, or a server.
+"""Sources of completions: a model in this process, vLLM, or a server.
 
-An engine's `sample(requests)` yields (Request, Completion) pairs in any order, as completions are ready. A request
-carries its own seed, so a sample does not depend on the order of the requests. `settings` holds everything else that a
-sample depends on besides model and problem; evaluate/store.py keeps it beside the samples.
+An engine's `sample(requests)` yields (Request, Completion) pairs in the order in which they finish. Each request has
+its own seed, so samples do not depend on the order of the requests. `settings` holds all other settings that a sample
+depends on; evaluate/store.py keeps them beside the samples.
 """
 
 import gc
@@ -24,22 +24,19 @@ from lead_kit.models.sampler import Completion, Request, Sampled, Sampling
 from lead_kit.models.server import Server
 from lead_kit.runs.find import locate_model
 
-PAGES = None  # of continuous batching's cache; None: as many as the memory holds
+PAGES = None  # of continuous batching's cache; None: as many as fit into the memory
 
 
 class Local:
-    """A transformers model in this process, by the kit's sampler: rows that have finished stop costing.
+    """A transformers model in this process, with the kit's sampler: finished rows leave the batch.
 
-    `continuous` takes the library's continuous batching instead (paged cache, a place is filled as soon as it is
-    free). It draws all rows from one random stream: samples depend on the order of the requests, and are not those
-    of their seeds.
+    `continuous` uses the library's continuous batching instead (paged cache, a free place is refilled at once). It
+    draws all rows from one random stream, so samples depend on the order of the requests and not on their seeds.
     """
 
     def __init__(self, model, tokenizer, template: str, sampling: Sampling, batch_size=256, continuous=False):
         if continuous and sampling.min_p:
-            raise InputError(
-                f"continuous_batching knows no min_p ({sampling.min_p}): set min_p to 0 or continuous_batching off"
-            )
+            raise InputError(f"continuous_batching knows no min_p ({sampling.min_p}): turn one of the two off")
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
         self.batch_size, self.continuous = batch_size, continuous
         self.chat = Chat(tokenizer, template)
@@ -70,34 +67,33 @@ class Local:
     def _continuous(self, part: list[Request]) -> list[Sampled]:
         ends = end_tokens(self.model, self.tokenizer)
         torch.manual_seed(part[0].seed)
-        asked = self.sampling
         config = GenerationConfig(
-            do_sample=asked.temperature > 0,
-            temperature=asked.temperature or None,
-            top_k=asked.top_k,
-            top_p=asked.top_p,
-            max_new_tokens=asked.max_tokens,
+            do_sample=self.sampling.temperature > 0,
+            temperature=self.sampling.temperature or None,
+            top_k=self.sampling.top_k,
+            top_p=self.sampling.top_p,
+            max_new_tokens=self.sampling.max_tokens,
             eos_token_id=ends,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        found = self.model.generate_batch(
+        outputs = self.model.generate_batch(
             [self.chat.ids(r.record) for r in part],
             generation_config=config,
             continuous_batching_config=ContinuousBatchingConfig(num_blocks=PAGES),
-        )
-        failed = [one.error for one in found.values() if one.error]
-        if failed or len(found) != len(part):
-            raise RuntimeError(f"continuous batching answered {len(found)} of {len(part)} requests: {failed[:1]}")
-        ids = [one.generated_tokens for one in found.values()]
+        ).values()
+        failed = [output.error for output in outputs if output.error]
+        if failed or len(outputs) != len(part):
+            raise RuntimeError(f"continuous batching answered {len(outputs)} of {len(part)} requests: {failed[:1]}")
+        ids = [output.generated_tokens for output in outputs]
         return [Sampled(one, [], not one or one[-1] not in ends) for one in ids]
 
 
 class Vllm:
-    """vLLM in this process; its engine lives only while `sample` runs, so that the next model finds the GPU free.
+    """vLLM in this process; its engine lives only while `sample` runs, so it leaves the GPU free for the next model.
 
     Written from vLLM's documentation (LLM.generate, SamplingParams, RequestOutput) and never run: it needs a GPU and
-    requirements-gpu.txt. Prompts go in as token ids of the model's own chat template, as in Local; each request has
-    its own seed. For several GPUs start `vllm serve --tensor-parallel-size` and take engine openai.
+    requirements-gpu.txt. As in Local, prompts are token ids of the chat template and each request has its own seed.
+    For several GPUs, start `vllm serve --tensor-parallel-size` and use engine openai.
     """
 
     def __init__(self, model: str, template: str, sampling: Sampling, *, dtype: str, batch_size: int):
@@ -129,11 +125,11 @@ class Vllm:
 
 
 class Engine(NamedTuple):
-    """One entry of ENGINES: what it does in training (03_grpo) and in evaluation (04_evaluate)."""
+    """An entry of ENGINES: its use in training (03_grpo) and in evaluation (04_evaluate)."""
 
     trains: bool = False
     vllm_mode: str = ""  # TRL's vllm_mode; empty: without vLLM
-    open: Callable | None = None  # for evaluation
+    open: Callable | None = None  # opens it for evaluation
 
 
 def for_training(name: str) -> Engine:
@@ -142,9 +138,9 @@ def for_training(name: str) -> Engine:
 
 
 def for_evaluation(name: str, model: str, settings: Settings, config: dict, run):
-    """The engine `name` for a model (folder or name) with a benchmark's settings.
+    """The engine `name` for a model (folder or name), with a benchmark's settings.
 
-    `config` holds dtype, batch_size, continuous_batching, server and concurrency; a model's folder becomes a recorded
+    `config` holds dtype, batch_size, continuous_batching, server and concurrency. A model folder is recorded as an
     input of the run. Raises InputError for an unknown engine and for one that this machine cannot run.
     """
     engine = chosen({key: one for key, one in ENGINES.items() if one.open}, name, "engine")
@@ -155,7 +151,7 @@ def for_evaluation(name: str, model: str, settings: Settings, config: dict, run)
 def open_sampler(model: str, template: str, sampling: Sampling, config: dict, run) -> Local:
     continuous = config["continuous_batching"]
     if continuous and not torch.cuda.is_available():
-        raise InputError("continuous_batching needs a CUDA GPU; without it, finished rows leave the batch all the same")
+        raise InputError("continuous_batching needs a CUDA GPU; without it, finished rows leave the batch anyway")
     policy, tokenizer = load_model(locate_model(model, run), dtype=config["dtype"])
     if continuous and not hasattr(policy, "generate_batch"):
         raise InputError("continuous_batching: this version of transformers has no generate_batch for the model")

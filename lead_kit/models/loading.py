@@ -11,11 +11,11 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.offline import is_path
 
-# What every run would print again: bars for loading a file, and names that change in a later major version.
+# Otherwise every run prints progress bars of file loading and deprecation warnings.
 transformers.utils.logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
 BACKENDS = ("transformers", "unsloth")
-ADAPTERS = {"full": False, "lora": False, "qlora": True}  # what is trained: are the base weights loaded in four bits?
+ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
 
 
 def load_model(
@@ -28,9 +28,9 @@ def load_model(
 ):
     """The causal model `name` and its tokenizer, padded on the left.
 
-    `name` is an embedded model (`tiny`, `tiny-bytes`), a folder with a checkpoint, or a model of the hub. `four_bit`
-    loads the weights as QLoRA does (nf4, double quantisation), which needs a GPU and bitsandbytes.
-    Raises InputError for an unknown backend, an incomplete folder, or a path that does not exist.
+    `name` is an embedded model (`tiny`, `tiny-bytes`), a checkpoint folder, or a hub model. `four_bit` loads the
+    weights as QLoRA does (nf4, double quantisation), which needs a GPU and bitsandbytes. Raises InputError for an
+    unknown backend, an incomplete folder, or a path that does not exist.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
@@ -65,7 +65,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def nf4(dtype: str) -> BitsAndBytesConfig:
-    """QLoRA (2305.14314): 4-bit normal floats, the constants quantised too, computation in `dtype`."""
+    """QLoRA (2305.14314): 4-bit normal floats, quantised quantisation constants, computation in `dtype`."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -75,7 +75,7 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
 
 
 def check_folder(name: str) -> None:
-    """Raises InputError when `name` is a path without a complete checkpoint, or looks like a mistyped name."""
+    """Raises InputError for a path without a complete checkpoint, or a name that is neither embedded nor a hub id."""
     folder = Path(name)
     if folder.is_dir():
         missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
@@ -90,11 +90,9 @@ def check_folder(name: str) -> None:
 
 
 def load_unsloth(name: str, dtype: str, four_bit: bool = False):
-    """The model through unsloth. It rewrites TRL when imported, so a notebook imports it before anything else."""
+    """The model through unsloth, which rewrites TRL when imported: a notebook must import it first."""
     if not torch.cuda.is_available():
-        raise InputError(
-            "backend 'unsloth' needs a CUDA GPU; install it from requirements-unsloth.txt on such a machine"
-        )
+        raise InputError("backend 'unsloth' needs a CUDA GPU; there, install it from requirements-unsloth.txt")
     try:
         from unsloth import FastLanguageModel
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""One batched sampler for rollouts and for evaluation: rows that have finished stop costing.
+"""One batched sampler for rollouts and for evaluation: finished rows leave the batch.
 
-Each row draws its randomness from a seed of its own, so a sample depends neither on the rows beside it nor on their
-order (up to the rounding of a different batch shape).
+Each row has its own seed, so a sample depends neither on the other rows of its batch nor on their order (up to the
+rounding of a different batch shape).
 """
 
 from hashlib import blake2b
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-SHRINK = 0.85  # the batch is compacted once at most this share of its rows is alive
+SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 
 
 class Sampling(NamedTuple):
-    """How completions are drawn; top_k 0, top_p 1 and min_p 0 are off, temperature 0 takes the most likely token."""
+    """Sampling settings; top_k 0, top_p 1 and min_p 0 are off, temperature 0 takes the most likely token."""
 
-    max_tokens: int  # cap of a completion, end token included
+    max_tokens: int  # limit of a completion, end token included
     temperature: float = 1.0
     top_p: float = 1.0
     min_p: float = 0.0
@@ -25,7 +25,7 @@ class Sampling(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One completion to be sampled by an engine."""
+    """One completion to sample."""
 
     record: dict
     sample: int
@@ -49,30 +49,20 @@ class Sampled(NamedTuple):
 
 
 def row_seed(seed: int, identity: str, sample: int) -> int:
-    """The seed of one sample of one problem; stable across processes and runs."""
+    """The seed of one sample of one problem, equal in every process and run."""
     return int.from_bytes(blake2b(f"{seed}/{identity}/{sample}".encode(), digest_size=7).digest(), "big")
-
-
-def uniforms(seeds: list[int], count: int) -> Tensor:
-    """(rows, count) numbers in [0, 1); row i depends on seeds[i] alone."""
-    rows = [torch.rand(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(rows)
 
 
 def warpers(sampling: Sampling) -> LogitsProcessorList:
     """The library's filters for the settings that are on."""
-    chosen = LogitsProcessorList()
-    if sampling.top_k:
-        chosen.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        chosen.append(TopPLogitsWarper(sampling.top_p))
-    if sampling.min_p:
-        chosen.append(MinPLogitsWarper(sampling.min_p))
-    return chosen
+    top_k = [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
+    top_p = [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
+    min_p = [MinPLogitsWarper(sampling.min_p)] if sampling.min_p else []
+    return LogitsProcessorList(top_k + top_p + min_p)
 
 
 def pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProcessorList) -> tuple[Tensor, Tensor]:
-    """Next tokens (rows,) by inverting the distribution function at `draw` (rows,), and their log-probabilities.
+    """Next tokens (rows,), the quantiles of their distributions at `draw` (rows,), and their log-probabilities.
 
     Temperature 0 takes the most likely token.
     """
@@ -81,15 +71,14 @@ def pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProces
         scores = logits.log_softmax(-1)
         token = scores.argmax(-1)
     else:
-        scores = filters(None, logits / temperature) if filters else logits / temperature
-        scores = scores.log_softmax(-1)
+        scores = filters(None, logits / temperature).log_softmax(-1)
         mass = scores.exp().cumsum(-1)
         token = torch.searchsorted(mass, (draw * mass[:, -1])[:, None], right=True)[:, 0].clamp(max=mass.shape[1] - 1)
     return token, scores.gather(-1, token[:, None])[:, 0]
 
 
 class _Batch:
-    """Rows still alive: their cache, mask, positions, last token and place in the output."""
+    """The unfinished rows: their cache, mask, positions, last token and place in the output."""
 
     def __init__(self, model, prompts: list[list[int]], pad: int):
         device, width = model.device, max(map(len, prompts))
@@ -101,7 +90,7 @@ class _Batch:
         self.cache = DynamicCache(config=model.config)
 
     def logits(self) -> Tensor:
-        """(alive rows, vocabulary) of the next token."""
+        """The next token's logits (rows, vocabulary)."""
         output = self.model(
             input_ids=self.ids,
             attention_mask=self.mask,
@@ -118,7 +107,7 @@ class _Batch:
         self.positions = self.positions[:, -1:] + 1
 
     def keep(self, alive: Tensor) -> None:
-        """Drops the rows that have finished, and the columns that only they filled."""
+        """Keeps only the rows `alive` (indices)."""
         self.cache.batch_select_indices(alive)
         self.ids, self.mask, self.positions = self.ids[alive], self.mask[alive], self.positions[alive]
         self.rows = self.rows[alive.cpu()]
@@ -130,7 +119,7 @@ def generate(
 ) -> list[Sampled]:
     """One completion for each prompt (token ids), in their order; rows are batched by prompt length.
 
-    The model is used as it is: put it in evaluation mode first if it has dropout.
+    The model's mode is not changed: put it in evaluation mode first if it has dropout.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"generate: {len(prompts)} prompts but {len(seeds)} seeds")
@@ -140,7 +129,8 @@ def generate(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)
-        draws = uniforms([seeds[row] for row in rows], sampling.max_tokens).to(model.device)
+        generators = [torch.Generator().manual_seed(seeds[row]) for row in rows]
+        draws = torch.stack([torch.rand(sampling.max_tokens, generator=one) for one in generators]).to(model.device)
         done = _decode(batch, draws, torch.tensor(eos, device=model.device), sampling.temperature, filters)
         for row, sample in zip(rows, done, strict=True):
             samples[row] = sample

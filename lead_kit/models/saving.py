@@ -1,4 +1,4 @@
-"""A trained model as a folder: merging an adapter, writing, handing over to the next notebook."""
+"""Saving a trained model as a folder, with its adapter merged into the weights."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from lead_kit.runs.ranks import rank
 
 @torch.no_grad()
 def merged(model, ids: torch.Tensor, tolerance: float = 1e-3):
-    """The plain model with its adapter's weights added in, and the largest change of a logit on `ids` (rows, tokens).
+    """The model with its adapter merged into the weights, and the largest change of a logit on `ids` (rows, tokens).
 
-    A model without adapter comes back unchanged with 0. Raises ValueError when the change exceeds `tolerance` times
-    the largest logit: then what is saved would not be what was trained.
+    A model without adapter is returned unchanged, with 0. Raises ValueError when the change exceeds `tolerance` times
+    the largest logit: the saved model would then differ from the trained one.
     """
     if not hasattr(model, "merge_and_unload"):
         return model, 0.0
@@ -27,9 +27,9 @@ def merged(model, ids: torch.Tensor, tolerance: float = 1e-3):
 
 
 def save_model(model, tokenizer, folder: Path) -> None:
-    """Writes weights (safetensors), configuration, tokenizer and chat template as a folder that `load` takes.
+    """Writes weights (safetensors), configuration, tokenizer and chat template as a folder for `load_model`.
 
-    The folder appears whole; only the first process writes.
+    The write is atomic, and only the first process writes.
     """
     if rank():
         return
@@ -39,10 +39,9 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 
 def hand_over(trainer, tokenizer, example: torch.Tensor, folder: Path):
-    """Writes what a trainer has trained as a folder that `load` takes; returns the model and `merged`'s change.
+    """Writes a trainer's model as a folder for `load_model`; returns the model and the change of `merged`.
 
-    An adapter is merged into the weights. Weights that are spread over processes are gathered by the trainer instead,
-    and an adapter then stays an adapter.
+    An adapter is merged into the weights. Sharded weights are gathered and saved by the trainer, without merging.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:

@@ -1,8 +1,8 @@
 """Completions from a server that speaks OpenAI's chat API: `vllm serve`, SGLang, `transformers serve`, a hosted model.
 
-The server applies the model's chat template. What the API has no field for (top_k, repetition penalty) is the server's
-choice: vLLM takes it from the model's generation_config.json unless started with `--generation-config vllm`, and
-`transformers serve` samples only where that file says `"do_sample": true`.
+The server applies the model's chat template. It also sets what the API has no field for (top_k, repetition penalty):
+vLLM reads the model's generation_config.json unless started with `--generation-config vllm`, and `transformers serve`
+samples only if that file has `"do_sample": true`.
 """
 
 import os
@@ -20,15 +20,15 @@ from lead_kit.models.sampler import Completion, Request, Sampling
 
 ATTEMPTS = 6
 FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
-TIMEOUT = httpx.Timeout(3600, connect=10)  # a long completion arrives in one piece at its end
+TIMEOUT = httpx.Timeout(3600, connect=10)  # a completion is sent only when it is complete
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Server:
-    """A model behind an address such as http://127.0.0.1:8000/v1, asked `concurrency` requests at a time.
+    """A model at an address such as http://127.0.0.1:8000/v1, with `concurrency` requests at a time.
 
-    Connection errors, 429 and 5xx are tried again, each time after twice the pause. The key comes from LEAD_API_KEY
-    and is stored nowhere. Raises InputError when no server is there, stays away, or refuses a request.
+    Connection errors, 429 and 5xx are retried, with doubled pauses. The key comes from LEAD_API_KEY and is not stored.
+    Raises InputError when no server answers, a request keeps failing, or the server refuses it.
     """
 
     def __init__(self, address: str, model: str, template: str, sampling: Sampling, concurrency: int):
@@ -60,11 +60,11 @@ class Server:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=self.concurrency),
-            trust_env=self.host not in LOOPBACK,  # a proxy does not know this machine's own servers
+            trust_env=self.host not in LOOPBACK,  # a proxy cannot reach this machine's own servers
         )
 
     def _knock(self, client: httpx.Client) -> None:
-        """One request that is not repeated: a wrong address is told at once. Any answer will do."""
+        """One request without retries, so that a wrong address fails at once. Any answer is accepted."""
         try:
             client.get(self.address + "/models", timeout=10)
         except httpx.TransportError as error:
@@ -74,7 +74,7 @@ class Server:
             ) from None
 
     def body(self, request: Request) -> dict:
-        """The request as JSON; min_p is no field of OpenAI's and is sent only where it is on."""
+        """The request as JSON; min_p, which OpenAI's API lacks, is sent only if it is on."""
         asked = {"model": self.model, "messages": prompts.messages(self.template, request.record["problem"])}
         return asked | {name: v for name, v in self.sampling.items() if name != "min_p" or v} | {"seed": request.seed}
 
@@ -93,7 +93,7 @@ class Server:
             failure = said(response)
         raise InputError(
             f"the server at {self.address} failed {ATTEMPTS} times in a row ({failure}); "
-            "run this again when it is well: what was sampled is kept"
+            "run this again when it works: what was sampled is kept"
         )
 
     def _read(self, response: httpx.Response, body: dict) -> Completion:
@@ -114,7 +114,7 @@ class Server:
 
 
 def said(response: httpx.Response) -> str:
-    """Status and first words of an answer, without the key should the server repeat it."""
+    """Status and first words of an answer; the key is hidden if the server repeats it."""
     text, key = " ".join(response.text.split()), os.environ.get("LEAD_API_KEY")
     return f"{response.status_code}: {(text.replace(key, '…') if key else text)[:200]}"
 

@@ -15,7 +15,7 @@ from lead_kit.report.exports import KEYS, labelled, trl_completions, wandb_expor
 from lead_kit.runs.find import find
 from lead_kit.runs.ledger import has_rollouts
 from lead_kit.runs.log import read_metrics
-from lead_kit.runs.manifest import read_record
+from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import resolve, shown
 
 ARMS = ("sft", "grpo", "length", "lead")  # the paper's arms come first, in this order; others follow by name
@@ -59,7 +59,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.concat([trl_completions(file) for file in logged])
     if path.is_dir() or path.name == "metrics.jsonl":
         folder = path if path.is_dir() else path.parent
-        parameters = (read_record(folder) or {}).get("parameters", {})
+        parameters = (read_manifest(folder) or {}).get("parameters", {})
         metrics = pd.DataFrame(read_metrics(folder))
         return labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
     if path.suffix == ".csv":
@@ -122,7 +122,9 @@ def gaps(values: pd.DataFrame) -> list[str]:
         partial = sorted(set.union(*by_seed) - set.intersection(*by_seed))
         if partial:
             ends = ", ".join(f"seed {seed} ends at {max(steps)}" for seed, steps in by_seed.items())
-            sentences.append(f"{arm}: steps {first_few(partial)} are not in every seed and left out of the mean ({ends}).")
+            sentences.append(
+                f"{arm}: steps {first_few(partial)} are not in every seed and left out of the mean ({ends})."
+            )
     seeds = values.groupby("arm")["seed"].agg(set)
     unpaired = sorted(set.union(*seeds) - set.intersection(*seeds)) if len(seeds) else []
     if unpaired:

@@ -1,6 +1,6 @@
 """The figures of samples, groups and problems, one function each: data in, Figure out.
 
-Where a figure computes what it plots, a `..._points` function gives those numbers for the CSV beside the image.
+Where a figure computes what it plots, a `..._points` function returns those numbers for the CSV beside the image.
 """
 
 import textwrap
@@ -12,75 +12,61 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves
-from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, drawn, legend_above, looks, sheet, wide_enough
+from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, legend_above, looks, sheet
+from lead_kit.report.training_figures import draw_curves
 
-DIFFERENT = ("higher", "lower", "longer", "shorter")  # how the verdict of a difference begins
-UNITS = {  # a part of a metric's name: its unit; the first that is found counts
-    "reward": "",
-    "length": "tokens",
-    "entropy": "nats per token",
-    "Pass@": "share",
-    "Cons@": "share",
-    "truncated": "share",
-    "precision": "share",
-    "correct": "share",
-}
-MOST_UPRIGHT = 18  # rollouts whose labels find room beside one another
-MOST_BINS, EQUAL_BINS = 24, 12  # a bin for each value of a scale of up to so many values, else so many equal bins
+DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
+# A part of a metric's name and its unit; the first match counts.
+UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
+UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
+MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
+MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 24 values, else 12 equal bins
 
 
 @rc_context(STYLE)
 def budget_curve(curve: pd.DataFrame) -> Figure:
     """Accuracy when longer answers count as wrong. `curve` from `tables.budget_points`."""
-    caption = (
-        "Samples longer than the budget count as wrong; nothing is sampled anew. Band: 95% t-interval over problems."
-    )
+    caption = "Samples longer than the budget count as wrong (no resampling). Band: 95% t-interval over problems."
     figure, (axes,) = sheet(caption)
-    for arm, look in looks(curves.arms_of(curve)).items():
-        line = curve[curve["arm"] == arm]
-        axes.plot(line["budget"], line["estimate"], **drawn(look), markevery=max(1, len(line) // 8), label=arm)
-        axes.fill_between(line["budget"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
+    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}))
     axes.set(xlabel="budget (tokens)", ylabel="Pass@1 within the budget")
     legend_above(figure, axes)
     return figure
 
 
-def side_by_side(place: int, bars: int) -> float:
-    """The offset of one bar among those that share a tick."""
-    return (place - (bars - 1) / 2) * 0.8 / bars
+def draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
+    """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
+    count = heights.shape[1]
+    for place, (name, look) in enumerate(looks(heights.columns).items()):
+        at, height = np.arange(len(heights)) + (place - (count - 1) / 2) * 0.8 / count, heights[name]
+        axes.bar(at, height, 0.76 / count, **barred(look), label=name)
+        if low is not None:
+            reach = [height - low[name], high[name] - height]
+            axes.errorbar(at, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
+    axes.grid(axis="x", visible=False)
 
 
 @rc_context(STYLE)
 def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1") -> Figure:
     """Bars by difficulty, arms side by side. `bars` from `tables.difficulty_points`."""
-    levels, arms = list(dict.fromkeys(bars["level"])), curves.arms_of(bars)
+    levels = list(dict.fromkeys(bars["level"]))
     problems = bars.drop_duplicates("level").set_index("level")["clusters"]
     names = [f"{textwrap.fill(str(level), 10)}\n({problems[level]})" for level in levels]
     letters = max(len(line) for name in names for line in name.splitlines())
     caption = "In brackets: number of problems. Whiskers: 95% interval over problems."
-    figure, (axes,) = sheet(caption, width=wide_enough(0.5 + len(levels) * (0.1 + 0.06 * letters)))
-    for place, (arm, look) in enumerate(looks(arms).items()):
-        bar = bars[bars["arm"] == arm].set_index("level").reindex(levels)
-        at = np.arange(len(levels)) + side_by_side(place, len(arms))
-        axes.bar(at, bar["estimate"], 0.76 / len(arms), **barred(look), label=arm)
-        reach = [bar["estimate"] - bar["low"], bar["high"] - bar["estimate"]]
-        axes.errorbar(at, bar["estimate"], reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
+    figure, (axes,) = sheet(caption, width=0.5 + len(levels) * (0.1 + 0.06 * letters))
+    wide = bars.pivot(index="level", columns="arm", values=["estimate", "low", "high"]).reindex(levels)
+    draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))
     axes.set_xticks(range(len(levels)), names)
     axes.set(xlabel="difficulty level", ylabel=ylabel)
-    axes.grid(axis="x", visible=False)
     legend_above(figure, axes)
     return figure
 
 
 def forest_points(differences: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `forest`: metric, difference, estimate, low, high, verdict; none without an interval."""
+    """The plotted points of `forest`: metric, difference, estimate, low, high, verdict, where there is an interval."""
     columns = ["metric", "difference", "estimate", "low", "high", "verdict"]
     return differences.reindex(columns=columns).dropna(subset=["low", "high"]).reset_index(drop=True)
-
-
-def unit_of(metric: str) -> str:
-    """The unit of a metric by its printed name; empty where it has none or it is not known."""
-    return next((unit for part, unit in UNITS.items() if part in metric), "")
 
 
 @rc_context(STYLE)
@@ -97,11 +83,10 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
     labels = [textwrap.fill(name, 30) for name in names]
     row = 0.05 + 0.12 * max(label.count("\n") + 1 for label in labels)  # inches
     caption = (
-        "Point: estimate of the paired difference; bar: its own 95% t-interval, not corrected. "
-        f"Filled: the verdict after Holm's correction is a difference; hollow: no detectable difference. {note}"
+        "Point: estimate of the paired difference; bar: its 95% t-interval, not corrected. "
+        f"Filled: a difference after Holm's correction; hollow: no detectable difference. {note}"
     )
-    width = wide_enough(2 + len(metrics))
-    figure, panels = sheet(caption, len(metrics), 1.0 + row * len(names), width, across=True)
+    figure, panels = sheet(caption, len(metrics), 1.0 + row * len(names), 2 + len(metrics), across=True)
     for axes, metric in zip(panels, metrics, strict=True):
         for detected, face in ((True, "black"), (False, "white")):
             chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(DIFFERENT) == detected)
@@ -111,7 +96,8 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
             axes.errorbar(rows["estimate"], at, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
         axes.set_title(textwrap.fill(metric, 14), fontsize=7)
-        axes.set_xlabel(f"difference\n({unit_of(metric)})" if unit_of(metric) else "difference", fontsize=7)
+        unit = next((unit for part, unit in UNITS.items() if part in metric), "")
+        axes.set_xlabel(f"difference\n({unit})" if unit else "difference", fontsize=7)
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(metrics) <= 2 else 2))
         axes.margins(x=0.08)
     panels[0].set_yticks(range(len(names)), labels)
@@ -120,13 +106,12 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
 
 
 def numbers_in(values) -> np.ndarray:
-    """The numbers among the values, without None and NaN, rounded so that equal ones are equal."""
-    found = pd.Series(list(values), dtype=float).dropna()
-    return found.to_numpy().round(9)
+    """The values without None and NaN, rounded so that equal ones are equal."""
+    return pd.Series(list(values), dtype=float).dropna().to_numpy().round(9)
 
 
 def bin_edges(values: np.ndarray) -> np.ndarray:
-    """Edges of the bins, (bins + 1,): a bin round each value of a short scale such as levels or eighths, else equal."""
+    """Edges of the bins, (bins + 1,): a bin for each value of a short scale (levels, eighths), else equal bins."""
     distinct = np.unique(values)
     gap = np.diff(distinct).min() if len(distinct) > 1 else 1.0
     bins = int(np.ceil(round(np.ptp(distinct) / gap, 6))) + 1
@@ -136,9 +121,9 @@ def bin_edges(values: np.ndarray) -> np.ndarray:
 
 
 def histogram_points(before, after) -> pd.DataFrame:
-    """The plotted points of `histograms`: low and high of each bin, and how many problems before and after lie in it.
+    """The plotted points of `histograms`: low and high of each bin, and its numbers of problems before and after.
 
-    Raises ValueError where neither holds a number.
+    Raises ValueError where there is no number at all.
     """
     before, after = numbers_in(before), numbers_in(after)
     if not len(before) + len(after):
@@ -150,7 +135,7 @@ def histogram_points(before, after) -> pd.DataFrame:
 
 @rc_context(STYLE)
 def histograms(before, after, xlabel: str) -> Figure:
-    """How many problems have which difficulty or pass rate, before and after cleaning: two sequences of numbers."""
+    """Histograms of difficulty or pass rate before and after cleaning: two sequences with a value for each problem."""
     before, after = list(before), list(after)
     points = histogram_points(before, after)
     absent = [len(values) - len(numbers_in(values)) for values in (before, after)]
@@ -172,20 +157,16 @@ def histograms(before, after, xlabel: str) -> Figure:
 
 @rc_context(STYLE)
 def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Figure:
-    """One group's rollouts as bars, under each estimator (or grader) side by side.
+    """The advantages of one group's rollouts as bars, estimators (or graders) side by side.
 
-    `group` has a row for each rollout: correct, length, and a column of advantages for each estimator. `xlabel` says
-    in which unit the length is.
+    `group` has a row for each rollout: correct, length, and a column of advantages for each estimator. `xlabel` names
+    the unit of the length.
     """
     estimators = [name for name in group if name not in ("correct", "length")]
     order = group.sort_values(["correct", "length"], ascending=[False, True])
-    figure, (axes,) = sheet(
-        "Rollouts of one group, right ones first, then by length. Below each bar: its length, right or wrong.",
-        width=wide_enough(0.36 * len(order)),
-    )
-    for place, (name, look) in enumerate(looks(estimators).items()):
-        at = np.arange(len(order)) + side_by_side(place, len(estimators))
-        axes.bar(at, order[name], 0.76 / len(estimators), **barred(look), label=name)
+    caption = "Rollouts of one group, right ones first, then by length. Below each bar: its length, right or wrong."
+    figure, (axes,) = sheet(caption, width=0.36 * len(order))
+    draw_bars(axes, order[estimators])
     axes.axhline(0, color="black", linewidth=0.8)
     verdicts = ["right" if correct else "wrong" for correct in order["correct"]]
     crowded = len(order) > MOST_UPRIGHT
@@ -193,14 +174,13 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
     ticks = [f"{length:.0f}{gap}{verdict}" for length, verdict in zip(order["length"], verdicts, strict=True)]
     axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 6, rotation=90 if crowded else 0)
     axes.set(xlabel=xlabel, ylabel="advantage")
-    axes.grid(axis="x", visible=False)
     legend_above(figure, axes)
     return figure
 
 
 @rc_context(STYLE)
 def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
-    """What is left after each step of a preparation, as bars from top to bottom. `table` has columns step and count."""
+    """How many are left after each preparation step, as bars from top to bottom. `table` has columns step and count."""
     names = [textwrap.fill(str(step), 26) for step in table["step"]]
     height = 0.5 + 0.13 * sum(name.count("\n") + 2 for name in names)
     figure, (axes,) = sheet(f"Number of {unit} left after each step.", 1, height)

@@ -1,4 +1,4 @@
-"""What a run or an evaluation says, in sentences and examples to read."""
+"""Sentences about a run or an evaluation, and samples to read."""
 
 from pathlib import Path
 
@@ -6,36 +6,36 @@ import pandas as pd
 
 from lead_kit.runs.log import read_metrics
 
-NOTHING_RIGHT = "No answer was correct, so these numbers say nothing about a method."
+NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
 
 
 def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:
-    """Reasons not to draw a conclusion from these samples (of several arms), in sentences; empty when there is none."""
-    found = []
+    """Sentences on why these samples (of several arms) allow no conclusion; empty if they do."""
+    sentences = []
     if not samples["correct"].any():
-        found.append(NOTHING_RIGHT)
+        sentences.append(NOTHING_RIGHT)
     elif samples["correct"].all():
-        found.append("Every answer was correct: the problems are too easy to tell the models apart.")
+        sentences.append("Every answer was correct: the problems are too easy to tell the models apart.")
     for arm, rows in samples.groupby("arm"):
         by_problem = rows.groupby(["seed", "id"])["completion"]
         if temperature and by_problem.size().max() > 1 and by_problem.nunique().max() == 1:
-            found.append(
+            sentences.append(
                 f"{arm}: all samples of a problem are the same text although temperature is {temperature:g}; "
                 "is it ignored? (`transformers serve` needs do_sample in the model's generation_config.json)"
             )
         if (cut := rows["truncated"].mean()) > 0.5:
-            found.append(f"{arm}: {cut:.0%} of the answers were cut at the token limit; raise max_tokens.")
-    return found
+            sentences.append(f"{arm}: {cut:.0%} of the answers were cut at the token limit; raise max_tokens.")
+    return sentences
 
 
 def sample_text(row, arm: str) -> str:
-    """A graded sample to read: whose it is, the text (control characters shown as �), what the verifier said."""
+    """A graded sample to read: arm and id, the text (control characters as �), the verdict."""
     text = "".join(c if c.isprintable() or c == "\n" else "�" for c in row.completion[:2000])
     return f"{arm}, {row.id}, {row.length} tokens\n{text}\n→ gold {row.gold}: {row.status} ({row.reason})\n"
 
 
 def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
-    """The n best and n worst rollouts by reward, each of another prompt."""
+    """The n best and n worst rollouts by reward, each of a different problem."""
     best = rollouts.sort_values([by, "length"], ascending=[False, True]).drop_duplicates("id")
     worst = rollouts.sort_values([by, "length"], ascending=[True, False]).drop_duplicates("id")
     return pd.concat([best.head(n), worst.head(n)])
@@ -51,9 +51,9 @@ def split_metrics(run: Path, split: str) -> pd.DataFrame:
 
 
 def curve_sentence(curve: pd.DataFrame) -> str:
-    """What a validation curve says, in a sentence."""
+    """A validation curve in one sentence."""
     if not len(curve):
-        return "No validation was asked for (validate_every 0)."
+        return "The run has no validation (validate_every 0)."
     if not curve["pass@1"].any():
         return NOTHING_RIGHT
     first, last = curve.iloc[0], curve.iloc[-1]

@@ -1,12 +1,13 @@
-"""How every figure looks: the sheet with its caption, one look for each method, limits and labels of metrics.
+"""The style of every figure: the sheet with its caption, one look for each method, limits and labels of metrics.
 
-A figure is as wide as a column (3.3 inches) and at most as two (7 inches); its caption is drawn below it. A method has
-one colour, marker and line style everywhere: Okabe and Ito's colours differ for colour-blind readers, markers and line
-styles do in grey print. The figures are in `training_figures` and `evaluation_figures`, one function each.
+A figure is one column (3.3 inches) to two columns (7 inches) wide, with its caption below it. A method has one colour,
+marker and line style everywhere. Okabe and Ito's colours can be told apart by colour-blind readers, markers and line
+styles in grey print. The figures are in `training_figures` and `evaluation_figures`, one function each.
 """
 
 import textwrap
 from io import BytesIO
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +18,10 @@ WIDTH, HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
 STYLE = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.axisbelow", "axes.grid"), True),
     "grid.color": "#dddddd",
     "grid.linewidth": 0.5,
     "hatch.linewidth": 0.6,
@@ -39,7 +33,7 @@ STYLE = {
 
 
 class Sheet(Figure):
-    """A figure that shows itself in a notebook without pyplot's global state, and is saved in the kit's style."""
+    """A figure that displays in a notebook without pyplot's global state, and is saved in the kit's style."""
 
     @rc_context(STYLE)
     def savefig(self, *arguments, **options):
@@ -84,7 +78,7 @@ SPARE_LOOKS = [
     Look("#882255", (0, (5, 1)), "p", "\\\\"),
     Look("#332288", (0, (1, 2)), "8", "++"),
 ]
-REWARD_LOOKS = [SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # no method's; neighbours differ most
+REWARD_LOOKS = [SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
 LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
 LABELS = {
@@ -101,8 +95,8 @@ LABELS = {
 def looks(methods) -> dict[str, Look]:
     """The look of each method; unknown ones take the spare looks in order of their names."""
     others = sorted(set(methods) - set(METHOD_LOOKS))
-    spare = {method: SPARE_LOOKS[place % len(SPARE_LOOKS)] for place, method in enumerate(others)}
-    return {method: METHOD_LOOKS.get(method) or spare[method] for method in methods}
+    known = METHOD_LOOKS | dict(zip(others, cycle(SPARE_LOOKS), strict=False))
+    return {method: known[method] for method in methods}
 
 
 def drawn(look: Look) -> dict:
@@ -118,10 +112,11 @@ def barred(look: Look) -> dict:
 def sheet(
     caption: str, panels: int = 1, height: float = HEIGHT, width: float = WIDTH, across: bool = False
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with its caption, and its axes (panels,): one below the other, or side by side on the same y axis.
+    """A figure with its caption, and its axes (panels,): one below the other, or `across` with a shared y axis.
 
-    `height` is that of one panel, `width` that of the figure, in inches.
+    `height` is that of one panel, `width` that of the figure, in inches; the width is kept within one and two columns.
     """
+    width = float(np.clip(width, WIDTH, PAGE))
     lines = textwrap.wrap(caption, int(CAPTION_LETTERS * width / WIDTH))
     below = CAPTION_LINE * (len(lines) + 0.8)
     rows, columns = (1, panels) if across else (panels, 1)
@@ -133,14 +128,9 @@ def sheet(
 
 
 def legend_above(figure: Figure, axes) -> None:
-    """The labels of `axes` at the head of the figure, where no data can be, in as many columns as fit."""
+    """The legend of `axes` above the data, in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     labels = [textwrap.fill(label, 46) for label in labels]
     entry = 0.42 + 0.06 * min(46, max(map(len, labels)))  # inches
     columns = max(1, min(len(labels), int(figure.get_figwidth() / entry)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
-
-
-def wide_enough(inches: float) -> float:
-    """A width of a figure: what is wanted, but not below one column and not above two."""
-    return float(np.clip(inches, WIDTH, PAGE))

@@ -1,7 +1,7 @@
 """The results table of several arms, their paired differences, and tables as Markdown and LaTeX.
 
-Between the numbers and the tables stands one long frame: metric, arm, cluster, value. The cluster is the seed where an
-arm has several, else the problem; every interval and every pairing is over clusters, and the caption says which.
+All tables come from one long frame: metric, arm, unit, cluster, value. The cluster is the seed where an arm has
+several seeds, else the problem (`unit` says which). Every interval and every pairing is over clusters.
 """
 
 from itertools import combinations
@@ -18,7 +18,11 @@ from lead_kit.report import curves
 CONS = "Cons@{n}"
 LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
 COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
-WORDS = {LENGTH: ("longer", "shorter")}  # for the rest a difference is higher or lower
+WORDS = {LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
+LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"}
+    | {sign: "\\" + sign for sign in "&%$#_{}"}
+)
 
 
 class Report(NamedTuple):
@@ -33,15 +37,15 @@ class Report(NamedTuple):
 def cluster_values(
     runs: pd.DataFrame, suites: dict[tuple[str, int], Suite], metric: str = "pass@1", split: str = "validation"
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The long frame of the demo's table (metric, arm, unit, cluster, value), and in sentences what is missing in it.
+    """The long frame of the results table, and sentences on what is missing in it.
 
-    The curve's last value and mean come from the metric rows of training; Cons@k, length and truncation from the
-    samples of 04_evaluate or, without any, length and truncation from the last validation.
+    Final and mean values of the curve come from the training runs. Cons@k, length and truncation come from the samples
+    of 04_evaluate; without samples, length and truncation come from the last validation.
     """
     rows, notes = [], []
     if len(runs):
         values = curves.points(runs, metric, split)
-        notes += [*curves.gaps(values), curves.compared(values)]
+        notes += [*curves.gaps(values), curves.compared_steps(values)]
         name = metric.replace("pass@", "Pass@")
         rows += _of_curves(values, {f"final {name}": "final", f"mean {name} over the curve": "curve_mean"})
     if suites:
@@ -50,29 +54,29 @@ def cluster_values(
         for name, logged in ((LENGTH, "length"), (TRUNCATED, "truncated")):
             if len(curves.having(runs, logged, split)):
                 rows += _of_curves(curves.points(runs, logged, split), {name: "final"})
-        notes.append("Without samples of 04_evaluate there is no Cons@k; length and truncation: the last validation.")
+        notes.append(
+            "No samples of 04_evaluate: there is no Cons@k, and length and truncation are the last validation's."
+        )
     return pd.DataFrame(rows, columns=COLUMNS), notes
 
 
 def _of_curves(values, wanted):
-    by_run = curves.by_run(values)
-    return [
-        (name, run["arm"], "seed", run["seed"], run[of]) for name, of in wanted.items() for _, run in by_run.iterrows()
-    ]
+    runs = curves.by_run(values).to_dict("records")
+    return [(name, run["arm"], "seed", run["seed"], run[column]) for name, column in wanted.items() for run in runs]
 
 
 def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:
-    """Rows of the long frame from samples; `wanted` gives each printed name its metric. Unknown lengths give no row."""
-    samples = {suite.samples.correct.shape[1] for suite in suites.values()}
-    if len(samples) > 1:
-        raise InputError(f"the arms have different numbers of samples per problem: {sorted(samples)}")
+    """Rows of the long frame from samples; `wanted` maps printed names to metrics. Unknown lengths give no row."""
+    counts = {suite.samples.correct.shape[1] for suite in suites.values()}
+    if len(counts) > 1:
+        raise InputError(f"the arms have different numbers of samples per problem: {sorted(counts)}")
     unit = "seed" if len(suites) > len({arm for arm, _ in suites}) else "problem"
-    n, rows = samples.pop(), []
+    n, rows = counts.pop(), []
     for name, metric in wanted.items():
         for (arm, seed), suite in suites.items():
             ratio = metrics.measure(suite.samples, metric)
             if not ratio.denominator.sum():
-                continue  # a precision without a single answer is no number
+                continue  # the precision of no answers is undefined
             values = stats.linearised(*ratio)
             clusters = [(seed, values.mean())] if unit == "seed" else zip(suite.ids, values, strict=True)
             rows += [(name.format(n=n), arm, unit, at, value) for at, value in clusters if np.isfinite(value)]
@@ -80,28 +84,22 @@ def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> l
 
 
 def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "") -> Report:
-    """The table of arms, their paired differences and what the brackets mean, from the long frame.
-
-    `primary` is the planned comparison, as in `differences`.
-    """
+    """The table of arms, their paired differences and a caption, from the long frame; `primary` as in `differences`."""
     if values.empty:
         return Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
     arms, pairs = arm_table(values), differences(values, seed, primary)
     meaning = f"{caption(values)} {correction(pairs, primary)}".strip()
-    shown = [markdown(printed_arms(arms))]
-    if len(pairs):
-        shown.append(markdown(printed_differences(pairs)))
-    text = "\n".join([*shown, meaning, *notes]) + "\n"
-    tex = latex(printed_arms(arms), meaning) + (latex(printed_differences(pairs), meaning) if len(pairs) else "")
-    return Report(text, tex, arms, pairs)
+    printed = [printed_arms(arms), printed_differences(pairs)] if len(pairs) else [printed_arms(arms)]
+    text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
+    return Report(text, "".join(latex(table, meaning) for table in printed), arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Of one evaluation: the table of its models, their paired differences, and what they rest on in sentences."""
+    """Of one evaluation: the table of its models, their paired differences, and sentences on both."""
     wanted = {"Pass@1": "pass@1", CONS: "cons@n", "Pass@{n}": "pass@n", PRECISION: "precision"}
     wanted |= {LENGTH: "length", TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
-        wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # they are Pass@1
+        wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # these would repeat Pass@1
     values = pd.DataFrame(of_suites(suites, wanted), columns=COLUMNS)
     pairs = differences(values, seed)
     return arm_table(values), pairs, [caption(values), correction(pairs)]
@@ -109,14 +107,12 @@ def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> tuple[pd.
 
 def interval_of(cell: pd.DataFrame) -> stats.Interval:
     """The interval of one arm and metric; a share stays within 0 and 1."""
-    values = cell["value"].to_numpy()
-    name = cell["metric"].iloc[0]
-    if not (name in (TRUNCATED, PRECISION) or "Pass@" in name or "Cons@" in name):
-        return stats.t_interval(values)
-    if cell["unit"].iloc[0] == "problem":
+    values, name = cell["value"].to_numpy(), cell["metric"].iloc[0]
+    share = name in (TRUNCATED, PRECISION) or "Pass@" in name or "Cons@" in name
+    if share and cell["unit"].iloc[0] == "problem":
         return stats.share_interval(values)
     interval = stats.t_interval(values)
-    return interval._replace(low=np.clip(interval.low, 0, 1), high=np.clip(interval.high, 0, 1))
+    return interval._replace(low=np.clip(interval.low, 0, 1), high=np.clip(interval.high, 0, 1)) if share else interval
 
 
 def arm_table(values: pd.DataFrame) -> pd.DataFrame:
@@ -133,11 +129,11 @@ def arm_table(values: pd.DataFrame) -> pd.DataFrame:
 def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFrame:
     """Every later arm minus every earlier one, paired by cluster: one row each, with its interval and verdict.
 
-    `p_holm` is the t-test's p after Holm's correction over all rows; the verdict follows it. `primary` names the one
-    planned comparison as "METRIC: LATER − EARLIER"; it stands outside the correction. Clusters that one arm lacks are
-    left out of its pairs. An arm of one seed (the start of all others) is not paired where other arms have several.
+    `p_holm` is the t-test's p after Holm's correction over all rows, and the verdict follows it. `primary` names the
+    planned comparison, "METRIC: LATER − EARLIER", which is not corrected. A pair uses the clusters that both arms have.
+    An arm of one seed (the common start) is not paired where other arms have several.
     """
-    rows, found = [], []
+    rows, pairs = [], []
     for metric in dict.fromkeys(values["metric"]):
         table = values[values["metric"] == metric].pivot(index="cluster", columns="arm", values="value")
         arms = [arm for arm in curves.arms_of(values) if arm in table]
@@ -145,8 +141,8 @@ def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFr
             both = table[[later, earlier]].dropna()
             if both.empty or (len(both) == 1 and len(table) > 1):
                 continue
-            found.append(stats.paired_difference(both[later], both[earlier], seed=seed))
-            rows.append({"metric": metric, "difference": f"{later} − {earlier}", **found[-1]._asdict()})
+            pairs.append(stats.paired_difference(both[later], both[earlier], seed=seed))
+            rows.append({"metric": metric, "difference": f"{later} − {earlier}", **pairs[-1]._asdict()})
     frame = pd.DataFrame(rows)
     if not len(frame):
         return frame
@@ -156,16 +152,16 @@ def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFr
     frame.loc[corrected, "p_holm"] = stats.holm(frame.loc[corrected, "p_t"])
     units = dict(zip(values["metric"], values["unit"], strict=True))
     verdicts = []
-    for row, difference in zip(frame.itertuples(), found, strict=True):
+    for row, pair in zip(frame.itertuples(), pairs, strict=True):
         words = WORDS.get(row.metric, ("higher", "lower"))
-        told = stats.verdict(difference, *words, p=row.p_holm)
-        one_seed = told in words and units[row.metric] == "problem"  # nothing is known of another seed's model
-        verdicts.append(f"{told}, for these runs" if one_seed else told)
+        verdict = stats.verdict(pair, *words, p=row.p_holm)
+        one_seed = verdict in words and units[row.metric] == "problem"  # other seeds could give other models
+        verdicts.append(f"{verdict}, for these runs" if one_seed else verdict)
     return frame.assign(verdict=verdicts)
 
 
 def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:
-    """The budget curve: arm, budget, estimate, low, high. Problems are clusters; the seeds of an arm are averaged."""
+    """The budget curve: arm, budget, estimate, low, high. Clusters are problems; the seeds of an arm are averaged."""
     longest = max(suite.samples.length.max() for suite in suites.values())
     budgets = np.unique(np.linspace(0, longest, points).round())
     rows = []
@@ -188,11 +184,11 @@ def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float], 
 
 
 def _by_arm(suites):
-    found = {arm: [suite for (name, _), suite in suites.items() if name == arm] for arm, _ in suites}
-    for arm, of_arm in found.items():
+    by_arm = {arm: [suite for (name, _), suite in suites.items() if name == arm] for arm, _ in suites}
+    for arm, of_arm in by_arm.items():
         if any(suite.ids != of_arm[0].ids for suite in of_arm):
             raise ValueError(f"the seeds of arm {arm!r} were evaluated on different problems")
-    return found
+    return by_arm
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
@@ -201,27 +197,26 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
 
 
 def probability(value: float) -> str:
-    """A p-value; one that rounds to nothing is said to be below .001."""
+    """A p-value; very small ones are printed as <0.001."""
     return "<0.001" if value < 0.001 else number(value)
 
 
 def with_interval(row, digits: int, sign: bool = False) -> str:
-    """`estimate [low, high]`, or the estimate alone where one cluster gives no interval."""
+    """`estimate [low, high]`; `estimate [–]` where one cluster gives no interval."""
     estimate = number(row.estimate, digits, sign)
     if np.isnan(row.low):
         return f"{estimate} [–]"
     return f"{estimate} [{number(row.low, digits, sign)}, {number(row.high, digits, sign)}]"
 
 
-def digits_of(metric: str) -> int:
-    """Tokens with one decimal, shares with three."""
-    return 1 if metric == LENGTH else 3
+def _estimates(table, sign=False):
+    """The estimates with their intervals: lengths with one decimal, shares with three."""
+    return [with_interval(row, 1 if row.metric == LENGTH else 3, sign) for row in table.itertuples()]
 
 
 def printed_arms(table: pd.DataFrame) -> pd.DataFrame:
     """`arm_table` as text: one row for each arm, one column for each metric."""
-    cells = table.assign(text=[with_interval(row, digits_of(row.metric)) for row in table.itertuples()])
-    wide = cells.pivot(index="arm", columns="metric", values="text").fillna("–")
+    wide = table.assign(text=_estimates(table)).pivot(index="arm", columns="metric", values="text").fillna("–")
     return wide.loc[curves.arms_of(table), list(dict.fromkeys(table["metric"]))].reset_index()
 
 
@@ -231,7 +226,7 @@ def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
         {
             "metric": table["metric"],
             "difference": table["difference"],
-            "estimate [95%]": [with_interval(row, digits_of(row.metric), sign=True) for row in table.itertuples()],
+            "estimate [95%]": _estimates(table, sign=True),
             "p (t)": table["p_t"].map(probability),
             "p (Holm)": table["p_holm"].map(probability),
             "pairs": table["clusters"].astype(str),
@@ -241,48 +236,33 @@ def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table whose columns line up in a terminal too."""
-    cells = [[str(name) for name in frame.columns], *frame.astype(str).to_numpy().tolist()]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
-
-
-LATEX = {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"} | {
-    sign: "\\" + sign for sign in "&%$#_{}"
-}
+    """A frame of texts as a Markdown table whose columns also line up in a terminal."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in [frame.columns, *frame.to_numpy()]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
 
 
 def latex(frame: pd.DataFrame, caption: str) -> str:
     """A frame of texts as a LaTeX table (needs booktabs); every special sign is escaped."""
-
-    def row(cells):
-        return " & ".join("".join(LATEX.get(sign, sign) for sign in str(cell)) for cell in cells) + r" \\"
-
-    body = "\n".join(row(cells) for cells in frame.to_numpy())
-    text = "".join(LATEX.get(sign, sign) for sign in caption)
-    head = f"\\begin{{table}}\n\\caption{{{text}}}\n\\begin{{tabular}}{{{'l' * frame.shape[1]}}}\n\\toprule\n"
-    return f"{head}{row(frame.columns)}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    escaped = frame.rename(columns=lambda name: name.translate(LATEX)).map(lambda cell: cell.translate(LATEX))
+    return escaped.to_latex(index=False, caption=caption.translate(LATEX))
 
 
 def correction(pairs: pd.DataFrame, primary: str = "") -> str:
-    """How the verdicts of `differences` were reached, in sentences; empty without a comparison."""
+    """Sentences on the correction of the p-values in `differences`; empty without a comparison."""
     if not len(pairs):
         return ""
     if primary in set(pairs["metric"] + ": " + pairs["difference"]):
-        return (
-            f"Planned primary comparison: {primary}; its p is not corrected. Verdicts on the other {len(pairs) - 1} "
-            "comparisons follow p after Holm's correction."
-        )
+        others = f"Verdicts on the other {len(pairs) - 1} comparisons follow p after Holm's correction."
+        return f"Planned primary comparison: {primary}; its p is not corrected. {others}"
     missing = f"The planned primary comparison ({primary}) is not among these runs. " if primary else ""
     return f"{missing}Verdicts follow p after Holm's correction over all {len(pairs)} comparisons."
 
 
 def caption(values: pd.DataFrame) -> str:
-    """What the brackets mean in the tables of these values."""
+    """A sentence on what the brackets in the tables of these values mean."""
     meaning = {
         "seed": "over seeds, the problems held fixed; differences are paired by seed",
         "problem": "over problems, of one seed each; differences are paired by problem",

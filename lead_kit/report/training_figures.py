@@ -1,4 +1,4 @@
-"""The figures of training, one function each: data frame in, Figure out; a `..._points` function gives what is plotted.
+"""The figures of training, one function each: frame in, Figure out; a `..._points` function returns the plotted points.
 
 `frame` is the tidy frame of `curves.load_runs`: run, arm, seed, step, split and the metrics by name.
 """
@@ -17,7 +17,7 @@ ROLLOUT_STEP = "step (rollout batches)"
 
 
 def band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
-    """What line and band of a mean curve are, in a sentence; `fixed` says what all seeds share."""
+    """A sentence on the line and band of a mean curve; `fixed` says what all seeds share."""
     seeds = sorted(set(points["seeds"]))
     if seeds == [1]:
         return "One seed in each arm: no band."
@@ -35,7 +35,7 @@ def draw_curves(axes, points: pd.DataFrame) -> None:
 
 
 def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
-    """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to where values can lie."""
+    """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to the metric's range."""
     points = curves.mean_curve(curves.points(frame, y, split))
     low, high = LIMITS.get(y, (-np.inf, np.inf))
     return points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high))
@@ -68,7 +68,7 @@ def trend(
 
 
 def response_length(frame: pd.DataFrame, note: str = "") -> Figure:
-    """Mean tokens of a validation answer over training."""
+    """Mean length of the validation answers over training."""
     return trend(frame, y="length", note=note)
 
 
@@ -89,7 +89,7 @@ def loss_curve(frame: pd.DataFrame) -> Figure:
 
 
 def component_names(train: pd.DataFrame) -> list[str]:
-    """Rewards that were logged (columns `reward_NAME`)."""
+    """The rewards that were logged (columns `reward_NAME`)."""
     names = [name.removeprefix("reward_") for name in train if name.startswith("reward_") and train[name].notna().any()]
     return [name for name in names if name != "std" and not name.endswith(("_std", "_share", "_min", "_max"))]
 
@@ -97,8 +97,8 @@ def component_names(train: pd.DataFrame) -> list[str]:
 def component_points(frame: pd.DataFrame) -> pd.DataFrame:
     """The plotted points of `reward_components`: arm, step, reward, mean, low, high.
 
-    The mean is over seeds. Low and high are the mean ± one standard deviation inside a batch, cut to the least and
-    the greatest value that the arm logged for the reward (`reward_NAME_min`, `reward_NAME_max`) where it did.
+    The mean is over seeds. Low and high are the mean ± one standard deviation inside a batch, cut to the least and the
+    greatest reward that the arm logged (`reward_NAME_min`, `reward_NAME_max`), if it logged them.
     """
     train = frame[frame["split"] == "train"]
     parts = [pd.DataFrame(columns=["arm", "step", "reward", "mean", "low", "high"])]
@@ -117,14 +117,14 @@ def component_points(frame: pd.DataFrame) -> pd.DataFrame:
 
 @rc_context(STYLE)
 def reward_components(frame: pd.DataFrame) -> Figure:
-    """Mean of each logged reward over steps, one panel for each arm; the shade is one standard deviation of a batch."""
+    """Mean of each logged reward over steps, one panel for each arm; the band is one standard deviation of a batch."""
     points = component_points(frame)
     if points.empty:
         raise ValueError("these runs logged no reward components (columns reward_<name>)")
     names, arms = list(dict.fromkeys(points["reward"])), curves.arms_of(points)
     caption = (
         "Line: mean over seeds of each reward's mean in a batch. "
-        "Shade: ± one standard deviation inside a batch, within the least and the greatest value logged."
+        "Band: ± one standard deviation inside a batch, within the least and the greatest reward logged."
     )
     figure, panels = sheet(caption, len(arms), 1.5)
     for axes, arm in zip(panels, arms, strict=True):
@@ -141,14 +141,14 @@ def reward_components(frame: pd.DataFrame) -> Figure:
 
 
 def step_edges(steps: np.ndarray) -> np.ndarray:
-    """Where the column of one step ends and the next begins, half way between them: (steps,) → (steps + 1,)."""
+    """The borders between the columns of steps, half way between them: (steps,) → (steps + 1,)."""
     half = np.diff(steps) / 2 if len(steps) > 1 else np.array([0.5])
     return np.concatenate([[steps[0] - half[0]], steps[:-1] + half, [steps[-1] + half[-1]]])
 
 
 @rc_context(STYLE)
 def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
-    """Groups without signal, the share correct ρ of groups, the weight on advantages, all of one run.
+    """One run's groups: share without signal, distribution of the share correct ρ, weight on advantages.
 
     `groups` is from `curves.groups`; `run` names the run in the caption, as in "arm lead, runs/03_grpo".
     """

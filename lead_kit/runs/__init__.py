@@ -6,6 +6,6 @@
     notebook.ipynb  the executed notebook     log.txt  what it printed     lock  its writer     done  it is finished
     rollouts/ validation/ checkpoints/ model/ figures/
 
-A name belongs to one set of parameters. An interrupted or failed run is continued under its name; without a complete
-checkpoint its metrics are dropped first. When a finished run is made again, its old files move to `attempts/N`.
+Each name belongs to one set of parameters. An interrupted or failed run continues under its name; without a complete
+checkpoint its metrics are dropped first. Repeating a finished run moves its old files to `attempts/N`.
 """

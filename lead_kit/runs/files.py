@@ -1,4 +1,4 @@
-"""Files that appear whole: atomic writes, JSON lines, values as JSON has them."""
+"""Atomic writes, JSON lines, and values in a form that JSON can store."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from lead_kit.runs.paths import shown
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A path to write a file or folder to; it takes its real name only when the block ends well."""
+    """A path to write a file or folder to; it gets its real name only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
@@ -27,18 +27,18 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """The text in a file, all of it or not at all."""
+    """Writes a text file, completely or not at all."""
     with atomic(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
 
 
 def plain(value):
-    """A value as JSON has it: numpy and torch scalars as numbers, paths as text, NaN and infinities as null."""
+    """A value for JSON: numpy and torch scalars become numbers, paths become text, NaN and infinities become null."""
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return shown(value)
     value = value.item() if hasattr(value, "item") else value
@@ -46,9 +46,9 @@ def plain(value):
 
 
 def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of a JSON-lines file; empty lines are skipped.
+    """(line number, object) for each line of a JSON-lines file; empty lines are skipped.
 
-    With `torn`, a last line without its newline, which a crash left half written, is skipped too. Raises InputError
+    With `torn`, a last line without a newline, which a crash left half written, is skipped too. Raises InputError
     naming the line that is not UTF-8, not JSON or not an object.
     """
     lines = path.read_bytes().split(b"\n")  # str.splitlines would also split at U+2028, which problems contain
@@ -68,7 +68,7 @@ def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
 
 
 def read_jsonl(path: Path, torn: bool = False) -> list[dict]:
-    """The objects of a JSON-lines file, as `jsonl_rows` reads them."""
+    """The objects of a JSON-lines file, read as in `jsonl_rows`."""
     return [row for _, row in jsonl_rows(path, torn)]
 
 
@@ -77,12 +77,12 @@ def as_jsonl(rows: Iterable[Mapping]) -> str:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping]) -> Path:
-    """The rows as JSON lines, all of them or none."""
+    """Writes rows as JSON lines, all of them or none."""
     return write_text(path, as_jsonl(rows))
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
-    """Adds rows in one write, after removing a last line that a crash left half written."""
+    """Appends rows in one write, after removing a last line that a crash left half written."""
     with path.open("a+b") as file:
         size = file.tell()
         if size:

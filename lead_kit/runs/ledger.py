@@ -1,4 +1,4 @@
-"""What a run logged step by step: metrics.jsonl, and the rollouts and validation samples as parquet."""
+"""The samples that a run logged: rollouts and validation samples as parquet."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def sample_row(record: dict, sample: int, completion, verdict) -> dict:
 
 
 def write_rows(rows: list[dict], path: Path) -> None:
-    """The rows as parquet, all of them or none."""
+    """Writes rows as parquet, all of them or none."""
     with atomic(path) as part:
         pd.DataFrame(rows).to_parquet(part, index=False)
 
@@ -42,11 +42,3 @@ def read_rollouts(run: Path) -> pd.DataFrame:
     if not files:
         raise InputError(f"run {run} has no rollouts; expected {run}/rollouts/step_*.parquet")
     return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-
-
-def read_validation(run: Path) -> pd.DataFrame:
-    """All validation samples of a run folder with their step. Raises InputError when it has none."""
-    files = sorted((Path(run) / "validation").glob("step_*.parquet"))
-    if not files:
-        raise InputError(f"run {run} has no validation samples; expected {run}/validation/step_*.parquet")
-    return pd.concat([pd.read_parquet(f).assign(step=int(f.stem.split("_")[1])) for f in files], ignore_index=True)

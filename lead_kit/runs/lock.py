@@ -12,10 +12,10 @@ held: dict[Path, int] = {}  # open lock files of this process
 
 
 def hold(folder: Path, wait: bool = False) -> bool:
-    """Makes this process the folder's writer until `release` or its death.
+    """Makes this process the folder's only writer until `release` or until it ends.
 
-    False when `lead run`, which started this kernel, holds the lock for it. Raises InputError when another live
-    process writes there (with `wait`, waits for its end instead).
+    Returns False when `lead run`, which started this kernel, holds the lock for it. Raises InputError when another live
+    process writes there; with `wait`, waits for that process to end instead.
     """
     path = folder / "lock"
     if path in held:
@@ -31,9 +31,7 @@ def hold(folder: Path, wait: bool = False) -> bool:
             return False
         if not wait:
             os.close(file)
-            raise InputError(
-                f"{shown(folder)} is being written by {owner}: wait for it or choose another run_name"
-            ) from None
+            raise InputError(f"{shown(folder)} is being written by {owner}: wait or choose another run_name") from None
         print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
         fcntl.flock(file, fcntl.LOCK_EX)
     if not path.exists() or path.stat().st_ino != os.fstat(file).st_ino:  # the folder was deleted while we waited
@@ -46,7 +44,7 @@ def hold(folder: Path, wait: bool = False) -> bool:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another live process, which does not hold it for this one, writes in the folder."""
+    """Whether a live process writes in the folder, other than this one and the `lead run` that started it."""
     path = folder / "lock"
     if path in held or not path.is_file():
         return False
@@ -59,12 +57,12 @@ def is_held(folder: Path) -> bool:
 
 
 def identity() -> str:
-    """This process, as the lock names it."""
+    """The name of this process in a lock file."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def release(folder: Path) -> None:
-    """Lets the next writer in."""
+    """Gives the lock up."""
     file = held.pop(folder / "lock", None)
     if file is not None:
         os.ftruncate(file, 0)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line for each logged batch, and what is dropped when a run continues from a checkpoint."""
+"""metrics.jsonl: one line for each logged batch. When a run resumes, later lines are dropped."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from lead_kit.runs.paths import resolve, shown
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """The lines of a run's metrics.jsonl (folder or file); a last line that a crash left half written is left out.
+    """The lines of a run's metrics.jsonl (folder or file), without a last line that a crash left half written.
 
-    Raises InputError where there is no such file and for any other bad line.
+    Raises InputError when the file does not exist or another line is malformed.
     """
     path = resolve(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
@@ -20,7 +20,7 @@ def read_metrics(path: str | Path) -> list[dict]:
 
 
 def truncate(folder: Path, after_step: int) -> None:
-    """Drops what a run wrote after a step: metric lines, rollouts and validation samples."""
+    """Deletes what a run wrote after a step: metric lines, rollouts and validation samples."""
     if (folder / "metrics.jsonl").is_file():
         kept = [row for row in read_metrics(folder) if row["step"] <= after_step]
         write_jsonl(folder / "metrics.jsonl", kept)

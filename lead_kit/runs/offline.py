@@ -1,4 +1,4 @@
-"""No look-ups on the hub for what lies here: to be called before transformers, which reads the setting at import."""
+"""Turns off hub look-ups for local models. Call it before importing transformers, which reads the setting then."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ EMBEDDED = ("tiny", "tiny-bytes")
 
 
 def is_path(name: str) -> bool:
-    """Does the name mean a folder, there or not, rather than a model of the hub?"""
+    """Whether the name means a folder, which need not exist, and not a model of the hub."""
     return name.startswith((".", "/", "~", "runs/")) or name.count("/") > 1 or Path(name).is_dir()
 
 
 def if_local(*names: str) -> None:
-    """Turns the hub off for this process when every named model is embedded or a folder."""
+    """Turns the hub off for this process when every model is embedded or a folder."""
     if all(name in EMBEDDED or is_path(name) for name in names):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -1,5 +1,6 @@
-"""Where a run came from: facts about code, machine and files that its folder keeps. Reads only."""
+"""Where a run came from: facts about its code, machine and files. Reads only."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,12 +12,12 @@ from importlib import metadata
 from pathlib import Path
 
 OPTIONAL = ("vllm", "unsloth", "deepspeed", "bitsandbytes", "liger-kernel", "flash-attn")
-WHOLE = 1 << 30  # files above this many bytes are fingerprinted by size and both ends: weights take minutes to read
-END = 1 << 26
+WHOLE = 1 << 30  # bytes; larger files, such as weights, take minutes to read, so only their size and ends are hashed
+END = 1 << 26  # bytes hashed at each end
 
 
 def code_hash(notebook: Path) -> str | None:
-    """SHA-256 of the code cells, so that editing prose or outputs does not look like other code."""
+    """SHA-256 of the code cells, which does not change with prose or outputs; None without a notebook."""
     if not notebook.is_file():
         return None
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -25,7 +26,7 @@ def code_hash(notebook: Path) -> str | None:
 
 
 def fingerprint(path: Path) -> dict:
-    """`sha256` and `bytes` of a file, or of all files below a folder (their names included)."""
+    """`sha256` and `bytes` of a file, or of all files below a folder together with their names."""
     if path.is_file():
         return {"sha256": file_hash(path), "bytes": path.stat().st_size}
     digest, total = hashlib.sha256(), 0
@@ -36,7 +37,7 @@ def fingerprint(path: Path) -> dict:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file; above WHOLE bytes, of its size and its two ends (marked `ends:`)."""
+    """SHA-256 of a file. Above WHOLE bytes, `ends:` and the SHA-256 of its size and two ends."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= WHOLE:
@@ -48,7 +49,7 @@ def file_hash(path: Path) -> str:
 
 
 def command_output(*command: str) -> str | None:
-    """What a command prints, or None when it is missing, slow or fails."""
+    """What a command prints, or None when it is missing, fails or takes over 10 seconds."""
     if not shutil.which(command[0]):
         return None
     try:
@@ -59,28 +60,24 @@ def command_output(*command: str) -> str | None:
 
 
 def git_state(root: Path) -> dict:
-    """Commit of the repository and whether the tree differs from it; None without git."""
+    """The commit, and whether the working tree differs from it (dirty); None for both without git."""
+    commit = command_output("git", "-C", str(root), "rev-parse", "HEAD")
     changes = command_output("git", "--no-optional-locks", "-C", str(root), "status", "--porcelain")
-    return {
-        "commit": command_output("git", "-C", str(root), "rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
-    }
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
 def packages() -> dict[str, str]:
-    """Installed versions of what the kit requires and of the optional engines."""
+    """Installed versions of the kit, its requirements and the optional engines."""
     required = [line.split("==")[0].split("[")[0].strip() for line in metadata.requires("lead_kit") or []]
     versions = {}
     for name in ["lead_kit", *required, *OPTIONAL]:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """The name of the processor as the system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,7 +1,7 @@
 """Run: what a notebook writes to its run folder.
 
 The same object serves `lead run`, plain papermill and JupyterLab. On ranks other than 0 it writes nothing, so no cell
-has to ask for its rank.
+needs to check its rank.
 """
 
 import atexit
@@ -14,17 +14,18 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.params import Config, refuse_secrets
 from lead_kit.runs import lock, log, manifest, provenance, tracking
 from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
-from lead_kit.runs.find import maker_of
+from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
 from lead_kit.runs.ranks import check_processes, rank
 
-PROGRESS_SECONDS = 2.0  # plain lines come no faster than this
+PROGRESS_SECONDS = 2.0  # shortest time between two progress lines
+FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
 
 class Run:
     """The folder of one run, opened by the notebook's third cell and closed by its last.
 
-    Raises InputError when the name is bad, is being written by another process, or belongs to other parameters.
+    Raises InputError when the name is invalid, is being written by another process, or belongs to other parameters.
     """
 
     def __init__(self, config: Config, notebook: str):
@@ -36,29 +37,29 @@ class Run:
         self.config, self.path = config, run_folder(config["run_name"])
         self.silent = rank() != 0
         self.tracker = self.bar = None
-        self._shown, self._first, self._printed = {}, None, 0.0
+        self._values, self._first, self._printed = {}, None, 0.0
         if not self.silent:
-            self._claim(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
+            self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
             self.tracker = tracking.start(config.get("tracker", "none"), self.path, config["run_name"], dict(config))
 
-    def _claim(self, notebook: Path) -> None:
-        """Takes the folder, or joins the attempt that `lead run` opened for this kernel."""
+    def _open(self, notebook: Path) -> None:
+        """Opens an attempt, or joins the one that `lead run` opened for this kernel."""
         self._supervised = not lock.hold(self.path)
         if self._supervised:
-            self.record = manifest.read_record(self.path)
-            if changed := ", ".join(manifest.differences(self.record["parameters"], self.config).values()):
+            self.manifest = manifest.read_manifest(self.path)
+            if changed := ", ".join(manifest.differences(self.manifest["parameters"], self.config).values()):
                 raise InputError(f"the notebook settled on other parameters than `lead run` read: {changed}")
             return
         try:
-            self.record = manifest.open_attempt(self.path, self.config, self.config.given, notebook)
+            self.manifest = manifest.open_attempt(self.path, self.config, self.config.given, notebook)
         except InputError:
             lock.release(self.path)
             raise
-        atexit.register(self._end_unfinished)
+        atexit.register(self._close_unfinished)
 
-    def _end_unfinished(self) -> None:
-        """A kernel that ends before `finish` leaves a failed attempt, which the next one takes up."""
-        if self.path / "lock" in lock.held and (manifest.read_record(self.path) or {}).get("status") == "running":
+    def _close_unfinished(self) -> None:
+        """Marks the attempt as failed when the kernel ends before `finish`; the next kernel continues the run."""
+        if self.path / "lock" in lock.held and (manifest.read_manifest(self.path) or {}).get("status") == "running":
             manifest.close_attempt(self.path, "failed", "the kernel ended before the run was finished")
 
     def log(self, step: int, split: str, **metrics: float) -> None:
@@ -67,47 +68,44 @@ class Run:
             raise ValueError(f"split {split!r} is neither 'train' nor 'validation'")
         if self.silent:
             return
-        row = plain({"step": step, "split": split, **metrics})
-        append_jsonl(self.path / "metrics.jsonl", [row])
+        metrics = plain(metrics)
+        append_jsonl(self.path / "metrics.jsonl", [{"step": step, "split": split} | metrics])
         if self.tracker:
-            self.tracker.log(
-                step, {f"{split}/{name}": value for name, value in row.items() if name not in ("step", "split")}
-            )
+            self.tracker.log(step, {f"{split}/{name}": value for name, value in metrics.items()})
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drops metrics, rollouts and validation samples of later steps: call it when resuming from a checkpoint."""
+        """Deletes metrics, rollouts and validation samples of later steps; call it when resuming from a checkpoint."""
         if not self.silent:
             log.truncate(self.path, after_step)
 
     def input(self, path: str | Path) -> Path:
-        """The absolute path of a file or folder this run reads, whose hash is kept. Raises InputError if missing."""
-        found = resolve(path)
-        if not found.exists():
-            beside = [p.name for p in found.parent.iterdir()] if found.parent.is_dir() else []
-            maker = maker_of(found)
-            made = f"; it is made by `lead run {shown(maker)}`" if maker else nearest(found.name, beside)
-            raise InputError(f"input {shown(found)} does not exist{made}")
+        """The absolute path of a file or folder that the run reads; its hash is kept. Raises InputError if missing."""
+        target = resolve(path)
+        if not target.exists():
+            notebook, siblings = notebook_that_writes(target), (p.name for p in target.parent.glob("*"))
+            remedy = f"; it is made by `lead run {shown(notebook)}`" if notebook else nearest(target.name, siblings)
+            raise InputError(f"input {shown(target)} does not exist{remedy}")
         if not self.silent:
-            self._note("inputs", shown(found), provenance.fingerprint(found))
-        return found
+            self._add_file("inputs", shown(target), provenance.fingerprint(target))
+        return target
 
     def output(self, path: str | Path) -> Path:
-        """The absolute path of a file or folder this run will write in its folder; its hash is kept at `finish`."""
+        """The absolute path of a file or folder that the run will write in its folder; `finish` keeps its hash."""
         target = (self.path / path).resolve()
         if not target.is_relative_to(self.path.resolve()):
             raise ValueError(f"output {str(path)!r} lies outside the run folder {shown(self.path)}")
         if not self.silent:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._note("outputs", str(path), None)
+            self._add_file("outputs", str(path), None)
         return target
 
     def save_text(self, path: str, text: str) -> Path:
-        """Writes a text file of this run, whole."""
+        """Writes a text file of this run, completely or not at all."""
         target = self.output(path)
         return target if self.silent else write_text(target, text)
 
     def save_table(self, path: str, frame) -> Path:
-        """Writes a data frame as .parquet, .csv or .jsonl by the path's ending, whole."""
+        """Writes a data frame as .parquet, .csv or .jsonl, whichever the path ends in, completely or not at all."""
         writers = {
             ".parquet": lambda part: frame.to_parquet(part, index=False),
             ".csv": lambda part: frame.to_csv(part, index=False),
@@ -122,30 +120,28 @@ class Run:
         return target
 
     def save_figure(self, name: str, figure, frame=None, folder: str | Path | None = None) -> Path:
-        """Writes `name`.png and .pdf and, beside them, the plotted points of `frame` as .csv; returns the image.
+        """Writes `name`.png and .pdf, and the plotted points of `frame` as `name`.csv; returns the path of the .png.
 
         They go to the run's figures/, or to `folder` (relative to the repository root).
         """
         target = self.path / "figures" if folder is None else resolve(folder)
+        image = target / f"{name}.png"
         if self.silent:
-            return target / f"{name}.png"
-        for kind, metadata in (
-            ("pdf", {"CreationDate": None}),
-            ("png", {"Software": None}),
-        ):  # same picture, same bytes
+            return image
+        for kind, metadata in FIGURE_METADATA.items():
             with atomic(target / f"{name}.{kind}") as part:
                 figure.savefig(part, format=kind, metadata=metadata, bbox_inches="tight", dpi=150)
         if frame is not None:
             with atomic(target / f"{name}.csv") as part:
                 frame.to_csv(part, index=False)
-        self._note("outputs", shown(target / f"{name}.png"), provenance.fingerprint(target / f"{name}.png"))
-        return target / f"{name}.png"
+        self._add_file("outputs", shown(image), provenance.fingerprint(image))
+        return image
 
     def progress(self, step: int, total: int, **values) -> None:
-        """Shows how far the run is: a bar in a live notebook, else a plain line (at most one each two seconds)."""
+        """Shows how far the run is: a bar in a live notebook, else a plain line (at most one every two seconds)."""
         if self.silent:
             return
-        self._shown |= values
+        self._values |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in values.items()}
         clock = time.monotonic()
         if "JPY_SESSION_NAME" in os.environ and "LEAD_OWNER" not in os.environ:
             return self._advance_bar(step, total)
@@ -153,47 +149,38 @@ class Run:
         if step < total and clock - self._printed < PROGRESS_SECONDS:
             return
         done, spent = step - self._first[0], clock - self._first[1]
-        left = (
-            f"{int(spent / done * (total - step)) // 60}:{int(spent / done * (total - step)) % 60:02d} left"
-            if done
-            else ""
-        )
-        pairs = [f"{name} {show(value)}" for name, value in self._shown.items()]
+        minutes, seconds = divmod(int(spent / max(done, 1) * (total - step)), 60)
+        left = f"{minutes}:{seconds:02d} left" if done else ""
+        pairs = [f"{name} {value}" for name, value in self._values.items()]
         print("  ".join([f"step {step}/{total}", *pairs, left]).rstrip(), flush=True)
         self._printed = clock
 
     def _advance_bar(self, step: int, total: int) -> None:
-        # imported here: the widgets behind it are of use in a live notebook only
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # imported here: only a live notebook needs its widgets
 
         self.bar = self.bar or tqdm(total=total)
         self.bar.n = step
-        self.bar.set_postfix({name: show(value) for name, value in self._shown.items()})
+        self.bar.set_postfix(self._values)
         if step >= total:
             self.bar.close()
 
-    def _note(self, part: str, name: str, value) -> None:
-        self.record[part][name] = value
-        manifest.write_record(self.path, self.record)
+    def _add_file(self, kind: str, name: str, fingerprint: dict | None) -> None:
+        """Writes an input or output to the manifest."""
+        self.manifest[kind][name] = fingerprint
+        manifest.write_manifest(self.path, self.manifest)
 
     def finish(self, **summary) -> None:
-        """Closes the run: hashes what it wrote, keeps the summary, lets the folder go."""
+        """Closes the run: hashes its outputs, keeps the summary and releases the lock."""
         if self.silent:
             return
         if self.tracker:
             self.tracker.finish()
-        for name, known in self.record["outputs"].items():
-            path = self.path / name
-            if known is None and path.exists():
-                self.record["outputs"][name] = provenance.fingerprint(path)
-            elif known is None:
+        for name in [name for name, fingerprint in self.manifest["outputs"].items() if fingerprint is None]:
+            if (self.path / name).exists():
+                self.manifest["outputs"][name] = provenance.fingerprint(self.path / name)
+            else:
                 warnings.warn(f"output {name} was announced but never written", stacklevel=2)
-        self.record["summary"] |= plain(summary)
-        manifest.write_record(self.path, self.record)
+        self.manifest["summary"] |= plain(summary)
+        manifest.write_manifest(self.path, self.manifest)
         if not self._supervised:
             manifest.close_attempt(self.path, "done")
-
-
-def show(value) -> str:
-    """A number with three digits that matter; anything else as it is."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,32 +1,30 @@
-"""The optional tracker: a sink for metrics whose every failure is a warning, never the end of a run."""
+"""The optional tracker. It only receives metrics: when it fails, the run warns and goes on."""
 
 import os
 import warnings
 from pathlib import Path
 
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import chosen
 
-TRACKERS = ("none", "wandb")
 PATIENCE = 15  # seconds to wait for a server; the library's own defaults add up to minutes
 
 
 class Wandb:
-    """Sends metrics to wandb, offline unless WANDB_MODE says otherwise; goes quiet after its first failure."""
+    """Sends metrics to wandb, offline unless WANDB_MODE says otherwise; sends nothing more after its first failure."""
 
     def __init__(self, folder: Path, name: str, config: dict):
-        # imported here: it costs a second and only those who ask for it need it
-        import wandb
+        import wandb  # imported here: it costs a second and only its users need it
 
         self.failures = (OSError, ValueError, TypeError, RuntimeError, wandb.errors.Error)
         self.session = None
         settings = wandb.Settings(init_timeout=PATIENCE, finish_timeout=PATIENCE, silent=True, console="off")
         mode = os.environ.get("WANDB_MODE", "offline")
-        self.session = self.attempt(
+        self.session = self._try(
             wandb.init, project="lead_kit", name=name, config=config, dir=str(folder), mode=mode, settings=settings
         )
 
-    def attempt(self, action, *args, **kwargs):
-        """The action's result, or None and a warning when it fails, after which nothing more is sent."""
+    def _try(self, action, *args, **kwargs):
+        """The action's result; when it fails, warns, turns the tracker off and returns None."""
         try:
             return action(*args, **kwargs)
         except self.failures as error:
@@ -36,21 +34,21 @@ class Wandb:
 
     def log(self, step: int, values: dict) -> None:
         if self.session:
-            self.attempt(self.session.log, values | {"rollout_step": step})
+            self._try(self.session.log, values | {"rollout_step": step})
 
     def finish(self) -> None:
         if self.session:
-            self.attempt(self.session.finish)
+            self._try(self.session.finish)
 
 
 def start(kind: str, folder: Path, name: str, config: dict) -> Wandb | None:
-    """The tracker of that name. Raises InputError for one that does not exist."""
-    if kind not in TRACKERS:
-        raise InputError(f"tracker {kind!r} is none of {', '.join(TRACKERS)}{nearest(kind, TRACKERS)}")
-    if kind == "none":
-        return None
+    """The tracker called `kind`, or None. Raises InputError for an unknown kind."""
+    tracker = chosen(TRACKERS, kind, "tracker")
     try:
-        return Wandb(folder, name, config)
+        return tracker(folder, name, config) if tracker else None
     except ImportError as error:
         warnings.warn(f"no wandb, the run folder has everything: {error}", stacklevel=2)
         return None
+
+
+TRACKERS = {"none": None, "wandb": Wandb}

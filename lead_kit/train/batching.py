@@ -1,4 +1,4 @@
-"""From the sizes a researcher thinks in to those that TRL's trainer takes."""
+"""Batch sizes: from those of the notebooks to those of TRL's trainer."""
 
 import os
 from typing import NamedTuple
@@ -6,27 +6,24 @@ from typing import NamedTuple
 from lead_kit.errors import InputError
 
 
-def closest_divisor(number: int, wanted: int) -> int:
-    """The divisor of `number` nearest to `wanted`."""
-    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - wanted), d))
-
-
 def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
     """Raises InputError, naming the nearest valid value, when `part` does not divide `whole`."""
     if part < 1 or whole % part:
+        divisors = [divisor for divisor in range(1, whole + 1) if whole % divisor == 0]
+        closest = min(divisors, key=lambda divisor: abs(divisor - part))
         raise InputError(
-            f"{part_name} must divide {whole_name}: {whole} % {part} is not 0; "
-            f"the nearest that does is {part_name} {closest_divisor(whole, part)}"
+            f"{part_name} must divide {whole_name}: {whole} % {part} is not 0; the nearest that does is "
+            f"{part_name} {closest}"
         )
 
 
 class Sizes(NamedTuple):
-    """One process's part of a rollout batch, and the run, counted as TRL counts."""
+    """The sizes of one process and of the run, as TRL counts them."""
 
-    micro_batch: int  # rows of one forward
-    accumulation: int  # forwards of one optimiser update
-    forwards: int  # forwards of one rollout batch
-    updates_per_batch: int  # optimiser updates of one rollout batch, all its iterations
+    micro_batch: int  # rows per forward
+    accumulation: int  # forwards per optimiser update
+    forwards: int  # forwards per rollout batch
+    updates_per_batch: int  # optimiser updates per rollout batch, over all its iterations
     updates: int  # optimiser updates of the run
 
 
@@ -40,10 +37,10 @@ def sizes(
     save_steps: int,
     num_iterations: int = 1,
 ) -> Sizes:
-    """The sizes of `steps` rollout batches of batch_size rollouts (all processes), group_size a prompt.
+    """The sizes for `steps` rollout batches of batch_size rollouts over all processes, group_size of each prompt.
 
-    Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a process takes
-    micro_batch_size rollouts at a time. Raises InputError where the numbers do not fit, before anything is loaded.
+    Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a forward has at most
+    micro_batch_size rollouts of a process. Raises InputError where the numbers do not fit.
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
@@ -56,7 +53,7 @@ def sizes(
     if save_steps % buffer:
         raise InputError(
             f"save_steps is {save_steps}, which falls inside a generation buffer of {buffer} updates, so a resumed run "
-            f"would differ; the nearest that does not is {max(1, round(save_steps / buffer)) * buffer}"
+            f"would differ; the nearest multiple is {max(1, round(save_steps / buffer)) * buffer}"
         )
     accumulation = rows // micro
     return Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
@@ -67,10 +64,10 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 
 
 def floor(schedule: str, lr_floor: float) -> dict:
-    """Arguments of the schedule: the least share of the peak rate, which only the cosine has."""
+    """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
     return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
 
 
 def processes() -> int:
-    """How many processes train together, as the launcher says."""
+    """How many processes train together, as the launcher set it."""
     return int(os.environ.get("WORLD_SIZE", "1"))

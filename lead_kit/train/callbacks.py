@@ -1,4 +1,4 @@
-"""What a trainer tells while it runs: validation at fixed steps, and metrics and progress of each logged step."""
+"""Callbacks of a trainer: validation at fixed steps, and metrics and progress of each logged step."""
 
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
@@ -10,8 +10,8 @@ from lead_kit.runs import ledger
 class Validation(TrainerCallback):
     """Samples `samples` completions of each record before the first step and every `every` rollout batches.
 
-    Seeds belong to problem and sample and are the same at each step and in each arm, so curves are paired. Writes
-    validation/step_*.parquet and one line of metrics; the trainer is set after it is built, as it takes the callback.
+    A sample's seed depends on its problem and number only, so curves of different arms are paired. Writes
+    validation/step_*.parquet and one line of metrics. Set `trainer` once the trainer, which takes the callback, exists.
     """
 
     def __init__(self, records: list[dict], sampling: Sampling, *, every: int, samples: int, seed: int):
@@ -24,12 +24,10 @@ class Validation(TrainerCallback):
             self.measure()
 
     def on_step_end(self, args, state, control, **kwargs):
-        per_batch = args.logging_steps
-        if state.global_step % per_batch == 0 and self.due(state.global_step // per_batch, args.max_steps // per_batch):
+        step, rest = divmod(state.global_step, args.logging_steps)
+        last = args.max_steps // args.logging_steps
+        if self.every and not rest and (step % self.every == 0 or step == last):
             self.measure()
-
-    def due(self, step: int, last: int) -> bool:
-        return bool(self.every) and (step % self.every == 0 or step == last)
 
     def measure(self) -> None:
         """One pass over the held-out problems, split over the processes."""
@@ -39,12 +37,8 @@ class Validation(TrainerCallback):
         step = trainer.batches_done
         if accelerator.is_main_process:
             ledger.write_rows(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
-        count = max(len(rows), 1)
-        scores = {
-            "pass@1": sum(row["correct"] for row in rows) / count,
-            "length": sum(row["length"] for row in rows) / count,
-            "truncated": sum(row["truncated"] for row in rows) / count,
-        }
+        columns = {"pass@1": "correct", "length": "length", "truncated": "truncated"}
+        scores = {name: sum(row[column] for row in rows) / max(len(rows), 1) for name, column in columns.items()}
         trainer.run.log(step=step, split="validation", **scores)
         trainer.run.progress(step, trainer.args.max_steps // trainer.args.logging_steps, **{"pass@1": scores["pass@1"]})
 
@@ -63,7 +57,7 @@ class Validation(TrainerCallback):
 
 
 class Report(TrainerCallback):
-    """Metrics and progress of a trainer without records of its own, such as SFT's; a step is an optimiser update."""
+    """Metrics and progress of a trainer that logs none itself, such as SFT's; a step is an optimiser update."""
 
     def __init__(self, run):
         self.run = run

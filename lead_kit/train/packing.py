@@ -1,26 +1,87 @@
-"""A forward of rollouts without padding: several rows stand end to end in one, position ids restart at each.
+"""A forward of rollouts without padding: several rows end to end in one pack, with position ids restarting at each.
 
 Shapes as in TRL: input_ids and attention_mask (rows, width), prompts padded left, completions right; the last
-logits_to_keep columns are the completion. What keeps the sequences apart is the model's attention: flash attention has
-a variable-length kernel, flex attention a block mask; sdpa is taken sequence by sequence here, which also costs
-Σ tokens² and no mask.
+logits_to_keep columns are the completion. The model's attention keeps the sequences of a pack apart: flash attention
+has a variable-length kernel, flex attention a block mask, and sdpa is computed sequence by sequence here, which costs
+only Σ tokens² and needs no mask.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from lead_kit.train.packs import Pack, flatten, pack_rows
-
 BY_SEQUENCE = "sdpa_by_sequence"
 
 
-def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
-    """transformers' sdpa attention, with each packed sequence alone; (1, heads, tokens, size) in.
+class Pack(NamedTuple):
+    """Rows end to end, the input of one forward."""
 
-    Without cu_seq_lens_q, which only a packed forward gives, it is sdpa as it was.
+    input_ids: Tensor  # (1, tokens)
+    position_ids: Tensor  # (1, tokens), from 0 at each sequence
+    ends: Tensor  # (sequences + 1,) int32: where sequences begin and end, from 0
+    longest: int
+    row: Tensor  # (targets,): where the scored tokens belong in the padded layout
+    column: Tensor
+    before: Tensor  # (targets,): the place in input_ids that predicts each of them
+    target: Tensor  # (targets,): token ids
+
+
+def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[list[int]]:
+    """Every row once: greedy in order; a pack closes when the next row would exceed the budget (RLite's rule).
+
+    A row longer than the budget gets a pack of its own. Sharded processes need the same number of forwards, so packs
+    are halved until there are `at_least` so many; no row is repeated. Raises ValueError for a budget below 1.
+    """
+    if token_budget < 1:
+        raise ValueError(f"token_budget is {token_budget}, expected 1 token or more")
+    packs: list[list[int]] = []
+    filled = 0
+    for row, length in enumerate(lengths):
+        if not packs or filled + length > token_budget:
+            packs.append([])
+            filled = 0
+        packs[-1].append(row)
+        filled += length
+    while len(packs) < min(at_least, len(lengths)):
+        widest = max(range(len(packs)), key=lambda i: len(packs[i]))
+        half = len(packs[widest]) // 2
+        packs[widest : widest + 1] = [packs[widest][:half], packs[widest][half:]]
+    return packs
+
+
+def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> Pack:
+    """The attended tokens of `rows` end to end; those in the last logits_to_keep columns are scored."""
+    place = torch.tensor(rows, device=input_ids.device)
+    kept = attention_mask[place].bool()
+    row, column = kept.nonzero(as_tuple=True)  # row by row, so a sequence stays contiguous
+    lengths = kept.sum(1)
+    ends = pad(lengths.cumsum(0), (1, 0))
+    position = torch.arange(len(row), device=row.device) - ends[row]
+    ids = input_ids[place][kept]
+    first_scored = input_ids.shape[1] - logits_to_keep
+    # Nothing predicts the first token of a sequence; it is in these columns only if the row has no prompt.
+    (scored,) = ((column >= first_scored) & (position > 0)).nonzero(as_tuple=True)
+    return Pack(
+        input_ids=ids[None],
+        position_ids=position[None],
+        ends=ends.int(),
+        longest=int(lengths.max()),
+        row=place[row[scored]],
+        column=column[scored] - first_scored,
+        before=scored - 1,
+        target=ids[scored],
+    )
+
+
+def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
+    """transformers' sdpa attention on each packed sequence separately; (1, heads, tokens, size) in.
+
+    Without cu_seq_lens_q, which only a packed forward passes, it is the ordinary sdpa attention.
     """
     ends = options.get("cu_seq_lens_q")
     if ends is None:
@@ -34,9 +95,9 @@ AttentionMaskInterface.register(BY_SEQUENCE, sdpa_mask)
 
 
 def attend_by_sequence(model: nn.Module) -> bool:
-    """Turn an sdpa model (plain or wrapped) to sdpa_by_sequence, for all other calls the same. True where it is so.
+    """Switches an sdpa model (plain or wrapped) to sdpa_by_sequence; True if it now uses that.
 
-    Not where layers see a window or chunks, which sdpa knows only from a mask: transformers then builds a dense one.
+    Models with a sliding window or chunks are left alone: sdpa takes these from a dense mask.
     """
     config = next(m for m in model.modules() if isinstance(m, PreTrainedModel)).config
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
@@ -46,18 +107,12 @@ def attend_by_sequence(model: nn.Module) -> bool:
 
 
 def score(model: nn.Module, pack: Pack, temperature: float, entropy: bool, fused: bool) -> tuple[Tensor, Tensor | None]:
-    """(targets,) log-probabilities, and entropies if asked for, of the pack's scored tokens."""
-    # A 4-D mask goes through the model as it is: none is built where the sequences are kept apart by their ends.
-    untouched = torch.ones(1, 1, 1, 1, device=pack.input_ids.device) if attend_by_sequence(model) else None
-    inputs = dict(
-        input_ids=pack.input_ids,
-        position_ids=pack.position_ids,
-        attention_mask=untouched,
-        cu_seq_lens_q=pack.ends,
-        cu_seq_lens_k=pack.ends,
-        max_length_q=pack.longest,
-        max_length_k=pack.longest,
-        use_cache=False,
+    """(targets,) log-probabilities of the pack's scored tokens, and their entropies if asked for."""
+    # The model passes a 4-D mask on unchanged, so it builds none; sdpa_by_sequence ignores it.
+    unused_mask = torch.ones(1, 1, 1, 1, device=pack.input_ids.device) if attend_by_sequence(model) else None
+    inputs = dict(input_ids=pack.input_ids, position_ids=pack.position_ids, attention_mask=unused_mask, use_cache=False)
+    inputs |= dict(
+        cu_seq_lens_q=pack.ends, cu_seq_lens_k=pack.ends, max_length_q=pack.longest, max_length_k=pack.longest
     )
     if fused:
         labels = torch.full_like(pack.input_ids, -100)
@@ -91,9 +146,8 @@ def packed_logps(
 ) -> tuple[Tensor, Tensor | None]:
     """(rows, logits_to_keep) log-probabilities of the completions, 0 on padding, and entropies (or None) alike.
 
-    The same numbers as a padded forward, at the cost of the real tokens. `fused`: the model has TRL's fused head
-    (add_fused_lm_head, which holds the temperature already and computes entropies if it was asked to), and no logits
-    are kept.
+    The numbers of a padded forward, at the cost of the real tokens only. `fused`: the model has TRL's fused head
+    (add_fused_lm_head, which applies the temperature itself and computes entropies if told to); no logits are kept.
     """
     lengths = attention_mask.sum(1).tolist()
     packs = pack_rows(lengths, token_budget)
@@ -102,9 +156,9 @@ def packed_logps(
     scores = [score(model, pack, temperature, entropy, fused) for pack in flat]
     place = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])
 
-    def padded(values: list[Tensor]) -> Tensor:
+    def padded(values: tuple[Tensor]) -> Tensor:
         values = torch.cat(values)
         return values.new_zeros(len(input_ids), logits_to_keep).index_put(place, values)
 
-    logps = padded([s[0] for s in scores])
-    return logps, padded([s[1] for s in scores]) if entropy else None
+    logps, entropies = zip(*scores, strict=True)
+    return padded(logps), padded(entropies) if entropy else None

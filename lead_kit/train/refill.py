@@ -1,4 +1,4 @@
-"""Dynamic sampling (DAPO, 2503.14476, §3.2): generate until every group has both right and wrong answers."""
+"""Dynamic sampling (DAPO, 2503.14476, §3.2): generate until every group has correct and wrong answers."""
 
 from random import Random
 
@@ -6,16 +6,15 @@ import torch
 
 from lead_kit.errors import InputError
 
-# Places in what TRL's _generate returns (1.16): lists with one item a row.
+# Places in the eight values that TRL's _generate returns (1.16); those named here are lists with one item a row.
 PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS = 0, 1, 3, 4
-WIDTH = 8
 
 
 class Refill:
     """Fills a process's batch with groups that pass the rule 0 < correct < G.
 
-    Every process generates whole batches and goes on until all are full, so that collective calls stay in step.
-    `cap` bounds the generation batches; what is missing then is filled with groups that carry no signal, and said.
+    Every process generates whole batches until all processes are full, so that collective calls match. After `cap`
+    generation batches, groups without signal fill the rest, and a message says so.
     """
 
     def __init__(self, trainer, cap: int):
@@ -23,12 +22,12 @@ class Refill:
         rows = trainer.args.per_device_train_batch_size * trainer.args.steps_per_generation
         if rows % trainer.num_generations:
             raise InputError(
-                f"dynamic sampling needs whole groups on each process: {rows} rollouts a process is no multiple of "
-                f"group_size {trainer.num_generations}"
+                f"dynamic sampling needs whole groups on each process: {rows} rollouts are no multiple of group_size "
+                f"{trainer.num_generations}"
             )
 
     def fill(self, inputs: list[dict]) -> list[dict]:
-        """The rows to train on; their completions are handed to the trainer, which then samples none itself."""
+        """The rows to train on; the trainer gets their completions, so it does not sample again."""
         size = self.trainer.num_generations
         wanted, candidates = len(inputs) // size, inputs
         good, spare = [], []
@@ -46,44 +45,40 @@ class Refill:
         }
         if len(good) < wanted:
             print(
-                f"dynamic sampling: after {self.cap} generation batches {len(good)} of {wanted} groups had both right "
-                "and wrong answers; the rest of this batch carries no signal. Raise refill_batches or take other "
-                "problems."
+                f"dynamic sampling: after {self.cap} generation batches {len(good)} of {wanted} groups had correct and "
+                "wrong answers; the rest of this batch has no signal. Raise refill_batches or take other problems."
             )
         self.round = 0
         chosen = (good + spare)[:wanted]
-        self.hand_over([generated for _, generated in chosen])
+        self.hand_over([part for _, part in chosen])
         return [row for rows, _ in chosen for row in rows]
 
     def groups(self, candidates: list[dict], size: int):
-        """Each group of freshly sampled candidates: (its rows, their part of what was generated), number correct."""
+        """Samples the candidates and yields for each group (its rows, what was generated for them), number correct."""
         trainer = self.trainer
         trainer._rows = candidates
         generated = trainer._generate([row["prompt"] for row in candidates])
         rollouts = trainer.grade(candidates, generated[COMPLETIONS], generated[COMPLETION_IDS])
         for first in range(0, len(candidates), size):
             rows = slice(first, first + size)
-            part = {place: generated[place][rows] for place in self.places(generated)}
+            places = [p for p in (PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS) if generated[p] is not None]
+            part = {place: generated[place][rows] for place in places}
             yield (candidates[rows], part), sum(r.verdict.status == "correct" for r in rollouts[rows])
-
-    @staticmethod
-    def places(generated: tuple) -> list[int]:
-        return [p for p in (PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS) if generated[p] is not None]
 
     def everywhere_full(self, short: int) -> bool:
         accelerator = self.trainer.accelerator
         return not accelerator.gather(torch.tensor([max(0, short)], device=accelerator.device)).any()
 
     def fresh(self, prompts: int, size: int) -> list[dict]:
-        """Other problems of the training set, group_size rows each; drawn by seed, batch, round and process."""
+        """Random problems of the training set, group_size rows each; the seed has batch, round and process in it."""
         trainer = self.trainer
-        place = (trainer.args.seed, trainer.batches_done, self.round, trainer.accelerator.process_index)
+        seed = (trainer.args.seed, trainer.batches_done, self.round, trainer.accelerator.process_index)
         dataset = trainer.train_dataset
-        drawn = Random(str(place)).sample(range(len(dataset)), min(prompts, len(dataset)))
+        drawn = Random(str(seed)).sample(range(len(dataset)), min(prompts, len(dataset)))
         return [dataset[i] for i in drawn for _ in range(size)]
 
     def hand_over(self, parts: list[dict]) -> None:
-        merged: list = [None] * WIDTH
+        merged: list = [None] * 8
         for place in parts[0]:
             merged[place] = [item for part in parts for item in part[place]]
         merged[5], merged[7] = {}, []  # no extra fields, no tool images

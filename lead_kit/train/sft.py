@@ -1,27 +1,25 @@
-"""Rows for supervised fine-tuning: a problem and its worked solution as tokens, with the loss on the solution alone."""
+"""Rows for supervised fine-tuning: a problem and its worked solution as tokens, with the loss on the solution only."""
 
 from random import Random
 
-from lead_kit.data import prompts
 from lead_kit.errors import InputError
+from lead_kit.models.chat import prompt_ids
 
 IGNORED = -100  # label of a token that carries no loss
 
 
 def tokenised(records: list[dict], tokenizer, template: str, max_length: int) -> tuple[list[dict], int]:
-    """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were too long and left out.
+    """Rows {input_ids, labels, length} of the records {problem, solution}, and how many too long ones were left out.
 
-    The prompt is what the chat template makes of `template` and the problem; the completion is the solution and the
-    end token. GRPO_reflection's LoRA script takes the loss on prompt and padding too; here only the completion counts.
-    Raises InputError for a record without a solution.
+    The prompt is the problem in `template` and the chat template; the completion is the solution and the end token.
+    Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
+    a record without a solution.
     """
     rows, too_long = [], 0
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
-        messages = prompts.messages(template, record["problem"])
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        prompt = tokenizer(text, add_special_tokens=False).input_ids
+        prompt = prompt_ids(tokenizer, template, record["problem"])
         completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if len(prompt) + len(completion) > max_length:
             too_long += 1
@@ -36,17 +34,16 @@ def tokenised(records: list[dict], tokenizer, template: str, max_length: int) ->
 def bucketed(rows: list[dict], batch_size: int, steps: int, seed: int) -> list[dict]:
     """Exactly steps × batch_size rows in batches of similar length, the batches in random order.
 
-    Rows are drawn epoch by epoch; within 50 batches they are sorted by length, which halves the padding.
+    Rows are drawn epoch by epoch and sorted by length within every 50 batches, which halves the padding.
     """
-    rng, needed = Random(seed), steps * batch_size
+    rng, needed, window = Random(seed), steps * batch_size, 50 * batch_size
     drawn: list[dict] = []
     while len(drawn) < needed:
         drawn += rng.sample(rows, len(rows))
-    window = 50 * batch_size
-    batches = []
+    ordered: list[dict] = []
     for start in range(0, needed, window):
         part = sorted(drawn[start : min(start + window, needed)], key=lambda row: row["length"])
-        chunk = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-        rng.shuffle(chunk)
-        batches += chunk
-    return [row for batch in batches for row in batch]
+        batches = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        rng.shuffle(batches)
+        ordered += [row for batch in batches for row in batch]
+    return ordered

@@ -1,13 +1,12 @@
 """LeadTrainer: TRL's GRPOTrainer with the advantages of a pure estimator over the gathered groups.
 
-Narrow overrides and no formula: rewards and advantages come from lead_kit.method, the loss from TRL. Rows are those of
-all processes in TRL's order: the group_size samples of a prompt stand together.
+It has no formulas: rewards and advantages come from lead_kit.method, the loss from TRL. Gathered rows are in TRL's
+order: the group_size samples of a prompt are consecutive.
 """
 
 import copy
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
 
 import torch
 from accelerate.utils import gather_object
@@ -27,7 +26,7 @@ from lead_kit.train.grading import Grader
 from lead_kit.train.packing import packed_logps
 from lead_kit.train.refill import Refill
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns of rollout_func at each construction
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns about rollout_func in every trainer
 EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
 TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
@@ -36,11 +35,11 @@ TRL_LOSS["prompt_mean"] = "dr_grpo"
 
 
 class LeadTrainer(GRPOTrainer):
-    """GRPO by TRL; estimator, rewards, keep rule, sampler, packing and records by lead_kit.
+    """GRPO by TRL, with lead_kit's estimator, rewards, keep rule, sampler, packing and logs.
 
     `train_dataset` rows hold prompt (messages), prompt_ids, id, problem, gold, level. `keep` takes the shaped Group.
-    `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` and `pack_tokens` are off at 0;
-    `rollouts_every` counts batches between ledger entries. Other arguments are GRPOTrainer's.
+    `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` and `pack_tokens` are off at 0. Every
+    `rollouts_every` batches the rollouts are logged. Other arguments are GRPOTrainer's.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class LeadTrainer(GRPOTrainer):
         self.needs_kl = estimate.baseline.__name__ in PAY_KL
         self._diagnostics: dict[str, float] = {}
         self._given = None  # completions that the refill sampled ahead of TRL's own call
-        rewards = [self._trl_reward(name) for name in grader.reward_table]
+        rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
         super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self._check_engine()
@@ -83,47 +82,35 @@ class LeadTrainer(GRPOTrainer):
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
 
-    # -- rollouts --------------------------------------------------------------------------------------------------
-
     @property
     def batches_done(self) -> int:
-        """Rollout batches consumed so far: the step of metrics and figures."""
+        """Rollout batches trained on so far: the step in metrics and figures."""
         return self.state.global_step // self.args.logging_steps
 
-    @contextmanager
-    def sampling_model(self):
-        """The bare model in evaluation mode (no dropout), and back."""
-        model = self.accelerator.unwrap_model(self.model)
-        training = model.training
-        model.eval()
-        try:
-            yield model
-        finally:
-            model.train(training)
-
     def _sample(self, prompts: list, trainer=None) -> dict:
-        """TRL's rollout_func: one completion a row by the kit's sampler; a seed for each row of each batch."""
+        """TRL's rollout_func: one completion for each row by the kit's sampler, each with its own seed."""
         first = self.accelerator.process_index * len(prompts)
-        attempt = self.refill.round if self.refill else 0
-        name = f"batch {self.batches_done}.{attempt}"
+        name = f"batch {self.batches_done}.{self.refill.round if self.refill else 0}"
         seeds = [sampler.row_seed(self.args.seed, name, first + row) for row in range(len(prompts))]
         ids = [row["prompt_ids"] for row in self._rows]
         sampled = self.complete(ids, seeds, Sampling(self.max_completion_length, self.temperature))
-        return {
-            "prompt_ids": ids,
-            "completion_ids": [s.ids for s in sampled],
-            "logprobs": [s.logprobs for s in sampled],
-        }
+        completions = {"completion_ids": [s.ids for s in sampled], "logprobs": [s.logprobs for s in sampled]}
+        return {"prompt_ids": ids} | completions
 
     def complete(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
-        """One sample a row. vLLM and the model's own `generate` take the training run's sampling settings, no seeds."""
+        """One sample for each row. Engines other than `sampler` use the trainer's sampling settings and no seeds."""
         ends = list(self.eos_token_ids)
         if self.engine != "sampler":
             tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
             logprobs = logprobs or [None] * len(tokens)
             return [Sampled(t, p, t[-1] not in ends) for t, p in zip(tokens, logprobs, strict=True)]
-        with self.sampling_model() as model:
+        model = self.accelerator.unwrap_model(self.model)
+        training = model.training
+        model.eval()  # without dropout
+        try:
             return sampler.generate(model, ids, seeds, sampling, eos=ends, pad=self._tokenizer.pad_token_id)
+        finally:
+            model.train(training)
 
     def _generate(self, prompts: list):
         if self._given is not None:
@@ -131,11 +118,9 @@ class LeadTrainer(GRPOTrainer):
             return given
         return super()._generate(prompts)
 
-    # -- rewards and advantages ------------------------------------------------------------------------------------
-
-    def _trl_reward(self, name: str):
+    def _trl_reward(self, name: str, score: Callable[[Rollout], float]):
         def reward(completions, **_):
-            return self.grader.scores(name, self._rollouts)
+            return [score(rollout) for rollout in self._rollouts]
 
         reward.__name__ = name
         return reward
@@ -153,7 +138,7 @@ class LeadTrainer(GRPOTrainer):
         return scores
 
     def as_group(self, rollouts: list[Rollout], scores: Tensor) -> Group:
-        """The gathered batch as (prompts, group) fields; `scores` (rows, rewards) is gathered already."""
+        """The gathered batch as (prompts, group) fields; `scores` (rows, rewards) is already gathered."""
         facts = [[r.verdict.correct, r.length, r.truncated, repeats_in_chain(r.completion)] for r in rollouts]
         gathered = self.accelerator.gather(torch.tensor(facts, dtype=torch.float32, device=self.accelerator.device))
         correct, length, truncated, repetitive = gathered.view(-1, self.num_generations, 4).unbind(-1)
@@ -170,17 +155,17 @@ class LeadTrainer(GRPOTrainer):
         shaped, before, advantages = self.estimate.steps(group)
         kept = self.keep(shaped)
         local = self._local(self._scaled(advantages, kept, output))
-        if local.dim() == 2:  # an advantage a token: as wide as this process's completions
+        if local.dim() == 2:  # one advantage per token: cut to the width of this process's completions
             local = local[:, : output["completion_ids"].shape[1]]
         output["advantages"] = local.contiguous()
         self._logs["advantages"].extend(self._per_rollout(advantages).flatten().tolist())  # replaces TRL's own tail
-        self._record(shaped, advantages, before, kept)
+        self._log_batch(shaped, advantages, before, kept)
         return output
 
     def _scaled(self, advantages: Tensor, kept: Tensor, output: dict) -> Tensor:
-        """Advantages as the loss needs them: dropped groups leave the batch, a prompt mean becomes a row's factor.
+        """Advantages for TRL's loss: dropped groups leave the batch, and a prompt mean becomes a factor of each row.
 
-        The loss is linear in a positive factor of A, so a factor does what another normaliser would do.
+        The loss is linear in a positive factor of A, so a factor is equivalent to another normaliser.
         """
         groups = len(kept)
         if not kept.all():
@@ -223,76 +208,70 @@ class LeadTrainer(GRPOTrainer):
         k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)
         return group._replace(kl=k1 * mask, mask=mask)
 
-    # -- loss ------------------------------------------------------------------------------------------------------
-
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
     ):
         if self.pack_tokens:
             shape = (input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens)
-            fused = input_ids.is_cuda  # on a CPU TRL's fused head scores the prompt's tokens too
+            fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
             return *packed_logps(model, *shape, entropy=compute_entropy, fused=fused), None
         score = super()._get_per_token_logps_and_entropies
         return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
 
     def _compute_loss(self, model, inputs):
-        """TRL's loss without the rows whose advantage is 0, where that is exact; entropy is then that of the others."""
-        alone = self.accelerator.num_processes == 1
-        if alone and self.loss_type in EXACT_WITHOUT_ZERO_ROWS and self.beta == 0 and not self._entropy_bonus_enabled:
+        """TRL's loss without the rows whose advantage is 0, where that is exact; the logged entropy omits them too."""
+        single = self.accelerator.num_processes == 1
+        if single and self.loss_type in EXACT_WITHOUT_ZERO_ROWS and self.beta == 0 and not self._entropy_bonus_enabled:
             count = len(inputs["advantages"])
             rows = inputs["advantages"].view(count, -1).any(-1)
             rows[0] |= not rows.any()  # the forward needs one row
             inputs = {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == (count,) else v for k, v in inputs.items()}
         return super()._compute_loss(model, inputs)
 
-    # -- records ---------------------------------------------------------------------------------------------------
-
-    def _record(self, group: Group, advantages: Tensor, before: Tensor, kept: Tensor) -> None:
-        plain, unweighted = self._per_rollout(advantages), self._per_rollout(before)
-        self._diagnostics = diagnose(group, plain, kept, list(self.grader.reward_table))
+    def _log_batch(self, group: Group, advantages: Tensor, before: Tensor, kept: Tensor) -> None:
+        weighted, unweighted = self._per_rollout(advantages), self._per_rollout(before)
+        self._diagnostics = diagnose(group, weighted, kept, list(self.grader.reward_table))
         if self.refill:
             self._diagnostics.update(self.refill.report)
         step = self.batches_done + 1
         if self.rollouts_every and (step == 1 or step % self.rollouts_every == 0):
             rows = gather_object(self._ledger_rows(step, group.reward))
-            flat = zip(rows, plain.flatten().tolist(), unweighted.flatten().tolist(), strict=True)
-            rows = [row | {"advantage_before": u, "advantage": a} for row, a, u in flat]
+            pairs = zip(rows, unweighted.flatten().tolist(), weighted.flatten().tolist(), strict=True)
+            rows = [row | {"advantage_before": before, "advantage": after} for row, before, after in pairs]
             if self.accelerator.is_main_process:
                 ledger.write_rows(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
 
     def _ledger_rows(self, step: int, shaped: Tensor) -> list[dict]:
-        """This process's rollouts; `reward` is the weighted sum of the rewards, `shaped` what the estimator saw."""
-        first = self.accelerator.process_index * len(self._rollouts)
-        components = self._local(self._group.components)
-        totals = zip(self._local(self._group.reward).tolist(), self._local(shaped).tolist(), strict=True)
+        """This process's rollouts; `reward` is the weighted sum of the rewards, `shaped` what the estimator takes."""
+        tensors = (self._group.components, self._group.reward, shaped)
+        columns = (self._rows, self._rollouts, *(self._local(tensor).tolist() for tensor in tensors))
+        names = [f"reward_{name}" for name in self.grader.reward_table]
         rows = []
-        for place, (record, one, scores, (reward, after)) in enumerate(
-            zip(self._rows, self._rollouts, components.tolist(), totals, strict=True), first
-        ):
+        first = self.accelerator.process_index * len(self._rollouts)
+        for place, (record, one, scores, reward, after) in enumerate(zip(*columns, strict=True), first):
             group, member = divmod(place, self.num_generations)
             completion = Completion(one.completion, one.length, one.truncated)
-            named = {f"reward_{name}": score for name, score in zip(self.grader.reward_table, scores, strict=True)}
-            graded = ledger.sample_row(record, member, completion, one.verdict)
-            row = {"step": step, "group": group} | graded | {"problem": one.problem}
-            rows.append(row | {"reward": reward, "shaped": after} | named)
+            row = {"step": step, "group": group} | ledger.sample_row(record, member, completion, one.verdict)
+            row |= {"problem": one.problem, "reward": reward, "shaped": after}
+            rows.append(row | dict(zip(names, scores, strict=True)))
         return rows
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """One line of metrics a rollout batch, beside whatever TRL's own trackers get."""
+        """One line of metrics for each rollout batch, besides TRL's own logs."""
         if "loss" in logs:
-            mine = {name: values[-1] for name, values in self._metrics["train"].items() if values}
+            trl = self._metrics["train"]
             self.run.log(
                 step=self.batches_done,
                 split="train",
                 **self._diagnostics,
-                entropy=mean(self._metrics["train"].get("entropy")),
-                clip_low=mean(self._metrics["train"].get("clip_ratio/low_mean")),
-                clip_high=mean(self._metrics["train"].get("clip_ratio/high_mean")),
+                entropy=mean(trl.get("entropy")),
+                clip_low=mean(trl.get("clip_ratio/low_mean")),
+                clip_high=mean(trl.get("clip_ratio/high_mean")),
                 loss=logs["loss"],
                 grad_norm=logs.get("grad_norm"),
                 learning_rate=logs.get("learning_rate"),
-                num_tokens=mine.get("num_tokens"),
-                seconds=mean(self._metrics["train"].get("step_time")),
+                num_tokens=trl["num_tokens"][-1] if trl.get("num_tokens") else None,
+                seconds=mean(trl.get("step_time")),
                 memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )
             shown = {name: self._diagnostics[name] for name in ("reward", "length") if name in self._diagnostics}

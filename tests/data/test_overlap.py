@@ -70,6 +70,10 @@ def test_a_phrase_that_many_problems_share_is_no_evidence():
     assert overlap.matches(rows[:20], rows[20:]) == []
 
 
+def test_without_an_evaluation_set_nothing_leaks():
+    assert overlap.matches([record(DIE.format("it")), record(DIE.format("face $F$"))], []) == []
+
+
 def test_embedded_problems_are_no_duplicates_or_leaks_of_each_other():
     held_out = load_problems("arithmetic", split="validation", count=252, seed=0)
     train = load_problems("arithmetic", count=2000, seed=0, exclude=frozenset(row["problem"] for row in held_out))

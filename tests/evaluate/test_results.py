@@ -64,17 +64,17 @@ def test_mixed_numbers_can_be_cut_to_the_fewest():
     assert set(frame.groupby("id").size()) == {1} and "cut to 1" in notes[0]
 
 
-def test_absent_samples_can_count_as_wrong():
+def test_missing_samples_can_count_as_wrong():
     frame, notes = results.check(rows(n=3).drop(index=[4, 5]), mixed="wrong")
     assert metrics.avg_at_n(results.suite(frame).samples.correct).tolist() == approx([1 / 3] * 3)
-    assert "absent count as wrong" in notes[0]
+    assert "missing samples count as wrong" in notes[0]
 
 
 def test_runs_with_different_numbers_of_samples_are_refused_or_cut():
     both = pd.concat([rows("one", n=2), rows("two", n=4)])
     assert "different numbers of samples" in refused(both)
     frame, notes = results.check(both, mixed="fewest")
-    assert len(frame) == 12 and notes == ["All runs are cut to 2 samples a problem."]
+    assert len(frame) == 12 and notes == ["All runs are cut to 2 samples per problem."]
 
 
 def test_a_sample_that_is_there_twice_is_named():
@@ -121,7 +121,7 @@ def test_wrong_answers_vote_by_equivalence():
 
 def test_without_lengths_the_mean_length_is_missing_not_zero():
     samples = results.suite(rows().drop(columns="length")).samples
-    assert np.isnan(metrics.mean_length(samples.length)).all()
+    assert np.isnan(metrics.mean_by_problem(samples.length)).all()
 
 
 def write(path, frame):

@@ -30,8 +30,9 @@ TAGS = {"model": "tiny", "benchmark": "arithmetic", "arm": "tiny", "seed": 0}
 def kit():
     import torch
 
-    from lead_kit.evaluate import sampling
+    from lead_kit.evaluate import sampling, store
     from lead_kit.models import engines
+    from lead_kit.models.sampler import Sampling
 
     torch.set_num_threads(1)
     pair = embedded_model("tiny", seed=3)
@@ -43,14 +44,14 @@ def kit():
             self.asked = [(r.record["id"], r.sample) for r in requests]
             return super().sample(requests)
 
-    def engine(**settings):
-        return Counting(*pair, "plain", **({"max_tokens": 16, "batch_size": 7} | settings))
+    def engine(batch_size=7, max_tokens=16, **settings):
+        return Counting(*pair, "plain", Sampling(max_tokens, **settings), batch_size)
 
     def evaluate(records=RECORDS, n=2, path=None, asked=None, **settings):
         chosen = asked or engine()
         return sampling.evaluate(chosen, records, **({"n": n, "seed": 0, "path": path, "tags": TAGS} | settings))
 
-    return SimpleNamespace(engine=engine, evaluate=evaluate, evaluation=sampling, server=server)
+    return SimpleNamespace(engine=engine, evaluate=evaluate, evaluation=sampling, adopt=store.adopt, server=server)
 
 
 def texts(samples):
@@ -94,6 +95,7 @@ from lead_kit.data import arithmetic
 from lead_kit.evaluate import sampling
 from lead_kit.models import engines
 from lead_kit.models.embedded import embedded_model
+from lead_kit.models.sampler import Sampling
 
 class Slow(engines.Local):
     def sample(self, requests):
@@ -101,8 +103,8 @@ class Slow(engines.Local):
             time.sleep(0.01)
             yield pair
 
-engine = Slow(*embedded_model("tiny", seed=3), "plain", max_tokens=16, temperature=1.0, batch_size=7)
-sampling.parts.__defaults__ = (8, 5.0)
+engine = Slow(*embedded_model("tiny", seed=3), "plain", Sampling(16), batch_size=7)
+sampling.in_parts.__defaults__ = (8, 5.0)
 sampling.evaluate(
     engine, arithmetic.draw(12, 4), n=30, seed=0, path=Path(sys.argv[1]),
     tags={"model": "tiny", "benchmark": "arithmetic", "arm": "tiny", "seed": 0},
@@ -149,9 +151,9 @@ def test_what_came_before_an_error_is_kept(kit, tmp_path):
 
 
 def test_a_completion_does_not_wait_for_long(kit):
-    slow = kit.evaluation.parts(iter(range(5)), size=64, seconds=0.0)
+    slow = kit.evaluation.in_parts(iter(range(5)), size=64, seconds=0.0)
     assert list(slow) == [[0], [1], [2], [3], [4]]
-    assert list(kit.evaluation.parts(iter(range(5)), size=2, seconds=60.0)) == [[0, 1], [2, 3], [4]]
+    assert list(kit.evaluation.in_parts(iter(range(5)), size=2, seconds=60.0)) == [[0, 1], [2, 3], [4]]
 
 
 def test_other_settings_under_the_same_name_are_refused(kit, tmp_path):
@@ -170,7 +172,7 @@ def test_other_settings_under_the_same_name_are_refused(kit, tmp_path):
             kit.evaluate(path=path, **change)
     with pytest.raises(InputError, match="holds problem 'arithmetic-4-.*', which is not among those to evaluate"):
         kit.evaluate(arithmetic.draw(12, 5), path=path)
-    with pytest.raises(InputError, match="the answer of problem 'arithmetic-4-0' was '.*' when it was sampled"):
+    with pytest.raises(InputError, match="the gold answer of problem 'arithmetic-4-0' was '.*' when it was sampled"):
         kit.evaluate([RECORDS[0] | {"gold": "7777"}, *RECORDS[1:]], path=path)
     with pytest.raises(InputError, match="two records share an id"):
         kit.evaluate([*RECORDS, RECORDS[0]], path=path)
@@ -186,21 +188,21 @@ def test_a_run_takes_over_the_samples_of_an_earlier_one(kit, tmp_path):
     earlier, path = tmp_path / "a" / "samples.jsonl", tmp_path / "b" / "samples.jsonl"
     kit.evaluate(n=3, path=earlier)
     kit.evaluate(n=3, path=earlier, tags=TAGS | {"model": "other"})
-    kit.evaluation.adopt(earlier, path, ["tiny"], 2)
+    kit.adopt(earlier, path, ["tiny"], 2)
     assert len(on_disk(path)) == 24 and {row["model"] for row in on_disk(path)} == {"tiny"}
     engine = kit.engine()
     kit.evaluate(n=4, path=path, asked=engine)
     assert len(engine.asked) == 24 and len(on_disk(earlier)) == 72
-    kit.evaluation.adopt(earlier, path, ["tiny"], 2)  # the file is there: nothing is lost
+    kit.adopt(earlier, path, ["tiny"], 2)  # the file is there: nothing is lost
     assert len(on_disk(path)) == 48
     with pytest.raises(InputError, match="max_tokens was 16, now 8"):
         kit.evaluate(n=4, path=path, asked=kit.engine(max_tokens=8))
 
 
 def test_models_have_labels_of_their_own(kit):
-    found = labels(["a/b/model", "a/c/model", "org/Qwen"])
-    assert found["org/Qwen"] == {"arm": "Qwen", "seed": 0}
-    assert found["a/b/model"] == {"arm": "a/b/model", "seed": 0} != found["a/c/model"]
+    by_model = labels(["a/b/model", "a/c/model", "org/Qwen"])
+    assert by_model["org/Qwen"] == {"arm": "Qwen", "seed": 0}
+    assert by_model["a/b/model"] == {"arm": "a/b/model", "seed": 0} != by_model["a/c/model"]
     with pytest.raises(InputError, match="models names 'x' twice"):
         labels(["x", "y", "x"])
 

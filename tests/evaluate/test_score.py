@@ -50,7 +50,7 @@ def test_rows_of_one_sample_are_gathered_by_problem(tmp_path):
         ('{"id": 1, "answer": [], "completion": "x"}', "line 2: answer is []"),
         (
             '{"id": "a", "answer": "2", "completion": "x"}',
-            "line 2: answer ['2'] of 'a' is not the ['1/2'] of",
+            "line 2: answer ['2'] of 'a' was ['1/2'] in an earlier row",
         ),
     ],
 )

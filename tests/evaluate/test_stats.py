@@ -24,9 +24,9 @@ def coverage(interval, truth: float) -> float:
 
 def test_the_interval_of_three_problems_by_hand():
     # mean 1/3, sd .5774, s.e. .3333, t(2) = 4.3027
-    found = stats.t_interval([0, 0, 1])
-    assert found.estimate == approx(1 / 3)
-    assert found.high - found.estimate == approx(4.3027 / 3, abs=1e-4)
+    interval = stats.t_interval([0, 0, 1])
+    assert interval.estimate == approx(1 / 3)
+    assert interval.high - interval.estimate == approx(4.3027 / 3, abs=1e-4)
 
 
 def test_a_ratio_of_equal_denominators_is_a_mean():
@@ -40,13 +40,13 @@ def test_one_cluster_has_no_interval():
 
 
 def test_none_of_thirty_is_not_certainly_zero():
-    found = stats.share_interval(np.zeros(30))
-    assert found.low == 0 and found.high == approx(1 - 0.025 ** (1 / 30))
+    interval = stats.share_interval(np.zeros(30))
+    assert interval.low == 0 and interval.high == approx(1 - 0.025 ** (1 / 30))
 
 
 def test_a_share_stays_between_0_and_1():
-    found = stats.share_interval([1, 1, 1, 0.9])
-    assert found.high == 1
+    interval = stats.share_interval([1, 1, 1, 0.9])
+    assert interval.high == 1
 
 
 def test_a_value_that_is_missing_is_refused():
@@ -68,14 +68,14 @@ def test_the_sign_flip_test_is_exact_for_few_clusters():
 
 
 def test_equal_systems_have_no_detectable_difference():
-    found = stats.paired_difference([0.2, 0.9, 1.0], [0.2, 0.9, 1.0], seed=0)
-    assert (found.estimate, found.low, found.high, found.p) == (0, 0, 0, 1)
-    assert stats.verdict(found) == stats.NO_DIFFERENCE
+    difference = stats.paired_difference([0.2, 0.9, 1.0], [0.2, 0.9, 1.0], seed=0)
+    assert (difference.estimate, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
+    assert stats.verdict(difference) == stats.NO_DIFFERENCE
 
 
 def test_numbers_summed_in_another_order_do_not_differ():
-    found = stats.paired_difference([0.1 + 0.2 + 0.3] * 3, [0.3 + 0.2 + 0.1] * 3, seed=0)
-    assert not found.detectable
+    difference = stats.paired_difference([0.1 + 0.2 + 0.3] * 3, [0.3 + 0.2 + 0.1] * 3, seed=0)
+    assert stats.verdict(difference) == stats.NO_DIFFERENCE
 
 
 def test_pairing_finds_what_the_spread_of_problems_hides():
@@ -88,8 +88,8 @@ def test_pairing_finds_what_the_spread_of_problems_hides():
 
 def test_a_difference_of_ratios_counts_each_problem_once():
     # tokens per correct answer: (30 + 10)/(3 + 1) = 10 against (30 + 30)/(3 + 1) = 15
-    found = stats.paired_difference([30, 10], [30, 30], ([3, 1], [3, 1]), seed=0)
-    assert found.estimate == approx(-5)
+    difference = stats.paired_difference([30, 10], [30, 30], ([3, 1], [3, 1]), seed=0)
+    assert difference.estimate == approx(-5)
 
 
 def test_different_numbers_of_clusters_are_refused():
@@ -183,8 +183,8 @@ def test_two_levels_cover_the_truth_of_new_seeds_and_new_problems(seeds, problem
     inside = 0
     for _ in range(SUITES):
         spread = seed_sd * random.normal(size=(seeds, 1)) + problem_sd * random.normal(size=(1, problems))
-        found = stats.two_level_interval(spread + 0.3 * random.normal(size=(seeds, problems)))
-        inside += found.low <= 0 <= found.high
+        interval = stats.two_level_interval(spread + 0.3 * random.normal(size=(seeds, problems)))
+        inside += interval.low <= 0 <= interval.high
     assert 0.93 <= inside / SUITES <= 0.97
 
 

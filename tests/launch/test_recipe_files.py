@@ -172,10 +172,13 @@ def test_the_warm_up_stays_the_same_share_of_the_run():
 
 
 def test_a_scale_replaces_what_comes_from_outside_and_not_what_a_recipe_makes():
-    assert recipes.outside("Qwen/Qwen2.5-7B", "{base}/model") == "{base}/model"
-    assert recipes.outside("{sft}/model", "{base}/model") == "{sft}/model"
-    assert recipes.outside(["Qwen/Qwen2.5-7B", "{grpo}/model"], ["{base}/model"]) == ["{base}/model", "{grpo}/model"]
-    assert recipes.outside(["{grpo}/model"], ["{base}/model"]) == ["{grpo}/model"]
+    assert recipes.replace_external("Qwen/Qwen2.5-7B", "{base}/model") == "{base}/model"
+    assert recipes.replace_external("{sft}/model", "{base}/model") == "{sft}/model"
+    assert recipes.replace_external(["Qwen/Qwen2.5-7B", "{grpo}/model"], ["{base}/model"]) == [
+        "{base}/model",
+        "{grpo}/model",
+    ]
+    assert recipes.replace_external(["{grpo}/model"], ["{base}/model"]) == ["{grpo}/model"]
 
 
 def test_a_stand_in_runs_only_where_something_needs_it():

@@ -203,7 +203,7 @@ def test_an_interrupted_recipe_goes_on_where_it_was(root, number, code):
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
-    assert process.returncode == code and ("goes on from here" in err or number == signal.SIGKILL)
+    assert process.returncode == code and ("continues from here" in err or number == signal.SIGKILL)
     assert psutil.wait_procs(below, timeout=10)[1] == []
     code, _, err = call(root, *words)
     assert code == 0, err

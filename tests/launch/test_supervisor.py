@@ -38,7 +38,7 @@ def test_a_run_is_executed_once_and_again_only_when_asked(tmp_path):
     kept = json.loads((folder / "run.json").read_text())
     assert kept["given"] == {"steps": 2} and kept["parameters"]["fail"] == "" and kept["summary"] == {"steps": 2}
     assert kept["outputs"]["result.txt"]["bytes"] == 1 and "step 2/2" in (folder / "log.txt").read_text()
-    assert "is finished; --again" in call(tmp_path, "run", "small", "-p", "steps", "2")[1]
+    assert "is finished; use --again" in call(tmp_path, "run", "small", "-p", "steps", "2")[1]
     code, _, err = call(tmp_path, "run", "small")
     assert code == 2 and "steps was 2, now 3; choose another run_name" in err
     assert call(tmp_path, "run", "small", "-p", "steps", "2", "--again")[0] == 0
@@ -73,7 +73,7 @@ def test_nothing_is_left_running_when_lead_is_stopped(tmp_path, number, code):
     assert process.returncode == code
     assert psutil.wait_procs(below, timeout=5)[1] == []
     if number != signal.SIGKILL:
-        assert status(tmp_path) == "failed" and "takes runs/small up again" in err
+        assert status(tmp_path) == "failed" and "continues runs/small" in err
 
 
 def test_a_second_writer_is_refused_or_waits(tmp_path):
@@ -96,13 +96,13 @@ def test_two_notebooks_that_need_the_same_input_make_it_once(tmp_path):
     for process in both:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-        assert "runs/small/result.txt is not there yet" in out and out.strip().endswith("3")
+        assert "runs/small/result.txt does not exist yet" in out and out.strip().endswith("3")
     assert len(json.loads((tmp_path / "runs/small/run.json").read_text())["attempts"]) == 1
 
 
 RANKS = """\
 import accelerate, torch
-from lead_kit.runs import check_processes
+from lead_kit.runs.ranks import check_processes
 accelerator = accelerate.Accelerator()
 check_processes(accelerator)
 total = accelerator.gather(torch.tensor([accelerator.process_index + 1.0])).sum().item()
@@ -137,7 +137,7 @@ def test_another_distributed_type_than_asked_is_refused(tmp_path):
     assert code == 2 and "fsdp2 was asked for, but accelerate runs MULTI_CPU" in err
 
 
-def test_plain_papermill_leaves_the_same_record(tmp_path, monkeypatch):
+def test_plain_papermill_leaves_the_same_manifest(tmp_path, monkeypatch):
     papermill = pytest.importorskip("papermill")
     source = small_notebook(tmp_path)
     monkeypatch.setenv("LEAD_ROOT", str(tmp_path))

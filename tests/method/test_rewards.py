@@ -237,7 +237,7 @@ def test_your_own_reward_stands_beside_the_named_ones():
         ("corect", "rewards is 'corect', expected one of correct.*did you mean 'correct'"),
         ("cosine(max_lenght=9)", "cosine has no argument 'max_lenght' .did you mean 'max_length'"),
         ("cosine(max_length='9 tokens')", "'max_length of cosine' must be int, got '9 tokens'"),
-        ("correct(max_length=9)", "correct has no argument 'max_length'; it has: none"),
+        ("correct(max_length=9)", "correct has no argument 'max_length'; there are: none"),
         ("cosine(4096)", "expected a name, or a name with literal arguments"),
         ("cosine(max_length=__import__('os').getpid())", "expected a name, or a name with literal arguments"),
         ("cosine(max_length=9", "expected a name, or a name with literal arguments"),

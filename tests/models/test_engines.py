@@ -55,9 +55,9 @@ def requests(kit, n=2, records=RECORDS):
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_passing_faults_are_tried_again_and_others_are_not(kit, monkeypatch):
     one = requests(kit, 1, RECORDS[:1])
     with answering((500, {}), (429, {}), (503, {}), None, GOOD) as (address, asked):
         ((_, answer),) = server_of(kit, address).sample(one)
-        assert answer == kit.sample.Answer("\\boxed{1}", 3, True) and len(asked) == 5
+        assert answer == kit.sample.Completion("\\boxed{1}", 3, False) and len(asked) == 5
     with answering((400, {"error": "max_tokens is too large"})) as (address, asked):
         with pytest.raises(InputError, match="400: .*too large.*; max_tokens is 24: set the parameter max_tokens"):
             list(server_of(kit, address).sample(one))

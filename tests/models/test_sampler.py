@@ -37,14 +37,14 @@ def test_a_row_depends_neither_on_order_nor_on_batch_size(kit):
     expected = [one.ids for one in generate(kit, kit.prompts, seeds)]
     order = Random(1).sample(seeds, len(seeds))
     for size in (5, 24):
-        found = generate(kit, [kit.prompts[i] for i in order], [seeds[i] for i in order], batch_size=size)
-        assert [one.ids for one in found] == [expected[i] for i in order]
+        samples = generate(kit, [kit.prompts[i] for i in order], [seeds[i] for i in order], batch_size=size)
+        assert [one.ids for one in samples] == [expected[i] for i in order]
     assert len({tuple(ids) for ids in expected}) == len(expected)
 
 
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
-    found = generate(kit, kit.prompts, [0] * len(kit.prompts), temperature=0.0)
-    for prompt, one in zip(kit.prompts, found, strict=True):
+    samples = generate(kit, kit.prompts, [0] * len(kit.prompts), temperature=0.0)
+    for prompt, one in zip(kit.prompts, samples, strict=True):
         out = kit.model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=LIMIT)
         assert one.ids == out[0, len(prompt) :].tolist()
 
@@ -59,9 +59,9 @@ def test_logprobs_are_those_of_a_full_forward(kit):
 
 def test_a_row_ends_at_its_first_end_token_or_at_the_limit(kit):
     end = kit.tokenizer.eos_token_id
-    found = generate(kit, kit.prompts * 8, list(range(len(kit.prompts) * 8)))
-    assert {one.truncated for one in found} == {True, False}
-    for one in found:
+    samples = generate(kit, kit.prompts * 8, list(range(len(kit.prompts) * 8)))
+    assert {one.truncated for one in samples} == {True, False}
+    for one in samples:
         assert (one.ids.index(end) == len(one.ids) - 1) if not one.truncated else (end not in one.ids)
         assert len(one.ids) == LIMIT or not one.truncated
 
@@ -85,7 +85,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(kit):
 )
 def test_cuts_leave_the_likely_tokens(kit, cut, kept):
     likely = torch.tensor([0.5, 0.25, 0.125, 0.125]).log().expand(800, 4)
-    filters = kit.sample.warpers(**({"top_k": 0, "top_p": 1.0, "min_p": 0.0} | cut))
+    filters = kit.sample.warpers(kit.sample.Sampling(1, **cut))
     token, _ = kit.sample.pick(likely, (torch.arange(800) + 0.5) / 800, 1.0, filters)
     assert set(token.tolist()) == kept
 

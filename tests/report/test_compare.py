@@ -56,9 +56,9 @@ def test_nothing_solved_is_not_certainly_zero(tmp_path):
     assert "A  0.000 [0.000, 0.088]" in told  # 1 - .025^(1/40)
 
 
-def test_what_the_suite_could_have_found_is_said(tmp_path):
+def test_without_a_detectable_difference_the_smallest_detectable_one_is_said(tmp_path):
     told = comparison(write(tmp_path / "a", 0.6), write(tmp_path / "b", 0.6, draw=1), "length")
-    assert "No detectable difference; this suite finds a true one of" in told and "four cases of five" in told
+    assert "No detectable difference; this suite detects a true difference of" in told and "with 80% power" in told
 
 
 def test_length_is_longer_or_shorter(tmp_path):

@@ -94,12 +94,12 @@ def test_runs_are_compared_at_the_steps_that_all_of_them_have():
     table = curves.by_run(values).set_index("arm")
     assert table["final"].to_dict() == {"grpo": 0.3, "lead": 0.4}
     assert table["curve_mean"].to_dict() == approx({"grpo": 0.2, "lead": 0.3})
-    assert "last at step 10" in curves.compared(values)
+    assert "last at step 10" in curves.compared_steps(values)
 
 
 def test_runs_without_a_common_step_are_told():
     values = curves.points(frame_of(grpo=[{0: 0.1}], lead=[{5: 0.2}]), "pass@1")
-    assert "no step in common" in curves.compared(values) and len(curves.by_run(values)) == 2
+    assert "no step in common" in curves.compared_steps(values) and len(curves.by_run(values)) == 2
 
 
 def test_a_metric_that_nobody_logged_is_refused_with_those_there_are():
@@ -182,6 +182,6 @@ def test_groups_of_a_ledger_by_hand():
             "advantage": [1.5, -0.5, 0.0, 0.0],
         }
     )
-    found = curves.groups(ledger)
-    assert found["rho"].tolist() == [0.5, 1.0] and found["signal"].tolist() == [True, False]
-    assert found["weight"][0] == 1.0 and pd.isna(found["weight"][1])  # (1.5 + .5)/(1 + 1); 0/0
+    groups = curves.groups(ledger)
+    assert groups["rho"].tolist() == [0.5, 1.0] and groups["signal"].tolist() == [True, False]
+    assert groups["weight"][0] == 1.0 and pd.isna(groups["weight"][1])  # (1.5 + .5)/(1 + 1); 0/0

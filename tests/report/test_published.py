@@ -149,6 +149,6 @@ def test_bounds_are_in_order():
 
 def test_settings_come_from_the_evaluation_beside_the_samples(tmp_path):
     (tmp_path / "run.json").write_text('{"parameters": {"benchmark": "AIME24", "n": 0, "temperature": 0.8}}')
-    found = published.settings_of([tmp_path / "samples.jsonl"])
-    assert (found["n"], found["temperature"], found["min_p"]) == (32, 0.8, 0.01)
+    settings = published.settings_of([tmp_path / "samples.jsonl"])
+    assert (settings["n"], settings["temperature"], settings["min_p"]) == (32, 0.8, 0.01)
     assert published.settings_of([tmp_path / "elsewhere/samples.jsonl"]) == {}

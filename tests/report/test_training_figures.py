@@ -179,5 +179,5 @@ def test_looks_differ_without_colour():
 
 
 def test_an_unknown_method_gets_a_look_of_its_own():
-    found = style.looks(["grpo", "yours", "mine"])
-    assert found == {"grpo": style.METHOD_LOOKS["grpo"], "yours": style.SPARE_LOOKS[1], "mine": style.SPARE_LOOKS[0]}
+    looks = style.looks(["grpo", "yours", "mine"])
+    assert looks == {"grpo": style.METHOD_LOOKS["grpo"], "yours": style.SPARE_LOOKS[1], "mine": style.SPARE_LOOKS[0]}

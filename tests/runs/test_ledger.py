@@ -33,8 +33,6 @@ def test_rollouts_of_several_steps_are_read_in_order(tmp_path):
 def test_a_run_without_rollouts_is_named(tmp_path):
     with pytest.raises(InputError, match="has no rollouts"):
         ledger.read_rollouts(tmp_path)
-    with pytest.raises(InputError, match="has no validation samples"):
-        ledger.read_validation(tmp_path)
 
 
 def test_the_extremes_are_of_different_prompts():

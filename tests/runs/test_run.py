@@ -45,7 +45,7 @@ def test_a_run_leaves_parameters_provenance_metrics_and_hashes(root):
     assert run.input("in.txt") == root / "in.txt"
     run.save_text("note.txt", "two")
     run.finish(best=0.25)
-    kept = manifest.read_record(root / "runs/a/s0")
+    kept = manifest.read_manifest(root / "runs/a/s0")
     assert kept["status"] == "done" and kept["summary"] == {"best": 0.25}
     assert kept["parameters"] == dict(settled()) and kept["given"] == {"steps": 3} and kept["seeds"] == {"seed": 7}
     assert kept["inputs"]["in.txt"]["sha256"].startswith("7692c3ad") and kept["outputs"]["note.txt"]["bytes"] == 3
@@ -67,7 +67,7 @@ def test_a_name_belongs_to_one_set_of_parameters(root):
 def test_a_failed_run_that_wrote_nothing_does_not_hold_its_name(root):
     Run(settled(), "n")
     manifest.close_attempt(root / "runs/a/s0", "failed", "bad path")
-    assert Run(settled(steps=5), "n").record["parameters"]["steps"] == 5
+    assert Run(settled(steps=5), "n").manifest["parameters"]["steps"] == 5
 
 
 def test_the_same_run_again_keeps_what_the_first_wrote(root):
@@ -79,7 +79,7 @@ def test_the_same_run_again_keeps_what_the_first_wrote(root):
     again.finish()
     assert [row["reward"] for row in read_metrics(run.path)] == [2.0]
     assert [row["reward"] for row in read_metrics(run.path / "attempts/1")] == [1.0]
-    assert len(again.record["attempts"]) == 2
+    assert len(again.manifest["attempts"]) == 2
 
 
 @pytest.mark.parametrize("checkpoint, steps", [(False, []), (True, [1, 2])])
@@ -92,7 +92,7 @@ def test_an_interrupted_run_keeps_its_metrics_only_beside_a_complete_checkpoint(
     lock.release(run.path)
     again = Run(settled(), "n")
     assert [row["step"] for row in read_metrics(again.path)] == steps
-    assert again.record["attempts"][0]["reason"] == "it ended without a word"
+    assert again.manifest["attempts"][0]["reason"] == "its process ended without closing the run"
 
 
 def test_resuming_drops_later_metrics_and_rollouts(root):
@@ -155,7 +155,7 @@ def test_other_ranks_are_silent(root, monkeypatch):
 
 def test_the_process_count_is_asserted(root, monkeypatch):
     monkeypatch.setenv("LEAD_NPROC", "2")
-    with pytest.raises(InputError, match="2 processes were asked for and 1 came"):
+    with pytest.raises(InputError, match="2 processes were expected and 1 started"):
         Run(settled(), "n")
 
 
@@ -174,7 +174,7 @@ def test_what_makes_a_missing_input_is_named(root):
     (root / "notebooks/02_sft.ipynb").write_text(json.dumps({"cells": [cell]}))
     with pytest.raises(InputError, match="made by `lead run notebooks/02_sft.ipynb`"):
         Run(settled(), "n").input("runs/02_sft/model")
-    with pytest.raises(InputError, match="no notebook makes it"):
+    with pytest.raises(InputError, match="no notebook writes it"):
         ensure("runs/other/model")
 
 
@@ -210,7 +210,9 @@ def test_a_folder_takes_its_name_only_when_the_block_ends_well(root):
     assert [p.name for p in root.iterdir()] == ["model"] and (root / "model/a").read_text() == "1"
 
 
-@pytest.mark.parametrize("tracker, message", [("wanbd", "did you mean 'wandb'"), ("mlflow", "is none of")])
+@pytest.mark.parametrize(
+    "tracker, message", [("wanbd", "did you mean 'wandb'"), ("mlflow", "expected one of none, wandb")]
+)
 def test_an_unknown_tracker_is_refused(root, tracker, message):
     with pytest.raises(InputError, match=message):
         Run(settled(tracker=tracker), "n")
@@ -219,7 +221,7 @@ def test_an_unknown_tracker_is_refused(root, tracker, message):
 LIVE = """\
 import os
 from lead_kit.params import settle
-from lead_kit.runs import Run
+from lead_kit.runs.run import Run
 config = settle(globals())
 run = Run(config, "live")
 run.log(1, "train", reward=steps)
@@ -254,6 +256,6 @@ def test_a_live_notebook_may_be_run_again_and_shows_a_bar(tmp_path, monkeypatch)
     finally:
         client.stop_channels()
         kernel.shutdown_kernel()
-    assert len(manifest.read_record(tmp_path / "runs/live")["attempts"]) == 2
-    unfinished = manifest.read_record(tmp_path / "runs/other")["attempts"][0]
+    assert len(manifest.read_manifest(tmp_path / "runs/live")["attempts"]) == 2
+    unfinished = manifest.read_manifest(tmp_path / "runs/other")["attempts"][0]
     assert unfinished["reason"] == "the kernel ended before the run was finished"

@@ -86,7 +86,7 @@ def test_a_group_on_two_processes_gets_the_advantages_of_one_process(apprentice,
     assert "processes 2" in launch(2, model_folder, tmp_path / "two")
     for name in ("lead", "whitened"):
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
-        apprentice.trainer(model_folder, alone, estimator=name, batch_size=24, group_size=8, steps=1).train()
+        apprentice.trainer(model_folder, alone, estimator=name, batch_size=56, group_size=8, steps=1).train()
         one, two = ledger.read_rollouts(alone), ledger.read_rollouts(both)
         assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
         assert two["advantage"].abs().max() > 0
