@@ -13,8 +13,7 @@ from statistics import median
 import torch
 
 from lead_kit.data import arithmetic
-from lead_kit.models import sampler
-from lead_kit.models.chat import prompt_ids
+from lead_kit.models import chat, sampler
 from lead_kit.models.loading import load_model
 
 
@@ -66,7 +65,7 @@ def main() -> int:
     model, tokenizer = load_model(options.model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     records = arithmetic.draw(options.prompts, seed=0)
-    prompts = [prompt_ids(tokenizer, "plain", record["problem"]) for record in records]
+    prompts = [chat.prompt(tokenizer, "plain", record["problem"]).ids for record in records]
     rate(ours, model, tokenizer, prompts[: options.batch], options)
     pairs = [
         (rate(ours, model, tokenizer, prompts, options), rate(plain, model, tokenizer, prompts, options))

@@ -71,6 +71,7 @@ def score_arguments(add) -> None:
     add("path", help="JSON lines or parquet with completions and gold answers")
     add("--out", metavar="FILE", help="verdicts, one row a sample (default: beside the input)")
     add("--loose", action="store_true", help="accept an answer outside \\boxed{}")
+    add("--thinking", action="store_true", help="prompts opened <think>: without </think> there is no answer")
     add("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
     add("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
 

@@ -54,6 +54,8 @@ def load(path: Path) -> list[dict]:
     frame = frame if "gold" in frame else frame.rename(columns={"answer": "gold"})
     if missing := [name for name in ("id", "gold", "completion") if name not in frame]:
         raise InputError(f"{path} has no column {missing[0]!r}, expected id, gold (or answer) and completion")
+    if "thinking" in frame:  # a sample whose prompt opened <think> is graded inside that thought
+        frame["completion"] = frame["completion"].mask(frame["thinking"].eq(True), "<think>" + frame["completion"])
     return frame[["id", "gold", "completion"]].astype(str).to_dict("records")
 
 

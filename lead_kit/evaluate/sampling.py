@@ -77,7 +77,7 @@ def in_parts(stream, size: int = GRADED_AT_ONCE, seconds: float = LONGEST_WAIT):
 
 def grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tags: Mapping) -> list[dict]:
     """The graded rows of (Request, Completion) pairs, which are also appended to the file."""
-    verdicts = verify.check_many([c.text for _, c in pairs], [r.record["gold"] for r, _ in pairs], loose=loose)
+    verdicts = verify.check_many([c.graded_text for _, c in pairs], [r.record["gold"] for r, _ in pairs], loose=loose)
     rows = [
         dict(tags) | ledger.sample_row(request.record, request.sample, completion, verdict) | {"sampling_seed": seed}
         for (request, completion), verdict in zip(pairs, verdicts, strict=True)

@@ -42,15 +42,21 @@ def verify_command(
 
 
 def score_command(
-    path: str, out: str | None = None, loose: bool = False, k: int | None = None, answer_region: str = "after_think"
+    path: str,
+    out: str | None = None,
+    loose: bool = False,
+    k: int | None = None,
+    answer_region: str = "after_think",
+    thinking: bool = False,
 ) -> int:
     """Grades the completions of a JSONL or parquet file, prints the table and writes one verdict a line to `out`.
 
     Rows {id, answer, completions: [...]} or {id, answer, completion}; rows of the same id are one problem. `answer`
     may be a list of alternatives, any of which is correct. `k`: samples of Pass@k (default: the fewest of any
-    problem). Raises InputError.
+    problem). `thinking`: the prompts opened <think>, so a completion that does not close it holds no answer; a column
+    `thinking` says so row by row. Raises InputError.
     """
-    problems = read_problems(Path(path))
+    problems = read_problems(Path(path), thinking)
     target = Path(out) if out else Path(path).with_suffix(".verdicts.jsonl")
     fewest = min(len(problem.completions) for problem in problems)
     if k is not None and not 1 <= k <= fewest:
@@ -72,13 +78,13 @@ def score_command(
     return 0
 
 
-def read_problems(path: Path) -> list[Problem]:
+def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
     """The problems of a JSONL or parquet file, in order of first appearance. Raises InputError naming the line."""
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
     problems: dict[str, Problem] = {}
     for where, row in _rows(path):
-        problem = _problem(where, row)
+        problem = _problem(where, {"thinking": thinking} | row)
         known = problems.setdefault(problem.id, problem)
         if known is not problem:
             if known.golds != problem.golds:
@@ -96,7 +102,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
             yield f"{path}, line {number}", row
         return
     frame = pandas.read_parquet(path)
-    columns = [name for name in ("benchmark", "id", "gold", "answer", "completions", "completion") if name in frame]
+    columns = [
+        name for name in ("benchmark", "id", "gold", "answer", "completions", "completion", "thinking") if name in frame
+    ]
     for number, row in enumerate(frame[columns].to_dict("records")):
         plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in row.items()}
         yield f"{path}, row {number}", plain
@@ -115,7 +123,8 @@ def _problem(where: str, row: dict) -> Problem:
     if not golds or not all(isinstance(gold, str | int | float) and str(gold).strip() for gold in golds):
         raise InputError(f"{where}: {name} is {row[name]!r}, expected a text, a number or a list of those")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
-    return Problem(identity, [str(gold) for gold in golds], list(completions))
+    opened = "<think>" if row["thinking"] else ""
+    return Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])
 
 
 def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:

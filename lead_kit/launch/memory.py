@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from lead_kit.errors import InputError
 from lead_kit.launch import catalog
 from lead_kit.launch.recipes import Job, settled
 
@@ -52,8 +53,8 @@ def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
     - the logits of the completions in fp32, and once more for their gradient
     """
     values = job.parameters
-    width = 2 if values.get("dtype", "float32") == "bfloat16" else 4
     adapter = values.get("adapter", "full")
+    width = 2 if values.get("dtype", "float32") == "bfloat16" and adapter != "full" else 4  # trained: float32 masters
     weights = shape.parameters * (0.5 if adapter == "qlora" else width)
     learned = 3 * width * shape.parameters * (1 if adapter == "full" else 0.01)
     pays_kl = (values.get("beta", 0) > 0 and adapter == "full") or catalog.pays_kl(values)
@@ -78,6 +79,12 @@ def describe(job: Job, made: Mapping[str, str], card: float) -> str:
     if stem == "04_evaluate":
         return f"{shape.parameters * 2 / GIB:.2g} GiB of weights in bf16, plus the engine's cache"
     engine = values.get("vllm_memory", 0) * card if values.get("engine") == "vllm_colocate" else 0
+    vllm_weights = shape.parameters * 2 / values.get("vllm_tensor_parallel", 1) / GIB
+    if engine and vllm_weights > engine:
+        raise InputError(
+            f"{job.name}: vllm_memory {values['vllm_memory']:g} of {card:g} GiB is {engine:.3g} GiB, but vLLM's "
+            f"weights take {vllm_weights:.3g} GiB a GPU; raise vllm_memory or vllm_tensor_parallel"
+        )
     total = training_bytes(shape, job, job.accelerate.rpartition("/")[2].removesuffix(".yaml")) / GIB + engine
     text = f"about {total:.2g} GiB a GPU" + (f", {engine:.2g} of them vLLM's" if engine else "")
     return text + (f": more than the card's {card:g}" if card and total > card else "")

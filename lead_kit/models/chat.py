@@ -1,22 +1,36 @@
 """Problems as prompts in a model's chat template."""
 
+import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lead_kit.data import prompts
 from lead_kit.models.sampler import Request
 
+OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+
+
+class Prompt(NamedTuple):
+    """A problem as the user's turn, up to the start of the assistant's turn."""
+
+    ids: list[int]
+    thinking: bool  # the chat template ends in <think>: the completion begins inside a thought
+
 
 class Chat:
-    """The prompts of records as token ids in the tokenizer's chat template; each is tokenised once."""
+    """The prompts of records in the tokenizer's chat template; each is tokenised once."""
 
     def __init__(self, tokenizer, template: str):
         self.tokenizer, self.template = tokenizer, template
-        self._ids: dict[str, list[int]] = {}
+        self._prompts: dict[str, Prompt] = {}
+
+    def prompt(self, record: dict) -> Prompt:
+        if record["id"] not in self._prompts:
+            self._prompts[record["id"]] = prompt(self.tokenizer, self.template, record["problem"])
+        return self._prompts[record["id"]]
 
     def ids(self, record: dict) -> list[int]:
-        if record["id"] not in self._ids:
-            self._ids[record["id"]] = prompt_ids(self.tokenizer, self.template, record["problem"])
-        return self._ids[record["id"]]
+        return self.prompt(record).ids
 
     def parts(self, requests: list[Request], size: int) -> Iterator[list[Request]]:
         """The requests sorted by prompt length, `size` at a time."""
@@ -25,18 +39,19 @@ class Chat:
             yield ordered[start : start + size]
 
 
-def prompt_ids(tokenizer, template: str, problem: str) -> list[int]:
-    """Token ids of a problem as the user's turn, up to the start of the assistant's turn."""
+def prompt(tokenizer, template: str, problem: str) -> Prompt:
+    """The prompt of a problem in the tokenizer's chat template."""
     messages = prompts.messages(template, problem)
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return tokenizer(text, add_special_tokens=False).input_ids
+    return Prompt(tokenizer(text, add_special_tokens=False).input_ids, OPEN_THOUGHT.search(text) is not None)
 
 
 def prompted(record: dict, tokenizer, template: str) -> dict:
     """The record as a trainer's row, with its prompt as chat messages and as token ids."""
     kept = {name: record[name] for name in ("id", "problem", "gold", "level")}
+    ids, thinking = prompt(tokenizer, template, record["problem"])
     messages = prompts.messages(template, record["problem"])
-    return kept | {"prompt": messages, "prompt_ids": prompt_ids(tokenizer, template, record["problem"])}
+    return kept | {"prompt": messages, "prompt_ids": ids, "thinking": thinking}
 
 
 def end_tokens(model, tokenizer) -> list[int]:

@@ -51,7 +51,7 @@ class Local:
             sampled = decode(part)
             texts = self.tokenizer.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
             for request, text, s in zip(part, texts, sampled, strict=True):
-                yield request, Completion(text, len(s.ids), s.truncated)
+                yield request, Completion(text, len(s.ids), s.truncated, self.chat.prompt(request.record).thinking)
 
     def _seeded(self, part: list[Request]) -> list[Sampled]:
         return sampler.generate(
@@ -117,7 +117,8 @@ class Vllm:
                 )
                 for request, output in zip(part, outputs, strict=True):
                     one = output.outputs[0]
-                    yield request, Completion(one.text, len(one.token_ids), one.finish_reason == "length")
+                    thinking = chat.prompt(request.record).thinking
+                    yield request, Completion(one.text, len(one.token_ids), one.finish_reason == "length", thinking)
         finally:
             del engine
             gc.collect()
@@ -169,7 +170,7 @@ def open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) 
 
 
 def open_server(model: str, template: str, sampling: Sampling, config: dict, run) -> Server:
-    return Server(config["server"], model, template, sampling, config["concurrency"])
+    return Server(config["server"], model, template, sampling, config["concurrency"], config["thinking"])
 
 
 ENGINES = {

@@ -53,6 +53,15 @@ def load_model(
     return model, load_tokenizer(name)
 
 
+def weights_dtype(dtype: str, adapter: str) -> str:
+    """The type in which weights are loaded for training with computation in `dtype`.
+
+    Weights that are all trained are float32 masters under bfloat16 autocast: at a rate of 1e-6, AdamW's step is below
+    the spacing of most bfloat16 weights and would be rounded away. Frozen weights under an adapter stay in `dtype`.
+    """
+    return "float32" if adapter == "full" else dtype
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model that `load_model` takes, padded on the left."""
     if name in TOKENIZERS:

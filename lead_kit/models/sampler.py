@@ -38,6 +38,12 @@ class Completion(NamedTuple):
     text: str
     length: int  # tokens generated, the end token included
     truncated: bool  # cut off at the token limit
+    thinking: bool = False  # the prompt had opened <think>, so the text begins inside a thought
+
+    @property
+    def graded_text(self) -> str:
+        """The text as the verifier must see it: inside a thought that was never closed there is no answer."""
+        return f"<think>{self.text}" if self.thinking else self.text
 
 
 class Sampled(NamedTuple):

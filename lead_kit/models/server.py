@@ -31,14 +31,14 @@ class Server:
     Raises InputError when no server answers, a request keeps failing, or the server refuses it.
     """
 
-    def __init__(self, address: str, model: str, template: str, sampling: Sampling, concurrency: int):
+    def __init__(self, address: str, model: str, template: str, sampling: Sampling, concurrency: int, thinking=False):
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"server is {address!r}, expected an address such as http://127.0.0.1:8000/v1")
         if concurrency < 1:
             raise InputError(f"concurrency is {concurrency}, expected at least 1 request at a time")
         self.address, self.host, self.model, self.template = address.rstrip("/"), parts.hostname, model, template
-        self.concurrency = concurrency
+        self.concurrency, self.thinking = concurrency, thinking
         self.sampling = {name: value for name, value in sampling._asdict().items() if name != "top_k"}  # no such field
         self.settings = {"engine": "openai", "template": template} | self.sampling
 
@@ -101,7 +101,9 @@ class Server:
             try:
                 answer = response.json()
                 choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
-                return Completion(choice["message"]["content"] or "", tokens, choice["finish_reason"] == "length")
+                return Completion(
+                    choice["message"]["content"] or "", tokens, choice["finish_reason"] == "length", self.thinking
+                )
             except (ValueError, LookupError, TypeError):
                 raise InputError(
                     f"{self.address} gave no chat completion with a token count: {response.text[:200]!r}"

@@ -19,6 +19,7 @@ def sample_row(record: dict, sample: int, completion, verdict) -> dict:
         "answer": verdict.answer,
         "length": completion.length,
         "truncated": completion.truncated,
+        "thinking": completion.thinking,
         "correct": verdict.status == "correct",
         "status": verdict.status,
         "reason": verdict.reason,

@@ -18,10 +18,9 @@ class Wandb:
         self.failures = (OSError, ValueError, TypeError, RuntimeError, wandb.errors.Error)
         self.session = None
         settings = wandb.Settings(init_timeout=PATIENCE, finish_timeout=PATIENCE, silent=True, console="off")
-        mode = os.environ.get("WANDB_MODE", "offline")
-        self.session = self._try(
-            wandb.init, project="lead_kit", name=name, config=config, dir=str(folder), mode=mode, settings=settings
-        )
+        mode, project = os.environ.get("WANDB_MODE", "offline"), config.get("wandb_project", "lead_kit")
+        asked = {"project": project, "name": name, "config": config, "dir": str(folder), "mode": mode}
+        self.session = self._try(wandb.init, **asked, settings=settings)
 
     def _try(self, action, *args, **kwargs):
         """The action's result; when it fails, warns, turns the tracker off and returns None."""

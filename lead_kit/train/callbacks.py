@@ -7,6 +7,16 @@ from lead_kit.models.sampler import Completion, Sampling, row_seed
 from lead_kit.runs import ledger
 
 
+def equal_part(records: list, index: int, processes: int) -> tuple[list, int]:
+    """The records of one process, and how many of them are its own.
+
+    Every process gets the same number, as TRL's vLLM server expects; the last ones are filled up with first records.
+    """
+    size = -(-len(records) // processes)
+    own = records[index * size : (index + 1) * size]
+    return own + records[: size - len(own)], len(own)
+
+
 class Validation(TrainerCallback):
     """Samples `samples` completions of each record before the first step and every `every` rollout batches.
 
@@ -32,8 +42,8 @@ class Validation(TrainerCallback):
     def measure(self) -> None:
         """One pass over the held-out problems, split over the processes."""
         trainer, accelerator = self.trainer, self.trainer.accelerator
-        mine = self.records[accelerator.process_index :: accelerator.num_processes]
-        rows = gather_object(self.rows(mine))
+        mine, own = equal_part(self.records, accelerator.process_index, accelerator.num_processes)
+        rows = gather_object(self.rows(mine)[: own * self.samples])
         step = trainer.batches_done
         if accelerator.is_main_process:
             ledger.write_rows(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
@@ -48,7 +58,10 @@ class Validation(TrainerCallback):
         seeds = [row_seed(self.seed, record["id"], k) for record, k in pairs]
         sampled = self.trainer.complete([record["prompt_ids"] for record in records], seeds, self.sampling)
         texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
-        completions = [Completion(text, len(s.ids), s.truncated) for text, s in zip(texts, sampled, strict=True)]
+        completions = [
+            Completion(text, len(s.ids), s.truncated, record["thinking"])
+            for text, s, record in zip(texts, sampled, records, strict=True)
+        ]
         verdicts = self.trainer.grader.verdicts(records, completions)
         return [
             ledger.sample_row(record, k, completion, verdict)

@@ -10,20 +10,29 @@ class Grader:
     """Grades completions against the gold answers and scores them with the chosen rewards.
 
     `reward_table` maps names to functions of one Rollout. A completion is complete if it contains `end_marker`
-    (GRPO-LEAD, released code: </think>); with an empty one, if it ends with an end token.
+    (GRPO-LEAD, released code: </think>); with an empty one, if it ends with an end token. `answer_region` is the
+    verifier's: after_think, or before_think (GRPO-LEAD, released code).
     """
 
-    def __init__(self, reward_table: dict[str, Callable[[Rollout], float]], verifier, end_marker: str = ""):
-        self.reward_table, self.verifier, self.end_marker = reward_table, verifier, end_marker
+    def __init__(
+        self,
+        reward_table: dict[str, Callable[[Rollout], float]],
+        verifier,
+        end_marker: str = "",
+        answer_region: str = "after_think",
+    ):
+        self.reward_table, self.verifier = reward_table, verifier
+        self.end_marker, self.answer_region = end_marker, answer_region
 
-    def completion(self, text: str, tokens: list[int], ends: list[int]) -> Completion:
+    def completion(self, text: str, tokens: list[int], ends: list[int], thinking: bool) -> Completion:
         """A Completion from its text and tokens; `ends` are the end tokens."""
         complete = self.end_marker in text if self.end_marker else bool(tokens) and tokens[-1] in ends
-        return Completion(text, len(tokens), not complete)
+        return Completion(text, len(tokens), not complete, thinking)
 
     def verdicts(self, records: list[dict], completions: list[Completion]) -> list:
         """The verifier's verdict on the completion of each record."""
-        return self.verifier.check_many([c.text for c in completions], [record["gold"] for record in records])
+        texts, golds = [c.graded_text for c in completions], [record["gold"] for record in records]
+        return self.verifier.check_many(texts, golds, answer_region=self.answer_region)
 
     def grade(self, records: list[dict], completions: list[Completion]) -> list[Rollout]:
         """One Rollout for each record and its completion. The reward raises for a gold that cannot be graded."""

@@ -2,33 +2,43 @@
 
 from random import Random
 
-from lead_kit.errors import InputError
-from lead_kit.models.chat import prompt_ids
+from lead_kit.errors import InputError, chosen
+from lead_kit.models import chat
 
 IGNORED = -100  # label of a token that carries no loss
 
 
-def tokenised(records: list[dict], tokenizer, template: str, max_length: int) -> tuple[list[dict], int]:
-    """Rows {input_ids, labels, length} of the records {problem, solution}, and how many too long ones were left out.
+TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
 
+
+def tokenised(
+    records: list[dict], tokenizer, template: str, max_length: int, too_long: str = "drop"
+) -> tuple[list[dict], int]:
+    """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were longer than max_length.
+
+    Those are dropped, or with `truncate` cut to max_length tokens, so that they have no end token (GRPO_reflection's
+    LoRA script). A row whose prompt alone fills max_length is dropped either way.
     The prompt is the problem in `template` and the chat template; the completion is the solution and the end token.
     Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
     a record without a solution.
     """
-    rows, too_long = [], 0
+    chosen(TOO_LONG, too_long, "too_long")
+    rows, longer = [], 0
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
-        prompt = prompt_ids(tokenizer, template, record["problem"])
+        prompt = chat.prompt(tokenizer, template, record["problem"]).ids
         completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if len(prompt) + len(completion) > max_length:
-            too_long += 1
-            continue
+            longer += 1
+            if too_long == "drop" or len(prompt) >= max_length:
+                continue
+            completion = completion[: max_length - len(prompt)]
         ids = prompt + completion
         rows.append({"input_ids": ids, "labels": [IGNORED] * len(prompt) + completion, "length": len(ids)})
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
-    return rows, too_long
+    return rows, longer
 
 
 def bucketed(rows: list[dict], batch_size: int, steps: int, seed: int) -> list[dict]:

@@ -7,6 +7,7 @@ order: the group_size samples of a prompt are consecutive.
 import copy
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import torch
 from accelerate.utils import gather_object
@@ -66,6 +67,7 @@ class LeadTrainer(GRPOTrainer):
         rollout = self._sample if engine == "sampler" else None
         super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self._check_engine()
+        self._check_loss(keep)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = Refill(self, refill_batches) if refill_batches else None
         if self.needs_kl:
@@ -81,6 +83,18 @@ class LeadTrainer(GRPOTrainer):
             )
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
+
+    def _check_loss(self, keep: Callable) -> None:
+        if self.loss_type == "cispo" and self.epsilon_high < 1:
+            raise InputError(
+                f"loss_type cispo caps the ratio itself at clip_high, which is {self.epsilon_high:g} and would shrink "
+                "every update; ScaleRL takes 4 to 8"
+            )
+        if self.beta and self.loss_type in ROW_MEANS and keep.__name__ != "every_group":
+            raise InputError(
+                f"keep {keep.__name__!r} drops groups from loss_type {self.loss_type!r}, whose mean over rows then no "
+                "longer weighs the KL as beta says: set beta to 0, or loss_type to dapo"
+            )
 
     @property
     def batches_done(self) -> int:
@@ -98,10 +112,12 @@ class LeadTrainer(GRPOTrainer):
         return {"prompt_ids": ids} | completions
 
     def complete(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
-        """One sample for each row. Engines other than `sampler` use the trainer's sampling settings and no seeds."""
+        """One sample for each row at these settings. `generate` draws all rows from the first row's seed; vLLM takes
+        no seed from TRL."""
         ends = list(self.eos_token_ids)
         if self.engine != "sampler":
-            tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
+            with self._settings(sampling, seeds[0]):
+                tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
             logprobs = logprobs or [None] * len(tokens)
             return [Sampled(t, p, t[-1] not in ends) for t, p in zip(tokens, logprobs, strict=True)]
         model = self.accelerator.unwrap_model(self.model)
@@ -111,6 +127,25 @@ class LeadTrainer(GRPOTrainer):
             return sampler.generate(model, ids, seeds, sampling, eos=ends, pad=self._tokenizer.pad_token_id)
         finally:
             model.train(training)
+
+    @contextmanager
+    def _settings(self, sampling: Sampling, seed: int):
+        """TRL's generators at these settings and this seed, then at those of training again."""
+        if self.use_vllm:
+            holder = self.vllm_generation
+            asked = {"temperature": sampling.temperature, "max_completion_length": sampling.max_tokens}
+        else:
+            holder, greedy = self.generation_config, sampling.temperature == 0
+            asked = {"max_new_tokens": sampling.max_tokens, "do_sample": not greedy}
+            asked |= {} if greedy else {"temperature": sampling.temperature}
+        usual = {name: getattr(holder, name) for name in asked}
+        vars(holder).update(asked)
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                yield
+        finally:
+            vars(holder).update(usual)
 
     def _generate(self, prompts: list):
         if self._given is not None:
@@ -128,8 +163,10 @@ class LeadTrainer(GRPOTrainer):
     def grade(self, records: list[dict], completions: list, ids: list[list[int]]) -> list[Rollout]:
         """This process's rollouts with their verdicts; `completions` as TRL's chat messages."""
         ends = self.eos_token_ids
-        texts = [self.grader.completion(c[0]["content"], i, ends) for c, i in zip(completions, ids, strict=True)]
-        return self.grader.grade(records, texts)
+        texts = [completion[0]["content"] for completion in completions]
+        rows = zip(texts, ids, records, strict=True)
+        whole = [self.grader.completion(text, tokens, ends, record["thinking"]) for text, tokens, record in rows]
+        return self.grader.grade(records, whole)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         self._rollouts = self.grade(inputs, completions, completion_ids_list)
@@ -250,7 +287,7 @@ class LeadTrainer(GRPOTrainer):
         first = self.accelerator.process_index * len(self._rollouts)
         for place, (record, one, scores, reward, after) in enumerate(zip(*columns, strict=True), first):
             group, member = divmod(place, self.num_generations)
-            completion = Completion(one.completion, one.length, one.truncated)
+            completion = Completion(one.completion, one.length, one.truncated, record["thinking"])
             row = {"step": step, "group": group} | ledger.sample_row(record, member, completion, one.verdict)
             row |= {"problem": one.problem, "reward": reward, "shaped": after}
             rows.append(row | dict(zip(names, scores, strict=True)))

@@ -17,10 +17,10 @@ WANTED = {
 LENGTHS = {"max_tokens", "max_length", "max_prompt_tokens", "length_floor", "pack_tokens"}
 COUNTS = {"steps", "batch_size", "micro_batch_size", "warmup_steps", "n", "draw_train", "draw_sft", "validation_size"}
 RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps", "run_name"}
-MACHINE = {"backend", "dtype", "engine", "vllm_memory"}
+MACHINE = {"backend", "dtype", "engine", "vllm_memory", "vllm_tensor_parallel"}
 DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
 DATA |= {"train_data", "pass_rates", "benchmark"}
-MODEL = {"model", "models", "template", "learning_rate", "optimizer", "end_marker"}
+MODEL = {"model", "models", "template", "learning_rate", "optimizer", "end_marker", "answer_region"}
 FIGURES = {"runs", "samples", "published_table", "published_curve", "figures_folder"}
 SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 
@@ -115,6 +115,7 @@ def test_a_published_table_has_the_benchmarks_it_is_set_beside(name):
 
 LEAD = {"weight_low": 0.4, "weight_high": 1.5, "weight_midpoint": 0.75, "weight_steepness": 10.0}
 LEAD |= {"length_alpha": 0.05, "wrong_reward": -1.0, "group_size": 8, "beta": 0.0, "updates_per_batch": 1}
+FIGURE1 = {"estimator": "lead", "length_alpha": 0.05, "weight_low": 0.4, "weight_high": 1.5}
 REFLECTION = {
     "beta": 0.04,
     "learning_rate": 3e-6,
@@ -133,6 +134,10 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
 @pytest.mark.parametrize(
     "name, job, golden",
     [
+        ("figure1", "grpo-grpo", {"estimator": "grpo"}),
+        ("figure1", "grpo-length", {"length_alpha": 0.05, "wrong_reward": 0.0, "weight_low": 1.0, "weight_high": 1.0}),
+        ("figure1", "grpo-length_reweighting", FIGURE1 | {"wrong_reward": 0.0}),
+        ("figure1", "grpo-lead", FIGURE1 | {"wrong_reward": -1.0}),
         ("grpo_lead_7b", "grpo-grpo", {"estimator": "grpo", "batch_size": 256, "learning_rate": 1e-6}),
         ("grpo_lead_7b", "grpo-length", {"length_alpha": 0.05, "wrong_reward": 0.0, "weight_low": 1.0}),
         ("grpo_lead_7b", "grpo-length_reweighting", LEAD | {"wrong_reward": 0.0, "estimator": "lead"}),
@@ -184,3 +189,10 @@ def test_a_scale_replaces_what_comes_from_outside_and_not_what_a_recipe_makes():
 def test_a_stand_in_runs_only_where_something_needs_it():
     stages = {name: {job.stage for job in planned(name, "tiny")} for name in ("figure1", "rlite_packing_7b")}
     assert "base" not in stages["figure1"] and "base" in stages["rlite_packing_7b"]
+
+
+def test_figure_1_has_the_arms_of_the_paper():
+    arms = recipes.load_recipe("figure1")["arms"]
+    assert [arm for arm, block in arms.items() if not block.get("optional")] == [
+        "grpo", "length", "length_reweighting", "lead",
+    ]  # fmt: skip

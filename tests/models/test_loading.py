@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
+from lead_kit.models import loading
 from lead_kit.models.embedded import arithmetic_tokenizer, byte_tokenizer, embedded_model
 from lead_kit.models.loading import load_model
 from lead_kit.models.saving import merged, save_model
@@ -151,3 +152,19 @@ def test_a_folder_is_loaded_without_a_network(models, tmp_path):
         [sys.executable, "-c", WITHOUT_NETWORK, str(tmp_path)], env=environment, capture_output=True, text=True
     )
     assert done.stdout.split() == [str(model.num_parameters())], done.stderr[-2000:]
+
+
+def test_weights_move_at_a_recipes_rate_only_as_float32_masters():
+    """AdamW at 1e-6 for twenty updates, as GRPO-LEAD's: nearly every float32 weight moves, and few bfloat16 ones."""
+    moved = {}
+    for dtype in (loading.weights_dtype("bfloat16", "full"), loading.weights_dtype("bfloat16", "lora")):
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(200, 200).mul(0.02).to(getattr(torch, dtype)))
+        start, optimizer = weight.detach().clone(), torch.optim.AdamW([weight], lr=1e-6, weight_decay=0.0)
+        for _ in range(20):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                (torch.randn(8, 200) @ weight).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        moved[dtype] = (weight != start).float().mean().item()
+    assert moved["float32"] > 0.99 and moved["bfloat16"] < 0.3

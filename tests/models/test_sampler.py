@@ -13,14 +13,13 @@ LIMIT = 24
 @pytest.fixture(scope="module")
 def kit():
     from lead_kit.data import arithmetic
-    from lead_kit.models import sampler
-    from lead_kit.models.chat import prompt_ids
+    from lead_kit.models import chat, sampler
     from lead_kit.models.embedded import embedded_model
 
     torch.set_num_threads(1)
     model, tokenizer = embedded_model("tiny", seed=3)
     model.eval()
-    prompts = [prompt_ids(tokenizer, "plain", r["problem"]) for r in arithmetic.draw(24, 5)]
+    prompts = [chat.prompt(tokenizer, "plain", r["problem"]).ids for r in arithmetic.draw(24, 5)]
     return SimpleNamespace(sample=sampler, model=model, tokenizer=tokenizer, prompts=prompts)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.params import Config
-from lead_kit.runs import find, lock, manifest, paths, run
+from lead_kit.runs import find, lock, manifest, paths, run, tracking
 from lead_kit.runs.files import atomic
 from lead_kit.runs.find import ensure
 from lead_kit.runs.log import read_metrics
@@ -259,3 +259,11 @@ def test_a_live_notebook_may_be_run_again_and_shows_a_bar(tmp_path, monkeypatch)
     assert len(manifest.read_manifest(tmp_path / "runs/live")["attempts"]) == 2
     unfinished = manifest.read_manifest(tmp_path / "runs/other")["attempts"][0]
     assert unfinished["reason"] == "the kernel ended before the run was finished"
+
+
+@pytest.mark.slow
+def test_wandb_gets_the_project_that_the_parameters_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracker = tracking.start("wandb", tmp_path, "a/s0", {"wandb_project": "mine"})
+    assert tracker.session.project == "mine"
+    tracker.finish()

@@ -37,6 +37,17 @@ def test_only_the_solution_and_the_end_carry_loss(tokenizer):
 
 
 @pytest.mark.slow
+def test_long_solutions_are_cut_where_the_recipe_cut_them(tokenizer):
+    long = RECORD | {"solution": RECORD["solution"] * 20}
+    rows, longer = sft.tokenised([RECORD, long], tokenizer, "plain", 64, "truncate")
+    assert [row["length"] < 64 for row in rows] == [True, False] and longer == 1
+    assert len(rows[1]["input_ids"]) == len(rows[1]["labels"]) == 64
+    assert rows[1]["input_ids"][-1] != tokenizer.eos_token_id  # the text goes on
+    with pytest.raises(InputError, match="too_long is 'cut', expected one of drop, truncate"):
+        sft.tokenised([RECORD], tokenizer, "plain", 64, "cut")
+
+
+@pytest.mark.slow
 def test_long_solutions_are_left_out_and_counted(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
     rows, too_long = sft.tokenised([RECORD, long, long], tokenizer, "plain", 64)

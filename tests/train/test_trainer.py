@@ -14,8 +14,10 @@ from lead_kit.errors import InputError
 from lead_kit.method import advantages
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.method.keep import mixed_groups
+from lead_kit.models.sampler import Sampling
 from lead_kit.runs import ledger
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
+from lead_kit.train.callbacks import equal_part
 
 pytestmark = pytest.mark.slow
 
@@ -215,3 +217,37 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(apprentice, model_folder, tm
     second.train(resume_from_checkpoint=str(checkpoint))
     pairs = zip(whole.model.state_dict().items(), second.model.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for (_, one), other in pairs)
+
+
+def test_validation_has_its_own_settings_with_the_models_own_generate(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, engine="generate")
+    ids = [trainer.train_dataset[i]["prompt_ids"] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
+
+    def completions(seed, **settings):
+        return [one.ids for one in trainer.complete(ids, [seed] * len(ids), Sampling(**settings))]
+
+    usual = trainer.generation_config.to_dict()
+    greedy = completions(0, max_tokens=24, temperature=0.0)
+    assert greedy[:4] == [greedy[0]] * 4 and greedy == completions(1, max_tokens=24, temperature=0.0)
+    assert {len(tokens) for tokens in completions(0, max_tokens=3)} == {3}
+    drawn = completions(0, max_tokens=24)
+    assert drawn == completions(0, max_tokens=24) != completions(1, max_tokens=24)  # the stated seed
+    assert trainer.generation_config.to_dict() == usual
+
+
+def test_every_process_validates_as_many_problems_as_the_others():
+    parts = [equal_part(list("abcdefg"), index, 3) for index in range(3)]
+    assert [own for _, own in parts] == [3, 3, 1] and {len(records) for records, _ in parts} == {3}
+    assert [record for records, own in parts for record in records[:own]] == list("abcdefg")
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"loss_type": "cispo"}, "cispo caps the ratio itself at clip_high, which is 0.2"),
+        ({"loss_type": "grpo", "beta": 0.1, "keep": mixed_groups}, "keep 'mixed_groups' drops groups from loss_type"),
+    ],
+)
+def test_a_loss_that_would_not_mean_what_it_says_is_refused(apprentice, model_folder, tmp_path, settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        apprentice.trainer(model_folder, tmp_path, estimator="grpo", **settings)

@@ -1,0 +1,26 @@
+"""Memory of a dry run: what a process holds, and vLLM's share that cannot hold its weights."""
+
+import pytest
+
+from lead_kit.errors import InputError
+from lead_kit.launch import memory, recipes
+
+BIG = memory.SHAPES[4]  # 14.8 billion parameters
+
+
+def stage(**changes):
+    job = next(job for job in recipes.plan("grpo_lead_14b", "8x80gb", [0]) if job.stage == "stage1")
+    return job._replace(parameters=recipes.settled(job) | {"model": "x-14B"} | changes)
+
+
+def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the_weights():
+    assert "of them vLLM's" in memory.describe(stage(), {}, 80)
+    # 14.8e9 weights of 2 bytes are 27.6 GiB, and .3 of 80 GiB are 24
+    with pytest.raises(InputError, match="24 GiB, but vLLM's weights take 27.6 GiB a GPU; raise vllm_memory or vllm_t"):
+        memory.describe(stage(vllm_tensor_parallel=1), {}, 80)
+
+
+def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not():
+    full, lora = (memory.training_bytes(BIG, stage(adapter=adapter), "fsdp2") for adapter in ("full", "lora"))
+    # on 8 processes: 16 bytes a parameter (weights, gradients, two moments) against 2 bytes and a hundredth trained
+    assert full - lora == pytest.approx(BIG.parameters * (16 - 2 - 0.06) / 8, rel=0.01)

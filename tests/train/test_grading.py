@@ -1,0 +1,72 @@
+"""A thought that the prompt opened: what was cut off inside it is no answer, wherever it is graded."""
+
+import json
+
+import pytest
+
+from lead_kit import verify
+from lead_kit.evaluate import audit, sampling, score
+from lead_kit.method.rewards import bind_rewards
+from lead_kit.models import chat
+from lead_kit.models.sampler import Completion, Request
+
+PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+R1 = PLAIN.replace("<|assistant|>", "<|assistant|><think>\n")
+CLOSED = R1.replace("<think>\n", "<think>\n\n</think>\n\n")
+RECORD = {"id": "p", "problem": "1+2?", "gold": "3", "level": None}
+CUT = "so it is \\boxed{3}. Wait, let me"
+WHOLE = CUT + " check.</think> \\boxed{3}"
+
+pytestmark = pytest.mark.slow  # transformers and the verifier's workers take seconds to start
+
+
+@pytest.mark.parametrize("template, opened", [(R1, True), (CLOSED, False), (PLAIN, False)])
+def test_the_rendered_prompt_says_whether_it_opened_a_thought(template, opened):
+    from lead_kit.models.embedded import byte_tokenizer
+
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    assert chat.prompted(RECORD, tokenizer, "plain")["thinking"] is opened
+    # a system prompt that speaks of the tags opens nothing
+    assert chat.prompt(tokenizer, "reflection", "1+2?").thinking is opened
+
+
+def test_training_and_validation_grade_inside_the_thought():
+    from lead_kit.train.grading import Grader
+
+    grader = Grader(bind_rewards(["correct"]), verify.shared())
+    completions = [grader.completion(text, [1, 2], [2], thinking=True) for text in (CUT, WHOLE)]
+    rollouts = grader.grade([RECORD] * 2, completions)
+    assert [r.verdict.status for r in rollouts] == ["no_answer", "correct"]
+    assert [r.completion for r in rollouts] == [CUT, WHOLE]  # rewards see what the model wrote
+    assert grader.grade([RECORD], [grader.completion(CUT, [1, 2], [2], thinking=False)])[0].verdict.correct
+
+
+def test_evaluation_keeps_the_thought_with_the_sample_and_score_and_audit_read_it(tmp_path, capsys):
+    pairs = [(Request(RECORD, k, k), Completion(text, 2, False, True)) for k, text in enumerate((CUT, WHOLE))]
+    path = tmp_path / "samples.jsonl"
+    rows = sampling.grade_and_append(pairs, path, 0, False, {"benchmark": "b"})
+    assert [row["correct"] for row in rows] == [False, True] and [row["thinking"] for row in rows] == [True, True]
+    score.score_command(str(path))
+    assert "Pass@1        0.5000" in capsys.readouterr().out
+    verdicts = [json.loads(line) for line in path.with_suffix(".verdicts.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in verdicts] == ["no_answer", "correct"]
+    assert [row["completion"].startswith("<think>") for row in audit.load(path)] == [True, True]
+
+
+def test_score_takes_the_thought_as_an_option_for_other_files(tmp_path, capsys):
+    path = tmp_path / "outputs.jsonl"
+    path.write_text(json.dumps({"id": 1, "answer": "3", "completions": [CUT, WHOLE]}) + "\n")
+    for thinking, rate in ((False, "1.0000"), (True, "0.5000")):
+        score.score_command(str(path), thinking=thinking)
+        assert f"Pass@1        {rate}" in capsys.readouterr().out
+
+
+def test_the_answer_before_the_end_of_the_thought_is_reachable():
+    from lead_kit.train.grading import Grader
+
+    text = "so \\boxed{3}</think> \\boxed{4}"
+    for region, correct in (("after_think", False), ("before_think", True)):
+        grader = Grader(bind_rewards(["correct"]), verify.shared(), "</think>", region)
+        completion = grader.completion(text, [1], [], thinking=False)
+        assert grader.grade([RECORD], [completion])[0].verdict.correct is correct and not completion.truncated
