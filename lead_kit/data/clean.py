@@ -92,20 +92,42 @@ def gradable(records: list[dict], verifier: Verifier) -> Sifted:
     return sift(records, [faults.get(record["id"], "") for record in records])
 
 
+# GRPO-LEAD, released code: the guard reads a normal form in which these units vanish and these commands become letters.
+GUARD_UNITS = re.compile(
+    r"(?:[mb]illion|degree|cm|centimeter|meter|mile|second|minute|hour|day|week|month|year|foot|feet|inch|yard)"
+    r"(?:es)?s? *(?:\^\d+)?"
+)
+SPELLED = "pi sin cos tan arcsin arccos arctan sinh cosh tanh log ln exp max min lim"
+GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega"
+)
+GUARD_LETTERS = {"infty": "inf", "cup": "u"} | {word: word for word in SPELLED.split()}
+GUARD_LETTERS |= dict(zip(GREEK.split(), "αβγδεζηθικλμνξρστυφχψω", strict=True))
+
+
+def guarded_form(gold: str) -> str:
+    """The answer as GRPO-LEAD's guard reads it: no units, spaces or braces; any other LaTeX command is a sign."""
+    text = re.sub(r"\\(?:begin|end|mbox|mathrm)\s*\{[^{}]*\}", "", gold)
+    text = GUARD_UNITS.sub("", text.replace(" or ", " , ").replace(" and ", " , "))
+    text = re.sub(r"\\([A-Za-z]+|.)", lambda command: GUARD_LETTERS.get(command[1].lower(), "|"), text)
+    text = re.sub(r"(?<=\d)\s+(?=\d)", "+", text.replace("}{", "/"))
+    return re.sub(r"[{}\s]", "", text).lower()
+
+
 def symbolically_simple(records: list[dict]) -> Sifted:
     """Keeps answers that pass GRPO-LEAD's guard for its symbolic grader (released code, data_preprocess.ipynb).
 
-    At most two different letters besides sqrt and frac; no ^{ or ^(; no chained and no two-digit exponent.
+    In the form that the guard reads: at most two different letters besides sqrt and frac; no ^(; no chained or
+    two-digit exponent. All 3,453 rows of the released training set pass.
     """
 
     def reason(record):
-        gold = record["gold"]
-        letters = {c for c in gold.replace("sqrt", "").replace("frac", "") if c.isalpha()}
-        if len(letters) > 2:
+        form = guarded_form(record["gold"])
+        if len({c for c in form.replace("sqrt", "").replace("frac", "") if c.isalpha()}) > 2:
             return "more than two different letters"
-        if "^{" in gold or "^(" in gold:
+        if "^(" in form:
             return "a bracketed exponent"
-        return "a chained or two-digit exponent" if re.search(r"\^\d\d|\^\w*\^", gold) else ""
+        return "a chained or two-digit exponent" if re.search(r"\^\d\d|\^\d\^", form) else ""
 
     return sift(records, map(reason, records))
 

@@ -6,7 +6,7 @@ from random import Random
 from lead_kit.data import arithmetic
 from lead_kit.data.files import SUFFIXES, read_rows
 from lead_kit.data.rows import records
-from lead_kit.data.sets import SETS, Source
+from lead_kit.data.sets import SETS, SUITES, Source
 from lead_kit.errors import InputError, nearest
 from lead_kit.runs.paths import resolve
 
@@ -49,9 +49,12 @@ def is_data_file(name: str | Path) -> bool:
 
 
 def expand_names(names: list[str]) -> dict[str, str]:
-    """Short name → set or file. A folder stands for all data files in it; the short name of a file is its stem."""
+    """Short name → set or file; that of a file is its stem.
+
+    A folder stands for all data files in it, the name of a suite (SUITES) for its sets.
+    """
     by_short_name = {}
-    for name in names:
+    for name in [member for given in names for member in SUITES.get(given, (given,))]:
         folder = resolve(name)
         is_folder = name not in SETS and folder.is_dir()
         files = [p for p in sorted(folder.iterdir()) if is_data_file(p)] if is_folder else [name]

@@ -86,3 +86,5 @@ SETS = {
                            wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
                            asked=FOUR_SAMPLES._replace(template="multiple_choice")),
 }  # fmt: skip
+# Evaluation sets that one name stands for: the five of DeepScaleR
+SUITES = {"DeepScaleR-evaluation": ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench")}

@@ -41,10 +41,13 @@ BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*[^\s}]")
 
 
 def format(rollout: Rollout) -> float:
-    """GRPO_reflection, released code: 1 if the completion is <think>…</think> <answer>…</answer> and nothing else."""
+    """GRPO_reflection, released code: 1 for <think>…</think> <answer>…</answer> where an </answer> ends a line.
+
+    The released pattern is multi-line: text after that line break still earns 1.
+    """
     text = rollout.completion
-    closing = text.rfind("</answer>")
-    if not text.startswith("<think>") or text[closing:] not in ("</answer>", "</answer>\n"):
+    closing = (text + "\n").rfind("</answer>\n")
+    if closing < 0 or not text.startswith("<think>"):
         return 0.0
     return float(THINK_TO_ANSWER.search(text, len("<think>"), closing) is not None)
 
@@ -66,23 +69,23 @@ def random(rollout: Rollout, *, seed: int = 0) -> float:
     return float(blake2b(text.encode(errors="surrogatepass")).digest()[0] % 2)
 
 
-# GRPO_reflection, released code, commit f730f5e: four dimensions of reflection, matched on lower-cased text.
-# "re-evaluation" does not count: all seven rows of the published runs that contain it show this.
+# GRPO_reflection, released code, commit f730f5e: four dimensions of reflection, matched on lower-cased text. Word
+# boundaries stand where they stand there: "incorrect steps" counts, "steps", "reevaluate" and "re-evaluation" do not.
 REFLECTION_V2 = (
     re.compile(  # backtracking
-        r"\b(?:backtrack|error|fix|mistake)\b|\bre-?evaluate\b|\b(?:flawed|incorrect)\s+(?:approach|step)\b"
+        r"\b(?:backtrack|error|fix|mistake)\b|re-eval(?:uate|ation)\b|(?:flawed|incorrect)\s+(?:approach|step)"
     ),
     re.compile(  # verification
-        r"\b(?:verify|check|confirm|test)\b|\b(?:cross|re)-?validat(?:e|ion)\b|\b(?:unit|dimension)\s+analysis\b"
-        r"|\b(?:edge\s+case|boundary)\s+check\b"
+        r"\b(?:verify|check|confirm|test)\b|(?:cross|re)-?validat(?:e|ion)\b|(?:unit|dimension)\s+analysis"
+        r"|(?:edge\s+case|boundary)\s+check"
     ),
     re.compile(  # sub-goals
-        r"\b(?:step|stage|phase|subtask)\b|\bdecompose\s+in(?:to)?\s+\d+|\b(?:milestone|checkpoint)\s+\d+"
-        r"|\btrack\s+progress\s+(?:at|on)\b"
+        r"\b(?:step|stage|phase|subtask)\b|decompose\sin(?:to)?\s+\d+|(?:milestone|checkpoint)\s+\d+"
+        r"|track\sprogress\s(?:at|on)"
     ),
     re.compile(  # backward reasoning
-        r"\b(?:target|goal|required)\b|\bwork(?:ing)?\s+backwards\b|\breverse\s+(?:engineer|logic)\b"
-        r"|\bdeduce\s+from\s+(?:final|outcome)\b"
+        r"\b(?:target|goal|required)\b|work(?:ing)?\sbackwards\b|reverse\s(?:engineer|logic)"
+        r"|deduce\sfrom\s(?:final|outcome)"
     ),
 )
 # Commit e86feff: pattern, weight, decay.

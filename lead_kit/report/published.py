@@ -81,8 +81,9 @@ def compare(
     """Ours minus each published number on this benchmark: difference, interval, verdict, settings that differ.
 
     `agrees`: the interval is within ± margin (for lengths, ± margin times the published value). `differs`: it excludes
-    0. The published system is assumed to have our spread over problems, and `correlation` with ours (0 where the
-    numbers of problems differ). Raises InputError where the table has no such benchmark.
+    0. `not computed`: the source does not state n or problems. The published system is assumed to have our spread over
+    problems, and `correlation` with ours (0 where the numbers of problems differ). Raises InputError where the table
+    has no such benchmark.
     """
     theirs = published(table)
     known = list(dict.fromkeys(theirs["benchmark"]))
@@ -117,7 +118,9 @@ def _our_values(ours, metric):
 def _error(ours, values, row, samples, between, correlation):
     """s.e. of the difference: the part between problems that the correlation leaves, and both sides' sampling noise."""
     problems = len(values)
-    if row["metric"] == "pass@1" and ours[0].correct.shape[1] > 1 and row["n"]:
+    if not_stated(row):
+        return np.nan
+    if row["metric"] == "pass@1" and ours[0].correct.shape[1] > 1:
         spread, within = stats.variance_parts(np.concatenate([one.correct for one in ours], axis=1))
         noise = within / samples + within / row["n"]
         return np.sqrt((2 * spread * (1 - correlation) + noise) / problems)
@@ -131,9 +134,15 @@ def _verdict(values, error, row, margin):
     half = stats.critical(len(values)) * error
     width = margin * (row["value"] if row["metric"] == "length" else 1)
     inside = abs(difference) + half <= width
-    verdict = AGREES if inside else DIFFERS if abs(difference) > half else TOO_SMALL
+    verdict = not_stated(row) or (AGREES if inside else DIFFERS if abs(difference) > half else TOO_SMALL)
     named = {"published": row["system"], "metric": row["metric"], "ours": values.mean(), "theirs": row["value"]}
     return named | {"difference": difference, "low": difference - half, "high": difference + half, "verdict": verdict}
+
+
+def not_stated(*rows: dict) -> str:
+    """The verdict on published numbers whose error cannot be computed, such as `not computed: n not stated`; or ""."""
+    missing = [name for name in ("n", "problems") if any(pd.isna(row[name]) for row in rows)]
+    return f"not computed: {' and '.join(missing)} not stated" if missing else ""
 
 
 def differing_settings(ours: dict, row: dict) -> str:
@@ -153,20 +162,22 @@ def resolvable(table: str, *, between: float, correlation: float) -> pd.DataFram
     `least`: the smallest significant difference in the best case, with sampling noise alone (pass@1 of n > 1 samples,
     under `between`), or with every discordant problem on one side (one verdict per problem: sign test). `assumed`:
     under `between` and `correlation`. `most`: unrelated systems, all variance between problems. None of them includes
-    the variance of training. A difference between least and most needs the per-problem results.
+    the variance of training. A difference between least and most needs the per-problem results. Where a source does not
+    state n or problems, nothing is computed and the verdict says so.
     """
     rows = []
     numbers = published(table)
-    numbers = numbers[~numbers["metric"].isin(NO_SPREAD) & numbers["problems"].notna()]
+    numbers = numbers[~numbers["metric"].isin(NO_SPREAD)]
     for (benchmark, metric), group in numbers.groupby(["benchmark", "metric"], sort=False):
         for a, b in combinations(group.to_dict("records"), 2):
             first, second = sorted((a, b), key=lambda row: -row["value"])
-            least, assumed, most = smallest_differences(first, second, between, correlation)
-            difference = first["value"] - second["value"]
-            verdict = RESOLVABLE if difference > most else NOT_RESOLVABLE if difference < least else NEEDS_MORE
+            difference, unknown = first["value"] - second["value"], not_stated(a, b)
+            bounds = [np.nan] * 3 if unknown else smallest_differences(first, second, between, correlation)
+            least, assumed, most = bounds
+            told = RESOLVABLE if difference > most else NOT_RESOLVABLE if difference < least else NEEDS_MORE
             row = {"benchmark": benchmark, "metric": metric, "a": first["system"], "b": second["system"]}
-            row |= {"difference": difference, "least": least, "assumed": assumed, "most": most, "verdict": verdict}
-            rows.append(row)
+            row |= {"difference": difference, "least": least, "assumed": assumed, "most": most}
+            rows.append(row | {"verdict": unknown or told})
     return pd.DataFrame(rows)
 
 

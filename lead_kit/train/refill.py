@@ -3,11 +3,25 @@
 from random import Random
 
 import torch
+from accelerate.utils import gather_object
 
 from lead_kit.errors import InputError
 
 # Places in the eight values that TRL's _generate returns (1.16); those named here are lists with one item a row.
 PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS = 0, 1, 3, 4
+
+
+def draw_order(problems: list[str], used: set[str], seed: str) -> list[int]:
+    """Row numbers in random order, one of each different problem; those in `used` come last."""
+    rows = list({problem: row for row, problem in enumerate(problems)}.values())
+    Random(seed).shuffle(rows)
+    return sorted(rows, key=lambda row: problems[row] in used)
+
+
+def share(order: list[int], count: int, place: int) -> list[int]:
+    """The share at `place` of shares of `count`; at its end the order begins again."""
+    count = min(count, len(order))
+    return [order[(place * count + i) % len(order)] for i in range(count)]
 
 
 class Refill:
@@ -37,7 +51,7 @@ class Refill:
                 (good if 0 < hits < size else spare).append(piece)
             if self.everywhere_full(wanted - len(good)):
                 break
-            candidates = self.fresh(wanted, size)
+            candidates = self.fresh(inputs)
         self.report = {
             "groups_with_signal": min(len(good), wanted) / wanted,
             "share_with_signal": len(good) / (len(good) + len(spare)),
@@ -69,13 +83,18 @@ class Refill:
         accelerator = self.trainer.accelerator
         return not accelerator.gather(torch.tensor([max(0, short)], device=accelerator.device)).any()
 
-    def fresh(self, prompts: int, size: int) -> list[dict]:
-        """Random problems of the training set, group_size rows each; the seed has batch, round and process in it."""
-        trainer = self.trainer
-        seed = (trainer.args.seed, trainer.batches_done, self.round, trainer.accelerator.process_index)
-        dataset = trainer.train_dataset
-        drawn = Random(str(seed)).sample(range(len(dataset)), min(prompts, len(dataset)))
-        return [dataset[i] for i in drawn for _ in range(size)]
+    def fresh(self, inputs: list[dict]) -> list[dict]:
+        """As many random problems as `inputs` has, group_size rows each, none of them yet in this batch.
+
+        Each process takes its share, in each round the next, of an order that is the same on all. A problem comes twice
+        only when the training set has no other left.
+        """
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        dataset, size = trainer.train_dataset, trainer.num_generations
+        used = set(gather_object([row["problem"] for row in inputs]))
+        order = draw_order(list(dataset["problem"]), used, str((trainer.args.seed, trainer.batches_done)))
+        place = self.round * accelerator.num_processes + accelerator.process_index
+        return [dataset[i] for i in share(order, len(inputs) // size, place) for _ in range(size)]
 
     def hand_over(self, parts: list[dict]) -> None:
         merged: list = [None] * 8

@@ -60,13 +60,31 @@ def test_pass_rates_may_come_with_the_data():
         clean.rates_of_column(records("a"), "corectness")
 
 
-@pytest.mark.parametrize(
-    "answer, simple",
-    [("\\frac{1}{2}", True), ("x^2+y", True), ("x+y+z", False), ("2^{10}", False), ("x^(2)", False), ("2^10", False)]
-    + [("x^2^3", False), ("\\sqrt{2}", True), ("x^2 + 10", True)],
-)
-def test_the_guard_of_grpo_lead(answer, simple):
+def test_a_missing_difficulty_is_zero():
+    rows = records("a", level=None) + [{"id": "b", "problem": "b", "gold": "1"}]
+    assert clean.by_level(rows, 0, 5).kept == rows and not clean.by_level(rows, 0.5, 5).kept
+
+
+GUARD = [
+    ("\\frac{1}{2}", True), ("\\sqrt{2}", True), ("x^2+y", True), ("x^2 + 10", True), ("48^{\\circ}", True),
+    ("8 r^{2}", True), ("2^{n-1}", True), ("\\frac{2^2}{3}", True), ("7^{7} \\cdot 11^{7}", True), ("\\text{No}", True),
+    ("\\left( -2, \\dfrac{1}{19} \\right)", True), ("1 \\text{ and } 27", True), ("20\\text{ days}", True),
+    ("\\dfrac{9\\pi}{20}", True), ("3\\text{ feet}", True), ("\\begin{pmatrix} 4 \\\\ -3 \\end{pmatrix}", True),
+    ("x+y+z", False), ("x\\theta+\\alpha", False), ("\\pi x", False), ("\\sin x", False), ("(-\\infty,2)", False),
+    ("x^(2)", False), ("2^{(n)}", False), ("2^10", False), ("2^{10}", False), ("2^3^x", False), ("\\text{even}", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer, simple", GUARD)
+def test_the_guard_of_grpo_lead_reads_the_normal_form(answer, simple):
     assert bool(clean.symbolically_simple([{"id": "0", "problem": "", "gold": answer}]).kept) is simple
+
+
+@pytest.mark.slow
+def test_the_released_training_set_passes_the_guard_that_made_it(lead_data):
+    rows = load_problems(lead_data / "train" / "grpo_lead_stage23.jsonl")
+    kept, dropped = clean.symbolically_simple(rows)
+    assert (len(kept), [row["gold"] for row in dropped]) == (3453, [])
 
 
 def test_of_duplicates_the_one_with_a_solution_stays():

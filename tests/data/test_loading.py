@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lead_kit.data.files import read_rows, save_problems, save_verl
 from lead_kit.data.loading import expand_names, hub_rows, load_problems, with_traces
 from lead_kit.data.rows import COLUMNS, boxed
-from lead_kit.data.sets import Source
+from lead_kit.data.sets import SETS, SUITES, Source
 from lead_kit.errors import InputError
 
 
@@ -124,6 +124,15 @@ def test_a_folder_stands_for_its_files(tmp_path):
         (tmp_path / name).write_text("")
     found = expand_names(["AIME24", str(tmp_path), str(tmp_path / "b.jsonl")])
     assert list(found) == ["AIME24", "a", "b", str(tmp_path / "b.jsonl")] and found["a"] == str(tmp_path / "a.json")
+
+
+def test_a_suite_stands_for_its_sets():
+    five = ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench")
+    assert SUITES["DeepScaleR-evaluation"] == five and not SUITES.keys() & SETS.keys()
+    assert all(SETS[name].asked for sets in SUITES.values() for name in sets)  # each is a benchmark with settings
+    assert list(expand_names(["DeepScaleR-evaluation"])) == list(five)
+    found = expand_names(["AIME24", "DeepScaleR-evaluation", "AIME25"])  # a set that is named twice comes once
+    assert found == {name: name for name in (*five, "AIME25")}
 
 
 def test_traces_are_solutions_of_the_embedded_problems():

@@ -1,6 +1,8 @@
 """Rewards by hand, and on the rollouts of published runs."""
 
+import re
 import time
+from itertools import product
 
 import pandas
 import pytest
@@ -10,6 +12,7 @@ from pytest import approx
 
 from lead_kit.errors import InputError
 from lead_kit.method.rewards import (
+    REFLECTION_V2,
     REWARDS,
     Rollout,
     bind_rewards,
@@ -57,7 +60,12 @@ def test_a_gold_answer_that_cannot_be_graded_is_never_a_number():
         ("<think></think><answer></answer>", 1),
         (" <think>a</think><answer>2</answer>", 0),
         ("<think>a</think> so <answer>2</answer>", 0),
+        ("<think>a</think><answer>2</answer>\n\n", 1),
+        ("<think>a</think><answer>2</answer>\nThat is all.", 1),  # the released flag is multi-line
         ("<think>a</think><answer>2</answer> done", 0),
+        ("<think>a</think><answer>2</answer> \n", 0),
+        ("<think>a</think><answer>2</answer>\r\n", 0),
+        ("<think>a</think></answer>\n<answer>2", 0),
         ("<think>a</think><answer>2", 0),
         ("<answer>2</answer>", 0),
         ("", 0),
@@ -65,6 +73,13 @@ def test_a_gold_answer_that_cannot_be_graded_is_never_a_number():
 )
 def test_strict_format(text, paid):
     assert format(rollout(text)) == paid
+
+
+def test_strict_format_is_the_pattern_as_released():
+    pattern = re.compile(r"^<think>.*?</think>\s*<answer>.*?</answer>$", re.DOTALL | re.MULTILINE)
+    texts = ["<think>" + "".join(p) for p in product(["</think>", "<answer>", "</answer>", " ", "\n", "a"], repeat=5)]
+    paid = [format(rollout(text)) for text in texts]
+    assert paid == [bool(pattern.match(text)) for text in texts] and 0 < sum(paid) < len(texts)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +140,74 @@ def test_reflection_score_of_the_four_counts(counts, score):
 )
 def test_words_of_reflection(text, score):
     assert reflection_v2(rollout(text)) == approx(score, abs=0.005)
+
+
+# Each alternative of the released patterns: "_" is one white-space character, "+" one or more. "both", "behind" and
+# "none" say where a word boundary is needed.
+BACKTRACKING, VERIFICATION, SUB_GOALS, BACKWARD = range(4)
+ALTERNATIVES = [
+    (BACKTRACKING, "both", ["backtrack", "error", "fix", "mistake"]),
+    (BACKTRACKING, "behind", ["re-evaluate", "re-evalation"]),
+    (BACKTRACKING, "none", ["flawed+approach", "flawed+step", "incorrect+approach", "incorrect+step"]),
+    (VERIFICATION, "both", ["verify", "check", "confirm", "test"]),
+    (
+        VERIFICATION,
+        "behind",
+        [a + b + c for a, b, c in product(["cross", "re"], ["", "-"], ["validate", "validation"])],
+    ),
+    (VERIFICATION, "none", ["unit+analysis", "dimension+analysis", "edge+case+check", "boundary+check"]),
+    (SUB_GOALS, "both", ["step", "stage", "phase", "subtask"]),
+    (SUB_GOALS, "none", ["decompose_in+3", "decompose_into+12", "milestone+3", "checkpoint+12"]),
+    (SUB_GOALS, "none", ["track_progress_at", "track_progress_on"]),
+    (BACKWARD, "both", ["target", "goal", "required"]),
+    (BACKWARD, "behind", ["work_backwards", "working_backwards"]),
+    (BACKWARD, "none", ["reverse_engineer", "reverse_logic", "deduce_from_final", "deduce_from_outcome"]),
+]
+PHRASES = [(dimension, boundary, phrase) for dimension, boundary, phrases in ALTERNATIVES for phrase in phrases]
+
+
+def spelled(phrase, one=" ", more=" "):
+    return phrase.replace("_", one).replace("+", more)
+
+
+def matches(dimension, text):
+    """How often the dimension's pattern is found; the reward of that dimension alone follows from it."""
+    return len(REFLECTION_V2[dimension].findall(text.lower()))
+
+
+@pytest.mark.parametrize("dimension, boundary, phrase", PHRASES, ids=[phrase for *_, phrase in PHRASES])
+def test_each_reflection_phrase_and_its_word_boundaries(dimension, boundary, phrase):
+    text = spelled(phrase)
+    assert matches(dimension, text) == matches(dimension, f"(so {text.upper()}!)") == 1
+    assert matches(dimension, f"{text}, {text}") == 2
+    assert matches(dimension, "x" + text) == (boundary != "both")
+    assert matches(dimension, text + "s") == matches(dimension, text + "_1") == (boundary == "none")
+
+
+@pytest.mark.parametrize("dimension, boundary, phrase", PHRASES, ids=[phrase for *_, phrase in PHRASES])
+def test_each_reflection_phrase_and_its_white_space(dimension, boundary, phrase):
+    assert matches(dimension, spelled(phrase, "\n", " \t\n")) == 1
+    assert matches(dimension, spelled(phrase, "  ")) == ("_" not in phrase)
+    assert matches(dimension, spelled(phrase, "", "")) == ("_" not in phrase and "+" not in phrase)
+    assert matches(dimension, text := spelled(phrase, "-", ",")) == (text == phrase or text.endswith(",check"))
+
+
+@pytest.mark.parametrize(
+    "text, counts",
+    [
+        ("two incorrect steps and flawed approaches", [2, 0, 0, 0]),
+        ("reverse engineering", [0, 0, 0, 1]),
+        ("boundary checks, edge case checking", [0, 2, 0, 0]),
+        ("homework backwards, prevalidation", [0, 1, 0, 1]),
+        ("reevaluate, re-evaluation, re-evaluated", [0, 0, 0, 0]),
+        ("backtrack progress on it", [1, 0, 1, 0]),  # "track progress on" stands in it
+        ("errors, fixes, tested, subtasks, goals", [0, 0, 0, 0]),
+        ("decompose in three, milestone three", [0, 0, 0, 0]),
+    ],
+)
+def test_reflection_words_that_pay_and_neighbours_that_do_not(text, counts):
+    assert [matches(dimension, text) for dimension in range(4)] == counts
+    assert reflection_v2(rollout(text)) == reflection_score(counts)
 
 
 @pytest.mark.slow
@@ -199,6 +282,14 @@ HOSTILE = [
     "re-" * 100_000,
     "decompose in " * 25_000,
     "work " * 60_000,
+    "<think></think><answer>" + "</answer>\n " * 30_000,
+    "<think>" + "</answer>\n" * 30_000,
+    "edge " * 60_000,
+    "edge case " * 30_000,
+    "boundary" + " " * 300_000,
+    "incorrect" + "\n" * 300_000 + "x",
+    "decompose in" + " " * 300_000 + "three",
+    "milestone " + "1" * 300_000,
     "a " * 150_000,
     " ".join(f"w{i % 31}" for i in range(100_000)),
 ]

@@ -135,16 +135,49 @@ def test_one_problem_of_cons_is_no_evidence():
 
 def test_a_wide_gap_on_many_problems_is_resolvable():
     claims = published.resolvable("cs2916", **ASSUMED).set_index(["benchmark", "a", "b"])["verdict"]
-    assert claims["GSM8K", "improved GRPO", "GRPO"] == RESOLVABLE
-    assert claims["AMC23", "improved GRPO", "GRPO"] == NOT_RESOLVABLE  # one problem of forty
-    assert claims["MATH-500", "improved GRPO", "GRPO"] == NEEDS_MORE
+    assert claims["GSM8K", "SFT", "long-CoT SFT"] == RESOLVABLE
+    assert claims["MATH-500", "SFT", "long-CoT SFT"] == NEEDS_MORE
+    assert claims["AMC23", "SFT", "long-CoT SFT"] == NOT_RESOLVABLE  # four problems of forty
+
+
+def test_settings_that_cs2916_does_not_state_are_not_known():
+    frame = published.published("cs2916").set_index(["benchmark", "system"])
+    rl = frame[frame.index.get_level_values("system").str.contains("GRPO")]
+    assert len(rl) == 8 and rl[["n", "temperature", "top_p", "max_tokens"]].isna().all(axis=None)
+    assert frame.loc[("GSM8K", "SFT"), ["n", "temperature", "max_tokens"]].tolist() == [1, 0, 16384]
+    known = frame[frame["n"].notna()]
+    hits = (known["value"] * known["problems"]).round()
+    assert (hits / known["problems"] - known["value"]).abs().max() < 0.0005  # one verdict a problem gives a k/Q
+    odd = frame[frame["problems"].isna()].index.tolist()
+    assert odd == [("OlympiadBench", "long-CoT SFT"), ("MATH-500", "GRPO"), ("OlympiadBench", "GRPO")]
+
+
+def test_no_difference_is_resolved_where_n_is_not_stated():
+    claims = published.resolvable("cs2916", **ASSUMED).set_index(["benchmark", "a", "b"])
+    row = claims.loc[("GSM8K", "improved GRPO", "GRPO")]
+    assert row["verdict"] == "not computed: n not stated" and row[["least", "assumed", "most"]].isna().all()
+    assert row["difference"] == approx(0.103)
+    assert claims.loc[("MATH-500", "improved GRPO", "GRPO"), "verdict"] == "not computed: n and problems not stated"
+    code = published.resolvable("lead_livecodebench", **ASSUMED)
+    assert code["verdict"].tolist() == ["not computed: n and problems not stated"]
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_comparison_with_unknown_settings_is_not_computed(n):
+    ours = suite(0.6, problems=40, n=n)
+    given = {"temperature": 0.0, "top_p": 0.95, "max_tokens": 16384}
+    frame = beside(ours, table="cs2916", benchmark="AMC23", settings=given)
+    row = frame.loc[("GRPO", "pass@1")]
+    assert row["verdict"] == "not computed: n not stated" and row[["low", "high"]].isna().all()
+    assert row["difference"] == row["ours"] - 0.5
+    assert f"n: {n} here, not stated there; temperature: 0 here, not stated there" in row["settings that differ"]
+    assert frame.loc[("SFT", "pass@1"), "verdict"] in (AGREES, DIFFERS, TOO_SMALL)
 
 
 def test_bounds_are_in_order():
     for table in TABLES:
-        claims = published.resolvable(table, **ASSUMED)
-        if len(claims):
-            assert (claims["assumed"] <= claims["most"] + 1e-12).all()
+        claims = published.resolvable(table, **ASSUMED).dropna()
+        assert (claims["assumed"] <= claims["most"] + 1e-12).all()
 
 
 def test_settings_come_from_the_evaluation_beside_the_samples(tmp_path):
