@@ -42,12 +42,7 @@ def verify_command(
 
 
 def score_command(
-    path: str,
-    out: str | None = None,
-    loose: bool = False,
-    k: int | None = None,
-    answer_region: str = "after_think",
-    thinking: bool = False,
+    path: str, out: str | None = None, loose=False, k: int | None = None, answer_region="after_think", thinking=False
 ) -> int:
     """Grades the completions of a JSONL or parquet file, prints the table and writes one verdict a line to `out`.
 

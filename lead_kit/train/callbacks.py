@@ -58,10 +58,8 @@ class Validation(TrainerCallback):
         seeds = [row_seed(self.seed, record["id"], k) for record, k in pairs]
         sampled = self.trainer.complete([record["prompt_ids"] for record in records], seeds, self.sampling)
         texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
-        completions = [
-            Completion(text, len(s.ids), s.truncated, record["thinking"])
-            for text, s, record in zip(texts, sampled, records, strict=True)
-        ]
+        parts = zip(texts, sampled, records, strict=True)
+        completions = [Completion(text, len(s.ids), s.truncated, record["thinking"]) for text, s, record in parts]
         verdicts = self.trainer.grader.verdicts(records, completions)
         return [
             ledger.sample_row(record, k, completion, verdict)

@@ -1,7 +1,5 @@
 """Grading of completions, shared by training, dynamic sampling and validation."""
 
-from collections.abc import Callable
-
 from lead_kit.method.rewards import Rollout
 from lead_kit.models.sampler import Completion
 
@@ -14,13 +12,7 @@ class Grader:
     verifier's: after_think, or before_think (GRPO-LEAD, released code).
     """
 
-    def __init__(
-        self,
-        reward_table: dict[str, Callable[[Rollout], float]],
-        verifier,
-        end_marker: str = "",
-        answer_region: str = "after_think",
-    ):
+    def __init__(self, reward_table: dict, verifier, end_marker: str = "", answer_region: str = "after_think"):
         self.reward_table, self.verifier = reward_table, verifier
         self.end_marker, self.answer_region = end_marker, answer_region
 
