@@ -67,6 +67,10 @@ SETS = {
     # one of two files in the repository; turns are {"from", "value"}, the answer is read from the trace
     "Light-R1-stage2": Source("qihoo360/Light-R1-SFTData", "train", "conversations.0.value", "",
                               "conversations.1.value", files="stage2-3k.json"),
+    # in GRPO-LEAD's repository, not on the hub; correctness: hits among sixteen samples of stage 1
+    "GRPO-LEAD-stage1": Source("", "", "problem", "answer", "solution", "difficulty", files="stage1_data.json"),
+    "GRPO-LEAD-stage2-3": Source("", "", "problem", "answer", "solution", "difficulty", files="stage_2&3_data.json",
+                                 keep=("correctness",)),
     # in the course's repository, not on the hub
     "math3k": Source("", "", "prompt", "answer", "", "difficulty",
                      files="GAIR-NLP/cs2916 2025/hw1/data/train/math3k_rl_prompt.jsonl"),

@@ -44,4 +44,5 @@ def pays_kl(parameters: Mapping) -> bool:
     parts = {k.value: v.args[1].value for k, v in zip(rows.keys, rows.values, strict=True)}
     name = str(parameters.get("estimator", "")).partition("(")[0]
     baseline = str(parameters.get("group_baseline") or parts.get(name, name)).partition("(")[0]
-    return baseline in ast.literal_eval(assigned("advantages", "PAY_KL"))
+    price = ast.literal_eval(assigned("advantages", "PAY_KL")).get(baseline)
+    return bool(price and parameters.get(price))

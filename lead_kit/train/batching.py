@@ -1,5 +1,6 @@
 """Batch sizes: from those of the notebooks to those of TRL's trainer."""
 
+import importlib.util
 import os
 from typing import NamedTuple
 
@@ -66,6 +67,14 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 def floor(schedule: str, lr_floor: float) -> dict:
     """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
     return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
+
+
+def require_liger(liger: bool) -> None:
+    """Raises InputError when liger's kernels are asked for and not installed."""
+    if liger and importlib.util.find_spec("liger_kernel") is None:
+        raise InputError(
+            "liger is true, but liger-kernel is not installed: pip install liger-kernel, or set it to false"
+        )
 
 
 def processes() -> int:

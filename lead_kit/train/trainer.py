@@ -60,7 +60,8 @@ class LeadTrainer(GRPOTrainer):
         self.estimate, self.keep, self.grader, self.run = estimate, keep, grader, run
         self.engine, self.pack_tokens, self.rollouts_every = engine, pack_tokens, rollouts_every
         self.prompt_mean = loss_type == "prompt_mean"
-        self.needs_kl = estimate.baseline.__name__ in PAY_KL
+        price = PAY_KL.get(estimate.baseline.__name__)
+        self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
         self._given = None  # completions that the refill sampled ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
@@ -70,7 +71,7 @@ class LeadTrainer(GRPOTrainer):
         self._check_loss(keep)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = Refill(self, refill_batches) if refill_batches else None
-        if self.needs_kl:
+        if self.pays_kl:
             self.reference = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)
             add_fused_lm_head(self.reference, temperature=self.temperature)
 
@@ -81,6 +82,8 @@ class LeadTrainer(GRPOTrainer):
                 "engine 'sampler' needs the whole model on each process; with FSDP or ZeRO-3 use 'vllm_colocate', "
                 "'vllm_server' or 'generate'"
             )
+        if self.pays_kl and sharded:
+            raise InputError("baseline 'whitened' copies the model as its reference, which FSDP and DeepSpeed split")
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
 
@@ -188,7 +191,7 @@ class LeadTrainer(GRPOTrainer):
             inputs = self.refill.fill(inputs)
         self._rows = inputs
         output = super()._generate_and_score_completions(inputs)
-        group = self._with_kl(self._group, output) if self.needs_kl else self._group
+        group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
         kept = self.keep(shaped)
         local = self._local(self._scaled(advantages, kept, output))
@@ -231,15 +234,20 @@ class LeadTrainer(GRPOTrainer):
         return advantages.sum(-1) / self._group.length.clamp(min=1)
 
     def _with_kl(self, group: Group, output: dict) -> Group:
-        """The group with k1 = log π − log π_ref and the mask, (prompts, group, tokens of the longest), gathered."""
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        width = output["completion_ids"].shape[1]
-        with torch.no_grad():
-            policy = output.get("old_per_token_logps")
-            if policy is None:
-                policy = self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]
-            k1 = policy - self._get_per_token_logps_and_entropies(self.reference, ids, mask, width)[0]
+        """The group with k1 = log π − log π_ref and the mask, (prompts, group, tokens of the longest), gathered.
+
+        Where k1 costs nothing it is 0, and no reference is run.
+        """
+        k1 = torch.zeros_like(output["completion_mask"], dtype=torch.float32)
+        if self.pays_kl:
+            ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+            mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
+            width = output["completion_ids"].shape[1]
+            with torch.no_grad():
+                policy = output.get("old_per_token_logps")
+                if policy is None:
+                    policy = self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]
+                k1 = policy - self._get_per_token_logps_and_entropies(self.reference, ids, mask, width)[0]
         both = torch.stack([k1, output["completion_mask"].to(k1.dtype)], 1)
         both = self.accelerator.gather(self.accelerator.pad_across_processes(both, dim=2))
         k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)

@@ -24,3 +24,10 @@ def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not(
     full, lora = (memory.training_bytes(BIG, stage(adapter=adapter), "fsdp2") for adapter in ("full", "lora"))
     # on 8 processes: 16 bytes a parameter (weights, gradients, two moments) against 2 bytes and a hundredth trained
     assert full - lora == pytest.approx(BIG.parameters * (16 - 2 - 0.06) / 8, rel=0.01)
+
+
+@pytest.mark.parametrize("changes, copies", [({"kl_reward_coef": 0.01}, 1), ({"kl_reward_coef": 0.0}, 0)])
+def test_a_reference_is_counted_only_where_its_kl_costs_something(changes, copies):
+    plain = memory.training_bytes(BIG, stage(), "fsdp2")
+    paid = memory.training_bytes(BIG, stage(estimator="whitened", **changes), "fsdp2")
+    assert paid - plain == pytest.approx(copies * BIG.parameters * 4 / 8)

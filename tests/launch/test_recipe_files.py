@@ -20,7 +20,7 @@ RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps
 MACHINE = {"backend", "dtype", "engine", "vllm_memory", "vllm_tensor_parallel"}
 DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
 DATA |= {"train_data", "pass_rates", "benchmark"}
-MODEL = {"model", "models", "template", "learning_rate", "optimizer", "end_marker", "answer_region"}
+MODEL = {"model", "models", "template", "learning_rate", "optimizer", "adam_beta2", "end_marker", "answer_region"}
 FIGURES = {"runs", "samples", "published_table", "published_curve", "figures_folder"}
 SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 

@@ -56,3 +56,9 @@ def test_an_incomplete_checkpoint_is_passed_over_or_named(tmp_path):
 def test_no_checkpoint_is_a_fresh_start(tmp_path):
     assert chosen_checkpoint("", tmp_path) is None
     assert updates_in(None) == 0
+
+
+def test_liger_is_refused_where_it_is_not_installed():
+    batching.require_liger(False)
+    with pytest.raises(InputError, match="liger is true, but liger-kernel is not installed"):
+        batching.require_liger(True)

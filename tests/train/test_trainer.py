@@ -191,6 +191,15 @@ def test_the_whitened_baseline_trains_on_advantages_of_tokens(apprentice, model_
     trainer.train()
 
 
+def test_a_kl_that_costs_nothing_needs_no_reference(apprentice, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(apprentice.KNOBS, "kl_reward_coef", 0.0)
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="whitened")
+    inputs = scored_batch(trainer)
+    assert not hasattr(trainer, "reference") and trainer._group.kl is None
+    group = trainer._with_kl(trainer._group, inputs)
+    assert not group.kl.any() and inputs["advantages"].any()
+
+
 def test_packing_gives_the_loss_of_the_padded_forward(apprentice, model_folder, tmp_path):
     trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo")
     inputs = scored_batch(trainer)
