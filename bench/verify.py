@@ -163,7 +163,7 @@ def bomb(verifier: Verifier) -> None:
     """Others keep being served while one thread waits for a comparison that never ends."""
     verifier.warm()
     before, slowest = resident(), 0.0
-    thread = threading.Thread(target=verifier.check, args=(BOMB, "\\sqrt{2}+\\pi"))
+    thread = threading.Thread(target=verifier.check, args=(BOMB, "\\ln 2"))
     thread.start()
     count = 0
     while thread.is_alive() and count < 400:
@@ -198,7 +198,7 @@ def under_load(rows: list[dict]) -> None:
                 [
                     v[:4]
                     for v in verifier.check_many(
-                        [boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["2\\pi"]
+                        [boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["\\ln 2"]
                     )
                 ]
             )

@@ -33,6 +33,8 @@ CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 APPLIED = frozenset(("f", "g", "h", "F", "G", "H", "\\varphi", "\\Phi", "\\psi", "\\Psi"))
 ENDS = frozenset((")", "]", "}", "\\}", ",", "+", "-", "=", "|", "\\rfloor", "\\rceil", "\\mod", "\\|")) | TIMES | OVER
 MAX_POWER = 10**4  # an exponent beyond this stays unevaluated by being refused
+MAX_BITS = 2**17  # of a power of numbers
+WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 
 
 class Unreadable(ValueError):
@@ -279,7 +281,13 @@ def raised(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """base^exponent, refusing what could not be written out."""
     if exponent.is_number and exponent.is_real and abs(exponent) > MAX_POWER and base not in (E,):
         raise Unreadable("a power of that size")
-    if base.is_Integer and exponent.is_Integer and abs(exponent) * len(str(base)) > 4 * MAX_POWER:
+    if (
+        exponent.is_Integer
+        and base.is_Rational
+        and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > MAX_BITS
+    ):
+        raise Unreadable("a power of that size")
+    if exponent.is_number and base.is_Pow and base.exp.is_number and abs(base.exp * exponent) > MAX_POWER:
         raise Unreadable("a power of that size")
     return base**exponent
 
@@ -317,7 +325,7 @@ def parse(text: str) -> sympy.Expr:
     try:
         return Reader(text).whole()
     except Unreadable:
-        if not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text):
+        if not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text) or WORD.search(text) or TOKEN.sub("", text).strip():
             raise
     try:
         value = latex2sympy(text)

@@ -7,9 +7,23 @@ raises Undecided for the rest; then, only if needed, in a worker with the judge 
 import re
 from functools import lru_cache
 
-from lead_kit.verify import exact, units
 from lead_kit.verify.judge import Exact, Undecided
-from lead_kit.verify.nodes import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words
+from lead_kit.verify.leaves import as_ratio, clocks, leaves, ratios, words
+from lead_kit.verify.nodes import (
+    Bag,
+    Clock,
+    Congruence,
+    Grid,
+    Leaf,
+    Named,
+    Pieces,
+    Qualified,
+    Ratio,
+    Relation,
+    Row,
+    Words,
+)
+from lead_kit.verify.scan import vector
 from lead_kit.verify.structure import read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
@@ -18,7 +32,7 @@ LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
 CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*(.+)", re.DOTALL)  # the letter of a choice, then its text
 RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
-UNEVALUATED = re.compile(r"[-+(]*\d[\d.,]*\)*(?:(?:[-+*/]|\\(?:cdot|times|div) ?)[-+(]*\d[\d.,]*\)*)+")
+WRITTEN = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
@@ -33,7 +47,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
     return ("correct", "the same integer", "exact") if same else ("wrong", "another integer", "exact")
 
 
-def exactly(gold: str, answer: str) -> Outcome | None:
+def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
     """Decide by spelling and exact arithmetic; both in normal form. None if that does not settle it."""
     if not gold or gold == "None":
         return "gold_unparseable", "the gold is empty", "gold"
@@ -42,7 +56,7 @@ def exactly(gold: str, answer: str) -> Outcome | None:
     if gold == answer:
         return "correct", "the same normal form", "same"
     try:
-        return decide(gold, answer, Exact())
+        return decide(gold, answer, Exact(order))
     except Undecided:
         return None
 
@@ -57,7 +71,7 @@ def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     if CHOICE.fullmatch(gold) and (chosen := CHOSEN.fullmatch(answer)) and not RIVAL.search(chosen[2]):
         answer = chosen[1]
     theirs, ours = _read(gold), read(answer)
-    if equal(theirs, ours, judge):
+    if alike(theirs, ours, judge):
         return "correct", REASONS[judge.path], judge.path
     return "wrong", _difference(theirs, ours), judge.path
 
@@ -74,6 +88,20 @@ def _difference(gold: object, answer: object) -> str:
     }
     names = [kind.get(type(node).__name__, "an expression") for node in (gold, answer)]
     return "not equal to the gold" if names[0] == names[1] else f"{names[1]}, the gold is {names[0]}"
+
+
+def alike(gold: object, answer: object, judge: Exact) -> bool:
+    """Equality up to the name of the integer in a family such as kπ, and up to its steps."""
+    if equal(gold, answer, judge):
+        return True
+    if isinstance(gold, Leaf | Row) and type(gold) is type(answer) and "\\pi" in str(gold):
+        own = [sorted(letters(node) & PARAMETERS) for node in (answer, gold)]
+        if len(own[0]) == len(own[1]) == 1 and own[0] != own[1]:
+            answer = rename(answer, {own[0][0]: own[1][0]})
+            if equal(gold, answer, judge):
+                return True
+        return len(own[1]) == 1 and isinstance(gold, Leaf) and judge.family(gold.text, answer.text)
+    return False
 
 
 def equal(gold: object, answer: object, judge: Exact) -> bool:
@@ -96,8 +124,14 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _in_order(answer, gold) and all(
             equal(g, a.value, judge) for g, a in zip(gold.items, answer.items, strict=True)
         )
+    if isinstance(gold, Row) and isinstance(answer, Leaf) and (row := vector(answer.text)) is not None:
+        return _rows(gold, row, judge)
+    if isinstance(answer, Row) and isinstance(gold, Leaf) and (row := vector(gold.text)) is not None:
+        return _rows(row, answer, judge)
+    if isinstance(gold, Clock) != isinstance(answer, Clock):
+        gold, answer = (as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
-        return _ratio(gold, answer, judge)
+        return ratios(gold, answer, judge)
     if gold == ENDLESS:
         return isinstance(answer, Leaf) and answer.text == "\\infty"
     compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
@@ -110,39 +144,25 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
     return False
 
 
-def _leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
-    """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180.
-
-    A sum or product of numerals is no answer where the gold is a numeral: the problem itself, boxed, would be right.
-    """
-    if UNEVALUATED.fullmatch(answer.text) and exact.decimal(gold.text) is not None and exact.value(answer.text) is None:
+def _congruences(gold: Congruence, answer: Congruence, judge: Exact) -> bool:
+    if gold.left and answer.left and gold.left != answer.left:
         return False
-    if gold.unit == answer.unit:
-        return judge.same(gold.text, answer.text)
-    if "percent" in (gold.unit, answer.unit):
-        return _percent(gold, answer, judge)
-    if not units.agree(gold.unit, answer.unit):
+    return judge.same(gold.modulus, answer.modulus) and equal(gold.residue, answer.residue, judge)
+
+
+def _pieces(gold: Pieces, answer: Pieces, judge: Exact) -> bool:
+    if len(gold.items) != len(answer.items):
         return False
-    if gold.unit.startswith("degree") and "\\pi" in answer.text:
-        return judge.scaled(gold.text, answer.text, "180/\\pi")
-    if answer.unit.startswith("degree") and "\\pi" in gold.text:
-        return judge.scaled(gold.text, answer.text, "\\pi/180")
-    return judge.same(gold.text, answer.text)
-
-
-def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
-    if gold.unit == "percent" and answer.unit == "":
-        return judge.same(gold.text, answer.text) or judge.scaled(gold.text, answer.text, "100")
-    if answer.unit == "percent" and gold.unit == "":
-        whole = exact.value(gold.text)
-        return judge.scaled(gold.text, answer.text, "1/100") or (
-            whole is not None and whole > 1 and judge.same(gold.text, answer.text)
-        )
-    return False
-
-
-def _words(gold: Words, answer: Words, judge: Exact) -> bool:
-    return [word.lower() for word in gold.words] == [word.lower() for word in answer.words]
+    return _matched(
+        [
+            [
+                at
+                for at, ours in enumerate(answer.items)
+                if all(equal(*pair, judge) for pair in zip(theirs, ours, strict=True))
+            ]
+            for theirs in gold.items
+        ]
+    )
 
 
 def _rows(gold: Row, answer: Row, judge: Exact) -> bool:
@@ -171,7 +191,9 @@ def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
     if all(len(each) == len(gold.items) for each in names) and names[0] == names[1]:
         values = {item.name: item for item in answer.items}
         return all(equal(item, values[item.name], judge) for item in gold.items)
-    links = [[at for at, a in enumerate(answer.items) if equal(g, a, judge)] for g in gold.items]
+    if judge.order == "given" and not (gold.free or answer.free):
+        return all(alike(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+    links = [[at for at, a in enumerate(answer.items) if alike(g, a, judge)] for g in gold.items]
     return _matched(links)
 
 
@@ -206,11 +228,8 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
         return judge.relation(_as_relation(gold), _as_relation(answer))
     if isinstance(gold, Named):
         if isinstance(answer, Relation):
-            return (
-                judge.relation(_as_relation(gold), answer)
-                if answer.operators == ("=",)
-                else _stated(gold.value, answer, judge)
-            )
+            line = answer.operators == ("=",) and (letters(gold.value) or gold.arguments)  # an equation as an answer
+            return bool(line) and judge.relation(_as_relation(gold), answer) or _stated(gold.value, answer, judge)
         return equal(gold.value, answer, judge)
     if isinstance(gold, Relation):
         return gold.operators == ("=",) and judge.relation(gold, _as_relation(answer))
@@ -228,7 +247,7 @@ def rename(node: object, names: dict[str, str]) -> object:
     if isinstance(node, Row):
         return Row(tuple(rename(item, names) for item in node.items), node.brackets)
     if isinstance(node, Bag):
-        return Bag(tuple(rename(item, names) for item in node.items))
+        return Bag(tuple(rename(item, names) for item in node.items), node.free)
     return node
 
 
@@ -239,7 +258,7 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     ours = answer.value if isinstance(answer, Qualified) else answer
     if len(conditions) == 2 and conditions[0] != conditions[1]:
         return False
-    if equal(theirs, ours, judge):
+    if alike(theirs, ours, judge):
         return True
     only = [sorted(letters(node) - letters(other)) for node, other in ((ours, theirs), (theirs, ours))]
     if len(only[0]) == len(only[1]) == 1 and only[0][0] in PARAMETERS:
@@ -268,7 +287,9 @@ def _relation(gold: object, answer: object, judge: Exact) -> bool:
         return True
     if gold.operators == ("=",):
         return (
-            _label(gold.sides[0]) and not re.search("[-+]", gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
+            _label(gold.sides[0])
+            and not re.search("[-+]", gold.sides[0])
+            and equal(read(gold.sides[-1]), answer, judge)
         )
     order = len(set(gold.operators)) == 1 and gold.operators[0] in ("<", ">")
     if order and isinstance(answer, Bag) and len(answer.items) == len(gold.sides):
@@ -284,14 +305,9 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
     first, last = answer.sides[0], answer.sides[-1]
     if first == last:
         return False
-    if not _label(first):
-        middle = [
-            side
-            for side in answer.sides[:-1]
-            if not re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", side))
-        ]
-        if len(middle) < len(answer.sides) - 1 or not all(judge.holds(last, side) for side in middle):
-            return False
+    middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", WRITTEN.sub("", side))]
+    if len(middle) < len(answer.sides) - 1 and not _label(first) or not all(judge.holds(last, side) for side in middle):
+        return False
     return equal(gold, read(last), judge)
 
 
@@ -308,37 +324,6 @@ def _in_order(bag: Bag, row: Row) -> bool:
     )
 
 
-def _ratio(gold: object, answer: object, judge: Exact) -> bool:
-    """a:b is the ratio a:b in any multiple, and the fraction a/b; a decimal is not a way to state a ratio."""
-    if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-        if len(gold.parts) != len(answer.parts):
-            return False
-        first = gold.parts[0], answer.parts[0]
-        pairs = list(zip(gold.parts, answer.parts, strict=True))
-        units_agree = all(units.agree(*(getattr(part, "unit", "") for part in pair)) for pair in pairs)
-        return units_agree and all(judge.same(_times(g, first[1]), _times(a, first[0])) for g, a in pairs)
-    if isinstance(gold, Leaf) and len(answer.parts) == 2 and not gold.unit:
-        return judge.same(gold.text, _quotient(*map(_text, answer.parts)))
-    ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-    if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
-        return False
-    return judge.same(_times(ratio.parts[1], other), _text(ratio.parts[0]))
-
-
-def _text(node: object) -> str:
-    return node.text if isinstance(node, Leaf) else "\\text{}"
-
-
-def _quotient(top: str, bottom: str) -> str:
-    return f"\\frac{{{top}}}{{{bottom}}}"
-
-
-def _times(left: object, right: object) -> str:
-    values = exact.value(_text(left)), exact.value(_text(right))
-    if None in values:
-        return f"({_text(left)})\\cdot({_text(right)})"
-    value = values[0] * values[1]
-    return f"{value.numerator}" if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-COMPARE = {Leaf: _leaves, Words: _words, Row: _rows, Grid: _grids}
+COMPARE = {
+    Leaf: leaves, Words: words, Row: _rows, Grid: _grids, Clock: clocks, Congruence: _congruences, Pieces: _pieces,
+}  # fmt: skip

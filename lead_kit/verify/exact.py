@@ -48,6 +48,11 @@ def value(text: str) -> Fraction | None:
     return None
 
 
+def text(value: Fraction) -> str:
+    """A value in the normal form of a numeral."""
+    return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
 def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
     """0.12(36)… as a fraction: the period over as many nines."""
     value = Fraction(f"{whole or 0}.{fixed or 0}") + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
