@@ -7,6 +7,7 @@ raises Undecided for the rest; then, only if needed, in a worker with the judge 
 import re
 from functools import lru_cache
 
+from lead_kit.verify import exact
 from lead_kit.verify.judge import Exact, Undecided
 from lead_kit.verify.leaves import as_ratio, clocks, leaves, ratios, words
 from lead_kit.verify.nodes import (
@@ -23,6 +24,7 @@ from lead_kit.verify.nodes import (
     Row,
     Words,
 )
+from lead_kit.verify.normalform import normal
 from lead_kit.verify.scan import vector
 from lead_kit.verify.structure import read
 
@@ -32,6 +34,8 @@ LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
 CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*(.+)", re.DOTALL)  # the letter of a choice, then its text
 RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
+OPERATION = re.compile(r"[-+*/^!|\\](?!text|pi|infty|circ|cup)")
+FORMULA = re.compile(r"\$+|\\[\[\]()]")  # what stands between a formula and prose
 WRITTEN = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
@@ -59,6 +63,23 @@ def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
         return decide(gold, answer, Exact(order))
     except Undecided:
         return None
+
+
+def restated(answer: str, gold: str, problem: str) -> bool:
+    """Does an answer in normal form only repeat what the problem asks to be worked out?
+
+    Never where it is the gold's own spelling, nor where nothing is left to work out.
+    """
+    stated, last, gold = (
+        text.replace(" ", "") for text in (answer, answer.rpartition("=")[2], gold.rpartition("=")[2])
+    )
+    numerals = exact.value(last) is not None and re.findall(r"\d+", last) == re.findall(r"\d+", gold)
+    parts = {stated} if len(stated) - len(last) > len("x=") else set()  # a=5 only names what it says
+    if last != gold and not numerals and exact.decimal(last) is None and OPERATION.search(last.lstrip("-")):
+        parts.add(last)
+    found = [re.compile(rf"(?<![\w.]){re.escape(part)}(?![\w.])") for part in parts]
+    formulas = [normal(formula).replace(" ", "") for formula in FORMULA.split(problem)] if found else []
+    return any(part.search(formula) for part in found for formula in formulas)
 
 
 @lru_cache(maxsize=1 << 12)

@@ -145,3 +145,26 @@ def test_the_guard_changes_no_meaning(verifier):
 
 def test_ordinary_spellings_are_accepted(verifier):
     assert mistakes(verifier, ORDINARY) == []
+
+
+def test_an_answer_that_stands_in_the_problem_is_refused_on_request(verifier):
+    problem = "Expand $(x+1)^2$. Simplify $\\frac{2}{4}$, then $\\sqrt{180}$ and $5$."
+    for gold, answer, kept in (
+        ("x^2+2x+1", "(x+1)^2", False), ("\\frac{1}{2}", "\\frac24", False), ("6\\sqrt{5}", "\\sqrt{180}", False),
+        ("(x+1)^2", "(x + 1)^2", True), ("5\\text{ cm}", "5", True), ("x=5", "5", True),
+        ("6\\sqrt{5}", "6\\sqrt5", True),
+    ):  # fmt: skip
+        assert verifier.check(f"\\boxed{{{answer}}}", gold).correct
+        assert verifier.check(f"\\boxed{{{answer}}}", gold, problem=problem).correct is kept
+    assert not verifier.check_many(["\\boxed{\\sqrt{180}}"], ["6\\sqrt5"], problems=[problem])[0].correct
+
+
+def test_the_order_of_a_list_counts_on_request_and_that_of_a_set_never(verifier):
+    for gold, answer, given in (
+        ("1, 2", "2, 1", False), ("1, 2", "1, 2", True), ("\\{1,2\\}", "\\{2,1\\}", True),
+        ("1\\pm\\sqrt2", "1-\\sqrt2,1+\\sqrt2", True), ("\\sqrt8, 2", "2, 2\\sqrt2", False),
+    ):  # fmt: skip
+        assert verifier.check(f"\\boxed{{{answer}}}", gold).correct
+        assert verifier.check(f"\\boxed{{{answer}}}", gold, order="given").correct is given
+    with pytest.raises(ValueError, match="order is 'sorted'"):
+        verifier.check("\\boxed{1, 3}", "1, 2", order="sorted")

@@ -133,6 +133,27 @@ def test_a_bomb_in_one_thread_does_not_hold_up_the_others():
     assert slowest < 1  # far below the bomb's 2 s; the benchmark measures the bar of 100 ms on a quiet machine
 
 
+def children(pid):
+    """Process numbers of the children."""
+    return open(f"/proc/{pid}/task/{pid}/children").read().split()
+
+
+def test_many_threads_share_the_workers_there_are():
+    with Verifier(2).warm() as verifier:
+        most, server = 0, verifier._server.process.pid
+        others = len(children(server)) - 1  # of the other verifiers of this process
+        threads = [threading.Thread(target=verifier.check, args=(BOMB, "\\ln 2")) for _ in range(4)]
+        threads += [
+            threading.Thread(target=verifier.check, args=(boxed(f"\\sqrt{{{n}}}"), "\\pi+1")) for n in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, len(children(server)))
+            time.sleep(0.01)
+    assert most - others == 2
+
+
 def test_verdicts_depend_neither_on_workers_nor_on_order():
     order = random.Random(0).sample(range(len(PAIRS)), len(PAIRS))
     sides = []
