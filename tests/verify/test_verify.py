@@ -73,6 +73,14 @@ def test_the_released_grpo_lead_reads_before_the_end_of_thinking():
         ("So $x = 3$ and $y = 4$. Final Answer: The final answer is $7$. I hope it is correct.", "7"),
         ("\\boxed{1} and \\boxed{-2}", "1, -2"),
         ("\\boxed{5}", "5"),
+        ("9 eggs at $2 each.\nA: 18", "18"),
+        ("First: $10 + $5 = $15. Then $15 - $3 = $12.\n**A:** $12", "12"),
+        ("She makes 9 * $2 = $18 every day.", "18"),
+        ("The total price is 3 x $5 + 2 x $4 = $23", "23"),
+        ("The book costs $5 and the pen costs $3.", "3"),
+        ("He has $3 left", "3"),
+        ("Then $5x = 20$ so $x = 4$.", "x = 4"),
+        ("the number is $18$.", "18"),
     ],
 )
 def test_the_loose_mode_reads_stated_answers(text, answer):
