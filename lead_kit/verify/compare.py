@@ -7,7 +7,6 @@ raises Undecided for the rest; then, only if needed, in a worker with the judge 
 import re
 from functools import lru_cache
 
-from lead_kit.verify import exact
 from lead_kit.verify.judge import Exact, Undecided
 from lead_kit.verify.leaves import as_ratio, clocks, leaves, ratios, words
 from lead_kit.verify.nodes import (
@@ -24,7 +23,6 @@ from lead_kit.verify.nodes import (
     Row,
     Words,
 )
-from lead_kit.verify.normalform import normal
 from lead_kit.verify.scan import vector
 from lead_kit.verify.structure import read
 
@@ -34,8 +32,6 @@ LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
 CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*(.+)", re.DOTALL)  # the letter of a choice, then its text
 RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
-OPERATION = re.compile(r"[-+*/^!|\\](?!text|pi|infty|circ|cup)")
-FORMULA = re.compile(r"\$+|\\[\[\]()]")  # what stands between a formula and prose
 WRITTEN = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
@@ -63,23 +59,6 @@ def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
         return decide(gold, answer, Exact(order))
     except Undecided:
         return None
-
-
-def restated(answer: str, gold: str, problem: str) -> bool:
-    """Does an answer in normal form only repeat what the problem asks to be worked out?
-
-    Never where it is the gold's own spelling, nor where nothing is left to work out.
-    """
-    stated, last, gold = (
-        text.replace(" ", "") for text in (answer, answer.rpartition("=")[2], gold.rpartition("=")[2])
-    )
-    numerals = exact.value(last) is not None and re.findall(r"\d+", last) == re.findall(r"\d+", gold)
-    parts = {stated} if len(stated) - len(last) > len("x=") else set()  # a=5 only names what it says
-    if last != gold and not numerals and exact.decimal(last) is None and OPERATION.search(last.lstrip("-")):
-        parts.add(last)
-    found = [re.compile(rf"(?<![\w.]){re.escape(part)}(?![\w.])") for part in parts]
-    formulas = [normal(formula).replace(" ", "") for formula in FORMULA.split(problem)] if found else []
-    return any(part.search(formula) for part in found for formula in formulas)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -149,10 +128,17 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _rows(gold, row, judge)
     if isinstance(answer, Row) and isinstance(gold, Leaf) and (row := vector(gold.text)) is not None:
         return _rows(row, answer, judge)
-    if isinstance(gold, Clock) != isinstance(answer, Clock):
+    if (
+        isinstance(gold, Clock)
+        and isinstance(answer, Leaf)
+        or isinstance(answer, Clock)
+        and not isinstance(gold, Clock)
+    ):
         gold, answer = (as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return ratios(gold, answer, judge)
+    if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha():
+        return answer.text.lower() == "".join(gold.words).lower()
     if gold == ENDLESS:
         return isinstance(answer, Leaf) and answer.text == "\\infty"
     compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None

@@ -24,6 +24,7 @@ BESIDE = (Integer(0), Rational(1, 7), Rational(-1, 7))
 EXPANDED = 40  # degree up to which polynomials are multiplied out
 COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are exponents of -1 or multiply π
 BROKEN = (sympy.Abs, sympy.Min, sympy.Max, sympy.floor, sympy.ceiling, sympy.sign)
+ADDED = (sympy.Sum, sympy.Product)
 ENOUGH = 3  # points of agreement that outweigh those where a branch of a root or logarithm is another
 
 
@@ -61,7 +62,7 @@ def _agree(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
     """Equal at every point where both are real; at least two such points, else equal as complex numbers."""
     seen = agreed = 0
     for point in _points(theirs, ours, letters):
-        left, right = theirs.subs(point), ours.subs(point)
+        left, right = (each.subs(point).doit() if each.has(*ADDED) else each.subs(point) for each in (theirs, ours))
         if collapsed(left) or collapsed(right):
             continue
         if left == 0 and right == 0:
@@ -85,7 +86,7 @@ def _points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> list
             over = draw.choice(DENOMINATORS)
             value = Rational(draw.randrange(low * over + 1, high * over), over)
             point[letter] = (
-                Integer(draw.randint(max(low, 1) if low >= 0 else low, max(high, 9))) if letter in integers else value
+                Integer(draw.randint(1 if low >= 0 else -30, min(max(high, 9), 30))) if letter in integers else value
             )
         points.append(point)
     if integers and not (theirs.has(sympy.floor, sympy.ceiling) or ours.has(sympy.floor, sympy.ceiling)):
@@ -101,15 +102,13 @@ def _kinks(theirs: sympy.Expr, ours: sympy.Expr, start: dict, integers: set[Symb
             zeros += [one - other for one, other in combinations(part.args, 2)]
         else:
             steps = (0, 1, -1) if isinstance(part, sympy.floor | sympy.ceiling) else (0,)
-            zeros += [part.args[0] - step for step in steps]
+            inside = {part.args[0].replace(sympy.Abs, lambda of, sign=sign: sign * of) for sign in (1, -1)}
+            zeros += [each - step for each in sorted(inside, key=str) for step in steps]
     found = []
     for zero in zeros[:KINKS]:
         for letter in sorted(zero.free_symbols, key=str)[:2]:
-            line = (
-                sympy.Poly(zero.subs({x: v for x, v in start.items() if x != letter}), letter, extension=None)
-                if (zero.is_polynomial(letter))
-                else None
-            )
+            only = zero.subs({x: value for x, value in start.items() if x != letter})
+            line = sympy.Poly(only, letter) if only.is_polynomial(letter) else None
             if line is None or line.degree() != 1:
                 continue
             root = -line.nth(0) / line.nth(1)
@@ -124,7 +123,7 @@ def collapsed(value: sympy.Expr) -> bool:
 
 def _integers(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> set[Symbol]:
     """Letters that count: n in (-1)^n, k in sin(kπ), the n of n!."""
-    marks = (sympy.pi, sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling)
+    marks = (sympy.pi, sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling, *ADDED)
     if not any(each.has(*marks) or _signed_power(each) for each in (theirs, ours)):
         return set()
     return {letter for letter in letters if str(letter)[:1] in COUNTING}

@@ -130,7 +130,7 @@ def _once(text: str) -> str:
     text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
     text = re.sub(r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named, text)
     text = re.sub(r"\\text\s*\{([^{}]*)\}", _text, text)
-    text = re.sub(r"(?<=\d)\{,\}(?=\d)", ",", text)
+    text = re.sub(r"(?<=\d)\{([,:.])\}(?=\d)", r"\1", text)
     text = re.sub(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)", lambda number: number.group().replace(" ", ""), text)
     text = re.sub(r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}", text)
     text = _braced_arguments(text)

@@ -118,7 +118,7 @@ class Verifier:
         if order not in ORDERS:
             raise ValueError(f"order is {order!r}, expected one of {', '.join(ORDERS)}")
         status, reason, path = self._decide(answer, gold, order)
-        if status == "correct" and problem and compare.restated(normal(answer), normal(guard.gold_text(gold)), problem):
+        if status == "correct" and problem and guard.restated(normal(answer), normal(guard.gold_text(gold)), problem):
             status, reason, path = "wrong", "it stands in the problem", "problem"
         return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
 

@@ -270,7 +270,7 @@ def _brackets(text: str) -> object:
         if len(items) > 1:
             row = [Row(tuple(map(read, choice)), text[0] + text[-1]) for choice in choices(items)]
             return row[0] if len(row) == 1 else Bag(tuple(row), True)
-        if text[0] == "(" and not re.fullmatch(r"\([A-Za-z0-9]\)", text):
+        if text[0] == "(" and not re.fullmatch(r"\([A-Za-z]\)", text):
             return read(text[1:-1])
     return _signs(text)
 
@@ -286,6 +286,8 @@ def _set(inside: str) -> object:
             return read(sides[1])
         return Relation(("|",), tuple(sides))
     node = read(inside)
+    if node == NOTHING:
+        return Relation(("set",), (inside,))
     return Bag(node.items, True) if isinstance(node, Bag) else Bag((node,), True)
 
 

@@ -3,6 +3,8 @@
 import pytest
 
 from lead_kit.verify import Verifier
+from tests.verify.pairs import KINDS as GENERATED
+from tests.verify.pairs import draw_pairs
 
 pytestmark = pytest.mark.slow  # starts worker processes
 
@@ -168,3 +170,14 @@ def test_the_order_of_a_list_counts_on_request_and_that_of_a_set_never(verifier)
         assert verifier.check(f"\\boxed{{{answer}}}", gold, order="given").correct is given
     with pytest.raises(ValueError, match="order is 'sorted'"):
         verifier.check("\\boxed{1, 3}", "1, 2", order="sorted")
+
+
+def test_no_generated_pair_is_wrongly_equal_and_few_equal_ones_are_refused(verifier):
+    assert len(GENERATED) >= 40
+    wrong = {}
+    for same in (True, False):
+        pairs = draw_pairs(400, same, seed=9)  # bench/verify.py draws 5,000
+        verdicts = verifier.check_many([f"\\boxed{{{pair.answer}}}" for pair in pairs], [pair.gold for pair in pairs])
+        wrong[same] = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.correct is not same]
+    assert wrong[False] == []
+    assert len(wrong[True]) < 0.05 * 400, wrong[True]
