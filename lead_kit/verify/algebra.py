@@ -5,6 +5,7 @@ know (integrals, sums, limits) goes to latex2sympy2_extended, whose grammar is w
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 import sympy
@@ -13,6 +14,13 @@ from sympy import E, Function, I, Integer, Rational, Symbol, oo, pi
 
 TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|!!|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
 GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
+
+
+def symmetric(name: str) -> Callable:
+    """A function of a set of numbers."""
+    return lambda *values: Function(name)(*sorted(values, key=str))
+
+
 FUNCTIONS = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
     "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec,
@@ -21,7 +29,7 @@ FUNCTIONS = {
     "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"),
     "arg": sympy.arg,
     "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh, "arcsinh": sympy.asinh, "arccosh": sympy.acosh,
-    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": Function("gcd"), "lcm": Function("lcm"), "min": sympy.Min,
+    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": symmetric("gcd"), "lcm": symmetric("lcm"), "min": sympy.Min,
     "max": sympy.Max,
 }  # fmt: skip
 INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
@@ -121,15 +129,15 @@ class Reader:
         value = self.atom()
         if number.isdigit() and self.peek() == "\\frac" and self.fraction_of_integers():
             value = value + self.atom()
-        while self.peek() == "!":
-            self.take()
+        while self.peek() in FACTORIALS:
+            factorial = FACTORIALS[self.take()]
             if (
                 not (value.is_Integer or value.is_Symbol or value.free_symbols)
                 or value.is_Integer
                 and not 0 <= value <= 2000
             ):
                 raise Unreadable("a factorial of that")
-            value = sympy.factorial(value)
+            value = factorial(value)
         return value
 
     def fraction_of_integers(self) -> bool:
@@ -213,15 +221,15 @@ class Reader:
         return raised(function(*self.arguments()), power)
 
     def arguments(self) -> list[sympy.Expr]:
-        if self.peek() != "(":
+        if self.peek() not in ("(", "\\{"):
             return [self.argument()]
         start = self.at
-        self.take()
+        closing = CLOSING[self.take()]
         values = [self.sum()]
         while self.peek() == ",":
             self.take()
             values.append(self.sum())
-        self.take(")")
+        self.take(closing)
         if len(values) == 1 and self.peek() == "^":
             self.at = start
             return [self.argument()]

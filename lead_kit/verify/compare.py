@@ -94,6 +94,9 @@ def alike(gold: object, answer: object, judge: Exact) -> bool:
     """Equality up to the name of the integer in a family such as kπ, and up to its steps."""
     if equal(gold, answer, judge):
         return True
+    names = {node.name for node in (gold, answer) if isinstance(node, Named)}
+    if len(names) == 1:
+        gold, answer = (node.value if isinstance(node, Named) else node for node in (gold, answer))
     if isinstance(gold, Leaf | Row) and type(gold) is type(answer) and "\\pi" in str(gold):
         own = [sorted(letters(node) & PARAMETERS) for node in (answer, gold)]
         if len(own[0]) == len(own[1]) == 1 and own[0] != own[1]:
@@ -139,8 +142,8 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return ratios(gold, answer, judge)
     if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha():
         return answer.text.lower() == "".join(gold.words).lower()
-    if gold == ENDLESS:
-        return isinstance(answer, Leaf) and answer.text == "\\infty"
+    if ENDLESS in (gold, answer):
+        return Leaf("\\infty") in (gold, answer)
     compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
     if compare is not None:
         return compare(gold, answer, judge)
@@ -198,6 +201,9 @@ def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
     if all(len(each) == len(gold.items) for each in names) and names[0] == names[1]:
         values = {item.name: item for item in answer.items}
         return all(equal(item, values[item.name], judge) for item in gold.items)
+    bases = {item.name[0] for item in gold.items if isinstance(item, Named)}
+    if len(bases) == len(gold.items) > 1 and not names[1]:  # x=1, y=2 and 1, 2
+        return all(equal(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
     if judge.order == "given" and not (gold.free or answer.free):
         return all(alike(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
     links = [[at for at, a in enumerate(answer.items) if alike(g, a, judge)] for g in gold.items]

@@ -24,6 +24,7 @@ BESIDE = (Integer(0), Rational(1, 7), Rational(-1, 7))
 EXPANDED = 40  # degree up to which polynomials are multiplied out
 COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are exponents of -1 or multiply π
 BROKEN = (sympy.Abs, sympy.Min, sympy.Max, sympy.floor, sympy.ceiling, sympy.sign)
+SMALLEST = sympy.Float(10) ** (20 - WORKING)
 ADDED = (sympy.Sum, sympy.Product)
 ENOUGH = 3  # points of agreement that outweigh those where a branch of a root or logarithm is another
 
@@ -159,4 +160,4 @@ def vanishes(difference: sympy.Expr) -> bool:
 
 def _negligible(part: sympy.Expr) -> bool:
     """Zero, or a value of which no digit stands at WORKING digits; a tiny value with digits is not zero."""
-    return part == 0 or part.is_Float and part._prec <= 1
+    return part == 0 or part.is_Float and (part._prec <= 1 or abs(part) < SMALLEST)

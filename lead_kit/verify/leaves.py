@@ -6,7 +6,7 @@ from lead_kit.verify import exact, units
 from lead_kit.verify.judge import Exact, decimals
 from lead_kit.verify.nodes import Clock, Leaf, Ratio, Words
 
-CLOSED = re.compile(r"(?:\\(?:frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
+CLOSED = re.compile(r"(?:\\(?:exp|frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
 QUOTIENT = re.compile(r"\\frac|/")
 
 

@@ -51,6 +51,7 @@ ALIASES = {
     "textcirc": r"^\circ", "bmod": "mod", "epsilon": "varepsilon", "phi": "varphi", "ast": "*", "centerdot": "cdot",
     "bullet": "cdot",
     "varnothing": "emptyset", "Bbb": "mathbb", "rm": "", "bf": "", "it": "", "overline": "bar", "widehat": "hat",
+    "overrightarrow": "vec",
     "euro": r"\text{euro}",
     "pounds": r"\text{pound}", "operatorname*": "operatorname", "hspace*": "hspace", "imath": "i", "mathbbm": "mathbb",
     "rightarrow": "to", "Rightarrow": "implies", "longrightarrow": "to", "smallsetminus": "setminus",
@@ -134,6 +135,8 @@ def _once(text: str) -> str:
     text = re.sub(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)", lambda number: number.group().replace(" ", ""), text)
     text = re.sub(r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}", text)
     text = _braced_arguments(text)
+    text = re.sub(r"(?<![\d.}/])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}", text)
+    text = re.sub(r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}", re.sub(r"\\pi ?\{\}", r"\\pi ", text))
     text = BASE.sub(lambda match: f"_{BASES[match[1]]}", text)
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ", text)
     text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
@@ -198,7 +201,7 @@ def _text(match: re.Match) -> str:
         return rf"\text{{{inside}}}"
     if either := re.fullmatch(r"(\(?[A-Z]\)?|\d+) (and|or) (\(?[A-Z]\)?|\d+)", inside):
         return rf"{either[1]}\text{{{either[2]}}}{either[3]}"
-    if re.fullmatch(r"[A-Za-z]|[-+]?[\d.,/]+|\([A-Za-z]\)", inside):
+    if re.fullmatch(r"[A-E](?:, ?[A-E])+|[A-Za-z]|[-+]?[\d.,/]+|\([A-Za-z]\)", inside):
         return inside
     return rf"\text{{{inside}}}" if match[1] == inside else rf" \text{{{inside}}} "
 
@@ -209,6 +212,7 @@ def _braced_arguments(text: str) -> str:
     text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([A-Za-z0-9])", r"\1{\2}", text)
     text = re.sub(r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}", text)
     text = re.sub(r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}", text)
+    text = re.sub(r"\\(vec|hat|bar|dot)\s+([A-Za-z])", r"\\\1{\2}", text)
     text = re.sub(r"\\pmod\s*([A-Za-z0-9])", r"\\pmod{\1}", _over(text) if "\\over" in text else text)
     return re.sub(r"\\sqrt\s*(\\pi)", r"\\sqrt{\1}", text)
 

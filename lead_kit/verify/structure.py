@@ -67,6 +67,7 @@ SYNONYMS = {
     ("no", "such", "number", "exists"): ("none",),
     ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
 }  # fmt: skip
+EVERYTHING = ("all", "real", "numbers"), ("all", "reals"), ("real", "numbers"), ("all", "real", "x")
 NOTHING = Words(("none",))
 
 
@@ -331,12 +332,12 @@ def _leaf(text: str) -> object:
     if marks and all(parts):
         return _colon(parts)
     words = units.prose(text)
+    if words in EVERYTHING or text == "\\mathbb{R}":
+        return Row((Leaf("-\\infty"), Leaf("\\infty")), "()")
     if words is not None:
         return Words(SYNONYMS.get(words, words))
     if text == "\\emptyset":
         return NOTHING
-    if text == "\\mathbb{R}":
-        return Row((Leaf("-\\infty"), Leaf("\\infty")), "()")
     number, unit = units.strip(text)
     if exact.value(number) is None and unit == "" and number != text:
         return Leaf(text, "")

@@ -42,7 +42,7 @@ COUNTED = (  # things that answers count, each its own dimension; a plural in br
     "person(people) child(children) man(men) woman(women) boy girl student teacher friend worker guest player "
     "member family(families) way time step hour point vertex(vertices) edge side face diagonal line triangle square"
     " rectangle circle cube region path arrangement permutation combination possibility(possibilities) outcome "
-    "solution root zero value number integer digit term element pair triple subset function page book game "
+    "solution root zero value number integer digit term element triple subset function page book game "
     "match(matches) round turn coin card ball marble block tile piece box(boxes) bag bottle apple orange banana egg"
     " cookie cake pie candy(candies) chocolate lollipop marmalade flower tree car bus(buses) boat house room ticket"
     " letter word problem question test dog cat cow chicken horse bird fish(fish) sheep(sheep) seat table chair "
@@ -114,7 +114,11 @@ def strip(text: str) -> tuple[str, str]:
     match = TRAILING.match(text) or BARE.match(text)
     if match is None or not any(char.isdigit() or char == "\\" for char in match[1]):
         return text, money
-    return _measured(match[1].strip(" ~"), re.sub(r"\\text|\\cdot|\\,|[{}~*]", " ", match[2]).split(), money) or (
+    return _measured(
+        match[1].strip(" ~"),
+        re.sub(r"\\text|\\cdot|\\,|[{}~*]", " ", re.sub(r"\^\{(-?\d)\}", r"^\1", match[2])).split(),
+        money,
+    ) or (
         text,
         "",
     )
