@@ -284,6 +284,12 @@ class Reader:
         self.take("}")
         return CONSTANTS.get(name) or Symbol(name)
 
+    def marked(self) -> sympy.Expr:
+        """A letter under an accent is another letter; a bar over two is the segment."""
+        accent = self.tokens[self.at - 1]
+        inside = self.opaque()
+        return Symbol(f"{accent}{inside}") if len(str(inside)) == 1 else inside
+
 
 def raised(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """base^exponent, refusing what could not be written out."""
@@ -307,12 +313,12 @@ COMMANDS = {
     "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
     "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
     "\\ldots": lambda reader: Symbol("..."),
-    "\\dot": Reader.opaque,
-    "\\ddot": Reader.opaque,
-    "\\tilde": Reader.opaque,
+    "\\dot": Reader.marked,
+    "\\ddot": Reader.marked,
+    "\\tilde": Reader.marked,
     "\\text": Reader.opaque,
-    "\\bar": Reader.opaque,
-    "\\hat": Reader.opaque,
+    "\\bar": Reader.marked,
+    "\\hat": Reader.marked,
     "\\vec": Reader.opaque,
     "\\mathbb": Reader.opaque,
     "\\mathcal": Reader.opaque,

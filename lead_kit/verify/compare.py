@@ -30,8 +30,10 @@ INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
 LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
-CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*(.+)", re.DOTALL)  # the letter of a choice, then its text
+# the letter of a choice, then its text
+CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*([^-+*/^=<>!_].*|-\d.*)", re.DOTALL)
 RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
+DENIED = re.compile(r"\\(?:neg|lnot|not)|[?#@&%]|(?<![A-Za-z])(?:not|no|if|but|than|never|about|un\w+)(?![A-Za-z])")
 WRITTEN = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
@@ -242,7 +244,8 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
     if isinstance(gold, Named):
         if isinstance(answer, Relation):
             line = answer.operators == ("=",) and (letters(gold.value) or gold.arguments)  # an equation as an answer
-            return bool(line) and judge.relation(_as_relation(gold), answer) or _stated(gold.value, answer, judge)
+            same = answer.sides[0].lower() == gold.name.lower() and _stated(gold.value, answer, judge)
+            return same or bool(line) and judge.relation(_as_relation(gold), answer)
         return equal(gold.value, answer, judge)
     if isinstance(gold, Relation):
         return gold.operators == ("=",) and judge.relation(gold, _as_relation(answer))
@@ -326,8 +329,11 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
 
 def _label(text: str) -> bool:
     """The name of a quantity: letters, their subscripts and arguments, at most a quotient, product or sum of such."""
+    if DENIED.search(text):
+        return False
     bare = re.sub(r"_\{[^{}]*\}|_\w|\((?:-?\d+)\)", "", text)
-    return bool(re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))) and not re.search(r"[\d^<>=!]", bare)
+    letter = re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))
+    return letter is not None and not re.search(r"^-|[\d^<>=!]", bare)  # -x=3 says that x is -3
 
 
 def _in_order(bag: Bag, row: Row) -> bool:

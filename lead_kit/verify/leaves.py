@@ -78,6 +78,8 @@ def ratios(gold: object, answer: object, judge: Exact) -> bool:
         if len(gold.parts) != len(answer.parts):
             return False
         pairs = list(zip(gold.parts, answer.parts, strict=True))
+        if any("percent" in (getattr(part, "unit", "") for part in pair) for pair in pairs):
+            return False
         if any(units.ratio(*(getattr(part, "unit", "") for part in pair)) != 1 for pair in pairs):
             return False
         if any(exact.value(_text(part)) == 0 for part in gold.parts + answer.parts):  # nothing cross-multiplies with 0

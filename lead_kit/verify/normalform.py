@@ -120,6 +120,7 @@ def _once(text: str) -> str:
     """One round of all rules."""
     text = re.sub(r"\\q?quad(?=[A-Za-z])", " ", _repair(text))
     text = re.sub(r"\\not *=|\\not *\\equal(?![a-z])", r"\\neq ", re.sub(r", *\\! *", ",", text))
+    text = re.sub(r"\.{3,}", r"\\ldots ", text)
     text = ASCII.sub(r"\\\1 ", text) if ASCII.search(text) and "\\text" not in text else text
     text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
     text = re.sub(

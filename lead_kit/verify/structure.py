@@ -94,6 +94,8 @@ def _lists(text: str) -> object:
     joined = CONJUNCTION.findall(text)
     parts, _ = split(CONJUNCTION.sub(",", text), (",",)) if joined else split(text, (",",))
     parts = [part for part in parts if part]
+    if joined and len(parts) < 2:  # an alternative that is not said
+        return Relation(("or",), (text,))
     if len(parts) > 1 and (combined := _combined(parts, "".join(joined))) is not None:
         return combined
     rows, _ = split(CONJUNCTION.sub(";;", text) if joined else text, (";",))
