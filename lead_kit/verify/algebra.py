@@ -347,4 +347,4 @@ def parse(text: str) -> sympy.Expr:
         raise Unreadable(str(problem)[:80]) from problem
     if not isinstance(value, sympy.Expr):
         raise Unreadable(type(value).__name__)
-    return value
+    return value.doit() if value.has(sympy.Limit) else value

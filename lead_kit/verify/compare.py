@@ -23,12 +23,11 @@ from lead_kit.verify.nodes import (
     Row,
     Words,
 )
-from lead_kit.verify.scan import vector
+from lead_kit.verify.scan import letters, rename, vector
 from lead_kit.verify.structure import read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
-LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
 # the letter of a choice, then its text
 CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*([^-+*/^=<>!_].*|-\d.*)", re.DOTALL)
@@ -119,6 +118,10 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _named(gold, answer, judge)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return _relation(gold, answer, judge)
+    if isinstance(gold, Bag) != isinstance(answer, Bag):
+        gold, answer = (
+            node.items[0] if isinstance(node, Bag) and len(node.items) == 1 else node for node in (gold, answer)
+        )
     if isinstance(gold, Bag) and isinstance(answer, Bag):
         return _bags(gold, answer, judge)
     if isinstance(gold, Bag) and isinstance(answer, Row):
@@ -149,10 +152,6 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
     compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
     if compare is not None:
         return compare(gold, answer, judge)
-    if isinstance(gold, Bag) and len(gold.items) == 1:
-        return equal(gold.items[0], answer, judge)
-    if isinstance(answer, Bag) and len(answer.items) == 1:
-        return equal(gold, answer.items[0], judge)
     return False
 
 
@@ -232,7 +231,9 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
     """`name = value`: names must agree where both sides give one; a function's argument may be renamed."""
     if isinstance(gold, Named) and isinstance(answer, Named):
         if len(gold.arguments) != len(answer.arguments):
-            return bool(gold.arguments) != bool(answer.arguments) and equal(gold.value, answer.value, judge)
+            if bool(gold.arguments) == bool(answer.arguments) or not letters(gold.value):
+                return False  # y=2x and f(x)=2x, not x=2 and f(x)=2
+            return equal(gold.value, answer.value, judge)
         renamed = dict(zip(answer.arguments, gold.arguments, strict=True))
         value = rename(answer.value, renamed) if renamed else answer.value
         captured = any(old != new and new in letters(answer.value) for old, new in renamed.items())
@@ -256,17 +257,6 @@ def _as_relation(named: Named) -> Relation:
     return Relation(("=",), (named.name, named.value.text if isinstance(named.value, Leaf) else "\\text{}"))
 
 
-def rename(node: object, names: dict[str, str]) -> object:
-    """The same node with letters renamed in every expression."""
-    if isinstance(node, Leaf):
-        return Leaf(LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
-    if isinstance(node, Row):
-        return Row(tuple(rename(item, names) for item in node.items), node.brackets)
-    if isinstance(node, Bag):
-        return Bag(tuple(rename(item, names) for item in node.items), node.free)
-    return node
-
-
 def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     """A condition in words may be left out; two conditions must read alike. It also frees the letters it speaks of."""
     conditions = [_plain(node.condition) for node in (gold, answer) if isinstance(node, Qualified)]
@@ -274,6 +264,13 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     ours = answer.value if isinstance(answer, Qualified) else answer
     if len(conditions) == 2 and conditions[0] != conditions[1]:
         return False
+    if (
+        len(conditions) == 1
+        and isinstance(theirs, Row)
+        and re.fullmatch(r"in[znq]", conditions[0])
+        and not letters(theirs)
+    ):
+        return False  # the integers of an interval are not the interval
     if alike(theirs, ours, judge):
         return True
     only = [sorted(letters(node) - letters(other)) for node, other in ((ours, theirs), (theirs, ours))]
@@ -285,13 +282,6 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
 def _plain(condition: str) -> str:
     condition = re.sub(r"^\(?[A-Za-z](?=\\in)", "", condition)
     return re.sub(r"[^a-z0-9]", "", condition.replace("\\text", "").replace("mathbb", "").lower())
-
-
-def letters(node: object) -> set[str]:
-    """Single letters that occur in a node's expressions."""
-    if isinstance(node, Leaf):
-        return {piece for piece in LETTER.findall(node.text) if len(piece) == 1}
-    return set().union(*(letters(item) for item in node.items)) if isinstance(node, Row | Bag) else set()
 
 
 def _relation(gold: object, answer: object, judge: Exact) -> bool:
@@ -331,7 +321,7 @@ def _label(text: str) -> bool:
     """The name of a quantity: letters, their subscripts and arguments, at most a quotient, product or sum of such."""
     if DENIED.search(text):
         return False
-    bare = re.sub(r"_\{[^{}]*\}|_\w|\((?:-?\d+)\)", "", text)
+    bare = re.sub(r"_\{[^{}]*\}|_\w|(?<=[A-Zafghpqru])\([^()]*\)", "", text)
     letter = re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))
     return letter is not None and not re.search(r"^-|[\d^<>=!]", bare)  # -x=3 says that x is -3
 

@@ -8,18 +8,12 @@ import sympy
 from sympy import Integer, Rational, Symbol
 
 WORKING = 400  # digits tried before a difference counts as zero
-RANGES = (
-    (0, 1),
-    (0, 3),
-    (-3, 3),
-    (0, 30),
-    (-30, 30),
-    (-30, 0),
-    (0, 30),
-    (-30, 30),
-)  # of the letters, one for each point
+RANGES = (  # of the letters, one for each point
+    (0, 1), (0, 3), (-3, 3), (0, 30), (-30, 30), (-30, 0), (0, 30), (-30, 30), (30, 300), (-300, -30), (100, 999),
+)  # fmt: skip
+STARTS = (4, 8, 9)  # the points from which one letter goes to a break
 DENOMINATORS = (61, 97)  # of the points, so that no gold is made for them
-KINKS = 12  # breaks of abs, min, max, floor looked at
+KINKS = 8  # breaks of abs, min, max, floor looked at
 BESIDE = (Integer(0), Rational(1, 7), Rational(-1, 7))
 EXPANDED = 40  # degree up to which polynomials are multiplied out
 COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are exponents of -1 or multiply π
@@ -92,7 +86,7 @@ def _points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> list
         points.append(point)
     if integers and not (theirs.has(sympy.floor, sympy.ceiling) or ours.has(sympy.floor, sympy.ceiling)):
         points = [{x: abs(v) + 1 if x in integers else v for x, v in point.items()} for point in points]
-    return points + list(_kinks(theirs, ours, points[4], integers))
+    return points + [at for start in STARTS for at in _kinks(theirs, ours, points[start], integers)]
 
 
 def _kinks(theirs: sympy.Expr, ours: sympy.Expr, start: dict, integers: set[Symbol]) -> list[dict]:

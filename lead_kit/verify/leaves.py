@@ -7,7 +7,7 @@ from lead_kit.verify.judge import Exact, decimals
 from lead_kit.verify.nodes import Clock, Leaf, Ratio, Words
 
 CLOSED = re.compile(r"(?:\\(?:exp|frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
-QUOTIENT = re.compile(r"\\frac|/")
+QUOTIENT = re.compile(r"\\frac|\\div|/")
 
 
 def leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:

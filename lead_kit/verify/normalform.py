@@ -138,10 +138,11 @@ def _once(text: str) -> str:
     text = _braced_arguments(text)
     text = re.sub(r"(?<![\d.}/])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}", text)
     text = re.sub(r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}", re.sub(r"\\pi ?\{\}", r"\\pi ", text))
+    text = re.sub(r"\\dot ?\{(\d)\}(\d*)\\dot ?\{(\d)\}", r"\\dot{\1\2\3}", text)
     text = BASE.sub(lambda match: f"_{BASES[match[1]]}", text)
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ", text)
     text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
-    text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}", r"\1\2", text)
+    text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}(?!\s*\d)", r"\1\2", text)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"(?<=\d), (?=\d)", ",~", text)  # a separator: no comma of a number has a space after it
     text = re.sub(r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1", text).replace(",~", ", ")

@@ -5,9 +5,10 @@ from fractions import Fraction
 from itertools import product
 
 from lead_kit.verify import exact
-from lead_kit.verify.nodes import Leaf, Row
+from lead_kit.verify.nodes import Bag, Leaf, Row
 
 FLIPPED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
+LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 PIECE = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\[\s\S]|[\s\S]")
 SCALED = re.compile(r"([-+]?)(\d*|\\frac\{\d+\}\{\d+\})([A-Za-z](?:_\w|_\{\w+\})?)")
 BASIS = re.compile(
@@ -121,3 +122,21 @@ def vector(text: str) -> Row | None:
         return None
     parts = {term[3] or term[4]: term[1].strip("+") + (term[2].strip("*") or "1") for term in terms}
     return Row(tuple(Leaf(parts.get(name, "0")) for name in "ijk"), "()") if len(parts) == len(terms) else None
+
+
+def letters(node: object) -> set[str]:
+    """Single letters that occur in a node's expressions."""
+    if isinstance(node, Leaf):
+        return {piece for piece in LETTER.findall(node.text) if len(piece) == 1}
+    return set().union(*(letters(item) for item in node.items)) if isinstance(node, Row | Bag) else set()
+
+
+def rename(node: object, names: dict[str, str]) -> object:
+    """The same node with letters renamed in every expression."""
+    if isinstance(node, Leaf):
+        return Leaf(LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
+    if isinstance(node, Row):
+        return Row(tuple(rename(item, names) for item in node.items), node.brackets)
+    if isinstance(node, Bag):
+        return Bag(tuple(rename(item, names) for item in node.items), node.free)
+    return node

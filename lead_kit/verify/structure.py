@@ -21,7 +21,6 @@ from lead_kit.verify.nodes import (
 from lead_kit.verify.scan import (
     FLIPPED,
     FUNCTION_NAME,
-    SCALED,
     SYMBOL,
     choices,
     monic,
@@ -31,21 +30,7 @@ from lead_kit.verify.scan import (
     whole,
 )
 
-OPERATORS = (
-    "\\leq",
-    "\\geq",
-    "\\neq",
-    "\\approx",
-    "\\equiv",
-    "\\in",
-    "\\subset",
-    "\\subseteq",
-    "\\implies",
-    "\\to",
-    "<",
-    ">",
-    "=",
-)
+OPERATORS = tuple("\\leq \\geq \\neq \\approx \\equiv \\in \\subset \\subseteq \\implies \\to < > =".split())
 ASCII_OPERATORS = (("<=", "\\leq"), (">=", "\\geq"), ("!=", "\\neq"), ("=>", "\\implies"))
 CONJUNCTION = re.compile(
     r"\\text\{,? ?(?:and|or|and also|or else)\}|\\(?:vee|wedge)|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])"
@@ -59,15 +44,10 @@ CONGRUENCE = re.compile(r"(?:(.+)\\equiv)?(.+?),?\\(?:pmod|mod) ?\{?([^{},;]+)\}
 IF = re.compile(r"^,|,$|\\text\{,? ?(?:if|for|when|where|as|and)\b ?([^{}]*)\}")
 SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 ENVIRONMENT = re.compile(r"\\begin\{([pbvBV]?matrix|array|cases)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+REAL = re.compile(r"[A-Za-z]\\in ?\\mathbb\{R\}")
+EXCEPT = re.compile(r"\\text\{all real (?:numbers|x) except(?: for)?\}(?:[a-z](?:=|\\neq ?))?(.+)")
 MEMBERSHIP = re.compile(r"\(?[A-Za-z](?:,[A-Za-z])*\\in ?\\?(?:mathbb\{)?[ZNRQ]\}?(?:[_^]?[{]?[+*]?[}]?)\)?")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-SYNONYMS = {
-    ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
-    ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",),
-    ("no", "such", "number", "exists"): ("none",),
-    ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
-}  # fmt: skip
-EVERYTHING = ("all", "real", "numbers"), ("all", "reals"), ("real", "numbers"), ("all", "real", "x")
 NOTHING = Words(("none",))
 
 
@@ -92,9 +72,10 @@ def _lists(text: str) -> object:
     if ", " in text:  # then a comma without a space stands inside a number
         text = SPACED.sub(lambda number: number.group().replace(",", ""), text)
     joined = CONJUNCTION.findall(text)
-    parts, _ = split(CONJUNCTION.sub(",", text), (",",)) if joined else split(text, (",",))
-    parts = [part for part in parts if part]
-    if joined and len(parts) < 2:  # an alternative that is not said
+    around, _ = split(CONJUNCTION.sub(",", text), (",",)) if joined else split(text, (",",))
+    parts = [part for part in around if part]
+    parts = parts[1:] if len(parts) > 1 and REAL.fullmatch(parts[0]) else parts
+    if joined and len(parts) < len(around) == 2:  # an alternative that is not said
         return Relation(("or",), (text,))
     if len(parts) > 1 and (combined := _combined(parts, "".join(joined))) is not None:
         return combined
@@ -106,31 +87,19 @@ def _lists(text: str) -> object:
         return Qualified(read(text[: text.rfind(parts[-1])]), parts[-1])
     if len(parts) > 1:
         return _bag([read(part) for part in parts])
-    return _union(parts[0] if parts else text)
+    return _union(parts[0] if len(around) > 1 else text)
 
 
 def _combined(parts: list[str], words: str) -> object | None:
     """`x>1 and x<3` is one interval, `x≠1, x≠2` one set; None if the parts are answers by themselves."""
     sides = [split(part, OPERATORS) for part in parts]
-    if all(marks == ["\\neq"] for _, marks in sides[:1]) and all(marks in ([], ["\\neq"]) for _, marks in sides):
-        same = {left[0] for left, marks in sides if marks}
-        return (
-            _punctured([part for left, _ in sides for part in left[-1:]]) if len(same) == 1 and unknown(*same) else None
-        )
-    nodes = [read(part) for part in parts] if len(parts) == 2 and all(marks for _, marks in sides) else []
-    if (
-        len(
-            {
-                side
-                for both, _ in sides
-                for side in both
-                if unknown(side) or SCALED.fullmatch(side) and side[-1:].isalpha()
-            }
-        )
-        != 1
-    ):
+    names = set(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", CONJUNCTION.sub("", "".join(parts))))
+    if len(names) != 1 or not sides[0][1] or "or" in words or "vee" in words:
         return None
-    if "or" in words or "vee" in words or not nodes or not all(isinstance(n, Row) and len(n.items) == 2 for n in nodes):
+    if sides[0][1] == ["\\neq"] and all(marks in ([], ["\\neq"]) for _, marks in sides) and unknown(sides[0][0][0]):
+        return _punctured([both[-1] for both, _ in sides])
+    nodes = [read(part) for part in parts] if len(parts) == 2 and sides[1][1] else []
+    if not nodes or not all(isinstance(node, Row) and len(node.items) == 2 for node in nodes):
         return None
     low, high = sorted(nodes, key=lambda node: node.items[0] == Leaf("-\\infty"))
     if low.items[1] != Leaf("\\infty") or high.items[0] != Leaf("-\\infty"):
@@ -184,6 +153,8 @@ def _bag(items: list, free: bool = False) -> Bag:
 
 
 def _union(text: str) -> object:
+    if match := EXCEPT.fullmatch(text):
+        return _punctured(split(match[1], (",",))[0])
     parts, marks = split(text.replace("\\mathbb{R}-\\{", "\\mathbb{R}\\setminus\\{"), ("\\setminus",))
     if marks:
         head, _, real = parts[0].rpartition("\\in")
@@ -203,11 +174,7 @@ def _relations(text: str) -> object:
     if "\\approx" in operators:
         return _approximate(text, sides, operators)
     if operators[-1] == "\\in" and len(operators) == 1:
-        return (
-            read(sides[1])
-            if SYMBOL.fullmatch(sides[0]) or FUNCTION_NAME.fullmatch(sides[0])
-            else Relation(("\\in",), tuple(sides))
-        )
+        return read(sides[1]) if unknown(sides[0]) else Relation(("\\in",), tuple(sides))
     if set(operators) == {"="}:
         return _equation(sides)
     return _inequality(sides, operators)
@@ -228,11 +195,11 @@ def _equation(sides: list[str]) -> object:
     function = FUNCTION_NAME.fullmatch(left)
     if function:
         return Named(function[1], tuple(function[2].split(",")), read(right))
-    if left.startswith("(") and left.endswith(")") and right.startswith("("):
+    if left.startswith("(") and right.startswith("(") and all(map(unknown, split(left[1:-1], (",",))[0])):
         return read(right)
-    if all(SYMBOL.fullmatch(side) for side in sides[:-1]):
+    if all(map(unknown, sides[:-1])):
         return Named(left, (), read(right)) if len(sides) == 2 else read(right)
-    if SYMBOL.fullmatch(right) and not SYMBOL.fullmatch(left) and len(sides) == 2:
+    if unknown(right) and not unknown(left) and len(sides) == 2:
         return Named(right, (), read(left))
     return Relation(("=",) * (len(sides) - 1), tuple(sides))
 
@@ -284,10 +251,8 @@ def _set(inside: str) -> object:
         return NOTHING
     sides, marks = split(inside, ("|", ":"))
     if len(sides) == 2 and marks:
-        head = re.fullmatch(r"([A-Za-z])(?:\\in(.*))?", sides[0])
-        if head:
-            return read(sides[1])
-        return Relation(("|",), tuple(sides))
+        head = re.fullmatch(r"[A-Za-z](?:\\in ?\\mathbb\{R\})?", sides[0])
+        return read(sides[1]) if head else Relation(("|",), tuple(sides))
     node = read(inside)
     if node == NOTHING:
         return Relation(("set",), (inside,))
@@ -334,10 +299,12 @@ def _leaf(text: str) -> object:
     if marks and all(parts):
         return _colon(parts)
     words = units.prose(text)
-    if words in EVERYTHING or text == "\\mathbb{R}":
+    if words in units.EVERYTHING or text == "\\mathbb{R}":
         return Row((Leaf("-\\infty"), Leaf("\\infty")), "()")
     if words is not None:
-        return Words(SYNONYMS.get(words, words))
+        if len(words) == 1 and words[0] in units.DIGITS:
+            return Leaf(str(units.DIGITS.index(words[0])))
+        return Words(units.SYNONYMS.get(words, words))
     if text == "\\emptyset":
         return NOTHING
     number, unit = units.strip(text)

@@ -72,7 +72,15 @@ COMMANDS = re.compile(r"\\[A-Za-z]+")
 TAIL = re.compile(
     r" (?:in total|in all|total|each|of (?:water|milk|juice|oil|paint|flour|sugar|rice|sand|gas|soup|land))$"
 )
-CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?\(?([A-Za-z])\)?[.)]?")
+CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer):? ?)?\(?([A-Za-z])\)?[.)]?")
+SYNONYMS = {
+    ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
+    ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",),
+    ("no", "such", "number", "exists"): ("none",),
+    ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
+}  # fmt: skip
+DIGITS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+EVERYTHING = ("all", "real", "numbers"), ("all", "reals"), ("real", "numbers"), ("all", "real", "x")
 UNKNOWN = "?"  # the first character of a unit that is not in the table
 
 

@@ -10,11 +10,17 @@ from tests.verify.kinds_of_numbers import proper
 X, Y = sympy.symbols("x y")
 
 
+def apart(difference, point):
+    """Is a difference not 0 at a point where it is finite?"""
+    value = difference.subs(point).evalf(20)
+    return value.is_finite and abs(value) > 1e-6
+
+
 def judged(draw: random.Random, gold: sympy.Expr, same: list, other: list):
     """Expressions as text, kept only where sympy agrees about them."""
     equal = [each for each in same if sympy.simplify(each - gold) == 0]
     points = [{X: Rational(draw.randint(-90, 90), 7), Y: Rational(draw.randint(-90, 90), 11)} for _ in range(12)]
-    unequal = [each for each in other if any(abs((each - gold).subs(p).evalf(20)) > 1e-6 for p in points)]
+    unequal = [each for each in other if any(apart(each - gold, point) for point in points)]
     return latex(gold), [latex(each) for each in equal], [latex(each) for each in unequal]
 
 
