@@ -51,6 +51,7 @@ ALIASES = {
     "textcirc": r"^\circ", "bmod": "mod", "epsilon": "varepsilon", "phi": "varphi", "ast": "*", "centerdot": "cdot",
     "bullet": "cdot",
     "varnothing": "emptyset", "Bbb": "mathbb", "rm": "", "bf": "", "it": "", "overline": "bar", "widehat": "hat",
+    "nicefrac": "frac", "sfrac": "frac", "surd": "sqrt",
     "overrightarrow": "vec",
     "euro": r"\text{euro}",
     "pounds": r"\text{pound}", "operatorname*": "operatorname", "hspace*": "hspace", "imath": "i", "mathbbm": "mathbb",
@@ -120,6 +121,7 @@ def _once(text: str) -> str:
     """One round of all rules."""
     text = re.sub(r"\\q?quad(?=[A-Za-z])", " ", _repair(text))
     text = re.sub(r"\\not *=|\\not *\\equal(?![a-z])", r"\\neq ", re.sub(r", *\\! *", ",", text))
+    text = re.sub(r"\\(?:left|right) *\.", " ", text)
     text = re.sub(r"\.{3,}", r"\\ldots ", text)
     text = ASCII.sub(r"\\\1 ", text) if ASCII.search(text) and "\\text" not in text else text
     text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
@@ -129,6 +131,8 @@ def _once(text: str) -> str:
         text,
     )
     text = "".join(_rewrite(match) for match in TOKEN.finditer(text))
+    text = re.sub(r"\\(?:text)?color ?\{\w+\}|\\underline(?![a-z])", "", text)
+    text = re.sub(r"\\text ?(?=\{\\(?:frac|sqrt|binom|pi)(?![a-z]))", "", text)
     text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
     text = re.sub(r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named, text)
     text = re.sub(r"\\text\s*\{([^{}]*)\}", _text, text)
@@ -140,7 +144,8 @@ def _once(text: str) -> str:
     text = re.sub(r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}", re.sub(r"\\pi ?\{\}", r"\\pi ", text))
     text = re.sub(r"\\dot ?\{(\d)\}(\d*)\\dot ?\{(\d)\}", r"\\dot{\1\2\3}", text)
     text = BASE.sub(lambda match: f"_{BASES[match[1]]}", text)
-    text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ", text)
+    text = re.sub(r"\^\s*\{\s*\\circ\s*\}|(?<=\d)\^(?:o|\{o\})(?![A-Za-z])", r"^\\circ ", text)
+    text = re.sub(r"\{(\d+)\}/\{(\d+)\}", r"\1/\2", text)
     text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
     text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}(?!\s*\d)", r"\1\2", text)
     text = re.sub(r"\s+", " ", text)
@@ -203,6 +208,8 @@ def _text(match: re.Match) -> str:
         return rf"\text{{{inside}}}"
     if either := re.fullmatch(r"(\(?[A-Z]\)?|\d+) (and|or) (\(?[A-Z]\)?|\d+)", inside):
         return rf"{either[1]}\text{{{either[2]}}}{either[3]}"
+    if counted := re.fullmatch(r"(-?\d[\d.,]*) ([A-Za-z ]+)", inside):
+        return rf"{counted[1]}\text{{{counted[2]}}}"
     if re.fullmatch(r"[A-E](?:, ?[A-E])+|[A-Za-z]|[-+]?[\d.,/]+|\([A-Za-z]\)", inside):
         return inside
     return rf"\text{{{inside}}}" if match[1] == inside else rf" \text{{{inside}}} "

@@ -65,12 +65,18 @@ MEANING = re.compile(  # words that make another answer of a number, so that a g
 )
 UNIT = re.compile(r"[A-Za-z]+|\^\{?(-?\d)\}?|/")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'’-]*|\d+(?:\.\d+)?")
-PREFIX = re.compile(r"^\\text\{(?:only|the answer is|answer|exactly|at|it is|is|it's)\}(?=.)", re.IGNORECASE)
+PREFIX = re.compile(
+    r"^\\text\{(?:only|exactly|at|it is|is|it's|there are|(?:the )?(?:final )?"
+    r"(?:answer|total|result|sum|area)(?: is)?):?\}(?=.)",
+    re.IGNORECASE,
+)
 CURRENCY = re.compile(r"(-?)\\text\{(dollar|euro|pound|yuan)\}(-?)(?=.)")
 LETTERS = re.compile(r"[A-Za-z]+")
 COMMANDS = re.compile(r"\\[A-Za-z]+")
+PAIRS = re.compile(r"ordered (?:pair|triple|tuple)s?")
+KIND = re.compile(r"\b(?:different|distinct|possible|real|such|integer|positive) (?=[a-z])")
 TAIL = re.compile(
-    r" (?:in total|in all|total|each|of (?:water|milk|juice|oil|paint|flour|sugar|rice|sand|gas|soup|land))$"
+    r" (?:old|in total|in all|total|each|of (?:water|milk|juice|oil|paint|flour|sugar|rice|sand|gas|soup|land))$"
 )
 CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer):? ?)?\(?([A-Za-z])\)?[.)]?")
 SYNONYMS = {
@@ -151,7 +157,7 @@ def canonical(phrase: str) -> str | None:
     r"""One spelling for a unit: `inches ^2` and `square inches` are "in^2", `km/h` is "km h^-1"; None if it is none."""
     powers: dict[str, int] = {}
     sign, pending, last, word = 1, 1, "", ""
-    phrase = TAIL.sub("", phrase)
+    phrase = KIND.sub("", TAIL.sub("", PAIRS.sub("solutions", phrase)))
     if UNIT.sub("", phrase).strip(" -.'"):
         return None
     for match in UNIT.finditer(phrase):
@@ -173,7 +179,8 @@ def canonical(phrase: str) -> str | None:
                 sign, pending = (-1 if word.lower() in SPEEDS else 1), 1
     if sign < 0 and word.lower() not in SPEEDS:
         return None
-    return " ".join(name if power == 1 else f"{name}^{power}" for name, power in powers.items() if name not in VAGUE)
+    named = [name if power == 1 else f"{name}^{power}" for name, power in powers.items() if name not in VAGUE]
+    return " ".join(named) or ("unit" if powers else "")
 
 
 def ratio(gold: str, answer: str) -> Fraction | None:
