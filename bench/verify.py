@@ -30,6 +30,7 @@ DATA = Path(os.environ.get("LEAD_DATA", HERE.parents[1] / "shared" / "data"))
 PEERS = ("math-verify", "lighteval")  # sources that pin one library's behaviour
 SELF = ("math_500", "aime24", "aime25", "amc23", "gsm8k")
 PAYLOAD = "PWNFILE"
+WARMING = 300  # generated pairs that math-verify sees before it is measured
 LOOKS = 8  # samples a problem in the warm measurement
 POLICY = {  # cases whose expectation is a convention we do not share; argued in docs/verifier.md
     "garbage:fullwidth": "a full-width 2 is a 2 (NFKC)",
@@ -38,10 +39,21 @@ POLICY = {  # cases whose expectation is a convention we do not share; argued in
 results: list[tuple[str, bool]] = []
 
 
-class Peer(Verifier):
-    """math-verify in the same pool; every pair goes to a worker."""
+def warm() -> None:
+    """Let math-verify load what it imports on the way, as a worker may open no file."""
+    for pair in importlib.import_module("tests.verify.pairs").draw_pairs(WARMING, True, seed=0):
+        decide(pair.gold, boxed(pair.answer))
 
-    judge = "math_verify_peer"
+
+def decide(gold: str, completion: str) -> tuple[str, str, str]:
+    """math-verify's verdict, in a worker."""
+    return importlib.import_module("math_verify_peer").decide(gold, completion)
+
+
+class Peer(Verifier):
+    """math-verify in the same pool; every pair goes to a worker, whose judge is this module."""
+
+    judge = "verify"
 
     def check(self, completion: str, gold: str, **_: bool) -> Verdict:
         return Verdict(*self._ask(gold, completion)[:1], "", "", "math-verify")

@@ -12,7 +12,7 @@ LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 PIECE = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\[\s\S]|[\s\S]")
 SCALED = re.compile(r"([-+]?)(\d*|\\frac\{\d+\}\{\d+\})([A-Za-z](?:_\w|_\{\w+\})?)")
 BASIS = re.compile(
-    r"([-+]?)((?:[^-+ijk\\]|\\(?:sqrt|frac|pi|cdot)(?![a-z])|\{[^{}]*\})*?)(?:\\(?:hat|vec|bar)\{([ijk])\}|([ijk]))"
+    r"([-+]?)((?:[^-+ijk\\{}]|\\(?:sqrt|frac|pi|cdot)(?![a-z])|\{[^{}]*\})*?)(?:\\(?:hat|vec|bar)\{([ijk])\}|([ijk]))"
 )
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
@@ -117,8 +117,11 @@ def choices(items: list[str]) -> list[list[str]]:
 
 def vector(text: str) -> Row | None:
     """`i+2j+3k` as (1,2,3)."""
-    terms = list(BASIS.finditer(text))
-    if "".join(term.group() for term in terms) != text or len(terms) < 2 and "{" not in text:
+    terms, at = [], 0
+    while at < len(text) and (term := BASIS.match(text, at)):
+        terms.append(term)
+        at = term.end()
+    if at < len(text) or len(terms) < 2 and "{" not in text:
         return None
     parts = {term[3] or term[4]: term[1].strip("+") + (term[2].strip("*") or "1") for term in terms}
     return Row(tuple(Leaf(parts.get(name, "0")) for name in "ijk"), "()") if len(parts) == len(terms) else None
