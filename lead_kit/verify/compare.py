@@ -294,11 +294,7 @@ def _relation(gold: object, answer: object, judge: Exact) -> bool:
     if gold.operators == ("=",) and isinstance(answer, Leaf) and judge.solves(gold, answer.text):
         return True
     if gold.operators == ("=",):
-        return (
-            _label(gold.sides[0])
-            and not re.search("[-+]", gold.sides[0])
-            and equal(read(gold.sides[-1]), answer, judge)
-        )
+        return _label(gold.sides[0]) and equal(read(gold.sides[-1]), answer, judge)
     order = len(set(gold.operators)) == 1 and gold.operators[0] in ("<", ">")
     if order and isinstance(answer, Bag) and len(answer.items) == len(gold.sides):
         return all(equal(read(g), a, judge) for g, a in zip(gold.sides, answer.items, strict=True))
@@ -320,12 +316,12 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
 
 
 def _label(text: str) -> bool:
-    """The name of a quantity: letters, their subscripts and arguments, at most a quotient, product or sum of such."""
+    """The name of a quantity: letters, their subscripts and arguments, at most a quotient or product of such."""
     if DENIED.search(text):
         return False
     bare = re.sub(r"_\{[^{}]*\}|_\w|(?<=[A-Zafghpqru])\([^()]*\)", "", text)
     letter = re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))
-    return letter is not None and not re.search(r"^-|[\d^<>=!]", bare)  # -x=3 says that x is -3
+    return letter is not None and not re.search(r"[-+\d^<>=!]", bare)  # -x=3 says that x is -3
 
 
 def _in_order(bag: Bag, row: Row) -> bool:

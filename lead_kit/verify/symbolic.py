@@ -23,6 +23,10 @@ EXAMPLES = (  # one of each kind, so that nothing is left to import once a worke
     ("\\prod_{k=1}^{5}(k+\\sqrt{2})", "\\prod_{k=1}^{n}k+\\lfloor 7\\pi\\rfloor"),
     ("10^{\\frac{-5+\\sqrt{13}}{6}}", "10^{\\frac{\\sqrt{13}-5}{6}}"),
     ("\\int_0^1 x^2dx+\\lim_{x\\to 0}x+\\sum_{k=0}^{3}k", "\\frac{10}{3}+\\gcd(4,6)+(-1)^n"),
+    ("\\frac{\\pi}{2}+k\\pi", "\\frac{(2n+1)\\pi}{2}"),
+    ("\\min(x,10)+\\lceil x\\rceil", "\\max(x,y)+|x-1|"),
+    ("\\lim_{x\\to 0}\\frac{\\sin x}{x}+a\\sum_{k=1}^{n}k", "1+\\frac{an(n+1)}{2}"),
+    ("\\frac{1}{x+1}-\\frac{2}{x}+(2n)!!", "\\frac{x-1}{x+3}+2^nn!"),
     ("1.234\\cdot\\cosh(2)", "\\max(1,\\pi)+17\\mod 5+\\log(2)"),
 )
 
@@ -39,7 +43,7 @@ class GoldUnreadable(ValueError):
 
 
 class Algebra(judge.Exact):
-    """Expressions as sympy objects: exact where both are rational, else identical at several points to 45 digits."""
+    """Expressions as sympy objects: exact where both are rational, else identical as functions."""
 
     path = "symbolic"
 
