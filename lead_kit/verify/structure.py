@@ -49,6 +49,7 @@ EXCEPT = re.compile(r"\\text\{all real (?:numbers|x) except(?: for)?\}(?:[a-z](?
 MEMBERSHIP = re.compile(r"\(?[A-Za-z](?:,[A-Za-z])*\\in ?\\?(?:mathbb\{)?[ZNRQ]\}?(?:[_^]?[{]?[+*]?[}]?)\)?")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 NOTHING = Words(("none",))
+LINE = Row((Leaf("-\\infty"), Leaf("\\infty")), "()")
 
 
 def read(text: str) -> object:
@@ -98,6 +99,10 @@ def _combined(parts: list[str], words: str) -> object | None:
         return None
     if sides[0][1] == ["\\neq"] and all(marks in ([], ["\\neq"]) for _, marks in sides) and unknown(sides[0][0][0]):
         return _punctured([both[-1] for both, _ in sides])
+    holes = [both[-1] for both, marks in sides if marks == ["\\neq"]]
+    rest = [part for part, (_, marks) in zip(parts, sides, strict=True) if marks != ["\\neq"]]
+    if holes and len(rest) == 1 and isinstance(base := read(rest[0]), Row) and len(base.items) == 2:
+        return _punctured(holes, base)
     nodes = [read(part) for part in parts] if len(parts) == 2 and sides[1][1] else []
     if not nodes or not all(isinstance(node, Row) and len(node.items) == 2 for node in nodes):
         return None
@@ -110,15 +115,19 @@ def _combined(parts: list[str], words: str) -> object | None:
     return Row((low.items[0], high.items[1]), low.brackets[0] + high.brackets[1])
 
 
-def _punctured(points: list[str]) -> object:
-    """The real line without some points, as the intervals between them."""
+def _punctured(points: list[str], base: Row = LINE) -> object:
+    """An interval, or the real line, without some points, as the intervals between them."""
     out = [leaf for node in map(read, points) for leaf in (node.items if isinstance(node, Bag) else [node])]
     values = [exact.value(leaf.text) if isinstance(leaf, Leaf) else None for leaf in out]
-    if None in values and len(out) > 1:
-        return Relation(("\\setminus",), ("\\mathbb{R}", "\\{" + ",".join(points) + "\\}"))
-    ends = [leaf for _, leaf in sorted(zip(values, out, strict=True))] if len(out) > 1 else out
-    ends = [Leaf("-\\infty"), *ends, Leaf("\\infty")]
-    return Bag(tuple(Row(pair, "()") for pair in zip(ends, ends[1:], strict=False)), True)
+    if None in values and (len(out) > 1 or base != LINE):
+        whole_set = "\\mathbb{R}" if base == LINE else str(base)
+        return Relation(("\\setminus",), (whole_set, "\\{" + ",".join(points) + "\\}"))
+    inside = [leaf for _, leaf in sorted(zip(values, out, strict=True))] if len(out) > 1 else out
+    ends = [base.items[0], *inside, base.items[1]]
+    opening = [base.brackets[0]] + ["("] * len(inside)
+    closing = [")"] * len(inside) + [base.brackets[1]]
+    rows = zip(zip(ends, ends[1:], strict=False), opening, closing, strict=True)
+    return Bag(tuple(Row(pair, left + right) for pair, left, right in rows), True)
 
 
 def _congruence(left: str | None, residue: str, modulus: str) -> Congruence:
@@ -300,7 +309,7 @@ def _leaf(text: str) -> object:
         return _colon(parts)
     words = units.prose(text)
     if words in units.EVERYTHING or text == "\\mathbb{R}":
-        return Row((Leaf("-\\infty"), Leaf("\\infty")), "()")
+        return LINE
     if words is not None:
         if len(words) == 1 and words[0] in units.DIGITS:
             return Leaf(str(units.DIGITS.index(words[0])))

@@ -102,6 +102,7 @@ ORDINARY = [
     ("(C)", "\\text{Choice C}", True), ("D", "\\text{Option C}", False), ("1011_2", "(1011)_2", True),
     ("1011_2", "(1011)_{3}", False), ("(1,2)", "\\langle 1,2\\rangle", True), ("x=1,y=2,z=3", "(x,y,z)=(1,2,3)", True),
     ("a+bi", "bi+a", True), ("\\mathbb{R}\\setminus\\{-1,1\\}", "x\\neq \\pm 1", True),
+    ("(-1,0)\\cup(0,\\infty)", "k>-1 \\text{ and } k\\neq 0", True), ("(-1,\\infty)", "k>-1,k\\neq 0", False),
 ]  # fmt: skip
 
 
