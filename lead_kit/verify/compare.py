@@ -145,7 +145,7 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         gold, answer = (as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return ratios(gold, answer, judge)
-    if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha():
+    if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha() and len(answer.text) > 1:
         return answer.text.lower() == "".join(gold.words).lower()
     if ENDLESS in (gold, answer):
         return Leaf("\\infty") in (gold, answer)

@@ -69,6 +69,7 @@ LISTS = [
     ("12,345", "12, 345", False), ("1,234, 5,678", "5678, 1234", True), ("123, 456, 789", "456, 789, 123", True),
     ("(312,123,231)", "(312, 123, 231)", True), ("10,\\!080", "10080", True), ("\\text{A or B}", "(B)", False),
     ("(B)", "\\text{A or B}", False), ("(B)", "A or B", False), ("\\text{A and B}", "A, B", True),
+    ("\\text{(C)}", "c", False), ("\\text{no}", "no", True),
 ]  # fmt: skip
 POINTS = [
     ("x+1", "|x+1|", False), ("x", "\\min(x,10)", False), ("x", "\\max(x,-20)", False),
