@@ -8,6 +8,7 @@ apart. Exit code 1 if a bar fails.
 import argparse
 import asyncio
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ DATA = Path(os.environ.get("LEAD_DATA", HERE.parents[1] / "shared" / "data"))
 PEERS = ("math-verify", "lighteval")  # sources that pin one library's behaviour
 SELF = ("math_500", "aime24", "aime25", "amc23", "gsm8k")
 PAYLOAD = "PWNFILE"
+WARMING = 300  # generated pairs that math-verify sees before it is measured
 LOOKS = 8  # samples a problem in the warm measurement
 POLICY = {  # cases whose expectation is a convention we do not share; argued in docs/verifier.md
     "garbage:fullwidth": "a full-width 2 is a 2 (NFKC)",
@@ -37,13 +39,28 @@ POLICY = {  # cases whose expectation is a convention we do not share; argued in
 results: list[tuple[str, bool]] = []
 
 
+def warm() -> None:
+    """Let math-verify load what it imports on the way, as a worker may open no file."""
+    for pair in importlib.import_module("tests.verify.pairs").draw_pairs(WARMING, True, seed=0):
+        decide(pair.gold, boxed(pair.answer))
+
+
+def decide(gold: str, completion: str) -> tuple[str, str, str]:
+    """math-verify's verdict, in a worker."""
+    return importlib.import_module("math_verify_peer").decide(gold, completion)
+
+
 class Peer(Verifier):
-    """math-verify in the same pool; every pair goes to a worker."""
+    """math-verify in the same pool; every pair goes to a worker, whose judge is this module."""
 
-    judge = "math_verify_peer"
+    judge = "verify"
 
-    def check(self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think") -> Verdict:
+    def check(self, completion: str, gold: str, **_: bool) -> Verdict:
         return Verdict(*self._ask(gold, completion)[:1], "", "", "math-verify")
+
+    def check_many(self, completions: list[str], golds: list[str], **_: bool) -> list[Verdict]:
+        with ThreadPoolExecutor(self.workers) as threads:
+            return list(threads.map(self.check, completions, golds))
 
 
 def bar(name: str, shown: str, passed: bool) -> None:
@@ -151,6 +168,29 @@ def adversarial(verifier: Verifier) -> None:
     )
 
 
+def generated(verifier: Verifier, peer: Verifier, count: int) -> None:
+    """`count` unequal and as many equal pairs over all kinds: ours and math-verify, by kind."""
+    pairs = importlib.import_module("tests.verify.pairs")
+    kinds, totals = {name: [0] * 6 for name in sorted(pairs.KINDS)}, [0] * 6
+    for same in (False, True):
+        drawn = pairs.draw_pairs(count, same, seed=1)
+        texts = [boxed(pair.answer) for pair in drawn], [pair.gold for pair in drawn]
+        verdicts = zip(drawn, verifier.check_many(*texts), peer.check_many(*texts), strict=True)
+        for pair, ours, theirs in verdicts:
+            for row in (kinds[pair.kind], totals):
+                for at, add in enumerate((1, ours.correct is not same, theirs.correct is not same)):
+                    row[3 * same + at] += add
+    print(f"{len(kinds)} kinds of generated pairs: false positives of the unequal, false negatives of the equal")
+    for name, row in (*kinds.items(), ("all", totals)):
+        shown = [f"{row[at]} of {row[at // 3 * 3]}" for at in (1, 2, 4, 5)]
+        print("| {} | {} | {} | {} | {} |".format(name.replace("_", " "), *shown))
+    bar(
+        f"generated (n={2 * count}, {len(kinds)} kinds): no fp, fn < 5%",
+        f"ours {totals[1]} fp, {totals[4] / count:.1%} fn; math-verify {totals[2]} fp, {totals[5] / count:.1%} fn",
+        totals[1] == 0 and totals[4] < 0.05 * count and len(kinds) >= 40,
+    )
+
+
 BOMB = "\\boxed{\\sum_{k=1}^{9999}\\frac{\\sin(k^2)}{k\\sqrt{k+1}}}"
 
 
@@ -163,7 +203,7 @@ def bomb(verifier: Verifier) -> None:
     """Others keep being served while one thread waits for a comparison that never ends."""
     verifier.warm()
     before, slowest = resident(), 0.0
-    thread = threading.Thread(target=verifier.check, args=(BOMB, "\\sqrt{2}+\\pi"))
+    thread = threading.Thread(target=verifier.check, args=(BOMB, "\\ln 2"))
     thread.start()
     count = 0
     while thread.is_alive() and count < 400:
@@ -198,7 +238,7 @@ def under_load(rows: list[dict]) -> None:
                 [
                     v[:4]
                     for v in verifier.check_many(
-                        [boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["2\\pi"]
+                        [boxed(r["pred"]) for r in rows] + [BOMB], [r["gold"] for r in rows] + ["\\ln 2"]
                     )
                 ]
             )
@@ -274,8 +314,10 @@ def throughput(rows: list[dict], ours: float, theirs: float) -> None:
 
 def main() -> int:
     """All bars; the exit code says whether they hold."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    sys.path.insert(0, str(HERE))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5000, help="generated pairs of either sort")
+    count = parser.parse_args().pairs
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
     rows = [json.loads(line) for line in open(DATA / "verifier" / "pairs.jsonl", encoding="utf-8")]
     judged = {entry["id"]: entry["reason"] for entry in yaml.safe_load((HERE / "verify_labels.yaml").read_text())}
     answers = [row for row in rows if row["track"] == "answer"]
@@ -294,6 +336,8 @@ def main() -> int:
         against_themselves(verifier)
         adversarial(verifier)
         bomb(verifier)
+        with Peer(2) as peer:
+            generated(verifier, peer, count)
     under_load(answers)
     everywhere()
     throughput(answers, cpu_ours, cpu_theirs)

@@ -38,16 +38,30 @@ def shared() -> Verifier:
     return _shared[0]
 
 
-def check(completion: str, gold: str, loose: bool = False, answer_region: str = "after_think") -> Verdict:
+def check(
+    completion: str,
+    gold: str,
+    loose: bool = False,
+    answer_region: str = "after_think",
+    problem: str = "",
+    order: str = "any",
+) -> Verdict:
     """Is the answer of this completion equal to the gold? For one-off use; a loop should hold a `Verifier`."""
-    return shared().check(completion, gold, loose=loose, answer_region=answer_region)
+    return shared().check(completion, gold, loose=loose, answer_region=answer_region, problem=problem, order=order)
 
 
 def check_many(
-    completions: Sequence[str], golds: Sequence[str], loose: bool = False, answer_region: str = "after_think"
+    completions: Sequence[str],
+    golds: Sequence[str],
+    loose: bool = False,
+    answer_region: str = "after_think",
+    problems: Sequence[str] | None = None,
+    order: str = "any",
 ) -> list[Verdict]:
     """`check` for lists of the same length; the order is kept."""
-    return shared().check_many(completions, golds, loose=loose, answer_region=answer_region)
+    return shared().check_many(
+        completions, golds, loose=loose, answer_region=answer_region, problems=problems, order=order
+    )
 
 
 def cluster(answers: Sequence[str | None], verifier: Verifier | None = None) -> list[int]:

@@ -5,6 +5,7 @@ know (integrals, sums, limits) goes to latex2sympy2_extended, whose grammar is w
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 import sympy
@@ -13,6 +14,13 @@ from sympy import E, Function, I, Integer, Rational, Symbol, oo, pi
 
 TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|!!|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
 GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
+
+
+def symmetric(name: str) -> Callable:
+    """A function of a set of numbers."""
+    return lambda *values: Function(name)(*sorted(values, key=str))
+
+
 FUNCTIONS = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
     "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec,
@@ -21,7 +29,7 @@ FUNCTIONS = {
     "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"),
     "arg": sympy.arg,
     "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh, "arcsinh": sympy.asinh, "arccosh": sympy.acosh,
-    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": Function("gcd"), "lcm": Function("lcm"), "min": sympy.Min,
+    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": symmetric("gcd"), "lcm": symmetric("lcm"), "min": sympy.Min,
     "max": sympy.Max,
 }  # fmt: skip
 INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
@@ -33,6 +41,8 @@ CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 APPLIED = frozenset(("f", "g", "h", "F", "G", "H", "\\varphi", "\\Phi", "\\psi", "\\Psi"))
 ENDS = frozenset((")", "]", "}", "\\}", ",", "+", "-", "=", "|", "\\rfloor", "\\rceil", "\\mod", "\\|")) | TIMES | OVER
 MAX_POWER = 10**4  # an exponent beyond this stays unevaluated by being refused
+MAX_BITS = 2**17  # of a power of numbers
+WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 
 
 class Unreadable(ValueError):
@@ -119,15 +129,15 @@ class Reader:
         value = self.atom()
         if number.isdigit() and self.peek() == "\\frac" and self.fraction_of_integers():
             value = value + self.atom()
-        while self.peek() == "!":
-            self.take()
+        while self.peek() in FACTORIALS:
+            factorial = FACTORIALS[self.take()]
             if (
                 not (value.is_Integer or value.is_Symbol or value.free_symbols)
                 or value.is_Integer
                 and not 0 <= value <= 2000
             ):
                 raise Unreadable("a factorial of that")
-            value = sympy.factorial(value)
+            value = factorial(value)
         return value
 
     def fraction_of_integers(self) -> bool:
@@ -211,15 +221,15 @@ class Reader:
         return raised(function(*self.arguments()), power)
 
     def arguments(self) -> list[sympy.Expr]:
-        if self.peek() != "(":
+        if self.peek() not in ("(", "\\{"):
             return [self.argument()]
         start = self.at
-        self.take()
+        closing = CLOSING[self.take()]
         values = [self.sum()]
         while self.peek() == ",":
             self.take()
             values.append(self.sum())
-        self.take(")")
+        self.take(closing)
         if len(values) == 1 and self.peek() == "^":
             self.at = start
             return [self.argument()]
@@ -274,12 +284,24 @@ class Reader:
         self.take("}")
         return CONSTANTS.get(name) or Symbol(name)
 
+    def marked(self) -> sympy.Expr:
+        """A letter under an accent is another letter; a bar over two is the segment."""
+        accent = self.tokens[self.at - 1]
+        inside = self.opaque()
+        return Symbol(f"{accent}{inside}") if len(str(inside)) == 1 else inside
+
 
 def raised(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """base^exponent, refusing what could not be written out."""
     if exponent.is_number and exponent.is_real and abs(exponent) > MAX_POWER and base not in (E,):
         raise Unreadable("a power of that size")
-    if base.is_Integer and exponent.is_Integer and abs(exponent) * len(str(base)) > 4 * MAX_POWER:
+    if (
+        exponent.is_Integer
+        and base.is_Rational
+        and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > MAX_BITS
+    ):
+        raise Unreadable("a power of that size")
+    if exponent.is_number and base.is_Pow and base.exp.is_number and abs(base.exp * exponent) > MAX_POWER:
         raise Unreadable("a power of that size")
     return base**exponent
 
@@ -291,12 +313,12 @@ COMMANDS = {
     "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
     "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
     "\\ldots": lambda reader: Symbol("..."),
-    "\\dot": Reader.opaque,
-    "\\ddot": Reader.opaque,
-    "\\tilde": Reader.opaque,
+    "\\dot": Reader.marked,
+    "\\ddot": Reader.marked,
+    "\\tilde": Reader.marked,
     "\\text": Reader.opaque,
-    "\\bar": Reader.opaque,
-    "\\hat": Reader.opaque,
+    "\\bar": Reader.marked,
+    "\\hat": Reader.marked,
     "\\vec": Reader.opaque,
     "\\mathbb": Reader.opaque,
     "\\mathcal": Reader.opaque,
@@ -317,7 +339,7 @@ def parse(text: str) -> sympy.Expr:
     try:
         return Reader(text).whole()
     except Unreadable:
-        if not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text):
+        if not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text) or WORD.search(text) or TOKEN.sub("", text).strip():
             raise
     try:
         value = latex2sympy(text)
@@ -325,4 +347,4 @@ def parse(text: str) -> sympy.Expr:
         raise Unreadable(str(problem)[:80]) from problem
     if not isinstance(value, sympy.Expr):
         raise Unreadable(type(value).__name__)
-    return value
+    return value.doit() if value.has(sympy.Limit) else value

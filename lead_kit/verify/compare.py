@@ -7,18 +7,33 @@ raises Undecided for the rest; then, only if needed, in a worker with the judge 
 import re
 from functools import lru_cache
 
-from lead_kit.verify import exact, units
 from lead_kit.verify.judge import Exact, Undecided
-from lead_kit.verify.nodes import Bag, Grid, Leaf, Named, Qualified, Ratio, Relation, Row, Words
+from lead_kit.verify.leaves import as_ratio, clocks, leaves, ratios, words
+from lead_kit.verify.nodes import (
+    Bag,
+    Clock,
+    Congruence,
+    Grid,
+    Leaf,
+    Named,
+    Pieces,
+    Qualified,
+    Ratio,
+    Relation,
+    Row,
+    Words,
+)
+from lead_kit.verify.scan import letters, rename, vector
 from lead_kit.verify.structure import read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
-LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
 CHOICE = re.compile(r"\(?[A-Z]\)?")
-CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*(.+)", re.DOTALL)  # the letter of a choice, then its text
+# the letter of a choice, then its text
+CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*([^-+*/^=<>!_].*|-\d.*)", re.DOTALL)
 RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
-UNEVALUATED = re.compile(r"[-+(]*\d[\d.,]*\)*(?:(?:[-+*/]|\\(?:cdot|times|div) ?)[-+(]*\d[\d.,]*\)*)+")
+DENIED = re.compile(r"\\(?:neg|lnot|not)|[?#@&%]|(?<![A-Za-z])(?:not|no|if|but|than|never|about|un\w+)(?![A-Za-z])")
+WRITTEN = re.compile(r"\\[A-Za-z]+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
@@ -33,7 +48,7 @@ def quick(answer: str, gold: str) -> Outcome | None:
     return ("correct", "the same integer", "exact") if same else ("wrong", "another integer", "exact")
 
 
-def exactly(gold: str, answer: str) -> Outcome | None:
+def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
     """Decide by spelling and exact arithmetic; both in normal form. None if that does not settle it."""
     if not gold or gold == "None":
         return "gold_unparseable", "the gold is empty", "gold"
@@ -42,7 +57,7 @@ def exactly(gold: str, answer: str) -> Outcome | None:
     if gold == answer:
         return "correct", "the same normal form", "same"
     try:
-        return decide(gold, answer, Exact())
+        return decide(gold, answer, Exact(order))
     except Undecided:
         return None
 
@@ -57,7 +72,7 @@ def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     if CHOICE.fullmatch(gold) and (chosen := CHOSEN.fullmatch(answer)) and not RIVAL.search(chosen[2]):
         answer = chosen[1]
     theirs, ours = _read(gold), read(answer)
-    if equal(theirs, ours, judge):
+    if alike(theirs, ours, judge):
         return "correct", REASONS[judge.path], judge.path
     return "wrong", _difference(theirs, ours), judge.path
 
@@ -76,6 +91,23 @@ def _difference(gold: object, answer: object) -> str:
     return "not equal to the gold" if names[0] == names[1] else f"{names[1]}, the gold is {names[0]}"
 
 
+def alike(gold: object, answer: object, judge: Exact) -> bool:
+    """Equality up to the name of the integer in a family such as kπ, and up to its steps."""
+    if equal(gold, answer, judge):
+        return True
+    names = {node.name for node in (gold, answer) if isinstance(node, Named)}
+    if len(names) == 1:
+        gold, answer = (node.value if isinstance(node, Named) else node for node in (gold, answer))
+    if isinstance(gold, Leaf | Row) and type(gold) is type(answer) and "\\pi" in str(gold):
+        own = [sorted(letters(node) & PARAMETERS) for node in (answer, gold)]
+        if len(own[0]) == len(own[1]) == 1 and own[0] != own[1]:
+            answer = rename(answer, {own[0][0]: own[1][0]})
+            if equal(gold, answer, judge):
+                return True
+        return len(own[1]) == 1 and isinstance(gold, Leaf) and judge.family(gold.text, answer.text)
+    return False
+
+
 def equal(gold: object, answer: object, judge: Exact) -> bool:
     """Equality of two nodes."""
     if gold == answer:
@@ -86,6 +118,10 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _named(gold, answer, judge)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return _relation(gold, answer, judge)
+    if isinstance(gold, Bag) != isinstance(answer, Bag):
+        gold, answer = (
+            node.items[0] if isinstance(node, Bag) and len(node.items) == 1 else node for node in (gold, answer)
+        )
     if isinstance(gold, Bag) and isinstance(answer, Bag):
         return _bags(gold, answer, judge)
     if isinstance(gold, Bag) and isinstance(answer, Row):
@@ -96,53 +132,48 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _in_order(answer, gold) and all(
             equal(g, a.value, judge) for g, a in zip(gold.items, answer.items, strict=True)
         )
+    if isinstance(gold, Row) and isinstance(answer, Leaf) and (row := vector(answer.text)) is not None:
+        return _rows(gold, row, judge)
+    if isinstance(answer, Row) and isinstance(gold, Leaf) and (row := vector(gold.text)) is not None:
+        return _rows(row, answer, judge)
+    if (
+        isinstance(gold, Clock)
+        and isinstance(answer, Leaf)
+        or isinstance(answer, Clock)
+        and not isinstance(gold, Clock)
+    ):
+        gold, answer = (as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
-        return _ratio(gold, answer, judge)
-    if gold == ENDLESS:
-        return isinstance(answer, Leaf) and answer.text == "\\infty"
+        return ratios(gold, answer, judge)
+    if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha() and len(answer.text) > 1:
+        return answer.text.lower() == "".join(gold.words).lower()
+    if ENDLESS in (gold, answer):
+        return Leaf("\\infty") in (gold, answer)
     compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
     if compare is not None:
         return compare(gold, answer, judge)
-    if isinstance(gold, Bag) and len(gold.items) == 1:
-        return equal(gold.items[0], answer, judge)
-    if isinstance(answer, Bag) and len(answer.items) == 1:
-        return equal(gold, answer.items[0], judge)
     return False
 
 
-def _leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
-    """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180.
-
-    A sum or product of numerals is no answer where the gold is a numeral: the problem itself, boxed, would be right.
-    """
-    if UNEVALUATED.fullmatch(answer.text) and exact.decimal(gold.text) is not None and exact.value(answer.text) is None:
+def _congruences(gold: Congruence, answer: Congruence, judge: Exact) -> bool:
+    if gold.left and answer.left and gold.left != answer.left:
         return False
-    if gold.unit == answer.unit:
-        return judge.same(gold.text, answer.text)
-    if "percent" in (gold.unit, answer.unit):
-        return _percent(gold, answer, judge)
-    if not units.agree(gold.unit, answer.unit):
+    return judge.same(gold.modulus, answer.modulus) and equal(gold.residue, answer.residue, judge)
+
+
+def _pieces(gold: Pieces, answer: Pieces, judge: Exact) -> bool:
+    if len(gold.items) != len(answer.items):
         return False
-    if gold.unit.startswith("degree") and "\\pi" in answer.text:
-        return judge.scaled(gold.text, answer.text, "180/\\pi")
-    if answer.unit.startswith("degree") and "\\pi" in gold.text:
-        return judge.scaled(gold.text, answer.text, "\\pi/180")
-    return judge.same(gold.text, answer.text)
-
-
-def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
-    if gold.unit == "percent" and answer.unit == "":
-        return judge.same(gold.text, answer.text) or judge.scaled(gold.text, answer.text, "100")
-    if answer.unit == "percent" and gold.unit == "":
-        whole = exact.value(gold.text)
-        return judge.scaled(gold.text, answer.text, "1/100") or (
-            whole is not None and whole > 1 and judge.same(gold.text, answer.text)
-        )
-    return False
-
-
-def _words(gold: Words, answer: Words, judge: Exact) -> bool:
-    return [word.lower() for word in gold.words] == [word.lower() for word in answer.words]
+    return _matched(
+        [
+            [
+                at
+                for at, ours in enumerate(answer.items)
+                if all(equal(*pair, judge) for pair in zip(theirs, ours, strict=True))
+            ]
+            for theirs in gold.items
+        ]
+    )
 
 
 def _rows(gold: Row, answer: Row, judge: Exact) -> bool:
@@ -171,7 +202,12 @@ def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
     if all(len(each) == len(gold.items) for each in names) and names[0] == names[1]:
         values = {item.name: item for item in answer.items}
         return all(equal(item, values[item.name], judge) for item in gold.items)
-    links = [[at for at, a in enumerate(answer.items) if equal(g, a, judge)] for g in gold.items]
+    bases = {item.name[0] for item in gold.items if isinstance(item, Named)}
+    if len(bases) == len(gold.items) > 1 and not names[1]:  # x=1, y=2 and 1, 2
+        return all(equal(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+    if judge.order == "given" and not (gold.free or answer.free):
+        return all(alike(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+    links = [[at for at, a in enumerate(answer.items) if alike(g, a, judge)] for g in gold.items]
     return _matched(links)
 
 
@@ -195,7 +231,9 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
     """`name = value`: names must agree where both sides give one; a function's argument may be renamed."""
     if isinstance(gold, Named) and isinstance(answer, Named):
         if len(gold.arguments) != len(answer.arguments):
-            return bool(gold.arguments) != bool(answer.arguments) and equal(gold.value, answer.value, judge)
+            if bool(gold.arguments) == bool(answer.arguments) or not letters(gold.value):
+                return False  # y=2x and f(x)=2x, not x=2 and f(x)=2
+            return equal(gold.value, answer.value, judge)
         renamed = dict(zip(answer.arguments, gold.arguments, strict=True))
         value = rename(answer.value, renamed) if renamed else answer.value
         captured = any(old != new and new in letters(answer.value) for old, new in renamed.items())
@@ -206,11 +244,9 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
         return judge.relation(_as_relation(gold), _as_relation(answer))
     if isinstance(gold, Named):
         if isinstance(answer, Relation):
-            return (
-                judge.relation(_as_relation(gold), answer)
-                if answer.operators == ("=",)
-                else _stated(gold.value, answer, judge)
-            )
+            line = answer.operators == ("=",) and (letters(gold.value) or gold.arguments)  # an equation as an answer
+            same = answer.sides[0].lower() == gold.name.lower() and _stated(gold.value, answer, judge)
+            return same or bool(line) and judge.relation(_as_relation(gold), answer)
         return equal(gold.value, answer, judge)
     if isinstance(gold, Relation):
         return gold.operators == ("=",) and judge.relation(gold, _as_relation(answer))
@@ -221,17 +257,6 @@ def _as_relation(named: Named) -> Relation:
     return Relation(("=",), (named.name, named.value.text if isinstance(named.value, Leaf) else "\\text{}"))
 
 
-def rename(node: object, names: dict[str, str]) -> object:
-    """The same node with letters renamed in every expression."""
-    if isinstance(node, Leaf):
-        return Leaf(LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
-    if isinstance(node, Row):
-        return Row(tuple(rename(item, names) for item in node.items), node.brackets)
-    if isinstance(node, Bag):
-        return Bag(tuple(rename(item, names) for item in node.items))
-    return node
-
-
 def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     """A condition in words may be left out; two conditions must read alike. It also frees the letters it speaks of."""
     conditions = [_plain(node.condition) for node in (gold, answer) if isinstance(node, Qualified)]
@@ -239,7 +264,16 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     ours = answer.value if isinstance(answer, Qualified) else answer
     if len(conditions) == 2 and conditions[0] != conditions[1]:
         return False
-    if equal(theirs, ours, judge):
+    if (
+        len(conditions) == 1
+        and isinstance(theirs, Row)
+        and re.fullmatch(r"in[znq]", conditions[0])
+        and not letters(theirs)
+    ):
+        return False  # the integers of an interval are not the interval
+    if isinstance(theirs, Leaf) and theirs is gold and not letters(theirs):
+        return False  # 7 for some x
+    if alike(theirs, ours, judge):
         return True
     only = [sorted(letters(node) - letters(other)) for node, other in ((ours, theirs), (theirs, ours))]
     if len(only[0]) == len(only[1]) == 1 and only[0][0] in PARAMETERS:
@@ -252,13 +286,6 @@ def _plain(condition: str) -> str:
     return re.sub(r"[^a-z0-9]", "", condition.replace("\\text", "").replace("mathbb", "").lower())
 
 
-def letters(node: object) -> set[str]:
-    """Single letters that occur in a node's expressions."""
-    if isinstance(node, Leaf):
-        return {piece for piece in LETTER.findall(node.text) if len(piece) == 1}
-    return set().union(*(letters(item) for item in node.items)) if isinstance(node, Row | Bag) else set()
-
-
 def _relation(gold: object, answer: object, judge: Exact) -> bool:
     if isinstance(gold, Relation) and isinstance(answer, Relation):
         return judge.relation(gold, answer)
@@ -267,9 +294,7 @@ def _relation(gold: object, answer: object, judge: Exact) -> bool:
     if gold.operators == ("=",) and isinstance(answer, Leaf) and judge.solves(gold, answer.text):
         return True
     if gold.operators == ("=",):
-        return (
-            _label(gold.sides[0]) and not re.search("[-+]", gold.sides[0]) and equal(read(gold.sides[1]), answer, judge)
-        )
+        return _label(gold.sides[0]) and equal(read(gold.sides[-1]), answer, judge)
     order = len(set(gold.operators)) == 1 and gold.operators[0] in ("<", ">")
     if order and isinstance(answer, Bag) and len(answer.items) == len(gold.sides):
         return all(equal(read(g), a, judge) for g, a in zip(gold.sides, answer.items, strict=True))
@@ -284,21 +309,19 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
     first, last = answer.sides[0], answer.sides[-1]
     if first == last:
         return False
-    if not _label(first):
-        middle = [
-            side
-            for side in answer.sides[:-1]
-            if not re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", side))
-        ]
-        if len(middle) < len(answer.sides) - 1 or not all(judge.holds(last, side) for side in middle):
-            return False
+    middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", WRITTEN.sub("", side))]
+    if len(middle) < len(answer.sides) - 1 and not _label(first) or not all(judge.holds(last, side) for side in middle):
+        return False
     return equal(gold, read(last), judge)
 
 
 def _label(text: str) -> bool:
-    """The name of a quantity: letters, their subscripts and arguments, at most a quotient, product or sum of such."""
-    bare = re.sub(r"_\{[^{}]*\}|_\w|\((?:-?\d+)\)", "", text)
-    return bool(re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))) and not re.search(r"[\d^<>=!]", bare)
+    """The name of a quantity: letters, their subscripts and arguments, at most a quotient or product of such."""
+    if DENIED.search(text):
+        return False
+    bare = re.sub(r"_\{[^{}]*\}|_\w|(?<=[A-Zafghpqru])\([^()]*\)", "", text)
+    letter = re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))
+    return letter is not None and not re.search(r"[-+\d^<>=!]", bare)  # -x=3 says that x is -3
 
 
 def _in_order(bag: Bag, row: Row) -> bool:
@@ -308,37 +331,6 @@ def _in_order(bag: Bag, row: Row) -> bool:
     )
 
 
-def _ratio(gold: object, answer: object, judge: Exact) -> bool:
-    """a:b is the ratio a:b in any multiple, and the fraction a/b; a decimal is not a way to state a ratio."""
-    if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-        if len(gold.parts) != len(answer.parts):
-            return False
-        first = gold.parts[0], answer.parts[0]
-        pairs = list(zip(gold.parts, answer.parts, strict=True))
-        units_agree = all(units.agree(*(getattr(part, "unit", "") for part in pair)) for pair in pairs)
-        return units_agree and all(judge.same(_times(g, first[1]), _times(a, first[0])) for g, a in pairs)
-    if isinstance(gold, Leaf) and len(answer.parts) == 2 and not gold.unit:
-        return judge.same(gold.text, _quotient(*map(_text, answer.parts)))
-    ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-    if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
-        return False
-    return judge.same(_times(ratio.parts[1], other), _text(ratio.parts[0]))
-
-
-def _text(node: object) -> str:
-    return node.text if isinstance(node, Leaf) else "\\text{}"
-
-
-def _quotient(top: str, bottom: str) -> str:
-    return f"\\frac{{{top}}}{{{bottom}}}"
-
-
-def _times(left: object, right: object) -> str:
-    values = exact.value(_text(left)), exact.value(_text(right))
-    if None in values:
-        return f"({_text(left)})\\cdot({_text(right)})"
-    value = values[0] * values[1]
-    return f"{value.numerator}" if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-COMPARE = {Leaf: _leaves, Words: _words, Row: _rows, Grid: _grids}
+COMPARE = {
+    Leaf: leaves, Words: words, Row: _rows, Grid: _grids, Clock: clocks, Congruence: _congruences, Pieces: _pieces,
+}  # fmt: skip

@@ -7,7 +7,7 @@ _INT = r"\d+|\d{1,3}(?:,\d{3})+"
 DECIMAL = re.compile(rf"([-+]?)((?:{_INT})?(?:\.\d*)?)")
 FRACTION = re.compile(r"([-+]?)\(?\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}\)?")
 MIXED = re.compile(r"([-+]?)(\d+) ?\\frac\{(\d+)\}\{(\d+)\}")
-SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?/\(?([-+]?[\d.]+)\)?")
+SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?(?:/|\\div ?)\(?([-+]?[\d.]+)\)?")
 SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
 POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
 REPEATING = re.compile(r"([-+]?)(\d{0,30})\.(\d{0,30})\\(?:bar|dot)\{(\d{1,30})\}")
@@ -46,6 +46,11 @@ def value(text: str) -> Fraction | None:
     if match := POWER_OF_TEN.fullmatch(text):
         return Fraction(10) ** int(match[1])
     return None
+
+
+def text(value: Fraction) -> str:
+    """A value in the normal form of a numeral."""
+    return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:

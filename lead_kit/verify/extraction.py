@@ -9,6 +9,8 @@ MARKER = re.compile(
     r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####",
     re.IGNORECASE,
 )
+LABELLED = re.compile(r"(?:^|\n)[ *]*A[ *]*[:：][ *]*([^\n]{1,80})$")  # "A: 18" as the last line
+PRICE = re.compile(r"(?<!\\)\$(?=\d[\d,.]*(?![\d$\w\\^_{])(?:[^$]*(?:\Z|\$\s?\d)|[^$\\]*[A-Za-z]{3}[^$\\]*\$))")
 FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECASE)
 MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
@@ -123,7 +125,9 @@ def _joined(text: str, end: int, start: int) -> bool:
 def last_stated(text: str) -> str | None:
     """The loose mode: what follows the last "answer is", "####" …; else the last conclusion; else the last formula or
     number."""
-    text = text[-LOOSE_TAIL:].strip()
+    text = PRICE.sub("", text[-LOOSE_TAIL:].strip())  # two prices are no pair of formula signs
+    if (line := LABELLED.search(text.rstrip(" .*\n"))) and len(SENTENCE.split(line[1])) == 1:
+        return _of_sentence(line[1])
     for marker in reversed(list(MARKER.finditer(text))):
         tail = SENTENCE.split(text[marker.end() :].strip(" *\n\t:："), maxsplit=1)[0]
         if tail:
@@ -157,7 +161,8 @@ def _of_sentence(sentence: str, last: bool = False) -> str | None:
 def _of_text(text: str) -> str | None:
     """Of a text without a marker: itself if it is one formula, else its last formula or number."""
     if len(text) < 300 and ("\\text" in text or len(text) < 60 and len(PROSE.findall(COMMAND.sub("", text))) < 3):
-        if not _formulas(text) and "$" not in text.strip("$ "):
+        sentence = NUMBER.search(text) and PROSE.search(text) and not re.search(r"[\\^_=<>(]", text)
+        if not sentence and not _formulas(text) and "$" not in text.strip("$ "):
             return text.strip(" .") or None
     matches = list(MATH.finditer(text))
     formulas = _formulas(text)

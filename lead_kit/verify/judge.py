@@ -19,6 +19,9 @@ class Exact:
 
     path = "exact"
 
+    def __init__(self, order: str = "any"):
+        self.order = order
+
     def same(self, gold: str, answer: str) -> bool:
         """Equality of two expressions in normal form. Raises Undecided."""
         if FLAT.sub("", gold) == FLAT.sub("", answer):
@@ -40,6 +43,10 @@ class Exact:
         if theirs is None or ours is None or "\\" in factor:
             raise Undecided(gold, answer)
         return theirs == ours * Fraction(factor) or rounds_to(gold, theirs, answer, ours, Fraction(factor))
+
+    def family(self, gold: str, answer: str) -> bool:
+        """Do two expressions in one integer each take the same values? Raises Undecided."""
+        raise Undecided(gold, answer)
 
     def relation(self, gold: Relation, answer: Relation) -> bool:
         """Do two relations say the same?"""

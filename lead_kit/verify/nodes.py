@@ -24,9 +24,32 @@ class Row(NamedTuple):
 
 
 class Bag(NamedTuple):
-    """Items whose order does not count: a set, a list of solutions, a union of intervals."""
+    """Several values. `free`: their order never counts (a set, a union, ±); else it is a list, whose order may."""
 
     items: tuple
+    free: bool = False
+
+
+class Clock(NamedTuple):
+    """A time of day; `half` is "a", "p" or "" where it is not said."""
+
+    hour: int
+    minute: int
+    half: str
+
+
+class Congruence(NamedTuple):
+    """`left ≡ residue (mod modulus)`; `left` may be empty; a residue of digits is reduced."""
+
+    left: str
+    residue: object
+    modulus: str
+
+
+class Pieces(NamedTuple):
+    """A function by cases: (value, condition) pairs."""
+
+    items: tuple[tuple, ...]
 
 
 class Grid(NamedTuple):

@@ -8,6 +8,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from lead_kit.verify.units import LETTER_UNITS
+
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 FRACTIONS = {
@@ -49,6 +51,8 @@ ALIASES = {
     "textcirc": r"^\circ", "bmod": "mod", "epsilon": "varepsilon", "phi": "varphi", "ast": "*", "centerdot": "cdot",
     "bullet": "cdot",
     "varnothing": "emptyset", "Bbb": "mathbb", "rm": "", "bf": "", "it": "", "overline": "bar", "widehat": "hat",
+    "nicefrac": "frac", "sfrac": "frac", "surd": "sqrt",
+    "overrightarrow": "vec",
     "euro": r"\text{euro}",
     "pounds": r"\text{pound}", "operatorname*": "operatorname", "hspace*": "hspace", "imath": "i", "mathbbm": "mathbb",
     "rightarrow": "to", "Rightarrow": "implies", "longrightarrow": "to", "smallsetminus": "setminus",
@@ -116,6 +120,9 @@ def _unicode(text: str) -> str:
 def _once(text: str) -> str:
     """One round of all rules."""
     text = re.sub(r"\\q?quad(?=[A-Za-z])", " ", _repair(text))
+    text = re.sub(r"\\not *=|\\not *\\equal(?![a-z])", r"\\neq ", re.sub(r", *\\! *", ",", text))
+    text = re.sub(r"\\(?:left|right) *\.", " ", text)
+    text = re.sub(r"\.{3,}", r"\\ldots ", text)
     text = ASCII.sub(r"\\\1 ", text) if ASCII.search(text) and "\\text" not in text else text
     text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
     text = re.sub(
@@ -124,19 +131,30 @@ def _once(text: str) -> str:
         text,
     )
     text = "".join(_rewrite(match) for match in TOKEN.finditer(text))
+    text = re.sub(r"\\(?:text)?color ?\{\w+\}|\\underline(?![a-z])", "", text)
+    text = re.sub(r"\\text ?(?=\{\\(?:frac|sqrt|binom|pi)(?![a-z]))", "", text)
     text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
     text = re.sub(r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named, text)
     text = re.sub(r"\\text\s*\{([^{}]*)\}", _text, text)
-    text = re.sub(r"(?<=\d)\{,\}(?=\d)", ",", text)
+    text = re.sub(r"(?<=\d)\{([,:.])\}(?=\d)", r"\1", text)
     text = re.sub(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)", lambda number: number.group().replace(" ", ""), text)
     text = re.sub(r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}", text)
     text = _braced_arguments(text)
+    text = re.sub(r"(?<![\d.}/])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}", text)
+    text = re.sub(r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}", re.sub(r"\\pi ?\{\}", r"\\pi ", text))
+    text = re.sub(r"\\dot ?\{(\d)\}(\d*)\\dot ?\{(\d)\}", r"\\dot{\1\2\3}", text)
     text = BASE.sub(lambda match: f"_{BASES[match[1]]}", text)
-    text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ", text)
+    text = re.sub(r"\^\s*\{\s*\\circ\s*\}|(?<=\d)\^(?:o|\{o\})(?![A-Za-z])", r"^\\circ ", text)
+    text = re.sub(r"\{(\d+)\}/\{(\d+)\}", r"\1/\2", text)
     text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
-    text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}", r"\1\2", text)
+    text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}(?!\s*\d)", r"\1\2", text)
     text = re.sub(r"\s+", " ", text)
-    text = re.sub(r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1", text)
+    text = re.sub(r"(?<=\d), (?=\d)", ",~", text)  # a separator: no comma of a number has a space after it
+    text = re.sub(r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1", text).replace(",~", ", ")
+    text = re.sub(r"(?<![A-Za-z\d.}])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\d.])", r"\1\\times10^{\2}", text)
+    text = re.sub(r"\((\w+)\)_(?=\d|\{)", r"\1_", text)
+    text = re.sub(r"(?<![A-Za-z\\])C\(([^(),]+),([^(),]+)\)", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"\(\\mod ?([^()]+)\)", r"\\pmod{\1}", text)
     text = re.sub(r"(\\[A-Za-z]+) (?![A-Za-z])", r"\1", text)
     text = re.sub(r" (?=\\)", "", text) if "\\text" not in text else text
     return _unwrap(text.lstrip(" ,;:~*").rstrip(" .,;:~*\\"))
@@ -185,7 +203,14 @@ def _text(match: re.Match) -> str:
         return " "
     if inside in FUNCTIONS:
         return f"\\{inside} "
-    if re.fullmatch(r"[A-Za-z]|[-+]?[\d.,/]+|\([A-Za-z]\)", inside):
+    before = match.string[max(0, match.start() - 3) : match.start()].rstrip()
+    if inside in LETTER_UNITS and before[-1:] in (*"0123456789)}",):
+        return rf"\text{{{inside}}}"
+    if either := re.fullmatch(r"(\(?[A-Z]\)?|\d+) (and|or) (\(?[A-Z]\)?|\d+)", inside):
+        return rf"{either[1]}\text{{{either[2]}}}{either[3]}"
+    if counted := re.fullmatch(r"(-?\d[\d.,]*) ([A-Za-z ]+)", inside):
+        return rf"{counted[1]}\text{{{counted[2]}}}"
+    if re.fullmatch(r"[A-E](?:, ?[A-E])+|[A-Za-z]|[-+]?[\d.,/]+|\([A-Za-z]\)", inside):
         return inside
     return rf"\text{{{inside}}}" if match[1] == inside else rf" \text{{{inside}}} "
 
@@ -195,7 +220,31 @@ def _braced_arguments(text: str) -> str:
     text = re.sub(r"\\frac\s*([A-Za-z0-9])(?=\s*[A-Za-z0-9{\\])", r"\\frac{\1}", text)
     text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([A-Za-z0-9])", r"\1{\2}", text)
     text = re.sub(r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}", text)
+    text = re.sub(r"\\(vec|hat|bar|dot)\s+([A-Za-z])", r"\\\1{\2}", text)
+    text = re.sub(r"\\pmod\s*([A-Za-z0-9])", r"\\pmod{\1}", _over(text) if "\\over" in text else text)
     return re.sub(r"\\sqrt\s*(\\pi)", r"\\sqrt{\1}", text)
+
+
+def _over(text: str) -> str:
+    r"""`{a\over b}` as `\frac{a}{b}`."""
+    for match in reversed(list(re.finditer(r"\\over(?![a-z])", text))):
+        start, end = _brace(text[: match.start()][::-1], "}{"), _brace(text[match.end() :], "{}")
+        if start is not None and end is not None:
+            start, end = match.start() - start, match.end() + end
+            top, bottom = text[start : match.start()], text[match.end() : end]
+            text = f"{text[: start - 1]}\\frac{{{top}}}{{{bottom}}}{text[end + 1 :]}"
+    return text
+
+
+def _brace(text: str, pair: str) -> int | None:
+    """Where the brace closes that was open before the text."""
+    depth = 1
+    for at, char in enumerate(text):
+        depth += (char == pair[0]) - (char == pair[1])
+        if not depth:
+            return at
+    return None
 
 
 def _unwrap(text: str) -> str:

@@ -19,6 +19,7 @@ from lead_kit.verify.verdict import Verdict
 STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
 CACHE = 1 << 16  # (gold, answer) pairs kept
 KILLED = ("rejected", "the comparison ended its worker twice (SIGKILL)", "worker")
+ORDERS = ("any", "given")  # of the items of a list: free, or as the gold has them
 PROGRESS_FROM = 2000  # a list this long shows its progress
 _ALL: "weakref.WeakSet[Verifier]" = weakref.WeakSet()
 
@@ -34,10 +35,10 @@ class _Worker(NamedTuple):
 class Verifier:
     """Compares answers with golds.
 
-    workers: processes kept ready, and the width of `check_many`; a thread that finds all of them busy gets one more,
-    so nobody waits behind a slow pair. cpu_seconds: CPU time one comparison may take, measured on the worker's own
-    clock. memory_mb: what it may allocate. Nothing is started before the first pair that needs algebra. Use as a
-    context manager, or call `close`.
+    workers: processes at most, and the width of `check_many`; a thread that finds all of them busy waits for one.
+    cpu_seconds: CPU time one comparison may take, measured on the worker's own clock. memory_mb: what one worker may
+    allocate, so workers · memory_mb bounds them all. Nothing is started before the first pair that needs algebra. Use
+    as a context manager, or call `close`.
     """
 
     judge = "lead_kit.verify.symbolic"  # the module whose `decide` the workers run
@@ -55,9 +56,10 @@ class Verifier:
     def _reset(self) -> None:
         """A clean slate; also what a forked child starts from, as the workers belong to its parent."""
         self._lock = threading.Lock()
+        self._slots = threading.Semaphore(self.workers)  # a worker lives only in the idle list or under a slot
         self._idle: list[_Worker] = []
         self._server: server.Server | None = None
-        self._cache: OrderedDict[tuple[str, str], tuple[str, str, str]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str, str], tuple[str, str, str]] = OrderedDict()
 
     def __enter__(self) -> "Verifier":
         return self
@@ -78,7 +80,8 @@ class Verifier:
 
     def warm(self) -> "Verifier":
         """Start the processes now, so that the first hard pair does not wait for them."""
-        self._give(self._take())
+        with self._slots:
+            self._give(self._take())
         return self
 
     def cpu_time(self) -> float:
@@ -88,15 +91,35 @@ class Verifier:
                 return 0.0
             return self._server.cpu_time() + sum(server.cpu_time(each.pid) for each in self._idle)
 
-    def check(self, completion: str, gold: str, *, loose: bool = False, answer_region: str = "after_think") -> Verdict:
-        """Is the answer of this completion equal to the gold? Never raises for what a model wrote."""
+    def check(
+        self,
+        completion: str,
+        gold: str,
+        *,
+        loose: bool = False,
+        answer_region: str = "after_think",
+        problem: str = "",
+        order: str = "any",
+    ) -> Verdict:
+        """Is the answer of this completion equal to the gold? Never raises for what a model wrote.
+
+        problem: the text of the problem, if an answer that only repeats a part of it is to be refused.
+        order: `given` if the order of a list counts, `any` if not.
+        """
         answer = self._at_once(completion, gold, loose, answer_region)
-        return answer if isinstance(answer, Verdict) else self.compare(answer, gold)
+        return answer if isinstance(answer, Verdict) else self._compare(answer, gold, problem, order)
 
     def compare(self, answer: str, gold: str) -> Verdict:
         """Like `check`, for an answer that is already extracted."""
+        return self._compare(answer, gold, "", "any")
+
+    def _compare(self, answer: str, gold: str, problem: str, order: str) -> Verdict:
         start = time.perf_counter()
-        status, reason, path = self._decide(answer, gold)
+        if order not in ORDERS:
+            raise ValueError(f"order is {order!r}, expected one of {', '.join(ORDERS)}")
+        status, reason, path = self._decide(answer, gold, order)
+        if status == "correct" and problem and guard.restated(normal(answer), normal(guard.gold_text(gold)), problem):
+            status, reason, path = "wrong", "it stands in the problem", "problem"
         return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
 
     def check_many(
@@ -106,18 +129,21 @@ class Verifier:
         *,
         loose: bool = False,
         answer_region: str = "after_think",
+        problems: Sequence[str] | None = None,
+        order: str = "any",
     ) -> list[Verdict]:
         """Verdicts in the order given. Long lists show their progress."""
-        if len(completions) != len(golds):
+        problems = [""] * len(golds) if problems is None else problems
+        if not len(completions) == len(golds) == len(problems):
             raise ValueError(
                 f"{len(completions)} completions and {len(golds)} golds: expected as many of one as of the other"
+                + (f", and {len(problems)} problems" if len(problems) != len(golds) else "")
             )
-
         pairs = zip(completions, golds, strict=True)
         verdicts = [self._at_once(completion, gold, loose, answer_region) for completion, gold in pairs]
         rest = [at for at, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
         with ThreadPoolExecutor(self.workers) as threads:
-            compared = threads.map(lambda at: self.compare(verdicts[at], golds[at]), rest)
+            compared = threads.map(lambda at: self._compare(verdicts[at], golds[at], problems[at], order), rest)
             try:
                 for at, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
                     verdicts[at] = verdict
@@ -137,7 +163,7 @@ class Verifier:
         decided = compare.quick(answer, gold) if isinstance(gold, str) else None
         return answer if decided is None else Verdict(decided[0], answer, *decided[1:], time.perf_counter() - start)
 
-    def _decide(self, answer: str, gold: str) -> tuple[str, str, str]:
+    def _decide(self, answer: str, gold: str, order: str) -> tuple[str, str, str]:
         """(status, reason, path), from here where arithmetic settles it, else from the cache or a worker."""
         if not isinstance(gold, str):
             return "gold_unparseable", f"the gold is {type(gold).__name__}, expected text", "gold"
@@ -146,27 +172,26 @@ class Verifier:
             return decided
         if len(answer) > guard.MAX_LENGTH:  # before the cache, which must not keep a megabyte
             return "rejected", guard.refuse(answer), "guard"
-        key = (gold, answer)
+        key = (gold, answer, order)
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        decided = self._decide_slowly(answer, gold)
+        decided = self._decide_slowly(answer, gold, order)
         with self._lock:
             self._cache[key] = decided
             if len(self._cache) > CACHE:
                 self._cache.popitem(last=False)
         return decided
 
-    def _decide_slowly(self, answer: str, gold: str) -> tuple[str, str, str]:
-        refusal = guard.refuse(answer)
-        if refusal:
+    def _decide_slowly(self, answer: str, gold: str, order: str) -> tuple[str, str, str]:
+        if refusal := guard.refuse(answer):
             return "rejected", refusal, "guard"
-        if guard.refuse(gold):
-            return "gold_unparseable", f"the gold is refused: {guard.refuse(gold)}", "gold"
-        gold_normal, answer_normal = normal(guard.gold_text(gold)), normal(answer)
-        decided = compare.exactly(gold_normal, answer_normal)
-        return decided if decided is not None else self._ask(gold_normal, answer_normal)
+        if refusal := guard.refuse(gold):
+            return "gold_unparseable", f"the gold is refused: {refusal}", "gold"
+        theirs, ours = normal(guard.gold_text(gold)), normal(answer)
+        decided = compare.exactly(theirs, ours, order)
+        return decided if decided is not None else self._ask(theirs, ours, *([order] if order != "any" else []))
 
     def ask(self, answer: str, gold: str) -> Verdict:
         """The worker's judge alone on an extracted answer: no fast path, no cache. The guard still stands before it."""
@@ -187,16 +212,17 @@ class Verifier:
         status, reason, _ = self._ask(text, text)
         return "" if status == "correct" else reason
 
-    def _ask(self, gold: str, answer: str) -> tuple[str, str, str]:
+    def _ask(self, *pair: str) -> tuple[str, str, str]:
         """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died."""
-        outcome = self._ask_once(gold, answer)
-        return outcome if outcome is not None else self._ask_once(gold, answer) or KILLED
+        with self._slots:
+            outcome = self._ask_once(pair)
+            return outcome if outcome is not None else self._ask_once(pair) or KILLED
 
-    def _ask_once(self, gold: str, answer: str) -> tuple[str, str, str] | None:
+    def _ask_once(self, pair: tuple[str, ...]) -> tuple[str, str, str] | None:
         """None if something else than the pair ended the worker (out of memory elsewhere, an administrator)."""
         mine = self._take()
         try:
-            worker.send(mine.sock, [gold, answer])
+            worker.send(mine.sock, pair)
             outcome = worker.receive(mine.sock)
         except TimeoutError:
             self._reap(mine)

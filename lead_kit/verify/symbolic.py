@@ -3,27 +3,15 @@
 from fractions import Fraction
 
 import sympy
-from sympy import Rational, Symbol
 
 from lead_kit.verify import compare, exact, judge
 from lead_kit.verify.algebra import Unreadable, parse
+from lead_kit.verify.identity import identical, multiple, vanishes
 from lead_kit.verify.nodes import Bag, Leaf, Named, Qualified, Relation, Row, Words
-from lead_kit.verify.structure import FLIPPED, read
+from lead_kit.verify.scan import FLIPPED
+from lead_kit.verify.structure import read
 
-PRECISION = sympy.Float(10) ** -45  # difference below which two floating values are the same
 PROSE = 3  # words of a gold beyond which it is prose (articles not counted)
-WORKING = 400  # digits tried before a difference counts as zero
-POINTS = (  # where identities are tested: (first value, step) of the letters in alphabetical order, all different
-    (Rational(37, 101), Rational(7, 61)),
-    (Rational(131, 103), Rational(17, 59)),
-    (Rational(-29, 47), Rational(-13, 71)),
-    (Rational(307, 97), Rational(-167, 73)),
-    (Rational(53, 7), Rational(41, 29)),
-)
-COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are exponents of -1 or multiply π
-WHOLE = (5, 8, 11, 14, 3)
-
-
 EXAMPLES = (  # one of each kind, so that nothing is left to import once a worker may open no file
     ("\\frac{\\sqrt{3}}{2}+x^2", "\\frac{x^2+\\sqrt{3}}{2}"),
     ("\\sin(\\pi n)", "\\log_2(x)+e^{i}"),
@@ -35,6 +23,10 @@ EXAMPLES = (  # one of each kind, so that nothing is left to import once a worke
     ("\\prod_{k=1}^{5}(k+\\sqrt{2})", "\\prod_{k=1}^{n}k+\\lfloor 7\\pi\\rfloor"),
     ("10^{\\frac{-5+\\sqrt{13}}{6}}", "10^{\\frac{\\sqrt{13}-5}{6}}"),
     ("\\int_0^1 x^2dx+\\lim_{x\\to 0}x+\\sum_{k=0}^{3}k", "\\frac{10}{3}+\\gcd(4,6)+(-1)^n"),
+    ("\\frac{\\pi}{2}+k\\pi", "\\frac{(2n+1)\\pi}{2}"),
+    ("\\min(x,10)+\\lceil x\\rceil", "\\max(x,y)+|x-1|"),
+    ("\\lim_{x\\to 0}\\frac{\\sin x}{x}+a\\sum_{k=1}^{n}k", "1+\\frac{an(n+1)}{2}"),
+    ("\\frac{1}{x+1}-\\frac{2}{x}+(2n)!!", "\\frac{x-1}{x+3}+2^nn!"),
     ("1.234\\cdot\\cosh(2)", "\\max(1,\\pi)+17\\mod 5+\\log(2)"),
 )
 
@@ -51,10 +43,9 @@ class GoldUnreadable(ValueError):
 
 
 class Algebra(judge.Exact):
-    """Expressions as sympy objects: exact where both are rational, else identical at several points to 45 digits."""
+    """Expressions as sympy objects: exact where both are rational, else identical as functions."""
 
-    def __init__(self) -> None:
-        self.path = "symbolic"
+    path = "symbolic"
 
     def same(self, gold: str, answer: str) -> bool:
         try:
@@ -66,7 +57,7 @@ class Algebra(judge.Exact):
             ours = parse(answer)
         except Unreadable:
             return False
-        return self.identical(theirs, ours) or self._rounds(gold, answer, ours)
+        return identical(theirs, ours) or self._rounds(gold, answer, ours)
 
     def holds(self, left: str, right: str) -> bool:
         try:
@@ -83,7 +74,7 @@ class Algebra(judge.Exact):
             theirs, ours = readable(gold), parse(answer) * parse(factor)
         except Unreadable:
             return False
-        return self.identical(theirs, ours) or self._rounds(gold, answer, ours)
+        return identical(theirs, ours) or self._rounds(gold, answer, ours)
 
     def _rounds(self, gold: str, answer: str, ours: sympy.Expr) -> bool:
         """A decimal gold and an exact value that rounds to it."""
@@ -92,35 +83,23 @@ class Algebra(judge.Exact):
         value = Fraction(str(ours.evalf(30)))
         return judge.rounds_to(gold, exact.value(gold), answer, value)
 
-    def identical(self, theirs: sympy.Expr, ours: sympy.Expr) -> bool:
-        """Are two expressions the same function of their letters?"""
-        if theirs == ours:
-            return theirs != 0 and not theirs.has(sympy.nan, sympy.zoo)  # 0: collapsed; numerals came before
-        if _collapsed(theirs) or _collapsed(ours):
+    def family(self, gold: str, answer: str) -> bool:
+        """a+bk and c+dn over the integers: d is b or -b, and c-a is a multiple of b."""
+        theirs, ours = readable(gold), parse(answer)
+        letter, own = theirs.free_symbols, ours.free_symbols
+        if len(letter) != 1 or len(own) != 1:
             return False
-        letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)
-        if not letters:
-            return vanishes(theirs - ours)
-        return self._agree(theirs, ours, letters)
-
-    def _agree(self, theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
-        """Equal at every point where both are real; at least two such points, else equal as complex numbers."""
-        integers = _integers(theirs, ours, letters)
-        seen = agreed = 0
-        for at in range(len(POINTS)):
-            point = _point(letters, integers, at)
-            left, right = theirs.subs(point), ours.subs(point)
-            if _collapsed(left) or _collapsed(right):
-                continue
-            if left == 0 and right == 0:
-                continue  # that both vanish here says nothing: binom(n, 99) and binom(n, 98) are 0 for every small n
-            real = left.is_real and right.is_real
-            close = vanishes(left - right)
-            if real and not close:
-                return False
-            seen += 1
-            agreed += close
-        return agreed >= 2 and (agreed == seen or agreed >= 3)
+        (letter,), (own,) = letter, own
+        step, other = theirs.diff(letter), ours.diff(own)
+        if (
+            step.free_symbols
+            or other.free_symbols
+            or step == 0
+            or not (vanishes(step - other) or vanishes(step + other))
+        ):
+            return False
+        apart = sympy.simplify((theirs.subs(letter, 0) - ours.subs(own, 0)) / step)
+        return bool(apart.is_Integer)
 
     def relation(self, gold: Relation, answer: Relation) -> bool:
         """Two equations or inequalities are the same if their differences are multiples of one another (positive for
@@ -154,17 +133,8 @@ class Algebra(judge.Exact):
             theirs, ours = (parse(each.sides[0]) - parse(each.sides[1]) for each in (gold, answer))
         except Unreadable:
             return False
-        if not theirs.free_symbols or theirs.free_symbols != ours.free_symbols:
-            return False
-        letters = sorted(theirs.free_symbols, key=str)
-        for at in (0, 1):
-            point = _point(letters, set(), at)
-            left, right = theirs.subs(point), ours.subs(point)
-            if left == 0 or right == 0 or _collapsed(left) or _collapsed(right):
-                continue
-            factor = left / right
-            return bool(any_sign or factor.is_positive) and self.identical(theirs, ours * factor)
-        return False
+        factor = multiple(theirs, ours)
+        return factor is not None and bool(any_sign or factor.is_positive)
 
     def solves(self, gold: Relation, answer: str) -> bool:
         """`xy = 6` and `6/x`: put the answer for one letter that it does not contain, and the equation becomes an
@@ -181,52 +151,7 @@ class Algebra(judge.Exact):
         letter = unknown.pop()
         if theirs.diff(letter) == 0:
             return False
-        return self.identical(theirs.subs(letter, ours) + 1, sympy.Integer(1))
-
-
-def _collapsed(value: sympy.Expr) -> bool:
-    return value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
-
-
-def _integers(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> set[Symbol]:
-    """Letters that count: n in (-1)^n, k in sin(kπ), the n of n!."""
-    if not any(
-        each.has(sympy.pi, sympy.factorial, sympy.binomial, sympy.floor) or _signed_power(each)
-        for each in (theirs, ours)
-    ):
-        return set()
-    return {letter for letter in letters if str(letter)[:1] in COUNTING}
-
-
-def _signed_power(value: sympy.Expr) -> bool:
-    return any(power.base.is_negative and power.exp.free_symbols for power in value.atoms(sympy.Pow))
-
-
-def _point(letters: list[Symbol], integers: set[Symbol], at: int) -> dict[Symbol, sympy.Expr]:
-    first, step = POINTS[at]
-    return {
-        letter: sympy.Integer(WHOLE[at] + 2 * number) if letter in integers else first + number * step
-        for number, letter in enumerate(letters)
-    }
-
-
-def vanishes(difference: sympy.Expr) -> bool:
-    """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers
-    show."""
-    if difference.is_Rational:
-        return difference == 0
-    if difference.is_Float:
-        return abs(difference) < PRECISION
-    value = difference.evalf(15, maxn=WORKING)
-    if not value.is_number or value.has(sympy.nan):
-        return False
-    real, imaginary = value.as_real_imag()
-    return all(_negligible(part) for part in (real, imaginary))
-
-
-def _negligible(part: sympy.Expr) -> bool:
-    """Zero, or a value of which no digit stands at WORKING digits; a tiny value with digits is not zero."""
-    return part == 0 or part.is_Float and part._prec <= 1
+        return identical(theirs.subs(letter, ours) + 1, sympy.Integer(1))
 
 
 def readable(gold: str) -> sympy.Expr:
@@ -237,10 +162,10 @@ def readable(gold: str) -> sympy.Expr:
         raise GoldUnreadable(f"the gold cannot be read: {problem}") from problem
 
 
-def decide(gold: str, answer: str) -> compare.Outcome:
+def decide(gold: str, answer: str, order: str = "any") -> compare.Outcome:
     """(status, reason, path) of two answers in normal form; a gold against itself says whether it can be graded."""
     try:
-        return inspect(gold) if gold == answer else compare.decide(gold, answer, Algebra())
+        return inspect(gold) if gold == answer else compare.decide(gold, answer, Algebra(order))
     except GoldUnreadable as problem:
         return "gold_unparseable", str(problem), "gold"
 

@@ -1,90 +1,210 @@
-"""Units and words: what stands beside a number, kept aside to be compared by itself."""
+"""Units, by a closed table: what may stand beside a number without being another answer; and prose."""
 
 import re
+from fractions import Fraction
+from functools import lru_cache
 
-NAMES = {
-    "degree": "degree", "deg": "degree", "cm": "centimeter", "mm": "millimeter", "km": "kilometer", "m": "meter",
-    "metre": "meter",
-    "centimetre": "centimeter", "kilometre": "kilometer", "in": "inch", "ft": "foot", "feet": "foot", "yd": "yard",
-    "mi": "mile",
-    "inches": "inch", "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce",
-    "s": "second",
-    "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "mph": "mile per hour",
-    "percent": "percent",
-    "percentage": "percent", "pct": "percent", "usd": "dollar", "cents": "cent", "l": "liter", "litre": "liter",
-    "ml": "milliliter",
-    "sq": "square", "cubic": "cubic", "people": "person", "children": "child", "men": "man", "women": "woman",
-    "dice": "die",
-    "kph": "kilometer per hour", "n": "newton", "j": "joule", "w": "watt", "hz": "hertz", "k": "kelvin", "a.m": "am",
-    "p.m": "pm",
+from lead_kit.verify import exact
+
+# dimension: the names of a unit = its size in the dimension's own; the first name is the canonical one
+TABLE = {
+    "length": "m meter metre=1, mm millimeter millimetre=1/1000, cm centimeter centimetre=1/100, dm decimeter=1/10,"
+    " km kilometer kilometre=1000, in inch inches=127/5000, ft foot feet=381/1250, yd yard=1143/1250, mi "
+    "mile=201168/125",
+    "mass": "g gram=1, mg milligram=1/1000, kg kilogram=1000, lb lbs pound=45359237/100000, oz "
+    "ounce=45359237/1600000, ton tonne=1000000",
+    "time": "s sec second=1, ms millisecond=1/1000, min minute=60, h hr hrs hour=3600, day=86400, week=604800, "
+    "month=2629800, yr year=31557600, decade=315576000, century centuries=3155760000",
+    "volume": "L l liter litre=1, ml mL milliliter millilitre=1/1000, gal gallon=3785411784/1000000000, quart, "
+    "pint, cup, tablespoon, teaspoon",
+    "money": "dollar usd buck=1, cent=1/100",
+    "euro": "euro=1",
+    "yuan": "yuan rmb=1",
+    "rupee": "rupee=1",
+    "yen": "yen=1",
+    "angle": "degree deg=1",
+    "radian": "rad radian=1",
+    "percent": "percent percentage pct=1",
+    "area": "acre=1, hectare",
+    "temperature": "degreeC C celsius=1",
+    "fahrenheit": "degreeF F fahrenheit=1",
+    "kelvin": "K kelvin=1",
+    "force": "N newton=1",
+    "energy": "J joule=1, kJ kilojoule=1000",
+    "power": "W watt=1, kW kilowatt=1000",
+    "frequency": "Hz hertz=1",
+    "voltage": "V volt=1",
+    "current": "A amp ampere=1",
+    "amount": "mol mole=1",
+    "data": "bit=1, byte=8",
 }  # fmt: skip
+COUNTED = (  # things that answers count, each its own dimension; a plural in brackets if it is not name + s
+    "person(people) child(children) man(men) woman(women) boy girl student teacher friend worker guest player "
+    "member family(families) way time step hour point vertex(vertices) edge side face diagonal line triangle square"
+    " rectangle circle cube region path arrangement permutation combination possibility(possibilities) outcome "
+    "solution root zero value number integer digit term element triple subset function page book game "
+    "match(matches) round turn coin card ball marble block tile piece box(boxes) bag bottle apple orange banana egg"
+    " cookie cake pie candy(candies) chocolate lollipop marmalade flower tree car bus(buses) boat house room ticket"
+    " letter word problem question test dog cat cow chicken horse bird fish(fish) sheep(sheep) seat table chair "
+    "pencil pen sticker stamp toy shirt shoe sock hat packet pack can slice serving bead stone fold trip lap floor "
+    "stair shot goal vote die(dice)"
+)
+VAGUE = frozenset(("unit", "ordinal"))  # says nothing about what is measured
+NUMBER_WORDS = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+}  # fmt: skip
+POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+RAISED = {"squared": 2, "cubed": 3}
+SPEEDS = {"mph": ("mile", "hour"), "kph": ("km", "h"), "kmh": ("km", "h")}
 SHORT = "cm|mm|km|kg|mg|ml|mph|lbs?|ft|hrs?|oz|sec|min|inches|feet|rad"
-DECORATION = frozenset("the a an of per approximately about exactly only is answer each total".split())
 TRAILING = re.compile(r"^(.*?[\d)}\]a-zA-Z!])\s*(\\text\{[^{}]*\}.*)$")
-BARE = re.compile(rf"^(.*?[\d)}}\]]) ?((?:{SHORT}|[A-Za-z]{{3,}}(?: [A-Za-z]+)*|(?<= )(?:[A-Za-z.]{{3,}}))(?:\^\d)?)$")
-HEDGE = re.compile(r"\b(?:or|and|not|more|less|fewer|least|most|than|if|otherwise|maybe|else)\b|(?<![\^{])\d")
+BARE = re.compile(rf"^(.*?[\d)}}\]]) ?((?:(?:{SHORT})|(?<= )[A-Za-z][A-Za-z.]+(?: [A-Za-z/]+)*)(?:\^\d|/[a-z]+)*)$")
+MEANING = re.compile(  # words that make another answer of a number, so that a gold with them is no plain number
+    r"\b(?:or|and|not|more|less|fewer|least|most|than|if|otherwise|maybe|else|below|above|under|over|minus|negative|"
+    r"short|half|halves|thirds?|quarters?|score|pairs?|twice|times|wrong|plus|factorial|about|around|nearly)\b|(?<![\^{])\d"
+)
+UNIT = re.compile(r"[A-Za-z]+|\^\{?(-?\d)\}?|/")
 WORD = re.compile(r"[A-Za-z][A-Za-z.'’-]*|\d+(?:\.\d+)?")
 PREFIX = re.compile(
-    r"^\\text\{(?:only|the answer is|answer|exactly|about|approximately|at|it is|is|it's)\}(?=.)", re.IGNORECASE
+    r"^\\text\{(?:only|exactly|at|it is|is|it's|there are|(?:the )?(?:final )?"
+    r"(?:answer|total|result|sum|area)(?: is)?):?\}(?=.)",
+    re.IGNORECASE,
 )
+CURRENCY = re.compile(r"(-?)\\text\{(dollar|euro|pound|yuan)\}(-?)(?=.)")
 LETTERS = re.compile(r"[A-Za-z]+")
 COMMANDS = re.compile(r"\\[A-Za-z]+")
-MANDATORY = frozenset(("am", "pm"))  # part of a time, not a unit
+PAIRS = re.compile(r"ordered (?:pair|triple|tuple)s?")
+KIND = re.compile(r"\b(?:different|distinct|possible|real|such|integer|positive) (?=[a-z])")
+TAIL = re.compile(
+    r" (?:old|in total|in all|total|each|of (?:water|milk|juice|oil|paint|flour|sugar|rice|sand|gas|soup|land))$"
+)
+CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer):? ?)?\(?([A-Za-z])\)?[.)]?")
+SYNONYMS = {
+    ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
+    ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",),
+    ("no", "such", "number", "exists"): ("none",),
+    ("empty", "set"): ("none",), ("does", "not", "exist"): ("undefined",), ("dne",): ("undefined",), ("t",): ("true",),
+}  # fmt: skip
+DIGITS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+EVERYTHING = ("all", "real", "numbers"), ("all", "reals"), ("real", "numbers"), ("all", "real", "x")
+UNKNOWN = "?"  # the first character of a unit that is not in the table
+
+
+def _tables() -> tuple[dict[str, str], dict[str, tuple[str, Fraction]]]:
+    """(canonical name of each spelling, (dimension, size) of each canonical name)."""
+    names, sizes = {}, {}
+    for dimension, row in TABLE.items():
+        for entry in row.split(", "):
+            spellings, _, size = entry.partition("=")
+            first, *others = spellings.split()
+            sizes[first] = (dimension, Fraction(size)) if size else (first, Fraction(1))
+            for name in (first, *others):
+                names.update({name: first} if len(name) < 3 else {name: first, name + "s": first})
+    for entry in COUNTED.split():
+        name, _, plural = entry.rstrip(")").partition("(")
+        names.setdefault(name, name)
+        names.setdefault(plural or name + "s", name)
+        sizes.setdefault(name, (name, Fraction(1)))
+    return names | {"unit": "unit", "units": "unit"}, sizes
+
+
+NAMES, SIZES = _tables()
+LETTER_UNITS = frozenset(name for name in NAMES if len(name) == 1)
 
 
 def strip(text: str) -> tuple[str, str]:
-    """(expression, canonical unit) of a leaf."""
+    """(expression, canonical unit) of a leaf; an unknown word makes a unit that equals only itself."""
     text = PREFIX.sub("", text).strip()
-    unit = ""
-    for mark, name in (
-        ("\\text{dollar}", "dollar"),
-        ("\\text{euro}", "euro"),
-        ("\\text{pound}", "pound"),
-        ("\\text{yuan}", "yuan"),
-    ):
-        if text.startswith(mark) and len(text) > len(mark):
-            text, unit = text[len(mark) :].strip(), name
-        elif text.startswith("-" + mark):
-            text, unit = "-" + text[len(mark) + 1 :].strip(), name
+    money = ""
+    if match := CURRENCY.match(text):
+        text, money = (match[1] or match[3]) + text[match.end() :].strip(), match[2]
     if text.endswith("%"):
         return text[:-1].strip(), "percent"
     if match := re.fullmatch(r"(.*\S)\^\\circ ?([CFK]?)", text):
-        return match[1], "degree" + match[2]
-    if match := re.fullmatch(r"(\d+)(?:\^\{?)?(?:\\text\{)?(?:st|nd|rd|th)\}?\}?(?: ?\w+)?", text):
+        applied = re.search(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])", match[1])
+        return (text, "") if applied else (match[1], "degree" + match[2])
+    if match := re.fullmatch(r"(\d+)(?:\^\{?)?(?:\\text\{)?(?:st|nd|rd|th)\}?\}?(?: ?(?:place|day|Day|term))?", text):
         return match[1], "ordinal"
     match = TRAILING.match(text) or BARE.match(text)
-    if match and HEDGE.search(match[2]):
-        return text, ""
-    if match and any(char.isdigit() or char == "\\" for char in match[1]):
-        return match[1].strip(" ~"), canonical(match[2]) or unit
-    return text, unit
+    if match is None or not any(char.isdigit() or char == "\\" for char in match[1]):
+        return text, money
+    return _measured(
+        match[1].strip(" ~"),
+        re.sub(r"\\text|\\cdot|\\,|[{}~*]", " ", re.sub(r"\^\{(-?\d)\}", r"^\1", match[2])).split(),
+        money,
+    ) or (
+        text,
+        "",
+    )
 
 
-def canonical(unit: str) -> str:
-    """One name for a unit: `\\text{ inches}^2` and `square inches` are "square inch"."""
-    power = {"2": "square ", "3": "cubic "}.get((re.findall(r"\^\{?([23])\}?", unit) or [""])[-1], "")
-    plain = re.sub(r"\^\{?\d\}?|\\text|[{}\\,]", " ", unit).lower()
-    names = []
-    for word in plain.split():
-        word = word.strip(".'") or word
-        name = (
-            NAMES.get(word)
-            or NAMES.get(word.rstrip("s"))
-            or (word[:-1] if len(word) > 3 and word.endswith("s") else word)
-        )
-        if name not in DECORATION and name != "unit":
-            names.append(name)
-    return power + " ".join(names) if names else power.strip()
+def _measured(number: str, words: list[str], money: str) -> tuple[str, str] | None:
+    """`3 million dollars` as (3000000, dollar); None if the words make no unit of it."""
+    while words and words[0].lower() in NUMBER_WORDS and (value := exact.value(number)) is not None:
+        value *= NUMBER_WORDS[words.pop(0).lower()]
+        number = exact.text(value)
+    phrase = " ".join(words)
+    unit = canonical(phrase)
+    if unit is not None:
+        return number, unit or money
+    if MEANING.search(phrase.lower()) or any(word.lower() in NUMBER_WORDS | RAISED for word in words):
+        return None
+    return number, UNKNOWN + " ".join(phrase.lower().split())
 
 
-def agree(gold: str, answer: str) -> bool:
-    """A unit may be left out (not a.m. or p.m.), never exchanged; `square` alone says nothing."""
-    if gold == answer:
-        return True
-    if MANDATORY & {gold, answer}:
-        return False
-    vague = ("", "square", "cubic", "ordinal")
-    return gold in vague or answer in vague
+@lru_cache(maxsize=1 << 10)
+def canonical(phrase: str) -> str | None:
+    r"""One spelling for a unit: `inches ^2` and `square inches` are "in^2", `km/h` is "km h^-1"; None if it is none."""
+    powers: dict[str, int] = {}
+    sign, pending, last, word = 1, 1, "", ""
+    phrase = KIND.sub("", TAIL.sub("", PAIRS.sub("solutions", phrase)))
+    if UNIT.sub("", phrase).strip(" -.'"):
+        return None
+    for match in UNIT.finditer(phrase):
+        word = match.group()
+        if match[1] or word.lower() in RAISED:
+            if not last:
+                return None
+            powers[last] *= int(match[1] or RAISED[word.lower()])
+        elif word.lower() in POWERS:
+            pending = POWERS[word.lower()]
+        elif word in ("/", "per", "an", "a"):
+            sign = -1
+        else:
+            for name in SPEEDS.get(word.lower(), (word,)):
+                last = NAMES.get(name) or len(name) > 1 and NAMES.get(name.lower())
+                if not last:
+                    return None
+                powers[last] = powers.get(last, 0) + sign * pending
+                sign, pending = (-1 if word.lower() in SPEEDS else 1), 1
+    if sign < 0 and word.lower() not in SPEEDS:
+        return None
+    named = [name if power == 1 else f"{name}^{power}" for name, power in powers.items() if name not in VAGUE]
+    return " ".join(named) or ("unit" if powers else "")
+
+
+def ratio(gold: str, answer: str) -> Fraction | None:
+    """The size of the answer's unit in the gold's. A unit may be left out; None if it is exchanged or no unit."""
+    if gold == answer or answer in ("", *VAGUE):
+        return Fraction(1)
+    if gold in ("", *VAGUE):
+        return None if answer.startswith(UNKNOWN) else Fraction(1)
+    if gold.startswith(UNKNOWN) or answer.startswith(UNKNOWN):
+        return None
+    (theirs, whole), (ours, part) = _measure(gold), _measure(answer)
+    return part / whole if theirs == ours else None
+
+
+def _measure(unit: str) -> tuple[dict[str, int], Fraction]:
+    """(powers of the dimensions, size) of a canonical unit."""
+    dimensions: dict[str, int] = {}
+    size = Fraction(1)
+    for factor in unit.split():
+        name, _, power = factor.partition("^")
+        dimension, one = SIZES.get(name, (name, Fraction(1)))
+        dimensions[dimension] = dimensions.get(dimension, 0) + int(power or 1)
+        size *= one ** int(power or 1)
+    return dimensions, size
 
 
 def prose(text: str) -> tuple[str, ...] | None:
@@ -92,8 +212,8 @@ def prose(text: str) -> tuple[str, ...] | None:
     if text.startswith("-"):
         return None
     plain = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip()
-    if match := re.fullmatch(r"\(?([A-Za-z])\)?[.)]?", plain):
-        return None if text == match[1] and match[1].islower() else (match[1] if match[1].isupper() else match[1],)
+    if match := CHOICE.fullmatch(plain):
+        return None if text == match[1] and match[1].islower() else (match[1],)
     worded = re.sub(r"\\text\{[^{}]*\}", "", text).strip(" .-")
     longest = max((len(run) for run in LETTERS.findall(COMMANDS.sub("", worded))), default=0)
     if "\\text" in text and not re.search(r"[\d=+*/^_\\<>]", worded) and len(LETTERS.findall(worded)) <= 1:

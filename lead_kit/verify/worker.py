@@ -59,7 +59,7 @@ def confine(memory: int) -> None:
 
 
 def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
-    """The life of a worker: one (gold, answer) in, one [status, reason, path] out.
+    """The life of a worker: one [gold, answer] or [gold, answer, order] in, one [status, reason, path] out.
 
     The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also
     inside C code.
@@ -67,12 +67,12 @@ def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: in
     confine(memory)
     while True:
         try:
-            gold, answer = receive(sock)
+            message = receive(sock)
         except (EOFError, ConnectionError):
             os._exit(0)
         signal.setitimer(signal.ITIMER_PROF, SHARE * cpu_seconds)
         try:
-            outcome = judge.decide(gold, answer)
+            outcome = judge.decide(*message)
         except (MemoryError, RecursionError) as problem:
             outcome = ("rejected", f"the comparison needs too much {type(problem).__name__[:-5].lower()}", "worker")
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -73,6 +73,14 @@ def test_the_released_grpo_lead_reads_before_the_end_of_thinking():
         ("So $x = 3$ and $y = 4$. Final Answer: The final answer is $7$. I hope it is correct.", "7"),
         ("\\boxed{1} and \\boxed{-2}", "1, -2"),
         ("\\boxed{5}", "5"),
+        ("9 eggs at $2 each.\nA: 18", "18"),
+        ("First: $10 + $5 = $15. Then $15 - $3 = $12.\n**A:** $12", "12"),
+        ("She makes 9 * $2 = $18 every day.", "18"),
+        ("The total price is 3 x $5 + 2 x $4 = $23", "23"),
+        ("The book costs $5 and the pen costs $3.", "3"),
+        ("He has $3 left", "3"),
+        ("Then $5x = 20$ so $x = 4$.", "x = 4"),
+        ("the number is $18$.", "18"),
     ],
 )
 def test_the_loose_mode_reads_stated_answers(text, answer):
@@ -166,34 +174,13 @@ def test_an_empty_gold_is_never_a_number(gold):
     assert verdict("3", guard.gold_text(gold)) == "gold_unparseable"
 
 
-@pytest.mark.parametrize(
-    "bomb",
-    [
-        "9^{9^{9^{9}}}", "9**9**9**9", "((9!)!)!", "999999999!", "\\binom{1000000000}{500000000}", "(x+1)**100000",
-        "(x+y+z+w)^{400}",
-        "1" * 1000, "(" * 100 + ")" * 100, "1," * 200, "__import__('os')", "open('f','w')", "1<<9**9", "1\0",
-        "5^{\\left(5^{\\left(5^{5}\\right)}\\right)}",
-    ],
-)  # fmt: skip
-def test_the_guard_refuses(bomb):
+@pytest.mark.parametrize("bomb", ["1" * 2001, "(" * 100 + ")" * 100, "1," * 200])
+def test_the_guard_refuses_what_is_too_large_to_read(bomb):
     assert guard.refuse(bomb)
 
 
-@pytest.mark.parametrize(
-    "honest",
-    [
-        "2^{200}",
-        "5^{2^{3}}",
-        "10!",
-        "\\binom{2023}{5}",
-        "\\lambda",
-        "x^{2^n}",
-        "\\frac{\\sqrt{\\frac{9}{3}}}{2}",
-        "(x+1)^{10}",
-        "\\frac{d!}{2k(d-k)!}",
-    ],
-)
-def test_the_guard_lets_honest_answers_pass(honest):
+@pytest.mark.parametrize("honest", ["2^{200}", "(x+1)^{100}", "\\text{open}", "(\\frac23)^{100}", "9^{9^{9}}"])
+def test_the_guard_asks_for_size_only(honest):
     assert guard.refuse(honest) == ""
 
 
