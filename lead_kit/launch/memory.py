@@ -46,8 +46,8 @@ def shape_of(model: str, made: Mapping[str, str]) -> Shape | None:
 def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
     """Bytes on one GPU while training with AdamW and gradient checkpointing, without vLLM. The sum of:
 
-    - weights, gradients and two moments in `dtype` (LoRA: gradients and moments of 1% of the weights; QLoRA: also
-      weights of half a byte), and a frozen copy where a KL to the start is used; `plugin` shards them over processes
+    - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
+      QLoRA: weights of half a byte), and a frozen copy where a KL to the start is used; `plugin` shards them
     - the inputs of every layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti
       et al. 2022, eq. 1, without scores)
     - the logits of the completions in fp32, and once more for their gradient

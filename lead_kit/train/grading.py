@@ -9,26 +9,31 @@ class Grader:
 
     `reward_table` maps names to functions of one Rollout. A completion is complete if it contains `end_marker`
     (GRPO-LEAD, released code: </think>); with an empty one, if it ends with an end token. `answer_region` is the
-    verifier's: after_think, or before_think (GRPO-LEAD, released code).
+    verifier's: after_think, or before_think (GRPO-LEAD, released code). With `refuse_copies`, rollouts in training
+    earn nothing for an answer that stands in the problem, unless it is the gold answer as written.
     """
 
-    def __init__(self, reward_table: dict, verifier, end_marker: str = "", answer_region: str = "after_think"):
+    def __init__(
+        self, reward_table: dict, verifier, end_marker: str = "", answer_region="after_think", refuse_copies=False
+    ):
         self.reward_table, self.verifier = reward_table, verifier
-        self.end_marker, self.answer_region = end_marker, answer_region
+        self.end_marker, self.answer_region, self.refuse_copies = end_marker, answer_region, refuse_copies
 
     def completion(self, text: str, tokens: list[int], ends: list[int], thinking: bool) -> Completion:
         """A Completion from its text and tokens; `ends` are the end tokens."""
         complete = self.end_marker in text if self.end_marker else bool(tokens) and tokens[-1] in ends
         return Completion(text, len(tokens), not complete, thinking)
 
-    def verdicts(self, records: list[dict], completions: list[Completion]) -> list:
-        """The verifier's verdict on the completion of each record."""
+    def verdicts(self, records: list[dict], completions: list[Completion], problems: list[str] | None = None) -> list:
+        """The verdict on the completion of each record; one copied from its problem in `problems` is wrong."""
         texts, golds = [c.graded_text for c in completions], [record["gold"] for record in records]
-        return self.verifier.check_many(texts, golds, answer_region=self.answer_region)
+        return self.verifier.check_many(texts, golds, answer_region=self.answer_region, problems=problems)
 
     def grade(self, records: list[dict], completions: list[Completion]) -> list[Rollout]:
         """One Rollout for each record and its completion. The reward raises for a gold that cannot be graded."""
+        problems = [record["problem"] for record in records] if self.refuse_copies else None
+        verdicts = self.verdicts(records, completions, problems)
         return [
             Rollout(record["problem"], one.text, record["gold"], one.length, one.truncated, verdict)
-            for record, one, verdict in zip(records, completions, self.verdicts(records, completions), strict=True)
+            for record, one, verdict in zip(records, completions, verdicts, strict=True)
         ]
