@@ -33,8 +33,11 @@ def load_problems(
         return drawn(split or "train", count, seed, weights, exclude)
     if is_data_file(name):
         name, path = Path(name).stem, path or name
+    if name in SUITES:
+        raise InputError(f"{name} is the sets {', '.join(SUITES[name])}: expected one of them here")
     if not path and name not in SETS:
-        expected = f"expected a {', '.join(SUFFIXES)} file or one of {', '.join(SETS)}{nearest(str(name), SETS)}"
+        names = [*SETS, *SUITES]
+        expected = f"expected a {', '.join(SUFFIXES)} file or one of {', '.join(names)}{nearest(str(name), names)}"
         raise InputError(f"no data set {str(name)!r}: {expected}")
     source = SETS.get(str(name))
     rows, where = (read_rows(path), str(path)) if path else (hub_rows(source, split), source.hub)

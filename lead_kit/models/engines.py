@@ -141,8 +141,8 @@ def for_training(name: str) -> Engine:
 def for_evaluation(name: str, model: str, settings: Settings, config: dict, run):
     """The engine `name` for a model (folder or name), with a benchmark's settings.
 
-    `config` holds dtype, batch_size, continuous_batching, server and concurrency. A model folder is recorded as an
-    input of the run. Raises InputError for an unknown engine and for one that this machine cannot run.
+    `config` holds dtype, batch_size, continuous_batching, server, concurrency and thinking. A model folder is recorded
+    as an input of the run. Raises InputError for an unknown engine and for one that this machine cannot run.
     """
     engine = chosen({key: one for key, one in ENGINES.items() if one.open}, name, "engine")
     sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p, settings.min_p)

@@ -135,6 +135,14 @@ def test_a_suite_stands_for_its_sets():
     assert found == {name: name for name in (*five, "AIME25")}
 
 
+def test_a_misspelt_suite_and_one_in_the_place_of_a_set_are_told():
+    (name,) = expand_names(["DeepScaleR-evaluatio"])
+    with pytest.raises(InputError, match="'DeepScaleR-evaluatio'.*did you mean 'DeepScaleR-evaluation'"):
+        load_problems(name)
+    with pytest.raises(InputError, match="is the sets AIME24, AMC23, .*: expected one of them here"):
+        load_problems("DeepScaleR-evaluation")
+
+
 def test_traces_are_solutions_of_the_embedded_problems():
     rows = with_traces(load_problems("arithmetic", count=5, seed=0), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
     assert all(boxed(row["solution"]) == row["gold"] for row in rows)

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = arithmetic.draw(6, 7, [1.0, 1.0])
 SETTINGS = sets.settings("arithmetic", max_tokens=24)
-CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "concurrency": 2, "server": ""}
+CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "server": ""}
+CONFIG |= {"concurrency": 2, "thinking": False}
 
 
 @pytest.fixture(scope="module")
