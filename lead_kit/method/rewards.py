@@ -189,6 +189,11 @@ def soft_overlong(rollout: Rollout, *, limit: int = 20480, margin: int = 4096) -
     return -min(1.0, max(0.0, (rollout.length - (limit - margin)) / margin))
 
 
+def unfinished(rollout: Rollout, *, penalty: float = -1.0) -> float:
+    """cs2916 homework 1 (released stub of get_score): `penalty` for a truncated completion, else 0."""
+    return penalty if rollout.truncated else 0.0
+
+
 def bind_rewards(
     texts: list[str], own: Mapping[str, Callable] = MappingProxyType({})
 ) -> dict[str, Callable[[Rollout], float]]:
@@ -207,5 +212,5 @@ REWARDS = {
     "correct": correct, "format": format, "format_boxed": format_boxed, "format_only": format_only, "random": random,
     "reflection_v1": reflection_v1, "reflection_v2": reflection_v2, "reasoning_steps": reasoning_steps,
     "cosine": cosine, "ngram_repetition": ngram_repetition, "repetition_chain": repetition_chain,
-    "soft_overlong": soft_overlong,
+    "soft_overlong": soft_overlong, "unfinished": unfinished,
 }  # fmt: skip

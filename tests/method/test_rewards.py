@@ -30,6 +30,7 @@ from lead_kit.method.rewards import (
     repeats_in_chain,
     repetition_chain,
     soft_overlong,
+    unfinished,
 )
 from lead_kit.verify.verdict import STATUSES, Verdict
 
@@ -267,9 +268,13 @@ def test_a_chain_costs_its_penalty():
     assert repetition_chain(rollout("no " * 9), penalty=-1.5) == 0
 
 
+def test_an_unfinished_response_pays_a_penalty():
+    cut = rollout()._replace(truncated=True)
+    assert (unfinished(rollout()), unfinished(cut), unfinished(cut, penalty=-2.0)) == (0, -1, -2)
+
+
 def test_soft_overlong_is_a_ramp_below_the_limit():
-    knobs = dict(limit=100, margin=20)
-    paid = [soft_overlong(rollout(length=n), **knobs) for n in (0, 80, 90, 100, 500)]
+    paid = [soft_overlong(rollout(length=n), limit=100, margin=20) for n in (0, 80, 90, 100, 500)]
     assert paid == [0, 0, -0.5, -1, -1]
 
 
