@@ -207,7 +207,7 @@ def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
     ids = list(dict.fromkeys(frame["id"]))
     shape = (len(ids), -1)
     correct = frame["correct"].to_numpy(bool).reshape(shape)
-    truncated = (frame["truncated"] == True).to_numpy().reshape(shape)  # noqa: E712  nan where a sample is missing
+    truncated = frame["truncated"].eq(True).to_numpy().reshape(shape)  # nan, where a sample is missing, is not true
     answer = frame["answer"].to_numpy(object)
     readable = np.array([isinstance(text, str) and text != "" for text in answer])
     if not answers_known:

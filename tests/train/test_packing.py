@@ -57,22 +57,17 @@ def test_positions_restart_and_each_scored_token_is_predicted_by_the_one_before(
     assert pack.target.tolist() == pack.input_ids[0, pack.before + 1].tolist()
 
 
+SIZES = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+
+
 @pytest.fixture(scope="module")
 def tiny():
     """A Llama of two layers in fp32, random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.05,
-    )
-    return LlamaForCausalLM(config)
+    return LlamaForCausalLM(LlamaConfig(**SIZES, initializer_range=0.05))
 
 
 def padded_logps(model, ids, mask, keep, temperature):
@@ -126,16 +121,7 @@ def test_other_attentions_and_sliding_windows_agree_too(attention, window):
     from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=window,
-        attn_implementation=attention,
-    )
+    config = MistralConfig(**SIZES, sliding_window=window, attn_implementation=attention)
     model = MistralForCausalLM(config)
     ids, mask, keep = ragged([(3, 5), (7, 2), (1, 9), (4, 0)])
     padded, _ = padded_logps(model, ids, mask, keep, 1.0)
