@@ -55,6 +55,17 @@ def test_a_printed_command_is_accepted(line):
         assert recipes.plan(options.recipe, options.scale_name)
 
 
+def test_the_readme_activates_the_environment_and_makes_the_runs_that_it_compares():
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("lead "))
+    assert "source .venv/bin/activate" in lines[:first]
+    compared = next(number for number, line in enumerate(lines) if line.startswith("lead compare"))
+    made = [cli.parse(shlex.split(line)[1:]) for line in lines[:compared] if line.startswith("lead run")]
+    runs = {f"runs/{run.parameters.get('run_name', Path(run.notebook).stem)}" for run in made}
+    assert set(shlex.split(lines[compared])[2:]) <= runs
+
+
 def test_no_page_names_a_path_that_only_its_writers_have():
     for where, text in texts():
         assert "../" not in re.sub(r"\]\(\.\./", "](", text), where
