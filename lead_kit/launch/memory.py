@@ -48,8 +48,9 @@ def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
 
     - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
       QLoRA: weights of half a byte), and a frozen copy where a KL to the start is used; `plugin` shards them
-    - the inputs of every layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti
-      et al. 2022, eq. 1, without scores)
+    - for the tokens of one forward (a micro-batch, or a pack, which holds one rollout at least): the inputs of every
+      layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti et al. 2022, eq. 1,
+      without scores)
     - the logits of the completions in fp32, and once more for their gradient
     """
     values = job.parameters
@@ -60,9 +61,11 @@ def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
     pays_kl = (values.get("beta", 0) > 0 and adapter == "full") or catalog.pays_kl(values)
     weights += pays_kl * shape.parameters * width
     length = values.get("max_length") or values.get("max_tokens", 0)  # 02_sft counts the prompt, 03_grpo does not
-    tokens = values.get("micro_batch_size", 1) * (length + PROMPT_TOKENS * ("max_length" not in values))
+    row = length + PROMPT_TOKENS * ("max_length" not in values)
+    packed = values.get("pack_tokens", 0)
+    tokens = max(packed, row) if packed else values.get("micro_batch_size", 1) * row
     activations = tokens * shape.hidden * 2 * (shape.layers + 17)
-    logits = values.get("micro_batch_size", 1) * length * shape.vocabulary * 8
+    logits = tokens * length / row * shape.vocabulary * 8
     weight_shards, learned_shards = (job.nproc if sharded else 1 for sharded in SHARDED.get(plugin, (False, False)))
     return weights / weight_shards + learned / learned_shards + activations + logits
 

@@ -21,9 +21,9 @@ def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
 class Sizes(NamedTuple):
     """The sizes of one process and of the run, as TRL counts them."""
 
-    micro_batch: int  # rows per forward
-    accumulation: int  # forwards per optimiser update
-    forwards: int  # forwards per rollout batch
+    micro_batch: int  # rows that TRL hands on at once
+    accumulation: int  # micro-batches per optimiser update
+    forwards: int  # micro-batches per rollout batch
     updates_per_batch: int  # optimiser updates per rollout batch, over all its iterations
     updates: int  # optimiser updates of the run
 
@@ -37,18 +37,20 @@ def sizes(
     steps: int,
     save_steps: int,
     num_iterations: int = 1,
+    pack_tokens: int = 0,
 ) -> Sizes:
     """The sizes for `steps` rollout batches of batch_size rollouts over all processes, group_size of each prompt.
 
     Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a forward has at most
-    micro_batch_size rollouts of a process. Raises InputError where the numbers do not fit.
+    micro_batch_size rollouts of a process. With pack_tokens, all rollouts of an update are handed on at once, and
+    LeadTrainer splits them into packs. Raises InputError where the numbers do not fit.
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
     divides("group_size", group_size, "batch_size", batch_size)
     divides("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
     rows = batch_size // (updates_per_batch * processes())
-    micro = min(micro_batch_size, rows)
+    micro = rows if pack_tokens else min(micro_batch_size, rows)
     divides("micro_batch_size", micro, "the rollouts of one update and process", rows)
     buffer = updates_per_batch * num_iterations
     if save_steps % buffer:

@@ -134,6 +134,25 @@ def most_packs(packs: int, device: torch.device) -> int:
     return int(count)
 
 
+def packs_of(attention_mask: Tensor, token_budget: int) -> list[list[int]]:
+    """The rows of each pack; equally many packs on every process that trains."""
+    lengths = attention_mask.sum(1).tolist()
+    packs = pack_rows(lengths, token_budget)
+    return pack_rows(lengths, token_budget, most_packs(len(packs), attention_mask.device))
+
+
+def rows_of(inputs: dict, rows: Tensor) -> dict:
+    """These rows of the fields of TRL's batch that have rows."""
+    count = inputs["completion_mask"].shape[:1]
+    return {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == count else v for k, v in inputs.items()}
+
+
+def micro_batches(inputs: dict, token_budget: int) -> list[dict]:
+    """The rows of an optimiser update as one micro-batch for each pack."""
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+    return [rows_of(inputs, torch.tensor(rows, device=mask.device)) for rows in packs_of(mask, token_budget)]
+
+
 def packed_logps(
     model: nn.Module,
     input_ids: Tensor,
@@ -149,9 +168,7 @@ def packed_logps(
     The numbers of a padded forward, at the cost of the real tokens only. `fused`: the model has TRL's fused head
     (add_fused_lm_head, which applies the temperature itself and computes entropies if told to); no logits are kept.
     """
-    lengths = attention_mask.sum(1).tolist()
-    packs = pack_rows(lengths, token_budget)
-    packs = pack_rows(lengths, token_budget, most_packs(len(packs), input_ids.device))
+    packs = packs_of(attention_mask, token_budget)
     flat = [flatten(rows, input_ids, attention_mask, logits_to_keep) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused) for pack in flat]
     place = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])

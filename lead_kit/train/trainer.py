@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError
@@ -24,23 +23,21 @@ from lead_kit.models import sampler
 from lead_kit.models.sampler import Completion, Sampled, Sampling
 from lead_kit.runs import ledger
 from lead_kit.train.grading import Grader
-from lead_kit.train.packing import packed_logps
 from lead_kit.train.refill import Refill
+from lead_kit.train.update import ROW_MEANS, PackedUpdate
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns about rollout_func in every trainer
-EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
-ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
 TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
 # ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
 TRL_LOSS["prompt_mean"] = "dr_grpo"
 
 
-class LeadTrainer(GRPOTrainer):
-    """GRPO by TRL, with lead_kit's estimator, rewards, keep rule, sampler, packing and logs.
+class LeadTrainer(PackedUpdate):
+    """GRPO by TRL, with lead_kit's estimator, rewards, keep rule, sampler and logs.
 
     `train_dataset` rows hold prompt (messages), prompt_ids, id, problem, gold, level. `keep` takes the shaped Group.
-    `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` and `pack_tokens` are off at 0. Every
-    `rollouts_every` batches the rollouts are logged. Other arguments are GRPOTrainer's.
+    `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every
+    `rollouts_every` batches the rollouts are logged. Other arguments are PackedUpdate's.
     """
 
     def __init__(
@@ -52,13 +49,12 @@ class LeadTrainer(GRPOTrainer):
         run,
         engine: str = "sampler",
         refill_batches: int = 0,
-        pack_tokens: int = 0,
         loss_type: str = "dapo",
         rollouts_every: int = 10,
         **kwargs,
     ):
         self.estimate, self.keep, self.grader, self.run = estimate, keep, grader, run
-        self.engine, self.pack_tokens, self.rollouts_every = engine, pack_tokens, rollouts_every
+        self.engine, self.rollouts_every = engine, rollouts_every
         self.prompt_mean = loss_type == "prompt_mean"
         price = PAY_KL.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
@@ -252,26 +248,6 @@ class LeadTrainer(GRPOTrainer):
         both = self.accelerator.gather(self.accelerator.pad_across_processes(both, dim=2))
         k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)
         return group._replace(kl=k1 * mask, mask=mask)
-
-    def _get_per_token_logps_and_entropies(
-        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
-    ):
-        if self.pack_tokens:
-            shape = (input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens)
-            fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
-            return *packed_logps(model, *shape, entropy=compute_entropy, fused=fused), None
-        score = super()._get_per_token_logps_and_entropies
-        return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
-
-    def _compute_loss(self, model, inputs):
-        """TRL's loss without the rows whose advantage is 0, where that is exact; the logged entropy omits them too."""
-        single = self.accelerator.num_processes == 1
-        if single and self.loss_type in EXACT_WITHOUT_ZERO_ROWS and self.beta == 0 and not self._entropy_bonus_enabled:
-            count = len(inputs["advantages"])
-            rows = inputs["advantages"].view(count, -1).any(-1)
-            rows[0] |= not rows.any()  # the forward needs one row
-            inputs = {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == (count,) else v for k, v in inputs.items()}
-        return super()._compute_loss(model, inputs)
 
     def _log_batch(self, group: Group, advantages: Tensor, before: Tensor, kept: Tensor) -> None:
         weighted, unweighted = self._per_rollout(advantages), self._per_rollout(before)

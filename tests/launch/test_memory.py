@@ -26,6 +26,17 @@ def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not(
     assert full - lora == pytest.approx(BIG.parameters * (16 - 2 - 0.06) / 8, rel=0.01)
 
 
+def test_a_forward_holds_a_pack_or_one_longer_rollout():
+    def activations(**changes):
+        fixed = memory.training_bytes(BIG, stage(pack_tokens=0, micro_batch_size=0), "fsdp2")
+        return memory.training_bytes(BIG, stage(**changes), "fsdp2") - fixed
+
+    tokens = stage().parameters["max_tokens"]
+    one = activations(pack_tokens=0, micro_batch_size=1)
+    assert activations(pack_tokens=1) == activations(pack_tokens=1, micro_batch_size=8) == pytest.approx(one)
+    assert activations(pack_tokens=2 * (tokens + memory.PROMPT_TOKENS)) == pytest.approx(2 * one)
+
+
 @pytest.mark.parametrize("changes, copies", [({"kl_reward_coef": 0.01}, 1), ({"kl_reward_coef": 0.0}, 0)])
 def test_a_reference_is_counted_only_where_its_kl_costs_something(changes, copies):
     plain = memory.training_bytes(BIG, stage(), "fsdp2")

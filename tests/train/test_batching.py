@@ -22,6 +22,12 @@ def test_small_micro_batches_accumulate(monkeypatch):
     assert (sizes.micro_batch, sizes.accumulation, sizes.forwards) == (16, 2, 4)
 
 
+def test_packs_take_all_rollouts_of_an_update(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sizes = batching.sizes(**FITS | {"micro_batch_size": 1, "pack_tokens": 4096})
+    assert (sizes.micro_batch, sizes.accumulation, sizes.forwards) == (32, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

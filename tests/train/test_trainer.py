@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,9 @@ from lead_kit.method.keep import mixed_groups
 from lead_kit.models.sampler import Sampling
 from lead_kit.runs import ledger
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
+from lead_kit.runs.files import read_jsonl
 from lead_kit.train.callbacks import equal_part
+from lead_kit.train.packing import micro_batches
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +53,7 @@ def test_the_signatures_that_are_overridden_are_as_known():
     assert names(GRPOTrainer._calculate_rewards) == ["self", "inputs", "prompts", "completions", "completion_ids_list"]
     assert names(GRPOTrainer._generate_and_score_completions) == ["self", "inputs"]
     assert names(GRPOTrainer._generate) == ["self", "prompts"]
-    assert names(GRPOTrainer._compute_loss) == ["self", "model", "inputs"]
+    assert names(GRPOTrainer.compute_loss) == ["self", "model", "inputs", "return_outputs", "num_items_in_batch"]
     scored = names(GRPOTrainer._get_per_token_logps_and_entropies)
     assert scored[:7] == [
         "self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
@@ -84,21 +87,25 @@ def launch(nproc: int, model_folder: Path, out: Path) -> str:
     return done.stdout
 
 
-def test_a_group_on_two_processes_gets_the_advantages_of_one_process(apprentice, model_folder, tmp_path):
+def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path):
     assert "processes 2" in launch(2, model_folder, tmp_path / "two")
+    sizes = {"batch_size": 56, "group_size": 8, "steps": 1}
     for name in ("lead", "whitened"):
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
-        apprentice.trainer(model_folder, alone, estimator=name, batch_size=56, group_size=8, steps=1).train()
+        apprentice.trainer(model_folder, alone, estimator=name, loss_type="grpo", **sizes).train()
         one, two = ledger.read_rollouts(alone), ledger.read_rollouts(both)
         assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
         assert two["advantage"].abs().max() > 0
         assert one["advantage"].to_numpy() == pytest.approx(two["advantage"].to_numpy(), abs=1e-5)
+        first, second = (read_jsonl(folder / "metrics.jsonl")[0] for folder in (alone, both))
+        for metric in ("loss", "grad_norm"):
+            assert first[metric] == pytest.approx(second[metric], rel=1e-4)
 
 
 def gradient(trainer, inputs) -> torch.Tensor:
     trainer.model.zero_grad()
     trainer.current_gradient_accumulation_steps = 1
-    trainer._compute_loss(trainer.model, dict(inputs)).backward()
+    trainer.compute_loss(trainer.model, dict(inputs)).backward()
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
 
 
@@ -109,13 +116,14 @@ def scored_batch(trainer) -> dict:
 
 
 def test_rows_without_advantage_change_nothing_in_the_gradient(apprentice, model_folder, tmp_path):
+    from lead_kit.train.update import PackedUpdate
+
     trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", batch_size=32, group_size=4)
     inputs = scored_batch(trainer)
     assert (inputs["advantages"] == 0).any() and (inputs["advantages"] != 0).any()
     fast = gradient(trainer, inputs)
-    plain = super(type(trainer), trainer)._compute_loss
     trainer.model.zero_grad()
-    plain(trainer.model, dict(inputs)).backward()
+    super(PackedUpdate, trainer).compute_loss(trainer.model, dict(inputs)).backward()
     slow = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
     assert (fast - slow).norm() / slow.norm() < 1e-6
 
@@ -200,13 +208,45 @@ def test_a_kl_that_costs_nothing_needs_no_reference(apprentice, model_folder, tm
     assert not group.kl.any() and inputs["advantages"].any()
 
 
-def test_packing_gives_the_loss_of_the_padded_forward(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo")
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "luspo"])
+def test_packs_over_an_update_add_up_to_the_padded_loss(apprentice, model_folder, tmp_path, loss_type):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type=loss_type)
     inputs = scored_batch(trainer)
     padded = gradient(trainer, inputs)
-    trainer.pack_tokens = 128
+    trainer.pack_tokens = 64
+    forwards = []
+    hook = trainer.model.register_forward_hook(lambda *_: forwards.append(1))
     packed = gradient(trainer, inputs)
+    hook.remove()
+    assert 2 <= len(forwards) < 32  # packs of several rows
     assert (packed - padded).norm() / padded.norm() < 1e-5
+
+
+def test_bnpo_and_the_entropy_bonus_average_over_packs(apprentice, model_folder, tmp_path):
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="bnpo", pack_tokens=128)
+    trainer.entropy_coef, trainer._entropy_bonus_enabled = 0.1, True
+    inputs = scored_batch(trainer)
+    packs = micro_batches(inputs, 128)
+    parts = [gradient(trainer, pack) for pack in packs]  # each pack alone: the mean over its tokens
+    whole = gradient(trainer, inputs)
+    assert len(packs) > 2
+    assert (whole - sum(parts) / len(parts)).norm() / whole.norm() < 1e-5
+
+
+def test_one_forward_s_tokens_are_all_that_an_update_holds(apprentice, model_folder, tmp_path):
+    """The graph of a pack is gone before the next forward begins."""
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="grpo", pack_tokens=128)
+    inputs, alive = scored_batch(trainer), []
+
+    def count(_module, _inputs, output):
+        before = [one for one in alive if one() is not None]
+        alive.append(weakref.ref(output.logits))
+        assert not before
+
+    hook = trainer.model.register_forward_hook(count)
+    gradient(trainer, inputs)
+    hook.remove()
+    assert len(alive) > 2
 
 
 def test_lead_without_the_reward_correct_is_refused(apprentice, model_folder, tmp_path):
