@@ -90,14 +90,16 @@ def hub_rows(source: Source, split: str) -> list[dict]:
     """The rows of a hub set, with the columns that its records need."""
     if not source.hub:
         raise InputError(f"this set is not on the hub: give data_path, a copy of {source.files}")
-    from datasets import load_dataset  # imported here: it takes five seconds, and a local file does not need it
+    # imported here: it takes five seconds, and a local file does not need it
+    from datasets import concatenate_datasets, load_dataset
 
-    config, files = source.config or None, source.files or None
+    files, part = source.files or None, split or source.split
     try:
-        rows = load_dataset(source.hub, config, split=split or source.split, data_files=files)
+        parts = [load_dataset(source.hub, c or None, split=part, data_files=files) for c in source.config.split(",")]
     except (OSError, ValueError) as error:
         first = str(error).split("\n")[0]
         raise InputError(f"cannot load {source.hub} from the hub ({first}); data_path may name a local copy") from None
+    rows = concatenate_datasets(parts)
     named = [source.problem, source.gold, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
     return list(rows.select_columns(sorted(wanted)) if source.problem else rows)

@@ -24,6 +24,10 @@ REFLECTION = (
     "the problem into smaller ones; and reason backward from the outcome you want to what it requires. Write all of "
     "this thinking between <think> and </think>, and after it only the answer between <answer> and </answer>."
 )
+LAST_LINE = (
+    "Solve this problem clearly and without detours. Think step by step first. End with one line that says that the "
+    "final answer is $\\boxed{ANSWER}$, where ANSWER is only the number or expression asked for.\n\n{problem}"
+)
 MULTIPLE_CHOICE = (
     "{problem}\n\nExactly one of the options above is right. Think step by step, and end with the letter of that "
     "option within \\boxed{}."
@@ -52,9 +56,12 @@ PROMPTS = {
     # RLite as released asks for "####", but its checker reads only \boxed{}; kept to show what that costs
     "rlite": Template("", "{problem}\nThink step by step, then write the final answer after ####"),
     "rlite_boxed": Template("", "{problem}\nThink step by step, then " + BOXED),
+    # GRPO_reflection in evaluation (lighteval's own tasks): a last line with the boxed answer; the wording is ours
+    "last_line": Template("", LAST_LINE),
     # GPQA: the problem's text includes the options, in the seeded order of data.rows
     "multiple_choice": Template("", MULTIPLE_CHOICE),
 }
+COUNTED = dict.fromkeys(("prompt", "problem"))  # what a limit on prompts counts
 CHAT_TEMPLATES = {
     # the turn markers of the Qwen family, without its default system prompt
     "chatml": (

@@ -26,7 +26,7 @@ class Source(NamedTuple):
     solution: str = ""
     level: str = ""
     id: str = ""
-    config: str = ""
+    config: str = ""  # several, separated by commas: their rows are joined
     files: str = ""  # one file of a repository with several
     wrong: tuple[str, ...] = ()  # columns of the wrong options of a multiple-choice question
     keep: tuple[str, ...] = ()  # other columns to keep
@@ -76,6 +76,9 @@ SETS = {
                      files="GAIR-NLP/cs2916 2025/hw1/data/train/math3k_rl_prompt.jsonl"),
     "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id", asked=GRPO_LEAD),
     "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id", asked=GRPO_LEAD),
+    # the copies that RLite's recipes load; their columns are found by common names
+    "AIME24-sea-snell": Source("sea-snell/aime-2024", "test", "", asked=GRPO_LEAD),
+    "AIME25-opencompass": Source("opencompass/AIME2025", "test", "", config="AIME2025-I,AIME2025-II", asked=GRPO_LEAD),
     "MATH-500": Source("HuggingFaceH4/MATH-500", "test", "problem", "answer", "solution", "level", "unique_id",
                        keep=("subject",), asked=FOUR_SAMPLES),
     "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id", asked=GRPO_LEAD),

@@ -4,7 +4,8 @@ A recipe is a YAML file in experiments/recipes/:
 
     title: one line
     lengths: [max_tokens, ...]       parameters that count tokens; a scale shortens them all in one proportion
-    benchmarks: [AIME24, ...]        a stage `per: [benchmark]` runs once for each; a scale may name others
+    benchmarks: [AIME24, ...]        a stage `per: [benchmark]` runs once for each; a scale may name others;
+                                     or NAME: {parameter: value}, what 04_evaluate does with that benchmark
     arms:
       NAME: {label: ..., optional: true, STAGE: {parameter: value}}     an optional arm runs only when it is named
     stages:                          in the order in which they run
@@ -44,6 +45,7 @@ SCALE_DEFAULTS = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths":
 SCALE_DEFAULTS |= {"nproc": {}, "accelerate": {}, "gpu_memory": 0, "snakemake": [], "benchmarks": [], "stages": {}}
 AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
+EVALUATION = "04_evaluate"
 REFERENCE = re.compile(r"\{(\w+)\}")
 
 
@@ -96,6 +98,8 @@ def load_recipe(name: str) -> dict:
         refuse_unknown(content.get("arms", []), recipe["arms"], f"recipe {name}, stage {stage}, arms")
     for arm, content in recipe["arms"].items():
         refuse_unknown(content, {"label", "optional", *recipe["stages"]}, f"recipe {name}, arm {arm}")
+    given = recipe["benchmarks"]
+    recipe["benchmarks"] = given if isinstance(given, dict) else {benchmark: {} for benchmark in given}
     for scale, content in recipe["scales"].items():
         refuse_unknown(content, recipe["stages"], f"recipe {name}, scale {scale}")
     return recipe
@@ -188,6 +192,7 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
         chosen = [values if axis in per else [None] for axis, values in zip(AXES, axes, strict=True)]
         for seed, arm, benchmark in product(*chosen):
             values = stage_values(recipe, scale, scale_name, stage, arm)
+            values |= recipe["benchmarks"].get(benchmark, {}) if content["notebook"] == EVALUATION else {}
             parts = [stage, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
             name = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
             nproc, accelerate = scale["nproc"].get(notebook.stem, 1), scale["accelerate"].get(notebook.stem, "")

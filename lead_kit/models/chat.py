@@ -1,7 +1,7 @@
 """Problems as prompts in a model's chat template."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lead_kit.data import prompts
@@ -44,6 +44,13 @@ def prompt(tokenizer, template: str, problem: str) -> Prompt:
     messages = prompts.messages(template, problem)
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return Prompt(tokenizer(text, add_special_tokens=False).input_ids, OPEN_THOUGHT.search(text) is not None)
+
+
+def counter(tokenizer, template: str, counted: str) -> Callable[[str], int]:
+    """The number of tokens of a problem: of its prompt, or with `counted` "problem" of its text alone (cs2916)."""
+    if counted == "problem":
+        return lambda problem: len(tokenizer(problem).input_ids)
+    return lambda problem: len(prompt(tokenizer, template, problem).ids)
 
 
 def prompted(record: dict, tokenizer, template: str) -> dict:

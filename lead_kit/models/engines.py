@@ -42,7 +42,7 @@ class Local:
         self.chat = Chat(tokenizer, template)
         name = "sampler, continuous batching" if continuous else "sampler"
         self.settings = {"engine": name, "template": template, "dtype": str(model.dtype).removeprefix("torch.")}
-        self.settings |= sampling._asdict()
+        self.settings |= sampling.given()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         self.model.eval()
@@ -51,7 +51,15 @@ class Local:
             sampled = decode(part)
             texts = self.tokenizer.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
             for request, text, s in zip(part, texts, sampled, strict=True):
-                yield request, Completion(text, len(s.ids), s.truncated, self.chat.prompt(request.record).thinking)
+                thinking = self.chat.prompt(request.record).thinking
+                yield request, self._stopped(Completion(text, len(s.ids), s.truncated, thinking), s.ids)
+
+    def _stopped(self, whole: Completion, ids: list[int]) -> Completion:
+        """The completion up to the first stop: the sampler generates on, and what follows is cut off."""
+        cut = self.sampling.cut(
+            whole.text, len(ids), lambda n: self.tokenizer.decode(ids[:n], skip_special_tokens=True)
+        )
+        return whole._replace(text=cut[0], length=cut[1], truncated=False) if cut else whole
 
     def _seeded(self, part: list[Request]) -> list[Sampled]:
         return sampler.generate(
@@ -99,7 +107,7 @@ class Vllm:
     def __init__(self, model: str, template: str, sampling: Sampling, *, dtype: str, batch_size: int):
         self.model, self.template, self.sampling = model, template, sampling
         self.dtype, self.batch_size = dtype, batch_size
-        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling._asdict()
+        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.given()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
@@ -112,7 +120,7 @@ class Vllm:
             for part in chat.parts(requests, self.batch_size):
                 outputs = engine.generate(
                     [{"prompt_token_ids": chat.ids(r.record)} for r in part],
-                    [SamplingParams(n=1, seed=r.seed, **self.sampling._asdict()) for r in part],
+                    [SamplingParams(n=1, seed=r.seed, **self.sampling.given()) for r in part],
                     use_tqdm=False,
                 )
                 for request, output in zip(part, outputs, strict=True):
@@ -141,11 +149,15 @@ def for_training(name: str) -> Engine:
 def for_evaluation(name: str, model: str, settings: Settings, config: dict, run):
     """The engine `name` for a model (folder or name), with a benchmark's settings.
 
-    `config` holds dtype, batch_size, continuous_batching, server, concurrency and thinking. A model folder is recorded
-    as an input of the run. Raises InputError for an unknown engine and for one that this machine cannot run.
+    `config` holds stop, dtype, batch_size, continuous_batching, server, concurrency and thinking. A model folder is
+    recorded as an input of the run. Raises InputError for an unknown engine, one that this machine cannot run, and an
+    empty stop.
     """
     engine = chosen({key: one for key, one in ENGINES.items() if one.open}, name, "engine")
-    sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p, settings.min_p)
+    if "" in config["stop"]:
+        raise InputError("stop holds an empty text, expected texts that end a completion")
+    cuts = settings.top_p, settings.min_p
+    sampling = Sampling(settings.max_tokens, settings.temperature, *cuts, stop=tuple(config["stop"]))
     return engine.open(model, settings.template, sampling, config, run)
 
 

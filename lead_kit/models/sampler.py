@@ -4,6 +4,8 @@ Each row has its own seed, so a sample depends neither on the other rows of its 
 rounding of a different batch shape).
 """
 
+from bisect import bisect_left
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -22,6 +24,23 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
     min_p: float = 0.0
     top_k: int = 0
+    stop: tuple[str, ...] = ()  # texts that end a completion and are not part of it
+
+    def given(self) -> dict:
+        """The settings as JSON holds them, without `stop` where there is none."""
+        values = self._asdict() | {"stop": list(self.stop)}
+        return values if self.stop else {name: value for name, value in values.items() if name != "stop"}
+
+    def cut(self, text: str, length: int, decode: Callable[[int], str]) -> tuple[str, int] | None:
+        """The text before the first stop, and the number of its first tokens that hold the stop; None without one.
+
+        `decode(n)` is the text of the first n of `length` tokens.
+        """
+        places = [text.find(stop) for stop in self.stop if stop in text]
+        if not places:
+            return None
+        held = bisect_left(range(length), True, key=lambda n: any(stop in decode(n) for stop in self.stop))
+        return text[: min(places)], held
 
 
 class Request(NamedTuple):

@@ -39,7 +39,7 @@ class Server:
             raise InputError(f"concurrency is {concurrency}, expected at least 1 request at a time")
         self.address, self.host, self.model, self.template = address.rstrip("/"), parts.hostname, model, template
         self.concurrency, self.thinking = concurrency, thinking
-        self.sampling = {name: value for name, value in sampling._asdict().items() if name != "top_k"}  # no such field
+        self.sampling = {name: value for name, value in sampling.given().items() if name != "top_k"}  # no such field
         self.settings = {"engine": "openai", "template": template} | self.sampling
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:

@@ -63,6 +63,7 @@ def sizes(
 
 
 OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
+PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, whole solutions together, one stream
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
 
 

@@ -1,6 +1,10 @@
 """Rows for supervised fine-tuning: a problem and its worked solution as tokens, with the loss on the solution only."""
 
+import math
 from random import Random
+
+from datasets import Dataset
+from trl import pack_dataset
 
 from lead_kit.errors import InputError, chosen
 from lead_kit.models import chat
@@ -12,12 +16,12 @@ TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above ma
 
 
 def tokenised(
-    records: list[dict], tokenizer, template: str, max_length: int, too_long: str = "drop"
+    records: list[dict], tokenizer, template: str, max_length: int | None, too_long: str = "drop"
 ) -> tuple[list[dict], int]:
     """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were longer than max_length.
 
     Those are dropped, or with `truncate` cut to max_length tokens, so that they have no end token (GRPO_reflection's
-    LoRA script). A row whose prompt alone fills max_length is dropped either way.
+    LoRA script). A row whose prompt alone fills max_length is dropped either way. None: no row is too long.
     The prompt is the problem in `template` and the chat template; the completion is the solution and the end token.
     Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
     a record without a solution.
@@ -29,7 +33,7 @@ def tokenised(
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
         prompt = chat.prompt(tokenizer, template, record["problem"]).ids
         completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
-        if len(prompt) + len(completion) > max_length:
+        if max_length and len(prompt) + len(completion) > max_length:
             longer += 1
             if too_long == "drop" or len(prompt) >= max_length:
                 continue
@@ -39,6 +43,26 @@ def tokenised(
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
     return rows, longer
+
+
+def packed(rows: list[dict], max_length: int, packing: str, seed: int) -> Dataset:
+    """Rows of up to max_length tokens {input_ids, labels} with several solutions each, by TRL.
+
+    `bfd` keeps solutions whole and apart; `wrapped` cuts one stream of all solutions, in random order, into rows that
+    attend across solutions, as TRL did up to 0.15 (GRPO_reflection).
+    """
+    apart = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
+    return pack_dataset(apart.shuffle(seed=seed), max_length, packing)
+
+
+def updates(rows: int, batch_size: int, epochs: float) -> int:
+    """The optimiser updates of `epochs` passes over so many rows; a last, open batch is filled from the next pass.
+
+    Raises InputError for a negative number of passes.
+    """
+    if epochs < 0:
+        raise InputError(f"epochs is {epochs:g}, expected 0 (as many updates as steps) or more")
+    return math.ceil(round(rows * epochs / batch_size, 6))
 
 
 def bucketed(rows: list[dict], batch_size: int, steps: int, seed: int) -> list[dict]:

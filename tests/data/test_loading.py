@@ -187,6 +187,8 @@ def test_hub_sets_come_through_datasets(tmp_path):
     path = lines(tmp_path / "x.jsonl", {"q": "1+1?", "a": "2", "topic": "sums", "trace": "long"})
     source = Source("json", "train", "q", "a", files=str(path), keep=("topic",))  # a hub id that needs no network
     assert hub_rows(source, "") == [{"q": "1+1?", "a": "2", "topic": "sums"}]
+    both = hub_rows(source._replace(config="part-I,part-II"), "")  # AIME25 lies in two parts
+    assert [row["a"] for row in both] == ["2", "2"]
     with pytest.raises(InputError, match="cannot load json from the hub.*data_path"):
         hub_rows(source, "nosuchsplit")
 

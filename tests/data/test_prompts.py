@@ -35,6 +35,11 @@ def test_rlite_as_released_names_hashes_and_the_corrected_one_the_box():
     assert "\\boxed{}" in corrected["content"] and "####" not in corrected["content"]
 
 
+def test_grpo_reflection_is_evaluated_with_a_boxed_last_line():
+    [turn] = prompts.messages("last_line", "What is $1+1$?")
+    assert "$\\boxed{ANSWER}$" in turn["content"] and turn["content"].endswith("\n\nWhat is $1+1$?")
+
+
 def test_the_embedded_model_sees_the_problem_alone():
     assert prompts.messages("plain", "Start at 24:\n(1) +5.") == [{"role": "user", "content": "Start at 24:\n(1) +5."}]
 

@@ -15,7 +15,17 @@ WANTED = {
     *("clip_higher_1.5b", "rlite_on_policy_7b", "rlite_packing_7b"),
 }
 LENGTHS = {"max_tokens", "max_length", "max_prompt_tokens", "length_floor", "pack_tokens"}
-COUNTS = {"steps", "batch_size", "micro_batch_size", "warmup_steps", "n", "draw_train", "draw_sft", "validation_size"}
+COUNTS = {
+    "steps",
+    "epochs",
+    "batch_size",
+    "micro_batch_size",
+    "warmup_steps",
+    "n",
+    "draw_train",
+    "draw_sft",
+    "validation_size",
+}
 RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps", "run_name"}
 MACHINE = {"backend", "dtype", "engine", "vllm_memory", "vllm_tensor_parallel"}
 DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
@@ -145,11 +155,15 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
         ("grpo_lead_7b", "grpo-lead_code", LEAD | {"estimator": "lead_code", "entropy_coef": 0.001}),
         ("grpo_lead_7b", "grpo-lead_code", {"length_floor": 4000, "keep": "lead_code_keep", "loss_type": "bnpo"}),
         ("grpo_lead_14b", "stage1-lead", LEAD | {"steps": 100, "rollouts_every": 1, "max_tokens": 12288}),
-        ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 240, "max_tokens": 14336}),
+        ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 120, "max_tokens": 14336, "length_alpha": 0.0}),
+        ("grpo_lead_14b", "stage2_length-lead", LEAD | {"steps": 120, "max_tokens": 14336}),
+        ("grpo_lead_14b", "stage1-lead_code", {"steps": 900, "pack_tokens": 13312, "batch_size": 240}),
+        ("grpo_lead_14b", "stage2-lead_code", {"length_alpha": 0.05, "rewards": ["correct"]}),
         ("grpo_lead_14b", "preprocess_stage2-lead", {"min_pass_rate": 0.0, "max_pass_rate": 0.75}),
         ("reflection_1.5b", "grpo-grpo", REFLECTION),
         ("reflection_7b", "grpo-sft_grpo", REFLECTION),
-        ("reflection_7b", "sft", {"learning_rate": 5e-5, "lr_floor": 0.1, "packing": True, "steps": 1071}),
+        ("reflection_7b", "sft", {"learning_rate": 5e-5, "lr_floor": 0.1, "packing": "wrapped", "epochs": 1.0}),
+        ("clip_higher_1.5b", "preprocess", {"max_prompt_tokens": 309, "counted": "problem"}),
         ("reflection_lora", "sft", {"adapter": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4}),
         ("clip_higher_1.5b", "grpo-baseline", BASELINE | {"clip_high": 0.2, "lr_floor": 0.1, "kl_reward_coef": 0.01}),
         ("clip_higher_1.5b", "grpo-improved", BASELINE | {"clip_high": 0.28, "lr_floor": 0.8, "kl_reward_coef": 0.0}),
@@ -160,6 +174,13 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
 def test_the_papers_values(name, job, golden):
     values = jobs(name)[job]
     assert {parameter: values[parameter] for parameter in golden} == golden
+
+
+def test_grpo_reflection_is_evaluated_with_its_own_prompts():
+    asked = {
+        job.benchmark: settled(job)["template"] for job in planned("reflection_7b", "8x80gb") if job.stage == "evaluate"
+    }
+    assert asked == {"AIME24": "last_line", "MATH-500": "last_line", "GPQA-diamond": "multiple_choice"}
 
 
 def test_stage_two_trains_on_what_stage_one_did_not_solve_and_an_added_set():

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDS = arithmetic.draw(6, 7, [1.0, 1.0])
 SETTINGS = sets.settings("arithmetic", max_tokens=24)
 CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "server": ""}
-CONFIG |= {"concurrency": 2, "thinking": False}
+CONFIG |= {"concurrency": 2, "thinking": False, "stop": []}
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,31 @@ def test_prompts_are_the_chat_templates_of_the_model(kit, model_folder):
     parts = list(Chat(tokenizer, "plain").parts(requests(kit), 5))
     lengths = [len(tokenizer(r.record["problem"]).input_ids) for part in parts for r in part]
     assert [len(part) for part in parts] == [5, 5, 2] and lengths == sorted(lengths)
+
+
+def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder):
+    policy, tokenizer = load_model(str(model_folder))
+    long, cut = (
+        kit.engines.Local(policy, tokenizer, "plain", Sampling(60, temperature=0.0, stop=stop), 8)
+        for stop in ((), ("\n(2)", "\\boxed"))
+    )
+    assert "stop" not in long.settings and cut.settings["stop"] == ["\n(2)", "\\boxed"]
+    whole, short = ({r.record["id"]: a for r, a in engine.sample(requests(kit, 1))} for engine in (long, cut))
+    stopped = {name for name, one in whole.items() if "\n(2)" in one.text or "\\boxed" in one.text}
+    assert stopped and all(short[name] == whole[name] for name in set(whole) - stopped)
+    for name in stopped:
+        one, before = short[name], whole[name].text.partition("\n(2)")[0].partition("\\boxed")[0]
+        assert one.text == before and not one.truncated and "(1)" in before
+        for tokens, held in ((one.length, True), (one.length - 1, False)):  # the stop's last token is counted
+            engine = kit.engines.Local(policy, tokenizer, "plain", Sampling(tokens, temperature=0.0), 8)
+            again = {r.record["id"]: a.text for r, a in engine.sample(requests(kit, 1))}[name]
+            assert any(stop in again for stop in cut.sampling.stop) == held
+    server = kit.engines.for_evaluation(
+        "openai", "m", SETTINGS, CONFIG | {"server": served, "stop": ["####"]}, run=None
+    )
+    assert server.body(requests(kit, 1)[0])["stop"] == ["####"]
+    with pytest.raises(InputError, match="stop holds an empty text"):
+        kit.engines.for_evaluation("sampler", "tiny", SETTINGS, CONFIG | {"stop": [""]}, run=None)
 
 
 def test_continuous_batching_decodes_the_same_and_refuses_what_it_cannot(kit, model_folder, monkeypatch):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
 from lead_kit.models import loading
+from lead_kit.models.chat import counter
 from lead_kit.models.embedded import arithmetic_tokenizer, byte_tokenizer, embedded_model
 from lead_kit.models.loading import load_model
 from lead_kit.models.saving import merged, save_model
@@ -35,6 +36,12 @@ def test_the_arithmetic_tokenizer_gives_problems_and_traces_back(models):
         for text in (record["problem"], arithmetic.trace(record["problem"], rng)):
             ids = tokenizer(text, add_special_tokens=False).input_ids
             assert tokenizer.decode(ids) == text and tokenizer.unk_token_id not in ids
+
+
+def test_a_limit_counts_the_prompt_or_the_problem_alone(models):
+    tokenizer, problem = arithmetic_tokenizer(), "Start at 1:\n(1) +5."
+    alone, prompt = (counter(tokenizer, "plain", counted)(problem) for counted in ("problem", "prompt"))
+    assert alone == len(tokenizer(problem).input_ids) == prompt - 2  # the markers of the two turns
 
 
 @settings(max_examples=200, deadline=None)

@@ -48,6 +48,36 @@ def test_long_solutions_are_cut_where_the_recipe_cut_them(tokenizer):
 
 
 @pytest.mark.slow
+def test_wrapped_rows_hold_every_token_and_bfd_keeps_solutions_whole(tokenizer):
+    records = [RECORD | {"id": str(n), "solution": RECORD["solution"] * n} for n in range(1, 9)]
+    rows, longer = sft.tokenised(records, tokenizer, "plain", None)
+    assert longer == 0 and rows[-1]["length"] > 64
+    wrapped, bfd = (sft.packed(rows, 64, packing, seed=0) for packing in ("wrapped", "bfd"))
+    tokens = sorted(token for row in rows for token in row["input_ids"])
+    assert sorted(token for row in wrapped for token in row["input_ids"]) == tokens
+    assert {len(row["input_ids"]) for row in wrapped.select(range(len(wrapped) - 1))} == {64}
+    short = {tuple(row["input_ids"]) for row in rows if row["length"] <= 64}
+    whole = [tuple(ids[end - size : end]) for ids, end, size in ends(bfd)]
+    assert short <= set(whole)
+
+
+def ends(packed):
+    for row in packed:
+        end = 0
+        for size in row["seq_lengths"]:
+            end += size
+            yield row["input_ids"], end, size
+
+
+@pytest.mark.slow
+def test_an_epoch_is_one_pass_over_the_rows_that_remain():
+    assert sft.updates(12153, 24, 1.0) == 507 and sft.updates(3052, 256, 3.0) == 36
+    assert sft.updates(128, 128, 1.0) == 1 and sft.updates(10, 4, 0.5) == 2
+    with pytest.raises(InputError, match="epochs is -1, expected 0"):
+        sft.updates(10, 4, -1.0)
+
+
+@pytest.mark.slow
 def test_long_solutions_are_left_out_and_counted(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
     rows, too_long = sft.tokenised([RECORD, long, long], tokenizer, "plain", 64)
