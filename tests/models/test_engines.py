@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from lead_kit.data import arithmetic, sets
 from lead_kit.errors import InputError
@@ -301,3 +303,8 @@ def test_the_environments_differ_only_where_the_engines_ask_for_it():
     assert cpu.keys() - gpu.keys() == {"numpy"}  # vLLM chooses its own
     ours = {name for name in gpu.keys() & unsloth.keys() if gpu[name] != unsloth[name]}
     assert ours == {"trl", "datasets"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}
+    assert bounds.keys() == cpu.keys()
+    for pinned in (cpu, gpu, unsloth):  # so that installing the package changes no pinned set
+        assert [n for n in bounds.keys() & pinned.keys() if pinned[n] not in bounds[n]] == []
