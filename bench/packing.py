@@ -11,6 +11,7 @@ a dense block-diagonal mask, so --budget should be a few sequences.
 import argparse
 import time
 from statistics import median
+from typing import NamedTuple
 
 import pandas
 import torch
@@ -81,11 +82,18 @@ def seconds(score, model, device: str, repeats: int) -> float:
     return median(times[1:])
 
 
-def main() -> None:
-    options = arguments()
-    torch.manual_seed(options.seed)
-    recorded = options.rollouts or max(ensure("runs/03_grpo/rollouts").glob("*.parquet"))
-    lengths = drawn_lengths(recorded, options.rows, options.longest, options.seed)
+class Compared(NamedTuple):
+    """Seconds of a step by padding and by packing, and the largest difference of a log-probability in nats."""
+
+    padded: float
+    packed: float
+    apart: float
+    tokens: int
+    share: float  # of the padded rectangle
+
+
+def compare(lengths: list[int], options) -> Compared:
+    """Both on rollouts of these lengths; `options` has the fields of `arguments` from micro to repeats."""
     ids, mask = rollouts(lengths, options.device)
     keep = max(lengths)
     config = LlamaConfig(
@@ -107,14 +115,22 @@ def main() -> None:
     def packed():
         yield packed_logps(model, ids, mask, keep, 1.0, options.budget)[0]
 
-    apart = (step(padded, model) - step(packed, model)).abs().max()
+    apart = (step(padded, model) - step(packed, model)).abs().max().item()
     by_padding, by_packing = (seconds(s, model, options.device, options.repeats) for s in (padded, packed))
-    real = int(mask.sum())
+    return Compared(by_padding, by_packing, apart, int(mask.sum()), int(mask.sum()) / mask.numel())
+
+
+def main() -> None:
+    options = arguments()
+    torch.manual_seed(options.seed)
+    recorded = options.rollouts or max(ensure("runs/03_grpo/rollouts").glob("*.parquet"))
+    found = compare(drawn_lengths(recorded, options.rows, options.longest, options.seed), options)
     print(
-        f"{options.rows} rollouts, {real} tokens, {real / mask.numel():.0%} of the padded rectangle; {options.device}"
+        f"{options.rows} rollouts, {found.tokens} tokens, {found.share:.0%} of the padded rectangle; {options.device}"
     )
-    print(f"largest difference of a log-probability {apart:.1e}")
-    print(f"padded {by_padding:.3f} s   packed {by_packing:.3f} s   ratio {by_padding / by_packing:.2f}")
+    print(f"largest difference of a log-probability {found.apart:.1e}")
+    ratio = found.padded / found.packed
+    print(f"padded {found.padded:.3f} s   packed {found.packed:.3f} s   ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -92,8 +92,10 @@ def trainer(
     end_marker: str = "",
     **others,
 ) -> LeadTrainer:
-    """A LeadTrainer on problems of one and two steps that keeps every rollout; `others` are sizes and its arguments."""
+    """A LeadTrainer on problems of one and two steps that keeps every rollout; `others` are sizes, its arguments,
+    and `machine`, which changes GRPOConfig."""
     model, tokenizer = load_model(str(model_folder))
+    machine = {"max_completion_length": 24} | CPU | others.pop("machine", {})
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
     sizes = batching.sizes(**asked)
     arguments = GRPOConfig(
@@ -101,7 +103,6 @@ def trainer(
         loss_type=TRL_LOSS[loss_type],
         beta=beta,
         temperature=1.0,
-        max_completion_length=24,
         scale_rewards="none",
         seed=0,
         per_device_train_batch_size=sizes.micro_batch,
@@ -118,7 +119,7 @@ def trainer(
         save_total_limit=2,
         report_to=[],
         disable_tqdm=True,
-        **CPU,
+        **machine,
     )
     return LeadTrainer(
         model=model,

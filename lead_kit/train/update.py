@@ -6,6 +6,8 @@ from math import nan
 from torch import Tensor
 from trl import GRPOTrainer
 
+from lead_kit.errors import InputError
+from lead_kit.train import loss_value
 from lead_kit.train.packing import micro_batches, packed_logps, rows_of
 
 EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
@@ -17,6 +19,8 @@ class PackedUpdate(GRPOTrainer):
 
     def __init__(self, *args, pack_tokens: int = 0, **kwargs):
         self.pack_tokens = pack_tokens
+        module = GRPOTrainer.compute_loss.__module__
+        self._foreign = None if module.startswith("trl.") else module  # unsloth puts its own in the place of TRL's
         super().__init__(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -25,7 +29,9 @@ class PackedUpdate(GRPOTrainer):
         """
         inputs = self._without_zero_rows(inputs)
         if not self.pack_tokens:
-            return super().compute_loss(model, inputs)
+            loss = super().compute_loss(model, inputs)
+            self._check_value(loss, inputs)
+            return loss
         *packs, last = micro_batches(inputs, self.pack_tokens)
         rows, done = len(inputs["advantages"]), 0.0
         for pack in packs:
@@ -33,7 +39,28 @@ class PackedUpdate(GRPOTrainer):
                 part = self._share_of_loss(model, pack, rows, len(packs) + 1)
                 self.accelerator.backward(part)
             done += part.detach()
-        return self._share_of_loss(model, last, rows, len(packs) + 1) + done
+        loss = self._share_of_loss(model, last, rows, len(packs) + 1) + done
+        self._check_value(loss, inputs)
+        return loss
+
+    def _check_value(self, loss: Tensor, inputs: dict) -> None:
+        """Raises InputError if a loss that is not TRL's has another value than the first update's must have."""
+        bonus = self._entropy_bonus_enabled or (self.use_vllm and self.vllm_importance_sampling_correction)
+        if self._foreign is None or self.state.global_step or bonus or (self.loss_type == "bnpo" and self.pack_tokens):
+            return
+        tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        sizes = {"tokens": tokens, "max_tokens": self.max_completion_length}
+        expected = loss_value.at_ratio_one(self.loss_type, inputs["advantages"], inputs["completion_mask"], **sizes)
+        if expected is None:
+            return
+        parts = 1 if self.loss_type == "dapo" else self.current_gradient_accumulation_steps
+        apart = (loss.detach() * parts - expected).abs() / inputs["advantages"].abs().mean().clamp(min=1e-9)
+        if not apart < loss_value.TOLERANCE:
+            raise InputError(
+                f"{self._foreign} computes loss_type {self.loss_type!r} as {loss * parts:.6g} in the first update, "
+                f"where it must be {expected:.6g}: train with backend 'transformers'"
+            )
 
     def _share_of_loss(self, model, pack: dict, rows: int, packs: int) -> Tensor:
         """The pack's part of the loss: a mean over rows weighs its rows, `bnpo` and the entropy bonus weigh packs

@@ -233,6 +233,22 @@ def test_bnpo_and_the_entropy_bonus_average_over_packs(apprentice, model_folder,
     assert (whole - sum(parts) / len(parts)).norm() / whole.norm() < 1e-5
 
 
+@pytest.mark.parametrize("pack_tokens", [0, 64])
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "bnpo", "luspo"])
+def test_a_loss_that_is_not_trl_s_must_have_the_value_of_the_first_update(
+    apprentice, model_folder, tmp_path, loss_type, pack_tokens
+):
+    trainer = apprentice.trainer(model_folder, tmp_path, loss_type=loss_type, pack_tokens=pack_tokens)
+    inputs, trainer._foreign = scored_batch(trainer), "another library"
+    gradient(trainer, inputs)  # TRL's own has the value
+    wrong = inputs | {"advantages": inputs["advantages"] * 1.01}
+    trainer._check_value(trainer.compute_loss(trainer.model, dict(inputs)), inputs)
+    if loss_type != "bnpo" or not pack_tokens:
+        loss = trainer.compute_loss(trainer.model, dict(inputs))
+        with pytest.raises(InputError, match=f"another library computes loss_type '{loss_type}' as"):
+            trainer._check_value(loss, wrong)
+
+
 def test_one_forward_s_tokens_are_all_that_an_update_holds(apprentice, model_folder, tmp_path):
     """The graph of a pack is gone before the next forward begins."""
     trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="grpo", pack_tokens=128)
