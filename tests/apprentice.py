@@ -92,8 +92,7 @@ def trainer(
     end_marker: str = "",
     **others,
 ) -> LeadTrainer:
-    """A LeadTrainer on problems of one and two steps that keeps every rollout; `others` are sizes, its arguments,
-    and `machine`, which changes GRPOConfig."""
+    """A LeadTrainer that keeps every rollout; `others` are sizes, its arguments, and `machine` for GRPOConfig."""
     model, tokenizer = load_model(str(model_folder))
     machine = {"max_completion_length": 24} | CPU | others.pop("machine", {})
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}

@@ -1,14 +1,16 @@
-"""Loads problems by name: a set of the hub, a local file, or the embedded task. lead_kit.data.clean filters them."""
+"""Loads problems by name: a set of the hub, a local file, or an embedded task. lead_kit.data.clean filters them."""
 
 from pathlib import Path
 from random import Random
 
-from lead_kit.data import arithmetic
+from lead_kit.data import arithmetic, words
 from lead_kit.data.files import SUFFIXES, read_rows
 from lead_kit.data.rows import records
 from lead_kit.data.sets import SETS, SUITES, Source
 from lead_kit.errors import InputError, nearest
 from lead_kit.runs.paths import resolve
+
+EMBEDDED = {"arithmetic": arithmetic, "words": words}
 
 
 def load_problems(
@@ -25,12 +27,12 @@ def load_problems(
     """Records of the set `name`, or of the file `path` read as that set; `name` may itself be a file.
 
     `fields` maps roles (ROLES) to columns that do not have a common name. `seed` orders the options of multiple-choice
-    questions. `count`, `weights` and `exclude` (texts) apply only to the drawn set "arithmetic", which may repeat a
+    questions. `count`, `weights` and `exclude` (texts) apply only to the drawn sets (EMBEDDED), which may repeat a
     problem unless the split is "validation". With need_gold=False a missing answer is left empty.
     Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
     """
-    if str(name) == "arithmetic" and not path:
-        return drawn(split or "train", count, seed, weights, exclude)
+    if str(name) in EMBEDDED and not path:
+        return drawn(str(name), split or "train", count, seed, weights, exclude)
     if is_data_file(name):
         name, path = Path(name).stem, path or name
     if name in SUITES:
@@ -67,23 +69,23 @@ def expand_names(names: list[str]) -> dict[str, str]:
     return by_short_name
 
 
-def drawn(split: str, count: int, seed: int, weights: list[float] | None, exclude: frozenset[str]) -> list[dict]:
+def drawn(name: str, split: str, count: int, seed: int, weights: list[float] | None, exclude: frozenset) -> list[dict]:
     """Embedded problems: mostly easy ones that may repeat for training; distinct, uniform ones for validation."""
-    held_out = split == "validation"
-    weights = weights or (arithmetic.UNIFORM if held_out else arithmetic.EASY_HEAVY)
+    task, held_out = EMBEDDED[name], split == "validation"
+    weights = (weights or (task.UNIFORM if held_out else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
     if count < 1:
-        raise InputError(f"count is {count}: expected how many arithmetic problems to draw")
+        raise InputError(f"count is {count}: expected how many problems of {name} to draw")
     try:
         # the split is part of the seed: equal seeds would draw the same problems for both
-        return arithmetic.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)
+        return task.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)
     except ValueError as error:
-        raise InputError(f"arithmetic: {error}") from None
+        raise InputError(f"{name}: {error}") from None
 
 
-def with_traces(records: list[dict], seed: int, carry: float, borrow: float, slip: float, repair: float) -> list[dict]:
-    """Embedded problems, each with one worked solution of the noisy teacher (see lead_kit.data.arithmetic.trace)."""
+def with_traces(records: list[dict], seed: int, **dials: float) -> list[dict]:
+    """Embedded problems, each with one worked solution of its task's noisy teacher, by the dials of its `trace`."""
     rng = Random(f"traces-{seed}")
-    return [r | {"solution": arithmetic.trace(r["problem"], rng, carry, borrow, slip, repair)} for r in records]
+    return [r | {"solution": EMBEDDED[r["source"]].trace(r["problem"], rng, **dials)} for r in records]
 
 
 def hub_rows(source: Source, split: str) -> list[dict]:

@@ -52,8 +52,9 @@ def settings(benchmark: str, **overrides) -> Settings:
 
 # Hub ids and columns as in public code that loads these sets. Unconfirmed columns are marked.
 SETS = {
-    # the embedded task, drawn by lead_kit.data.arithmetic
+    # the embedded tasks, drawn by lead_kit.data.arithmetic and lead_kit.data.words
     "arithmetic": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 96)),
+    "words": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 160)),
     "DeepScaleR": Source("agentica-org/DeepScaleR-Preview-Dataset", "train", "problem", "answer", "solution"),
     # unconfirmed: the owner is that of the checkpoint PlanePaper/LEAD-14B; the columns are found by common names
     "GRPO-LEAD-SFTData": Source("PlanePaper/GRPO-LEAD-SFTData", "train", ""),

@@ -1,7 +1,7 @@
-"""Two embedded models, built offline from a config; both train on a CPU in seconds.
+"""Embedded models, built offline from a config; they train on a CPU in seconds.
 
-`tiny` has a tokenizer for the embedded arithmetic task, with a token for each number; `tiny-bytes` has a byte-level
-tokenizer and takes any text. Both are Llama architectures with a chat template.
+`tiny` has a tokenizer for the embedded arithmetic task, with a token for each number; `tiny-words` has one for the task
+in words; `tiny-bytes` has a byte-level tokenizer and takes any text. All are Llama architectures with a chat template.
 """
 
 import re
@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lead_kit.data import arithmetic
+from lead_kit.data import arithmetic, words
 
 SPECIALS = ["<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 CHAT_TEMPLATE = (
@@ -22,6 +22,7 @@ CHAT_TEMPLATE = (
 )
 SIZES = {  # hidden size, layers, heads, MLP width, positions
     "tiny": (64, 2, 4, 176, 512),
+    "tiny-words": (64, 2, 4, 176, 512),
     "tiny-bytes": (64, 2, 4, 176, 8192),
 }
 
@@ -42,10 +43,20 @@ def arithmetic_words() -> list[str]:
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
     """Word-level tokenizer of the embedded task: encodes and decodes its problems and traces without loss."""
-    words = arithmetic_words()
-    vocabulary = {word: i for i, word in enumerate(SPECIALS + words)}
+    tokens = arithmetic_words()
+    return word_level(tokens, "|".join(map(re.escape, tokens)))
+
+
+def words_tokenizer() -> PreTrainedTokenizerFast:
+    """Word-level tokenizer of the task in words, without loss on its problems and solutions; a number is one token."""
+    return word_level(words.vocabulary(), words.TOKEN.pattern)
+
+
+def word_level(tokens: list[str], pattern: str) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are what the pattern finds; what is not in `tokens` is unknown."""
+    vocabulary = {token: i for i, token in enumerate(SPECIALS + tokens)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<|unk|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(map(re.escape, words))), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return _wrapped(tokenizer)
 
@@ -73,7 +84,7 @@ def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-TOKENIZERS = {"tiny": arithmetic_tokenizer, "tiny-bytes": byte_tokenizer}
+TOKENIZERS = {"tiny": arithmetic_tokenizer, "tiny-words": words_tokenizer, "tiny-bytes": byte_tokenizer}
 
 
 def embedded_model(name: str, seed: int = 0):
