@@ -1,10 +1,10 @@
 """Batch sizes: from those of the notebooks to those of TRL's trainer."""
 
 import importlib.util
-import os
 from typing import NamedTuple
 
 from lead_kit.errors import InputError
+from lead_kit.runs.ranks import processes
 
 
 def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
@@ -78,8 +78,3 @@ def require_liger(liger: bool) -> None:
         raise InputError(
             "liger is true, but liger-kernel is not installed: pip install liger-kernel, or set it to false"
         )
-
-
-def processes() -> int:
-    """How many processes train together, as the launcher set it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
