@@ -1,5 +1,6 @@
 """Models by name: an embedded one, a folder, or a causal model of the hub."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
+from lead_kit.runs.files import unreadable
 from lead_kit.runs.offline import is_path
 
 # Otherwise every run prints progress bars of file loading and deprecation warnings.
@@ -41,7 +43,7 @@ def load_model(
     check_folder(name)
     if backend == "unsloth":
         return load_unsloth(name, dtype, four_bit)
-    model = AutoModelForCausalLM.from_pretrained(
+    model, report = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=getattr(torch, dtype),
         attn_implementation=attention,
@@ -49,7 +51,10 @@ def load_model(
         use_safetensors=True,
         local_files_only=Path(name).is_dir(),
         quantization_config=nf4(dtype) if four_bit else None,
+        ignore_mismatched_sizes=True,  # so that they are in the report
+        output_loading_info=True,
     )
+    require_all_weights(name, report)
     return model, load_tokenizer(name)
 
 
@@ -83,6 +88,16 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
     )
 
 
+def require_all_weights(name: str, report: dict) -> None:
+    """Raises InputError when a weight did not come from the model's files: transformers would draw it at random."""
+    wrong = [f"{tensor} is missing" for tensor in sorted(report["missing_keys"])]
+    for tensor, found, expected in sorted(report["mismatched_keys"]):
+        wrong.append(f"{tensor} has shape {list(found)}, where config.json expects {list(expected)}")
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(f"the weights of model {name} do not fit its configuration: {'; '.join(wrong[:3])}{more}")
+
+
 def check_folder(name: str) -> None:
     """Raises InputError for a path without a complete checkpoint, or a name that is neither embedded nor a hub id."""
     folder = Path(name)
@@ -90,8 +105,14 @@ def check_folder(name: str) -> None:
         missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
         if not list(folder.glob("*.safetensors")):
             missing.append("*.safetensors")
+        for index in folder.glob("*.safetensors.index.json"):
+            parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            missing += sorted(part for part in set(parts) if not (folder / part).is_file())
         if missing:
             raise InputError(f"model folder {name} is incomplete: {', '.join(missing)} missing")
+        for file in sorted(folder.glob("*.safetensors")):
+            if wrong := unreadable(file):
+                raise InputError(f"{file} is cut off or damaged: {wrong}; write or download it again")
     elif is_path(name):
         raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
     elif "/" not in name:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
@@ -130,6 +131,45 @@ def test_what_cannot_be_loaded_is_named(models, tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="'qlora' needs a CUDA GPU"):
             load_model("tiny", four_bit=True)
+
+
+def without_the_second_layer(tensors):
+    return {name: tensor for name, tensor in tensors.items() if "layers.1.mlp" not in name}
+
+
+def with_a_short_norm(tensors):
+    return tensors | {"model.norm.weight": torch.ones(7)}
+
+
+def under_other_names(tensors):
+    return {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (without_the_second_layer, "configuration: model.layers.1.mlp.down_proj.weight is missing; model.layers"),
+        (with_a_short_norm, r"model.norm.weight has shape \[7\], where config.json expects \[64\]$"),
+        (under_other_names, "lm_head.weight is missing; .*, and 18 more"),
+    ],
+)
+def test_weights_that_would_be_drawn_at_random_are_refused(models, tmp_path, change, sentence):
+    save_model(*embedded_model("tiny"), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    save_file(change(load_file(weights)), weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=sentence):
+        load_model(str(tmp_path))
+
+
+def test_weights_that_were_cut_off_are_refused(models, tmp_path):
+    save_model(*embedded_model("tiny"), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    with pytest.raises(InputError, match="model.safetensors is cut off or damaged: it has .* its header promises"):
+        load_model(str(tmp_path))
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-2.safetensors"}}')
+    with pytest.raises(InputError, match="is incomplete: model-2.safetensors missing"):
+        load_model(str(tmp_path))
 
 
 def test_the_hub_is_off_exactly_when_every_model_is_here(monkeypatch, tmp_path):
