@@ -1,5 +1,6 @@
 """Models by name: an embedded one, a folder, or a causal model of the hub."""
 
+import importlib.util
 import json
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.files import unreadable
 from lead_kit.runs.offline import is_path
+from lead_kit.runs.ranks import sharded
 
 # Otherwise every run prints progress bars of file loading and deprecation warnings.
 transformers.utils.logging.disable_progress_bar()
@@ -31,13 +33,13 @@ def load_model(
     """The causal model `name` and its tokenizer, padded on the left.
 
     `name` is an embedded model (`tiny`, `tiny-bytes`), a checkpoint folder, or a hub model. `four_bit` loads the
-    weights as QLoRA does (nf4, double quantisation), which needs a GPU and bitsandbytes. Raises InputError for an
+    weights as QLoRA does (nf4, double quantisation), which needs bitsandbytes. Raises InputError for an
     unknown backend, an incomplete folder, or a path that does not exist.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
-    if four_bit and not torch.cuda.is_available():
-        raise InputError("adapter 'qlora' needs a CUDA GPU and bitsandbytes; 'lora' runs on any machine")
+    if four_bit:
+        require_four_bits(name)
     if name in SIZES:
         return embedded_model(name, seed)
     check_folder(name)
@@ -55,6 +57,8 @@ def load_model(
         output_loading_info=True,
     )
     require_all_weights(name, report)
+    if four_bit:
+        without_packed_kernel(model)
     return model, load_tokenizer(name)
 
 
@@ -65,6 +69,14 @@ def weights_dtype(dtype: str, adapter: str) -> str:
     the spacing of most bfloat16 weights and would be rounded away. Frozen weights under an adapter stay in `dtype`.
     """
     return "float32" if adapter == "full" else dtype
+
+
+def keep_float32(model, dtype: str) -> None:
+    """With computation in float32, what trains is float32 too: beside four-bit weights, TRL makes it bfloat16, and a
+    module that is trained in full could then not be multiplied with the rest."""
+    for weight in model.parameters():
+        if dtype == "float32" and weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -96,6 +108,24 @@ def require_all_weights(name: str, report: dict) -> None:
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"the weights of model {name} do not fit its configuration: {'; '.join(wrong[:3])}{more}")
+
+
+def require_four_bits(name: str) -> None:
+    """Raises InputError where QLoRA cannot be: without bitsandbytes, from random weights, or on sharded weights."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("adapter 'qlora' needs bitsandbytes, which is not installed; 'lora' runs without it")
+    if name in SIZES:
+        raise InputError(f"adapter 'qlora' needs a trained model, and {name!r} is drawn at random: name a folder")
+    if kind := sharded():
+        raise InputError(f"adapter 'qlora' has four-bit weights, which {kind} cannot share out: use 'lora' or ddp.yaml")
+
+
+def without_packed_kernel(model) -> None:
+    """Turns off bitsandbytes' kernel for CPUs with AVX512: outside training it repacks the weights, in multiples of 32
+    rows only, and computes in bfloat16 whatever was asked for."""
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def check_folder(name: str) -> None:

@@ -17,6 +17,12 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def sharded() -> str:
+    """What spreads weights or optimiser state over the processes, fsdp2 or deepspeed; empty when nothing does."""
+    kind = os.environ.get("LEAD_DISTRIBUTED", "ddp")
+    return "" if kind == "ddp" else kind
+
+
 def check_processes(accelerator=None) -> None:
     """Raises InputError unless the number and the kind of processes are those that `lead run --nproc` promised.
 
