@@ -3,8 +3,8 @@
 import importlib.util
 from typing import NamedTuple
 
-from lead_kit.errors import InputError
-from lead_kit.runs.ranks import processes
+from lead_kit.errors import InputError, chosen
+from lead_kit.runs.ranks import processes, sharded
 
 
 def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
@@ -65,6 +65,16 @@ def sizes(
 OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
 PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, whole solutions together, one stream
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
+
+
+def optimizer_by_name(name: str) -> str:
+    """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
+    found = chosen(OPTIMIZERS, name, "optimizer")
+    if name == "muon" and sharded():
+        raise InputError(
+            f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"
+        )
+    return found
 
 
 def floor(schedule: str, lr_floor: float) -> dict:

@@ -49,3 +49,13 @@ def test_liger_is_refused_where_it_is_not_installed():
     batching.require_liger(False)
     with pytest.raises(InputError, match="liger is true, but liger-kernel is not installed"):
         batching.require_liger(True)
+
+
+def test_muon_is_refused_where_no_process_has_a_whole_matrix(monkeypatch):
+    monkeypatch.setenv("LEAD_DISTRIBUTED", "ddp")
+    assert batching.optimizer_by_name("muon") == "adamw_torch"
+    for kind in ("fsdp2", "deepspeed"):
+        monkeypatch.setenv("LEAD_DISTRIBUTED", kind)
+        with pytest.raises(InputError, match=f"'muon' needs whole matrices, and {kind} spreads them: use 'adamw'"):
+            batching.optimizer_by_name("muon")
+        assert batching.optimizer_by_name("adamw") == "adamw_torch"
