@@ -47,7 +47,8 @@ def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
     """Bytes on one GPU while training with AdamW and gradient checkpointing, without vLLM. The sum of:
 
     - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
-      QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`), and a frozen copy where a KL to the start is used; `plugin` shards them
+      QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`), and a frozen copy where a KL to
+      the start is used; `plugin` shards them
     - for the tokens of one forward (a micro-batch, or a pack, which holds one rollout at least): the inputs of every
       layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti et al. 2022, eq. 1,
       without scores)
