@@ -19,7 +19,7 @@ model: str = ""  # a public name
 """
 # a trainer in miniature: a checkpoint every second step, written file by file as a real one is
 RESUME = """\
-from lead_kit.runs.checkpoints import latest_checkpoint
+from lead_kit.runs.checkpoints import latest_checkpoint, seal
 last = latest_checkpoint(run.path / "checkpoints")
 start = int(last.name.removeprefix("checkpoint-")) if last else 0
 run.truncate_metrics(start)
@@ -32,7 +32,7 @@ for step in range(start + 1, steps + 1):
         folder = run.path / f"checkpoints/checkpoint-{step}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "state.txt").write_text(str(total))
-        (folder / "trainer_state.json").write_text("{}")
+        seal(folder)
     time.sleep(pause)"""
 READ = "run.input(train_data)"
 

@@ -47,7 +47,8 @@ def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
     """Bytes on one GPU while training with AdamW and gradient checkpointing, without vLLM. The sum of:
 
     - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
-      QLoRA: weights of half a byte), and a frozen copy where a KL to the start is used; `plugin` shards them
+      QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`), and a frozen copy where a KL to
+      the start is used; `plugin` shards them
     - for the tokens of one forward (a micro-batch, or a pack, which holds one rollout at least): the inputs of every
       layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti et al. 2022, eq. 1,
       without scores)
@@ -55,9 +56,11 @@ def training_bytes(shape: Shape, job: Job, plugin: str) -> float:
     """
     values = job.parameters
     adapter = values.get("adapter", "full")
-    width = 2 if values.get("dtype", "float32") == "bfloat16" and adapter != "full" else 4  # trained: float32 masters
+    half = values.get("dtype", "float32") == "bfloat16"
+    master = 2 if half and adapter != "full" else 4  # trained: float32 masters
+    width = 2 if half and plugin.startswith("zero") else master  # DeepSpeed keeps them beside a model in bfloat16
     weights = shape.parameters * (0.5 if adapter == "qlora" else width)
-    learned = 3 * width * shape.parameters * (1 if adapter == "full" else 0.01)
+    learned = (3 + (width < master)) * master * shape.parameters * (1 if adapter == "full" else 0.01)
     pays_kl = (values.get("beta", 0) > 0 and adapter == "full") or catalog.pays_kl(values)
     weights += pays_kl * shape.parameters * width
     length = values.get("max_length") or values.get("max_tokens", 0)  # 02_sft counts the prompt, 03_grpo does not

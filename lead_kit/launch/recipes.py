@@ -15,7 +15,7 @@ A recipe is a YAML file in experiments/recipes/:
         arms: [NAME, ...]            only these arms (default: all)
         parameters: {parameter: value}
     scales:                          what this recipe sets at that scale, beside what the scale sets
-      SCALE: {STAGE: {parameter: value}}
+      SCALE: {STAGE: {parameter: value, accelerate: FILE}}     accelerate: the paper's way to share out the weights
 
 A comment behind a value is its source. `{STAGE}` in a value becomes the run folder of that stage's job with the same
 arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`, `{seed}`, `{benchmark}` are the job's own.
@@ -168,7 +168,8 @@ def stage_values(recipe: dict, scale: dict, scale_name: str, stage: str, arm: st
     if stage in scale["stages"]:
         return by_notebook | values
     values |= {name: replace_external(given.get(name), value) for name, value in by_notebook.items()}
-    values |= recipe["scales"].get(scale_name, {}).get(stage, {})
+    block = recipe["scales"].get(scale_name, {}).get(stage, {})
+    values |= {name: value for name, value in block.items() if name != "accelerate"}
     if given.get("warmup_steps", 0) and "steps" in given:  # the warm-up stays the same share of the run
         values["warmup_steps"] = max(1, round(given["warmup_steps"] * values["steps"] / given["steps"]))
     return values
@@ -196,6 +197,7 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
             parts = [stage, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
             name = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
             nproc, accelerate = scale["nproc"].get(notebook.stem, 1), scale["accelerate"].get(notebook.stem, "")
+            accelerate = recipe["scales"].get(scale_name, {}).get(stage, {}).get("accelerate", accelerate)
             job = Job(name, stage, arm, seed, notebook, values, [], nproc, accelerate, benchmark)
             jobs.append(settle_job(job, jobs, set(recipe["stages"]), declared))
     needed = {name for job in jobs for name in job.needs}

@@ -1,5 +1,7 @@
 """Models by name: an embedded one, a folder, or a causal model of the hub."""
 
+import importlib.util
+import json
 import warnings
 from pathlib import Path
 
@@ -9,7 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
+from lead_kit.runs.files import unreadable
 from lead_kit.runs.offline import is_path
+from lead_kit.runs.ranks import sharded
 
 # Otherwise every run prints progress bars of file loading and deprecation warnings.
 transformers.utils.logging.disable_progress_bar()
@@ -29,19 +33,19 @@ def load_model(
     """The causal model `name` and its tokenizer, padded on the left.
 
     `name` is an embedded model (`tiny`, `tiny-bytes`), a checkpoint folder, or a hub model. `four_bit` loads the
-    weights as QLoRA does (nf4, double quantisation), which needs a GPU and bitsandbytes. Raises InputError for an
+    weights as QLoRA does (nf4, double quantisation), which needs bitsandbytes. Raises InputError for an
     unknown backend, an incomplete folder, or a path that does not exist.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
-    if four_bit and not torch.cuda.is_available():
-        raise InputError("adapter 'qlora' needs a CUDA GPU and bitsandbytes; 'lora' runs on any machine")
+    if four_bit:
+        require_four_bits(name)
     if name in SIZES:
         return embedded_model(name, seed)
     check_folder(name)
     if backend == "unsloth":
         return load_unsloth(name, dtype, four_bit)
-    model = AutoModelForCausalLM.from_pretrained(
+    model, report = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=getattr(torch, dtype),
         attn_implementation=attention,
@@ -49,7 +53,12 @@ def load_model(
         use_safetensors=True,
         local_files_only=Path(name).is_dir(),
         quantization_config=nf4(dtype) if four_bit else None,
+        ignore_mismatched_sizes=True,  # so that they are in the report
+        output_loading_info=True,
     )
+    require_all_weights(name, report)
+    if four_bit:
+        without_packed_kernel(model)
     return model, load_tokenizer(name)
 
 
@@ -60,6 +69,14 @@ def weights_dtype(dtype: str, adapter: str) -> str:
     the spacing of most bfloat16 weights and would be rounded away. Frozen weights under an adapter stay in `dtype`.
     """
     return "float32" if adapter == "full" else dtype
+
+
+def keep_float32(model, dtype: str) -> None:
+    """With computation in float32, what trains is float32 too: beside four-bit weights, TRL makes it bfloat16, and a
+    module that is trained in full could then not be multiplied with the rest."""
+    for weight in model.parameters():
+        if dtype == "float32" and weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -83,6 +100,34 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
     )
 
 
+def require_all_weights(name: str, report: dict) -> None:
+    """Raises InputError when a weight did not come from the model's files: transformers would draw it at random."""
+    wrong = [f"{tensor} is missing" for tensor in sorted(report["missing_keys"])]
+    for tensor, found, expected in sorted(report["mismatched_keys"]):
+        wrong.append(f"{tensor} has shape {list(found)}, where config.json expects {list(expected)}")
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(f"the weights of model {name} do not fit its configuration: {'; '.join(wrong[:3])}{more}")
+
+
+def require_four_bits(name: str) -> None:
+    """Raises InputError where QLoRA cannot be: without bitsandbytes, from random weights, or on sharded weights."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("adapter 'qlora' needs bitsandbytes, which is not installed; 'lora' runs without it")
+    if name in SIZES:
+        raise InputError(f"adapter 'qlora' needs a trained model, and {name!r} is drawn at random: name a folder")
+    if kind := sharded():
+        raise InputError(f"adapter 'qlora' has four-bit weights, which {kind} cannot share out: use 'lora' or ddp.yaml")
+
+
+def without_packed_kernel(model) -> None:
+    """Turns off bitsandbytes' kernel for CPUs with AVX512: outside training it repacks the weights, in multiples of 32
+    rows only, and computes in bfloat16 whatever was asked for."""
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
 def check_folder(name: str) -> None:
     """Raises InputError for a path without a complete checkpoint, or a name that is neither embedded nor a hub id."""
     folder = Path(name)
@@ -90,8 +135,14 @@ def check_folder(name: str) -> None:
         missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
         if not list(folder.glob("*.safetensors")):
             missing.append("*.safetensors")
+        for index in folder.glob("*.safetensors.index.json"):
+            parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            missing += sorted(part for part in set(parts) if not (folder / part).is_file())
         if missing:
             raise InputError(f"model folder {name} is incomplete: {', '.join(missing)} missing")
+        for file in sorted(folder.glob("*.safetensors")):
+            if wrong := unreadable(file):
+                raise InputError(f"{file} is cut off or damaged: {wrong}; write or download it again")
     elif is_path(name):
         raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
     elif "/" not in name:

@@ -1,28 +1,37 @@
 """Saving a trained model as a folder, with its adapter merged into the weights."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from peft import PeftModel
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from lead_kit.runs.files import atomic
+from lead_kit.runs.paths import shown
 from lead_kit.runs.ranks import rank
+
+BARS = {torch.float32: 1e-3, torch.bfloat16: 0.05}  # largest change by merging, as a share of the largest logit
 
 
 @torch.no_grad()
-def merged(model, ids: torch.Tensor, tolerance: float = 1e-3):
-    """The model with its adapter merged into the weights, and the largest change of a logit on `ids` (rows, tokens).
+def merged(base, adapter: Path, ids: torch.Tensor, adapted: torch.Tensor, bar: float):
+    """`base` with the adapter of a folder merged into its weights, and the largest change of a logit on `ids`.
 
-    A model without adapter is returned unchanged, with 0. Raises ValueError when the change exceeds `tolerance` times
-    the largest logit: the saved model would then differ from the trained one.
+    `adapted` are the logits of the trained model on `ids` (rows, tokens). Quantised weights are first expanded to the
+    numbers with which the adapter was trained: merging into four bits, or into the weights before quantisation, gives
+    another model. Raises ValueError when the change exceeds `bar` times the largest logit.
     """
-    if not hasattr(model, "merge_and_unload"):
-        return model, 0.0
-    model.eval()
-    adapted = model(ids.to(model.device)).logits.float()
-    plain = model.merge_and_unload()
-    change = (plain(ids.to(plain.device)).logits.float() - adapted).abs().max().item()
-    if change > tolerance * adapted.abs().max().item():
-        raise ValueError(f"merging the adapter changed a logit by {change:.2g}, more than {tolerance:g} of the largest")
+    if getattr(base, "is_loaded_in_4bit", False):
+        base = base.dequantize(base.dtype)
+    plain = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().eval()
+    change = (plain(ids.to(plain.device)).logits.float().cpu() - adapted).abs().max().item()
+    if not change <= bar * adapted.abs().max().item():
+        raise ValueError(
+            f"merging the adapter changed a logit by {change:.2g}, more than {bar:g} of the largest; it is kept in "
+            f"{shown(adapter)}"
+        )
     return plain, change
 
 
@@ -38,15 +47,39 @@ def save_model(model, tokenizer, folder: Path) -> None:
         tokenizer.save_pretrained(part)
 
 
-def hand_over(trainer, tokenizer, example: torch.Tensor, folder: Path):
-    """Writes a trainer's model as a folder for `load_model`; returns the model and the change of `merged`.
+def save_gathered(trainer, folder: Path) -> None:
+    """Writes what the trainer trained, weights or adapter, with the parts of all processes put together."""
+    with nullcontext(folder) if rank() else atomic(folder) as part:
+        trainer.save_model(str(part))
+        (part / "training_args.bin").unlink(missing_ok=True)
 
-    An adapter is merged into the weights. Sharded weights are gathered and saved by the trainer, without merging.
+
+def hand_over(trainer, tokenizer, example: torch.Tensor, folder: Path, load: Callable) -> str:
+    """Writes a trainer's model as a folder for `load_model`; returns what was written, in words.
+
+    An adapter is first kept in PEFT's format in the folder `adapter` beside it. Then it is merged into the weights
+    that `load` reads again, as load_model does: those in memory may be quantised, or spread over the processes. The
+    merged logits on `example` (rows, tokens) are compared with the trained model's, as `merged` says.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        trainer.save_model(str(folder))
-        return model, 0.0
-    model, change = merged(model, example)
-    save_model(model, tokenizer, folder)
-    return model, change
+    if not isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
+        save_gathered(trainer, folder)
+        return f"the model is in {shown(folder)}"
+    adapter = folder.with_name("adapter")
+    save_gathered(trainer, adapter)
+    adapted = logits(trainer.model, example)
+    unset_hf_deepspeed_config()  # else ZeRO-3 would wait for the other processes to load their parts
+    note = ""
+    if rank() == 0:
+        half = trainer.accelerator.mixed_precision == "bf16" or trainer.model.dtype == torch.bfloat16
+        bar = BARS[torch.bfloat16 if half else torch.float32]
+        plain, change = merged(load(backend="transformers")[0], adapter, example, adapted, bar)
+        save_model(plain, tokenizer, folder)
+        note = f"largest change of a logit by merging: {change:.2g} (at most {bar:g} of the largest is accepted)"
+    trainer.accelerator.wait_for_everyone()
+    return note
+
+
+@torch.no_grad()
+def logits(model, ids: torch.Tensor) -> torch.Tensor:
+    """The model's logits on `ids` (rows, tokens), on the CPU; every process takes part where weights are spread."""
+    return model.eval()(ids.to(model.device)).logits.float().cpu()

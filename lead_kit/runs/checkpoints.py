@@ -1,37 +1,103 @@
-"""Which checkpoint to continue from."""
+"""Which checkpoint to continue from: the newest whole one.
 
-import contextlib
+A trainer writes a checkpoint file by file, and FSDP2 and DeepSpeed write other files than one process. When the last
+one is written, `seal` forces all to the disk and lists their sizes. Without its seal a checkpoint is not used.
+"""
+
 import json
+import os
 from pathlib import Path
 
 from lead_kit.errors import InputError
+from lead_kit.runs.files import sync, unreadable, write_text
+from lead_kit.runs.paths import resolve, shown
+from lead_kit.runs.ranks import processes, rank
 
-CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+SEAL = "checkpoint.json"
+
+
+def team() -> dict:
+    """The number and the kind of processes; their optimiser states and random numbers fit no other ones."""
+    return {"processes": processes(), "distributed": os.environ.get("LEAD_DISTRIBUTED", "ddp")}
+
+
+def seal(folder: Path) -> None:
+    """Marks a checkpoint, whose files are all written, as whole."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    sync(folder)
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    write_text(folder / SEAL, json.dumps(team() | {"bytes": sizes}, indent=1) + "\n")
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with a checkpoint, in words; empty when it is whole."""
+    try:
+        sizes = json.loads((folder / SEAL).read_text(encoding="utf-8"))["bytes"]
+    except (OSError, ValueError, KeyError):
+        return f"{SEAL}, which is written last, is missing or cut off"
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
+        if wrong := unreadable(path):
+            return f"{name} cannot be read: {wrong}"
+    return ""
+
+
+def newest_first(folder: Path) -> list[Path]:
+    numbered = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(numbered, key=updates_in, reverse=True)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint-N in `folder`; trainer_state.json, which is written late, must parse."""
-    numbered = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-    for path in sorted(numbered, key=updates_in, reverse=True):
-        with contextlib.suppress(OSError, ValueError):
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            return path
-    return None
+    """The newest whole checkpoint-N in `folder`."""
+    return next((path for path in newest_first(folder) if not damage(path)), None)
 
 
 def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
-    """The checkpoint that `resume_from` names; if it is empty, the newest complete one in `folder`, or None.
+    """The checkpoint that `resume_from` names; if it is empty, the newest whole one in `folder`, or None.
 
-    Raises InputError when the named one does not exist or lacks files, as after an interrupted write.
+    Says in one line when a newer one is damaged. Raises InputError when the named one does not exist or is damaged,
+    and when other processes wrote the checkpoint than would continue from it.
     """
-    if not resume_from:
-        return latest_checkpoint(folder)
-    checkpoint = Path(resume_from)
-    if not checkpoint.is_dir():
-        raise InputError(f"resume_from names {resume_from}, which is not a folder; leave it empty to take the newest")
-    if missing := [name for name in (*CHECKPOINT_FILES, "*.safetensors") if not any(checkpoint.glob(name))]:
-        raise InputError(f"checkpoint {resume_from} is incomplete: {', '.join(missing)} missing; choose another")
+    if resume_from:
+        checkpoint = named_checkpoint(resolve(resume_from))
+    else:
+        checkpoint = latest_checkpoint(folder)
+        newer = [path for path in newest_first(folder) if updates_in(path) > updates_in(checkpoint)]
+        if newer and rank() == 0:
+            does = f"continuing from {checkpoint.name}" if checkpoint else "starting anew"
+            print(f"{does}: {newer[0].name} is damaged ({damage(newer[0])})", flush=True)
+    if checkpoint:
+        check_team(checkpoint)
     return checkpoint
+
+
+def named_checkpoint(checkpoint: Path) -> Path:
+    """The checkpoint itself. Raises InputError, naming the newest whole one beside it, when it cannot be used."""
+    if not checkpoint.is_dir():
+        raise InputError(
+            f"resume_from names {shown(checkpoint)}, which is not a folder; leave it empty to continue from the newest"
+        )
+    if wrong := damage(checkpoint):
+        other = latest_checkpoint(checkpoint.parent)
+        remedy = f"{shown(other)} is whole" if other else "no checkpoint beside it is whole"
+        raise InputError(f"checkpoint {shown(checkpoint)} is damaged: {wrong}; {remedy}")
+    return checkpoint
+
+
+def check_team(checkpoint: Path) -> None:
+    """Raises InputError when other processes wrote the checkpoint: the run would go on with other numbers."""
+    written, here = json.loads((checkpoint / SEAL).read_text(encoding="utf-8")), team()
+    pairs = {name: (written.get(name), value) for name, value in here.items() if written.get(name) != value}
+    if pairs:
+        differ = " and ".join(f"{name} {before}, now {now}" for name, (before, now) in pairs.items())
+        raise InputError(
+            f"{shown(checkpoint)} was written with {differ}: continue with the same --nproc and --accelerate, or "
+            "choose another run_name"
+        )
 
 
 def updates_in(checkpoint: Path | None) -> int:

@@ -1,10 +1,11 @@
-"""Atomic writes, JSON lines, and values in a form that JSON can store."""
+"""Atomic writes that last, JSON lines, and values in a form that JSON can store."""
 
 import contextlib
 import json
 import math
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,11 +20,46 @@ def atomic(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield part
+        sync(part)
         if part.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)
+        sync_entry(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def sync_entry(path: Path) -> None:
+    """Forces a file, or the names in a folder, to the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sync(path: Path) -> None:
+    """Forces a file, or a folder with all that lies in it, to the disk: it outlasts a failure of the machine."""
+    for entry in [*path.rglob("*"), path]:
+        sync_entry(entry)
+
+
+def unreadable(path: Path) -> str:
+    """Why a safetensors or torch file, by its own header or index, is not whole; empty when it is, or is another."""
+    size = path.stat().st_size
+    try:
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                tensors = json.loads(file.read(min(length, size)))
+            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+            expected = 8 + length + max(ends, default=0)
+            return "" if size == expected else f"it has {size:,} bytes, its header promises {expected:,}"
+        if path.suffix in (".pt", ".pth", ".bin"):
+            zipfile.ZipFile(path).close()
+    except (ValueError, KeyError, zipfile.BadZipFile):
+        return "its header is damaged"
+    return ""
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -91,3 +127,5 @@ def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
         file.write(as_jsonl(rows).encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -12,6 +12,17 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def processes() -> int:
+    """How many processes train together, as the launcher set it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def sharded() -> str:
+    """What spreads weights or optimiser state over the processes, fsdp2 or deepspeed; empty when nothing does."""
+    kind = os.environ.get("LEAD_DISTRIBUTED", "ddp")
+    return "" if kind == "ddp" else kind
+
+
 def check_processes(accelerator=None) -> None:
     """Raises InputError unless the number and the kind of processes are those that `lead run --nproc` promised.
 
@@ -19,7 +30,7 @@ def check_processes(accelerator=None) -> None:
     on: when a backend is missing, accelerate falls back silently.
     """
     expected = int(os.environ.get("LEAD_NPROC", "0"))
-    started = accelerator.num_processes if accelerator else int(os.environ.get("WORLD_SIZE", "1"))
+    started = accelerator.num_processes if accelerator else processes()
     if expected and started != expected:
         raise InputError(f"{expected} processes were expected and {started} started: check --nproc and the launcher")
     kind = os.environ.get("LEAD_DISTRIBUTED")

@@ -1,10 +1,10 @@
 """Batch sizes: from those of the notebooks to those of TRL's trainer."""
 
 import importlib.util
-import os
 from typing import NamedTuple
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, chosen
+from lead_kit.runs.ranks import processes, sharded
 
 
 def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
@@ -67,6 +67,16 @@ PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, wh
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
 
 
+def optimizer_by_name(name: str) -> str:
+    """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
+    found = chosen(OPTIMIZERS, name, "optimizer")
+    if name == "muon" and sharded():
+        raise InputError(
+            f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"
+        )
+    return found
+
+
 def floor(schedule: str, lr_floor: float) -> dict:
     """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
     return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
@@ -78,8 +88,3 @@ def require_liger(liger: bool) -> None:
         raise InputError(
             "liger is true, but liger-kernel is not installed: pip install liger-kernel, or set it to false"
         )
-
-
-def processes() -> int:
-    """How many processes train together, as the launcher set it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,10 +1,13 @@
-"""Callbacks of a trainer: validation at fixed steps, and metrics and progress of each logged step."""
+"""Callbacks of a trainer: validation at fixed steps, metrics and progress of each logged step, whole checkpoints."""
 
+from pathlib import Path
+
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from lead_kit.models.sampler import Completion, Sampling, row_seed
-from lead_kit.runs import ledger
+from lead_kit.runs import checkpoints, ledger
 
 
 def equal_part(records: list, index: int, processes: int) -> tuple[list, int]:
@@ -82,3 +85,12 @@ class Report(TrainerCallback):
             numbers = {name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}
             self.run.log(step=state.global_step, split="train", **numbers)
             self.run.progress(state.global_step, state.max_steps, loss=logs["loss"])
+
+
+class Seal(TrainerCallback):
+    """Seals each checkpoint once every process has written its part."""
+
+    def on_save(self, args, state, control, **kwargs):
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -24,6 +24,7 @@ from lead_kit.models.engines import colocated
 from lead_kit.models.sampler import Completion, Sampled, Sampling
 from lead_kit.runs import ledger
 from lead_kit.train import in_step
+from lead_kit.train.callbacks import Seal
 from lead_kit.train.grading import Grader
 from lead_kit.train.refill import Refill
 from lead_kit.train.update import ROW_MEANS, PackedUpdate
@@ -66,6 +67,7 @@ class LeadTrainer(PackedUpdate):
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
         super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
+        self.add_callback(Seal)
         self._check_engine()
         self._check_loss(keep)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))

@@ -26,6 +26,14 @@ def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not(
     assert full - lora == pytest.approx(BIG.parameters * (16 - 2 - 0.06) / 8, rel=0.01)
 
 
+def test_deepspeed_keeps_masters_beside_a_model_in_bfloat16():
+    zero2, zero3 = (memory.training_bytes(BIG, stage(), plugin) for plugin in ("zero2", "zero3"))
+    # ZeRO-3 spreads the 2 bytes a weight over 8 processes, ZeRO-2 does not
+    assert zero2 - zero3 == pytest.approx(2 * BIG.parameters * 7 / 8)
+    # FSDP2's 16 bytes a weight are float32 weights, gradients and two moments; ZeRO-3 has 2 bytes more
+    assert zero3 - memory.training_bytes(BIG, stage(), "fsdp2") == pytest.approx(2 * BIG.parameters / 8)
+
+
 def test_a_forward_holds_a_pack_or_one_longer_rollout():
     def activations(**changes):
         fixed = memory.training_bytes(BIG, stage(pack_tokens=0, micro_batch_size=0), "fsdp2")

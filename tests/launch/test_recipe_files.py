@@ -1,6 +1,7 @@
 """The recipes as files: they plan at every scale, hold the papers' values, and a scale changes sizes only."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -217,3 +218,16 @@ def test_figure_1_has_the_arms_of_the_paper():
     assert [arm for arm, block in arms.items() if not block.get("optional")] == [
         "grpo", "length", "length_reweighting", "lead",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", ["8x80gb", "slurm"])
+def test_weights_are_shared_out_as_in_the_original_where_there_are_eight_gpus(scale):
+    def plugins(name):
+        return {job.stage: Path(job.accelerate).stem for job in planned(name, scale) if job.nproc > 1}
+
+    for size in ("1.5b", "7b"):
+        assert plugins(f"reflection_{size}") == {"sft": "zero3", "grpo": "zero2"}
+    assert plugins("reflection_lora") == {"sft": "ddp"}
+    assert set(plugins("grpo_lead_7b").values()) == {"fsdp2"}  # the scale's own
+    files = {job.accelerate for name in NAMES for job in planned(name, scale)} - {""}
+    assert all((recipes.ROOT / file).is_file() for file in files)

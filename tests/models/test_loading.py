@@ -1,18 +1,23 @@
 """Embedded models, tokenizers, loading, merging and working without a network."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
-from lead_kit.models import loading
+from lead_kit.models import loading, saving
 from lead_kit.models.chat import counter
 from lead_kit.models.embedded import arithmetic_tokenizer, byte_tokenizer, embedded_model
 from lead_kit.models.loading import load_model
@@ -90,28 +95,37 @@ def test_a_saved_model_comes_back_with_its_chat_template(models, name, tmp_path)
     assert its_tokenizer("Start at 1:").input_ids == tokenizer("Start at 1:").input_ids
 
 
-def test_an_adapter_is_merged_into_the_same_function(models):
-    from peft import LoraConfig, get_peft_model
-
+def adapted_model(dtype, folder):
+    """A tiny model with a random adapter, which is kept in the folder; rows of tokens and its logits on them."""
     model, _ = embedded_model("tiny")
+    lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    model = get_peft_model(model.to(dtype), lora)
+    model.save_pretrained(folder)
     ids = torch.arange(6, 70).reshape(2, 32)
-    plain = model(ids).logits.detach().clone()
-    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
-    expected = adapted.eval()(ids).logits.detach()
-    plain_model, change = merged(adapted, ids)
-    assert type(plain_model).__name__ == "LlamaForCausalLM" and change < 1e-4
-    assert plain_model(ids).logits == pytest.approx(expected, abs=1e-4)
-    assert (expected - plain).abs().max() > 0.01  # the adapter did something
-    assert merged(plain_model, ids) == (plain_model, 0.0)
+    return ids, saving.logits(model, ids)
 
 
-def test_a_merge_that_changes_the_model_is_refused(models):
-    from peft import LoraConfig, get_peft_model
+def test_an_adapter_is_merged_into_the_same_function(models, tmp_path):
+    ids, adapted = adapted_model(torch.float32, tmp_path)
+    plain, change = merged(embedded_model("tiny")[0], tmp_path, ids, adapted, saving.BARS[torch.float32])
+    assert type(plain).__name__ == "LlamaForCausalLM" and change < 1e-4
+    assert saving.logits(plain, ids) == pytest.approx(adapted, abs=1e-4)
+    assert (adapted - saving.logits(embedded_model("tiny")[0], ids)).abs().max() > 0.01  # the adapter did something
 
-    model, _ = embedded_model("tiny")
-    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
-    with pytest.raises(ValueError, match="merging the adapter changed a logit by"):
-        merged(adapted, torch.arange(6, 70).reshape(2, 32), tolerance=-1.0)
+
+def test_a_merge_in_bfloat16_is_accepted_within_its_rounding(models, tmp_path):
+    """A bfloat16 number has 8 bits: two ways to compute a logit differ by more than a thousandth of the largest."""
+    ids, adapted = adapted_model(torch.bfloat16, tmp_path)
+    base = embedded_model("tiny")[0].to(torch.bfloat16)
+    _, change = merged(base, tmp_path, ids, adapted, saving.BARS[torch.bfloat16])
+    assert saving.BARS[torch.float32] * adapted.abs().max() < change < saving.BARS[torch.bfloat16] * adapted.abs().max()
+
+
+def test_a_merge_that_changes_the_model_is_refused_and_the_adapter_is_named(models, tmp_path):
+    ids, adapted = adapted_model(torch.float32, tmp_path)
+    other, _ = embedded_model("tiny", seed=1)
+    with pytest.raises(ValueError, match=f"merging the adapter changed a logit by .*; it is kept in {tmp_path}"):
+        merged(other, tmp_path, ids, adapted, saving.BARS[torch.float32])
 
 
 def test_what_cannot_be_loaded_is_named(models, tmp_path):
@@ -127,9 +141,57 @@ def test_what_cannot_be_loaded_is_named(models, tmp_path):
             load_model(name)
     with pytest.raises(InputError, match=r"backend is 'unslot'.*did you mean 'unsloth'"):
         load_model("tiny", backend="unslot")
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="'qlora' needs a CUDA GPU"):
-            load_model("tiny", four_bit=True)
+
+
+def test_four_bits_are_refused_where_they_cannot_be(models, tmp_path, monkeypatch):
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(InputError, match="'qlora' needs bitsandbytes, which is not installed"):
+            load_model(str(tmp_path), four_bit=True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", SimpleNamespace(__spec__=ModuleSpec("bitsandbytes", None)))
+    with pytest.raises(InputError, match="'qlora' needs a trained model, and 'tiny' is drawn at random"):
+        load_model("tiny", four_bit=True)
+    monkeypatch.setenv("LEAD_DISTRIBUTED", "fsdp2")
+    with pytest.raises(InputError, match="four-bit weights, which fsdp2 cannot share out"):
+        load_model(str(tmp_path), four_bit=True)
+
+
+def without_the_second_layer(tensors):
+    return {name: tensor for name, tensor in tensors.items() if "layers.1.mlp" not in name}
+
+
+def with_a_short_norm(tensors):
+    return tensors | {"model.norm.weight": torch.ones(7)}
+
+
+def under_other_names(tensors):
+    return {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (without_the_second_layer, "configuration: model.layers.1.mlp.down_proj.weight is missing; model.layers"),
+        (with_a_short_norm, r"model.norm.weight has shape \[7\], where config.json expects \[64\]$"),
+        (under_other_names, "lm_head.weight is missing; .*, and 18 more"),
+    ],
+)
+def test_weights_that_would_be_drawn_at_random_are_refused(models, tmp_path, change, sentence):
+    save_model(*embedded_model("tiny"), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    save_file(change(load_file(weights)), weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=sentence):
+        load_model(str(tmp_path))
+
+
+def test_weights_that_were_cut_off_are_refused(models, tmp_path):
+    save_model(*embedded_model("tiny"), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    with pytest.raises(InputError, match="model.safetensors is cut off or damaged: it has .* its header promises"):
+        load_model(str(tmp_path))
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-2.safetensors"}}')
+    with pytest.raises(InputError, match="is incomplete: model-2.safetensors missing"):
+        load_model(str(tmp_path))
 
 
 def test_the_hub_is_off_exactly_when_every_model_is_here(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.params import Config
 from lead_kit.runs import find, lock, manifest, paths, run, tracking
+from lead_kit.runs.checkpoints import seal
 from lead_kit.runs.files import atomic
 from lead_kit.runs.find import ensure
 from lead_kit.runs.log import read_metrics
@@ -87,8 +88,10 @@ def test_an_interrupted_run_keeps_its_metrics_only_beside_a_complete_checkpoint(
     run = Run(settled(), "n")
     for step in (1, 2):
         run.log(step, "train", reward=1.0)
-    saved = run.output("checkpoints/checkpoint-1/trainer_state.json")
-    saved.write_text("{}" if checkpoint else '{"torn')
+    saved = run.output("checkpoints/checkpoint-1/state.txt")
+    saved.write_text("1")
+    if checkpoint:
+        seal(saved.parent)
     lock.release(run.path)
     again = Run(settled(), "n")
     assert [row["step"] for row in read_metrics(again.path)] == steps

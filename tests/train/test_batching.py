@@ -3,7 +3,6 @@
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.runs.checkpoints import CHECKPOINT_FILES, chosen_checkpoint, updates_in
 from lead_kit.train import batching
 
 FITS = dict(batch_size=128, group_size=8, updates_per_batch=2, micro_batch_size=64, steps=100, save_steps=0)
@@ -46,25 +45,17 @@ def test_sizes_that_do_not_fit_name_the_nearest_that_do(change, sentence):
         batching.sizes(**FITS | change)
 
 
-def test_an_incomplete_checkpoint_is_passed_over_or_named(tmp_path):
-    for number, names in ((2, CHECKPOINT_FILES), (4, CHECKPOINT_FILES[1:])):  # trainer_state.json comes last
-        folder = tmp_path / f"checkpoint-{number}"
-        folder.mkdir()
-        for name in (*names, "model.safetensors"):
-            (folder / name).write_text("{}")
-    assert updates_in(chosen_checkpoint("", tmp_path)) == 2
-    with pytest.raises(InputError, match="is incomplete: trainer_state.json missing"):
-        chosen_checkpoint(str(tmp_path / "checkpoint-4"), tmp_path)
-    with pytest.raises(InputError, match="not a folder"):
-        chosen_checkpoint(str(tmp_path / "checkpoint-9"), tmp_path)
-
-
-def test_no_checkpoint_is_a_fresh_start(tmp_path):
-    assert chosen_checkpoint("", tmp_path) is None
-    assert updates_in(None) == 0
-
-
 def test_liger_is_refused_where_it_is_not_installed():
     batching.require_liger(False)
     with pytest.raises(InputError, match="liger is true, but liger-kernel is not installed"):
         batching.require_liger(True)
+
+
+def test_muon_is_refused_where_no_process_has_a_whole_matrix(monkeypatch):
+    monkeypatch.setenv("LEAD_DISTRIBUTED", "ddp")
+    assert batching.optimizer_by_name("muon") == "adamw_torch"
+    for kind in ("fsdp2", "deepspeed"):
+        monkeypatch.setenv("LEAD_DISTRIBUTED", kind)
+        with pytest.raises(InputError, match=f"'muon' needs whole matrices, and {kind} spreads them: use 'adamw'"):
+            batching.optimizer_by_name("muon")
+        assert batching.optimizer_by_name("adamw") == "adamw_torch"

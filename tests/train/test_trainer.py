@@ -275,7 +275,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(apprentice, model_folder, tm
     whole.train()
     # as if the run had been stopped after two of its four batches, while it wrote a later checkpoint
     saved = tmp_path / "whole" / "checkpoints"
-    (saved / "checkpoint-8" / "trainer_state.json").unlink()
+    (saved / "checkpoint-8" / "checkpoint.json").unlink()
     checkpoint = chosen_checkpoint("", saved)
     assert updates_in(checkpoint) == 4
     second = apprentice.trainer(model_folder, tmp_path / "rest", updates_per_batch=2, steps=4, save_steps=4)
