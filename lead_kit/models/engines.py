@@ -20,6 +20,7 @@ from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
 from lead_kit.models.embedded import SIZES
 from lead_kit.models.loading import load_model, load_tokenizer
+from lead_kit.models.packaged import resolved
 from lead_kit.models.sampler import Completion, Request, Sampled, Sampling
 from lead_kit.models.server import Server
 from lead_kit.runs.find import locate_model
@@ -200,7 +201,7 @@ def open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) 
         raise InputError(
             "engine 'vllm' is not installed: it comes with requirements-gpu.txt (on a CPU: make stack-vllm)"
         )
-    located = locate_model(model, run)
+    located = resolved(locate_model(model, run))
     if located in SIZES:
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
     machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}

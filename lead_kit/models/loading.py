@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
+from lead_kit.models.packaged import PACKAGED, resolved
 from lead_kit.runs.files import unreadable
 from lead_kit.runs.offline import is_path
 from lead_kit.runs.ranks import sharded
@@ -32,7 +33,8 @@ def load_model(
 ):
     """The causal model `name` and its tokenizer, padded on the left.
 
-    `name` is an embedded model (`tiny`, `tiny-bytes`), a checkpoint folder, or a hub model. `four_bit` loads the
+    `name` is an embedded model (`tiny`, `tiny-words`, `tiny-bytes`), a packaged one (`smollm2`), a .gguf file, a
+    checkpoint folder, or a hub model. `four_bit` loads the
     weights as QLoRA does (nf4, double quantisation), which needs bitsandbytes. Raises InputError for an
     unknown backend, an incomplete folder, or a path that does not exist.
     """
@@ -42,6 +44,7 @@ def load_model(
         require_four_bits(name)
     if name in SIZES:
         return embedded_model(name, seed)
+    name = resolved(name)
     check_folder(name)
     if backend == "unsloth":
         return load_unsloth(name, dtype, four_bit)
@@ -83,6 +86,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model that `load_model` takes, padded on the left."""
     if name in TOKENIZERS:
         return TOKENIZERS[name]()
+    name = resolved(name)
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
@@ -146,7 +150,8 @@ def check_folder(name: str) -> None:
     elif is_path(name):
         raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
     elif "/" not in name:
-        raise InputError(f"model is {name!r}, expected {list(SIZES)}, a folder or a hub id{nearest(name, SIZES)}")
+        known = [*SIZES, *PACKAGED]
+        raise InputError(f"model is {name!r}, expected {known}, a folder or a hub id{nearest(name, known)}")
 
 
 def load_unsloth(name: str, dtype: str, four_bit: bool = False):

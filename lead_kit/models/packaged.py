@@ -37,6 +37,11 @@ def cache() -> Path:
     return Path(os.environ.get("LEAD_CACHE") or Path.home() / ".cache" / "lead_kit")
 
 
+def resolved(name: str) -> str:
+    """The name of a model with the folder of a packaged model or a .gguf file in its place."""
+    return str(folder_of(name)) if name in PACKAGED or name.endswith(".gguf") else name
+
+
 def folder_of(name: str) -> Path:
     """The Hugging Face folder of a packaged model or a .gguf file; converted at first use.
 

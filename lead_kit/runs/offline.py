@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
-EMBEDDED = ("tiny", "tiny-bytes")
+EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
 
 
 def is_path(name: str) -> bool:
-    """Whether the name means a folder, which need not exist, and not a model of the hub."""
-    return name.startswith((".", "/", "~", "runs/")) or name.count("/") > 1 or Path(name).is_dir()
+    """Whether the name means a folder or file, which need not exist, and not a model of the hub."""
+    named = name.startswith((".", "/", "~", "runs/")) or name.endswith(".gguf")
+    return named or name.count("/") > 1 or Path(name).is_dir()
 
 
 def if_local(*names: str) -> None:
