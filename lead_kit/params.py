@@ -231,9 +231,9 @@ def load_notebook(path: Path) -> dict:
         )
     try:
         notebook = json.loads(path.read_bytes().decode("utf-8-sig"))
-        if notebook["nbformat"] == 4 and all(is_cell(cell) for cell in notebook["cells"]):
+        if notebook.get("nbformat", 4) == 4 and all(is_cell(cell) for cell in notebook["cells"]):
             return notebook
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise InputError(f"{str(path)!r} is not a Jupyter notebook (version 4): expected JSON with a list of cells")
 

@@ -44,7 +44,7 @@ def refuse_changed(jobs: list[recipes.Job]) -> None:
     """
     for job in jobs:
         folder = run_folder(job.name)
-        if earlier := manifest.read_manifest(folder):
+        if earlier := manifest.read_manifest(folder, complete=True):
             changed = manifest.changes(earlier, recipes.settled(job), job.notebook)
             if set(changed) - set(lists_of_runs(job)):
                 raise manifest.name_taken(folder, changed, "delete the folder")

@@ -83,7 +83,7 @@ def environment(nproc: int, plugin: Path | None) -> dict[str, str]:
 
 def finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
     """The message that the very same run is already finished; empty when it is not."""
-    earlier = manifest.read_manifest(folder)
+    earlier = manifest.read_manifest(folder, complete=True)
     if not earlier or not (folder / "done").is_file() or manifest.changes(earlier, settled, notebook):
         return ""
     same_code = earlier["attempts"][-1]["code"] == provenance.code_hash(notebook)
