@@ -2,11 +2,12 @@
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
 
-from lead_kit.errors import InputError, nearest, nearest_or_all
+from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,8 +117,29 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
+class Output(io.FileIO):
+    """stdout for readers that may leave early, such as `head`: what they no longer read is thrown away, and the
+    command goes on."""
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+def open_output() -> None:
+    """Makes sys.stdout an Output, unless something else than the process's own stdout stands there."""
+    if sys.stdout is not None and sys.stdout is sys.__stdout__:
+        buffer = io.BufferedWriter(Output(sys.stdout.fileno(), "wb", closefd=False))
+        options = {"encoding": sys.stdout.encoding, "line_buffering": sys.stdout.line_buffering}
+        sys.stdout = io.TextIOWrapper(buffer, errors="backslashreplace", **options)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs a command. Bad input prints one sentence on stderr and gives exit code 2."""
+    open_output()
     try:
         options = vars(parse(sys.argv[1:] if argv is None else argv))
         command, parent = options.pop("command"), options.pop("die_with_parent", None)
@@ -131,9 +153,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"lead: {error}", file=sys.stderr)
     except FileNotFoundError as error:
         print(f"lead: {error if error.errno is None else f'no file {error.filename}'}", file=sys.stderr)
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if error.filename is None:  # not about a file that the user named
+            raise
+        print(f"lead: {shortened(error.filename)}: {error.strerror}", file=sys.stderr)
     return 2
 
 

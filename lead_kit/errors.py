@@ -8,6 +8,12 @@ class InputError(ValueError):
     """A mistake of the user's, described in one sentence; `lead` prints the sentence and exits with code 2."""
 
 
+def shortened(value, most: int = 80) -> str:
+    """A value as it stands in a message: its text, or the beginning of a long one."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the name closest to `name`, or an empty string when none is close."""
     matches = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.5)

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lead_kit.errors import InputError, chosen, nearest, nearest_or_all
+from lead_kit.errors import InputError, chosen, nearest, nearest_or_all, shortened
 
 SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
@@ -26,6 +26,8 @@ SECRET_NAME = re.compile(
 SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
+# what `ast` raises for a text that is no Python, no literal, or nested too deeply
+UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
 
 
 class Parameter(NamedTuple):
@@ -104,9 +106,9 @@ def convert(name: str, kind: str, value):
         raise InputError(f"parameter {name!r} is declared as {kind}; expected one of {', '.join(TYPES)}")
     try:
         return TYPES[kind](value)
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:  # a number beyond floats; lists nested too deeply
         reason = str(error) if str(error).startswith("expected") else f"expected {kind}"
-        raise InputError(f"parameter {name!r} must be {kind}, got {value!r}: {reason}") from None
+        raise InputError(f"parameter {name!r} must be {kind}, got {shortened(repr(value))}: {reason}") from None
 
 
 def refuse_secrets(values: Mapping) -> None:
@@ -123,7 +125,7 @@ def refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> No
     """Raises InputError for a parameter that is not declared."""
     for name in given:
         if name not in declared:
-            raise InputError(f"{where} has no parameter {name!r}{nearest_or_all(name, declared)}")
+            raise InputError(f"{where} has no parameter {shortened(repr(name))}{nearest_or_all(name, declared)}")
 
 
 def injected_names(cells: Iterable[str]) -> list[str]:
@@ -201,9 +203,9 @@ def read_call(text: str, parameter: str) -> tuple[str, dict]:
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
             raise ValueError
         return match[1], {argument.arg: ast.literal_eval(argument.value) for argument in call.keywords}
-    except (TypeError, ValueError, SyntaxError):
+    except UNREADABLE:
         expected = "expected a name, or a name with literal arguments such as cosine(max_length=4096)"
-        raise InputError(f"{parameter} has {text!r}: {expected}") from None
+        raise InputError(f"{parameter} has {shortened(repr(text))}: {expected}") from None
 
 
 def call_name(text: str, parameter: str) -> str:
@@ -228,12 +230,20 @@ def load_notebook(path: Path) -> dict:
             f"no notebook {str(path)!r}{nearest(path.name, (p.name for p in path.parent.glob('*.ipynb')))}"
         )
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(notebook["cells"], list):
+        notebook = json.loads(path.read_bytes().decode("utf-8-sig"))
+        if notebook.get("nbformat", 4) == 4 and all(is_cell(cell) for cell in notebook["cells"]):
             return notebook
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise InputError(f"{str(path)!r} is not a Jupyter notebook (version 4): expected JSON with a list of cells")
+
+
+def is_cell(cell) -> bool:
+    """Whether a value has the form of a notebook's cell: its source is text or lines of text, its tags are texts."""
+    source, metadata = cell["source"], cell.get("metadata", {})
+    tags = metadata.get("tags", []) if isinstance(metadata, dict) else None
+    lines = source if isinstance(source, list) else [source]
+    return isinstance(tags, list) and all(isinstance(text, str) for text in [cell["cell_type"], *lines, *tags])
 
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
@@ -244,22 +254,28 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     cells = [c for c in load_notebook(notebook)["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(cells) != 1:
         raise InputError(f"{str(notebook)!r} has {len(cells)} cells tagged 'parameters', expected one")
-    source = "".join(cells[0]["source"])
+    where = f"the parameters cell of {str(notebook)!r}"
+    source = re.sub(r"\r\n?", "\n", "".join(cells[0]["source"]))  # the ends of lines that Python knows, and no others
     try:
-        declared = [read_declaration(node, source.splitlines()) for node in ast.parse(source).body]
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f"the parameters cell of {str(notebook)!r} is not a list of declarations: {error}") from None
-    return {parameter.name: parameter for parameter in declared}
+        nodes = ast.parse(source).body
+    except UNREADABLE as error:
+        raise InputError(f"{where} is not a list of declarations: {shortened(str(error))}") from None
+    declared = [read_declaration(node, source.split("\n"), where) for node in nodes]
+    names = [parameter.name for parameter in declared]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{where} declares {twice[0]!r} twice")
+    return dict(zip(names, declared, strict=True))
 
 
-def read_declaration(node: ast.stmt, lines: list[str]) -> Parameter:
+def read_declaration(node: ast.stmt, lines: list[str], where: str) -> Parameter:
     """One declaration `name: type = literal  # help`. Raises InputError for anything else."""
+    where += f", line {node.lineno}, {shortened(repr(lines[node.lineno - 1]))}"
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
-        raise InputError(f"line {node.lineno}, {lines[node.lineno - 1]!r}: expected `name: type = literal  # help`")
+        raise InputError(f"{where}: expected `name: type = literal  # help`")
     try:
         value = ast.literal_eval(node.value)
-    except ValueError:
-        raise InputError(f"line {node.lineno}, {lines[node.lineno - 1]!r}: the default must be a literal") from None
+    except UNREADABLE:
+        raise InputError(f"{where}: the default must be a literal") from None
     name, kind = node.target.id, ast.unparse(node.annotation).replace(" ", "")
     comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
     return Parameter(name, kind, convert(name, kind, value), comment.partition("#")[2].strip())
@@ -269,7 +285,7 @@ def check(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The given values converted to their declared types. Raises InputError for a wrong name or value."""
     for name in given:
         if not str(name).isidentifier() or keyword.iskeyword(name):
-            raise InputError(f"{name!r} is not a parameter name: expected an identifier")
+            raise InputError(f"{shortened(repr(name))} is not a parameter name: expected an identifier")
     refuse_undeclared(given, declared, "the notebook")
     values = {name: convert(name, declared[name].type, value) for name, value in given.items()}
     refuse_secrets(values)

@@ -1,12 +1,18 @@
 """lead: arguments, and how fast a mistake is answered."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from lead_kit.cli import main, parse, take_parameters
 from lead_kit.errors import InputError
-from tests.small import call, small_notebook
+from tests.small import call, lead, small_notebook
 
 pytestmark = pytest.mark.slow  # each starts `lead`
 
@@ -65,3 +71,39 @@ def test_help_needs_nothing_heavy(tmp_path):
 def test_main_turns_a_missing_file_into_a_sentence(capsys):
     assert main(["recipe", "no-such-recipe"]) == 2
     assert capsys.readouterr().err.startswith("lead: no recipe 'no-such-recipe'")
+
+
+def test_a_reader_that_leaves_does_not_stop_the_command(tmp_path):
+    small_notebook(tmp_path)
+    process = lead(tmp_path, "run", "small", "-p", "steps", "2")
+    process.stdout.close()  # as `| head` does, here before the first line
+    assert process.wait(timeout=300) == 0, process.stderr.read()
+    assert (tmp_path / "runs/small/result.txt").read_text() == "2"
+
+
+def test_a_broken_pipe_that_is_not_stdouts_is_a_failure(tmp_path):
+    (tmp_path / "broken.py").write_text("def command(name): raise BrokenPipeError\n")
+    code = "import sys, lead_kit.cli as cli; sys.modules['lead_kit.broken'] = __import__('broken'); "
+    code += (
+        "cli.COMMANDS['recipe'] = ('broken:command', *cli.COMMANDS['recipe'][1:]); sys.exit(cli.main(['recipe', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 1 and "BrokenPipeError" in done.stderr
+
+
+def test_score_outlives_the_verifiers_server(tmp_path):
+    rows = [
+        {"id": n, "answer": f"2\\sqrt{{{n}}}", "completion": f"\\boxed{{\\sqrt{{{4 * n}}}}}"} for n in range(2, 300)
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    process = lead(tmp_path, "score", "x.jsonl")
+    killed = set()
+    while process.poll() is None and len(killed) < 2:
+        for tasks in Path(f"/proc/{process.pid}/task").glob("*/children"):  # a thread's children
+            for server in set(map(int, tasks.read_text().split())) - killed:
+                os.kill(server, signal.SIGKILL)
+                killed.add(server)
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0 and killed, err
+    assert "Pass@1        1.0000" in out and len((tmp_path / "x.verdicts.jsonl").read_text().split("\n")) == 299

@@ -1,16 +1,16 @@
 """Problem files: reads .json, .jsonl and .parquet; writes parquet in the kit's schema and in verl's."""
 
-import json
 from pathlib import Path
 
+import pandas
 import pyarrow
 import pyarrow.parquet
 
 from lead_kit.data import prompts
 from lead_kit.data.rows import COLUMNS
-from lead_kit.errors import InputError, nearest
-from lead_kit.runs.files import read_jsonl
-from lead_kit.runs.paths import resolve
+from lead_kit.errors import InputError, nearest, shortened
+from lead_kit.runs.files import parse_json, read_jsonl
+from lead_kit.runs.paths import resolve, shown
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
 
@@ -24,23 +24,31 @@ def read_rows(path: str | Path) -> list[dict]:
         siblings = (p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES)
         raise InputError(f"no file {path}{nearest(path.name, siblings)}")
     if path.suffix == ".parquet":
-        try:
-            return pyarrow.parquet.read_table(path).to_pylist()
-        except pyarrow.ArrowInvalid as error:
-            raise InputError(f"{path} is not a readable parquet file: {error}") from None
+        return read_parquet(path).to_pylist()
     return read_json(path) if path.suffix == ".json" else read_jsonl(path)
 
 
 def read_json(path: Path) -> list[dict]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    """The objects of a JSON file that holds a list of them. Raises InputError for anything else."""
+    rows = parse_json(path.read_bytes(), path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a list of objects")
     return rows
+
+
+def read_parquet(path: Path) -> pyarrow.Table:
+    """The table in a parquet file. Raises InputError for a file that is damaged or no parquet file."""
+    try:
+        table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)
+        return table
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{shown(path)} is not a readable parquet file: {shortened(str(error), 200)}") from None
+
+
+def read_frame(path: Path) -> pandas.DataFrame:
+    """The rows of a .jsonl or .parquet file as a frame. Raises InputError naming what is wrong with the file."""
+    return read_parquet(path).to_pandas() if path.suffix == ".parquet" else pandas.DataFrame(read_jsonl(path))
 
 
 def save_problems(rows: list[dict], path: Path) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from lead_kit.data.files import read_frame
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
-from lead_kit.runs.files import read_jsonl
 from lead_kit.verify import Verifier, extract
 from lead_kit.verify.extraction import NestedBox
 
@@ -51,7 +51,7 @@ def small() -> list[dict]:
 
 def load(path: Path) -> list[dict]:
     """Rows {id, gold, completion} of a .jsonl or .parquet file (`answer` is read as the gold). Raises InputError."""
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.DataFrame(read_jsonl(path))
+    frame = read_frame(path)
     frame = frame if "gold" in frame else frame.rename(columns={"answer": "gold"})
     if missing := [name for name in ("id", "gold", "completion") if name not in frame]:
         raise InputError(f"{path} has no column {missing[0]!r}, expected id, gold (or answer) and completion")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lead_kit.data.files import read_frame
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import metrics
-from lead_kit.runs.files import read_jsonl
 from lead_kit.runs.find import arm_in, find, seed_in
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import shown
@@ -70,7 +70,7 @@ def read_samples(path: Path) -> pd.DataFrame:
         path = files[0]
     if path.suffix not in (".jsonl", ".parquet"):
         raise InputError(f"{shown(path)}: samples are read from .jsonl or .parquet")
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.DataFrame(read_jsonl(path))
+    frame = read_frame(path)
     if frame.empty:
         raise InputError(f"{shown(path)} holds no samples")
     for name in NEEDED:

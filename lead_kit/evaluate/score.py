@@ -1,5 +1,6 @@
 """`lead verify` grades one answer; `lead score` grades the recorded completions of any model."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas
 
-from lead_kit.errors import InputError
+from lead_kit.data.files import read_parquet
+from lead_kit.errors import InputError, shortened
 from lead_kit.evaluate import metrics
-from lead_kit.runs.files import jsonl_rows, write_jsonl
+from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
+from lead_kit.runs.paths import shown
 from lead_kit.verify import STATUSES, Verdict, Verifier
 
 
@@ -52,7 +54,7 @@ def score_command(
     `thinking` says so row by row. Raises InputError.
     """
     problems = read_problems(Path(path), thinking)
-    target = Path(out) if out else Path(path).with_suffix(".verdicts.jsonl")
+    target = _target(Path(path), out)
     fewest = min(len(problem.completions) for problem in problems)
     if k is not None and not 1 <= k <= fewest:
         raise InputError(f"k is {k}, expected 1 to {fewest}, the fewest samples of any problem")
@@ -73,6 +75,15 @@ def score_command(
     return 0
 
 
+def _target(path: Path, out: str | None) -> Path:
+    """The file for the verdicts. Raises InputError for one that cannot be written, or that is the input."""
+    target = path.with_suffix(".verdicts.jsonl") if out is None else Path(out)
+    if target.exists() and target.samefile(path):
+        raise InputError(f"--out {shown(target)} is the input, which it would replace: expected another file")
+    refuse_unwritable(target)
+    return target
+
+
 def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
     """The problems of a JSONL or parquet file, in order of first appearance. Raises InputError naming the line."""
     if not path.is_file():
@@ -83,7 +94,8 @@ def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
         known = problems.setdefault(problem.id, problem)
         if known is not problem:
             if known.golds != problem.golds:
-                raise InputError(f"{where}: answer {problem.golds} of {known.id!r} was {known.golds} in an earlier row")
+                golds = f"answer {shortened(problem.golds)} of {shortened(known.id)!r} was {shortened(known.golds)}"
+                raise InputError(f"{where}: {golds} in an earlier row")
             known.completions.extend(problem.completions)
     if not problems:
         raise InputError(f"{path} holds no rows, expected {{id, answer, completions}}")
@@ -92,22 +104,14 @@ def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
 
 def _rows(path: Path) -> Iterator[tuple[str, dict]]:
     """(place in the file, row) of a JSON-lines or parquet file."""
-    if path.suffix != ".parquet":
-        for number, row in jsonl_rows(path):
-            yield f"{path}, line {number}", row
-        return
-    frame = pandas.read_parquet(path)
-    columns = [
-        name for name in ("benchmark", "id", "gold", "answer", "completions", "completion", "thinking") if name in frame
-    ]
-    for number, row in enumerate(frame[columns].to_dict("records")):
-        plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in row.items()}
-        yield f"{path}, row {number}", plain
+    parquet = path.suffix == ".parquet"
+    for number, row in enumerate(read_parquet(path).to_pylist(), 1) if parquet else jsonl_rows(path):
+        yield f"{shown(path)}, {'row' if parquet else 'line'} {number}", row
 
 
 def _problem(where: str, row: dict) -> Problem:
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
-    columns = ", ".join(sorted(row))
+    columns = shortened(", ".join(sorted(row)), 200)
     for needed in ("id", name):
         if row.get(needed) is None:
             raise InputError(f"{where}: no {needed!r}; it has {columns}")
@@ -115,11 +119,22 @@ def _problem(where: str, row: dict) -> Problem:
     completions = row.get("completions", [row["completion"]] if "completion" in row else None)
     if not isinstance(completions, list) or not completions or not all(isinstance(text, str) for text in completions):
         raise InputError(f"{where}: expected 'completions', a list of texts, or 'completion', a text; it has {columns}")
-    if not golds or not all(isinstance(gold, str | int | float) and str(gold).strip() for gold in golds):
-        raise InputError(f"{where}: {name} is {row[name]!r}, expected a text, a number or a list of those")
+    if not golds or not all(_is_value(gold) and str(gold).strip() for gold in golds):
+        raise InputError(f"{where}: {name} is {shortened(row[name])}, expected a text, a number or a list of those")
+    for label in ("id", "benchmark"):
+        if row.get(label) is not None and not _is_value(row[label]):
+            raise InputError(f"{where}: {label} is {shortened(row[label])}, expected a text or a number")
+    if row["thinking"] not in (True, False, None):
+        raise InputError(f"{where}: thinking is {shortened(row['thinking'])}, expected true or false")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
     opened = "<think>" if row["thinking"] else ""
     return Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])
+
+
+def _is_value(value) -> bool:
+    """Whether a value of a row is a text or a number; NaN, infinities, true and false are neither."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or number and abs(value) != math.inf and value == value
 
 
 def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
@@ -165,8 +180,10 @@ def table(
 
 
 def _read_text(path: str) -> str:
-    if path == "-":
-        return sys.stdin.read()
-    if not Path(path).is_file():
+    if path != "-" and not Path(path).is_file():
         raise InputError(f"{path} does not exist, expected a text file with one completion")
-    return Path(path).read_text(encoding="utf-8")
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None

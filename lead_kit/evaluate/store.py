@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lead_kit.errors import InputError
-from lead_kit.runs.files import plain, read_jsonl, write_jsonl, write_text
+from lead_kit.errors import InputError, shortened
+from lead_kit.runs.files import parse_json, plain, read_jsonl, write_jsonl, write_text
 from lead_kit.runs.manifest import differences
 from lead_kit.runs.paths import shown
+
+STORED = {"id": str, "sample": int, "gold": str}  # what a sample is recognised by
 
 
 def settings_file(path: Path) -> Path:
@@ -24,7 +26,10 @@ def require_settings(path: Path, asked: Mapping) -> None:
         return
     if not beside.is_file():
         raise InputError(f"{shown(path)} has no {beside.name} beside it with its sampling settings")
-    if changed := differences(json.loads(beside.read_text(encoding="utf-8")), asked):
+    sampled = parse_json(beside.read_bytes(), beside)
+    if not isinstance(sampled, dict):
+        raise InputError(f"{shown(beside)} is {shortened(sampled)}, expected an object of sampling settings")
+    if changed := differences(sampled, asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")
 
@@ -45,7 +50,13 @@ def tagged_samples(path: Path, known: Mapping[str, dict], tags: Mapping) -> list
 
 def read_samples(path: Path) -> list[dict]:
     """The rows of a samples file, none if it does not exist; a last line that a crash left incomplete is ignored."""
-    return read_jsonl(path, torn=True) if path.is_file() else []
+    rows = read_jsonl(path, torn=True) if path.is_file() else []
+    for number, row in enumerate(rows, 1):
+        for name, kind in STORED.items():
+            if not isinstance(row.get(name), kind):
+                found = f"{name} is {shortened(row[name])}" if name in row else f"no {name!r}"
+                raise InputError(f"{shown(path)}, sample {number}: {found}, expected {kind.__name__}")
+    return rows
 
 
 def adopt(earlier: Path, path: Path, models: list[str], n: int) -> None:
@@ -55,7 +66,7 @@ def adopt(earlier: Path, path: Path, models: list[str], n: int) -> None:
     """
     if path.is_file():
         return
-    rows = [row for row in read_samples(earlier) if row["model"] in models and row["sample"] < n]
+    rows = [row for row in read_samples(earlier) if row.get("model") in models and row["sample"] < n]
     settings = settings_file(earlier)
     if not settings.is_file():
         raise InputError(f"{shown(earlier)} has no {settings.name} beside it with its sampling settings")

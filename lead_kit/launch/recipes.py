@@ -35,14 +35,22 @@ from typing import NamedTuple
 
 import yaml
 
-from lead_kit.errors import InputError, nearest, nearest_or_all
+from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.launch.shape import fit, is_a, read_yaml
 from lead_kit.params import Parameter, check, read_parameters
-from lead_kit.runs.paths import ROOT, run_folder, shown
+from lead_kit.runs.paths import ROOT, run_folder
 
 EXPERIMENTS = ROOT / "experiments"
 RECIPE_DEFAULTS = {"title": "", "lengths": [], "benchmarks": [], "arms": {}, "scales": {}, "stages": {}}
 SCALE_DEFAULTS = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths": {}, "parameters": {}}
 SCALE_DEFAULTS |= {"nproc": {}, "accelerate": {}, "gpu_memory": 0, "snakemake": [], "benchmarks": [], "stages": {}}
+VALUES = {str: object}  # parameter: value, checked against the notebook
+RECIPE = {"title": str, "lengths": [str], "benchmarks": ([str], {str: VALUES}), "scales": {str: {}}}
+RECIPE |= {"arms": {str: {}}}
+RECIPE |= {"stages": {str: {"notebook": str, "per": [str], "arms": [str], "parameters": VALUES}}}
+SCALE = {"title": str, "like": str, "seeds": [int], "jobs": int, "threads": int, "gpu_memory": float}
+SCALE |= {"lengths": {str: float}, "parameters": {str: VALUES}, "nproc": {str: int}, "accelerate": {str: str}}
+SCALE |= {"snakemake": [(str, float)], "benchmarks": [str], "stages": {str: {"notebook": str, "parameters": VALUES}}}
 AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
 EVALUATION = "04_evaluate"
@@ -77,44 +85,55 @@ def load(kind: str, name: str) -> dict:
     names = sorted(p.stem for p in path.parent.glob("*.yaml"))
     if name not in names:
         raise InputError(f"no {kind[:-1]} {name!r}{nearest_or_all(name, names)}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{shown(path)} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{shown(path)}: expected keys and values")
-    return content
+    return read_yaml(path)
 
 
 def load_recipe(name: str) -> dict:
     """A recipe whose keys, stages and arms fit together. Raises InputError otherwise."""
     recipe = RECIPE_DEFAULTS | load("recipes", name)
     refuse_unknown(recipe, RECIPE_DEFAULTS, f"recipe {name}")
+    fit(recipe, RECIPE, f"recipe {name}")
     if not recipe["stages"]:
         raise InputError(f"recipe {name} has no stages")
     for stage, content in recipe["stages"].items():
         refuse_unknown(content, {"notebook", "per", "arms", "parameters"}, f"recipe {name}, stage {stage}")
+        require_notebook(content, f"recipe {name}, stage {stage}")
         refuse_unknown(content.get("per", []), AXES, f"recipe {name}, stage {stage}, per")
         refuse_unknown(content.get("arms", []), recipe["arms"], f"recipe {name}, stage {stage}, arms")
     for arm, content in recipe["arms"].items():
         refuse_unknown(content, {"label", "optional", *recipe["stages"]}, f"recipe {name}, arm {arm}")
+        fit(content, {"label": str, "optional": bool, str: VALUES}, f"recipe {name}, arm {arm}")
     given = recipe["benchmarks"]
     recipe["benchmarks"] = given if isinstance(given, dict) else {benchmark: {} for benchmark in given}
     for scale, content in recipe["scales"].items():
         refuse_unknown(content, recipe["stages"], f"recipe {name}, scale {scale}")
+        fit(content, {str: VALUES}, f"recipe {name}, scale {scale}")
     return recipe
 
 
-def load_scale(name: str) -> dict:
-    """A scale, with the values of the scale that it is `like`. Raises InputError for an unknown key."""
+def require_notebook(stage: dict, where: str) -> None:
+    """Raises InputError for a stage that names no notebook."""
+    if "notebook" not in stage:
+        raise InputError(f"{where}: no notebook, expected a name in notebooks/, e.g. {TRAINING}")
+
+
+def load_scale(name: str, above: tuple[str, ...] = ()) -> dict:
+    """A scale, with the values of the scale that it is `like`. Raises InputError for an unknown key or a wrong type.
+
+    `above`: the scales that are `like` this one.
+    """
+    if name in above:
+        raise InputError(f"scale {name} is like itself: {' → '.join([*above, name])}")
     scale = load("scales", name)
     refuse_unknown(scale, {"like", *SCALE_DEFAULTS}, f"scale {name}")
-    base = load_scale(scale["like"]) if "like" in scale else SCALE_DEFAULTS
+    fit(scale, SCALE, f"scale {name}")
+    base = load_scale(scale["like"], (*above, name)) if "like" in scale else SCALE_DEFAULTS
     blocks = {name: base["parameters"].get(name, {}) | block for name, block in scale.get("parameters", {}).items()}
     scale = base | scale | {"parameters": base["parameters"] | blocks}
     refuse_unknown(scale["lengths"], {"longest", "factor", "most"}, f"scale {name}, lengths")
     for stage, content in scale["stages"].items():
         refuse_unknown(content, {"notebook", "parameters"}, f"scale {name}, stage {stage}")
+        require_notebook(content, f"scale {name}, stage {stage}")
     return scale
 
 
@@ -131,7 +150,14 @@ def numbers(recipe: dict, names: Iterable[str], notebook: str = "") -> list[floa
     stages = {name: s for name, s in recipe["stages"].items() if not notebook or s["notebook"] == notebook}
     blocks = [stage.get("parameters", {}) for stage in stages.values()]
     blocks += [arm.get(stage, {}) for arm in recipe["arms"].values() for stage in stages]
-    return [float(value) for block in blocks for name, value in block.items() if name in names]
+    return [number(value, name) for block in blocks for name, value in block.items() if name in names]
+
+
+def number(value, name: str) -> float:
+    """A recipe's value that others are in proportion to. Raises InputError when it is not a finite number."""
+    if not is_a(value, float) or not abs(value) < 1e15:
+        raise InputError(f"{name} is {shortened(value)}, expected a number")
+    return float(value)
 
 
 def length_factor(recipe: dict, scale: dict) -> float:
@@ -141,13 +167,14 @@ def length_factor(recipe: dict, scale: dict) -> float:
         return float(scale["lengths"]["factor"])
     longest = numbers(recipe, ["max_tokens"], TRAINING) or numbers(recipe, ["max_tokens"])
     longest = longest or numbers(recipe, recipe["lengths"])
-    return scale["lengths"]["longest"] / max(longest) if longest and "longest" in scale["lengths"] else 1.0
+    scaled = "longest" in scale["lengths"] and max(longest, default=0) > 0
+    return scale["lengths"]["longest"] / max(longest) if scaled else 1.0
 
 
 def scale_lengths(values: dict, recipe: dict, scale: dict) -> dict:
     """The values with all lengths in tokens scaled in proportion, none above the scale's `most`."""
     factor, most = length_factor(recipe, scale), scale["lengths"].get("most", float("inf"))
-    lengths = {n: float(values[n]) for n in recipe["lengths"] if n in values}
+    lengths = {n: number(values[n], n) for n in recipe["lengths"] if n in values}
     return values | {n: max(1, round(min(value * factor, max(most, 1)))) for n, value in lengths.items() if value > 0}
 
 
@@ -170,8 +197,10 @@ def stage_values(recipe: dict, scale: dict, scale_name: str, stage: str, arm: st
     values |= {name: replace_external(given.get(name), value) for name, value in by_notebook.items()}
     block = recipe["scales"].get(scale_name, {}).get(stage, {})
     values |= {name: value for name, value in block.items() if name != "accelerate"}
-    if given.get("warmup_steps", 0) and "steps" in given:  # the warm-up stays the same share of the run
-        values["warmup_steps"] = max(1, round(given["warmup_steps"] * values["steps"] / given["steps"]))
+    if given.get("warmup_steps", 0) and given.get("steps", 0):  # the warm-up stays the same share of the run
+        warmup, before = number(given["warmup_steps"], "warmup_steps"), number(given["steps"], "steps")
+        after = number(values["steps"], "steps")
+        values["warmup_steps"] = max(1, round(warmup * after / before))
     return values
 
 
@@ -201,7 +230,10 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
             job = Job(name, stage, arm, seed, notebook, values, [], nproc, accelerate, benchmark)
             jobs.append(settle_job(job, jobs, set(recipe["stages"]), declared))
     needed = {name for job in jobs for name in job.needs}
-    return [job for job in jobs if job.stage not in scale["stages"] or job.name in needed]
+    jobs = [job for job in jobs if job.stage not in scale["stages"] or job.name in needed]
+    if not jobs:
+        raise InputError(f"recipe {recipe_name} at {scale_name} has no runs: seeds {seeds}, arms {arms}")
+    return jobs
 
 
 def settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping[str, Parameter]) -> Job:

@@ -6,12 +6,13 @@ Each job is a `lead run`. Everything is written below runs/<recipe>/<scale>/.
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
 from pathlib import Path
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, shortened
 from lead_kit.launch import catalog, memory, processes, recipes
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
@@ -43,7 +44,7 @@ def refuse_changed(jobs: list[recipes.Job]) -> None:
     """
     for job in jobs:
         folder = run_folder(job.name)
-        if earlier := manifest.read_manifest(folder):
+        if earlier := manifest.read_manifest(folder, complete=True):
             changed = manifest.changes(earlier, recipes.settled(job), job.notebook)
             if set(changed) - set(lists_of_runs(job)):
                 raise manifest.name_taken(folder, changed, "delete the folder")
@@ -75,7 +76,9 @@ def reproduce_recipe(
     recipe: str, scale_name: str, seeds: str | None, arms: str | None, at_once: int | None, dry_run: bool
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
-    jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), arms.split(",") if arms else None)
+    if at_once is not None and at_once < 1:
+        raise InputError(f"--jobs {at_once}: expected at least 1")
+    jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), parse_arms(arms))
     scale = recipes.load_scale(scale_name)
     if dry_run:
         print(memory.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
@@ -112,9 +115,19 @@ def parse_seeds(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
-        raise InputError(f"--seeds {text!r}: expected whole numbers separated by commas, e.g. 0,1,2")
+    if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
+        raise InputError(f"--seeds {shortened(text)!r}: expected whole numbers separated by commas, e.g. 0,1,2")
     return list(dict.fromkeys(map(int, parts)))
+
+
+def parse_arms(text: str | None) -> list[str] | None:
+    """`grpo,lead` as names; None stays None. Raises InputError for a text without a name."""
+    if text is None:
+        return None
+    arms = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    if "" in arms:
+        raise InputError(f"--arms {shortened(text)!r}: expected names of arms separated by commas, e.g. grpo,length")
+    return arms
 
 
 def run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> int:

@@ -19,10 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-import yaml
-
 from lead_kit.errors import InputError, chosen, nearest_or_all
 from lead_kit.launch import processes
+from lead_kit.launch.shape import read_yaml
 from lead_kit.params import check, read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.paths import ROOT, run_folder, shown
@@ -49,7 +48,7 @@ def distributed_kind(plugin: Path) -> str:
     if not plugin.is_file():
         names = sorted(p.name for p in (ROOT / "experiments" / "accelerate").glob("*.yaml"))
         raise InputError(f"no accelerate file {shown(plugin)}{nearest_or_all(plugin.name, names)}")
-    kind = yaml.safe_load(plugin.read_text(encoding="utf-8")).get("distributed_type")
+    kind = read_yaml(plugin).get("distributed_type")
     if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
         raise InputError(f"{shown(plugin)} needs DeepSpeed, which is not installed: pip install deepspeed")
     return chosen(KINDS, kind, f"{shown(plugin)}: distributed_type")
@@ -84,7 +83,7 @@ def environment(nproc: int, plugin: Path | None) -> dict[str, str]:
 
 def finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
     """The message that the very same run is already finished; empty when it is not."""
-    earlier = manifest.read_manifest(folder)
+    earlier = manifest.read_manifest(folder, complete=True)
     if not earlier or not (folder / "done").is_file() or manifest.changes(earlier, settled, notebook):
         return ""
     same_code = earlier["attempts"][-1]["code"] == provenance.code_hash(notebook)

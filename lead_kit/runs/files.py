@@ -1,23 +1,26 @@
-"""Atomic writes that last, JSON lines, and values in a form that JSON can store."""
+"""Atomic writes that last, JSON and JSON lines as others may have written them, and values that JSON can store."""
 
 import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, shortened
 from lead_kit.runs.paths import shown
+
+HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A path to write a file or folder to; it gets its real name only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}-{path.name}")
+    part = part_of(path)
     try:
         yield part
         sync(part)
@@ -62,11 +65,33 @@ def unreadable(path: Path) -> str:
     return ""
 
 
+def part_of(path: Path) -> Path:
+    """The name of a file that is not complete yet."""
+    return path.with_name(f".{os.getpid()}-{path.name}")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises InputError for a path at which no file can be written, before the work whose result it is to hold."""
+    if path.is_dir():
+        raise InputError(f"cannot write {shortened(shown(path))}: it is a folder, expected the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part_of(path).touch()
+        part_of(path).unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {shortened(shown(path))}: {error.strerror}") from None
+
+
 def write_text(path: Path, text: str) -> Path:
     """Writes a text file, completely or not at all."""
     with atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(encoded(text))
     return path
+
+
+def encoded(text: str) -> bytes:
+    """A text as UTF-8. What is no character, as a byte of a command line may be, becomes the escape that JSON has."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def plain(value):
@@ -81,6 +106,35 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def parse_json(data: bytes, path: Path, line: int = 1):
+    """The value of a JSON text that begins at this line of a file; half characters become U+FFFD.
+
+    Raises InputError naming the line that is not UTF-8 or not JSON.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text)
+        return whole(value) if HALF_CHARACTER.search(text) else value
+    except UnicodeDecodeError as error:
+        line, problem = line + data.count(b"\n", 0, error.start), f"not UTF-8 text ({error.reason})"
+    except json.JSONDecodeError as error:
+        line, problem = line + error.lineno - 1, f"not valid JSON ({error.msg} at column {error.colno})"
+    except RecursionError:
+        problem = "lists and objects are nested too deeply"
+    except ValueError:  # Python's limit on the digits of an integer
+        problem = "a number has thousands of digits"
+    raise InputError(f"{shortened(shown(path), 200)}, line {line}: {problem}")
+
+
+def whole(value):
+    """A value of JSON whose texts can be written as UTF-8: a surrogate without its other half becomes U+FFFD."""
+    if isinstance(value, dict):
+        return {whole(key): whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+
+
 def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
     """(line number, object) for each line of a JSON-lines file; empty lines are skipped.
 
@@ -91,15 +145,10 @@ def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
     for number, line in enumerate(lines[:-1] if torn else lines, 1):
         if not line.strip():
             continue
-        where = f"{shown(path)}, line {number}"
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
+        row = parse_json(line, path, number)
         if not isinstance(row, dict):
-            raise InputError(f"{where}: expected an object, found {line.strip()[:60].decode(errors='replace')!r}")
+            found = shortened(line.strip().decode("utf-8"), 60)
+            raise InputError(f"{shown(path)}, line {number}: expected an object, found {found!r}")
         yield number, row
 
 
@@ -126,6 +175,6 @@ def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(as_jsonl(rows).encode())
+        file.write(encoded(as_jsonl(rows)))
         file.flush()
         os.fsync(file.fileno())

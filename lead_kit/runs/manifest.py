@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, shortened
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import plain, write_text
@@ -15,6 +15,7 @@ from lead_kit.runs.lock import identity, release
 from lead_kit.runs.log import truncate
 from lead_kit.runs.paths import ROOT, RUNS, shown
 
+NEEDED = {"notebook": str, "status": str, "parameters": dict, "attempts": list}  # what is read of a run.json
 # every attempt writes these; one that wrote nothing else has no results to lose
 BOOKKEEPING = {"run.json", "lock", "log.txt", "notebook.ipynb", "attempts", "done", "ranks"}
 
@@ -23,15 +24,34 @@ def timestamp() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def read_manifest(folder: Path) -> dict | None:
-    """The content of run.json, or None when the folder holds no run. Raises InputError when it is not JSON."""
+def read_manifest(folder: Path, complete: bool = False) -> dict | None:
+    """The content of run.json, or None when the folder holds no run. Raises InputError when it is no manifest.
+
+    `complete`: it has all that a run needs which continues this one. Its parameters are always there.
+    """
     path = folder / "run.json"
     if not path.is_file():
         return None
+    remedy = f"delete the folder {shown(folder)} or restore the file"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{shown(path)} is not JSON: delete the folder {shown(folder)} or restore the file") from None
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise InputError(f"{shown(path)} is not JSON: {remedy}") from None
+    if not isinstance(manifest, dict):
+        raise InputError(f"{shown(path)} is {shortened(manifest)}, expected the object that a run writes: {remedy}")
+    for name, kind in NEEDED.items():
+        needed = complete or name == "parameters"
+        if name in manifest and not isinstance(manifest[name], kind) or needed and name not in manifest:
+            found = f"{name} is {shortened(repr(manifest[name]))}" if name in manifest else f"there is no {name!r}"
+            raise InputError(f"{shown(path)} is not of this version of the kit: {found}; {remedy}")
+    attempts = manifest.get("attempts", [])
+    if (
+        complete
+        and not attempts
+        or not all(isinstance(each, dict) and {"status", "code"} <= set(each) for each in attempts)
+    ):
+        raise InputError(f"{shown(path)} is not of this version of the kit: an attempt lacks status or code; {remedy}")
+    return manifest
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
@@ -62,7 +82,7 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     Raises InputError when results under this name belong to other parameters; with `replace` they move to attempts/N
     instead.
     """
-    old = read_manifest(folder)
+    old = read_manifest(folder, complete=True)
     parents = [p for p in folder.parents if p.is_relative_to(RUNS) and (p / "run.json").is_file()]
     if parents or (old is None and any(folder.rglob("run.json"))):
         raise InputError(f"{shown(folder)}: a run cannot lie inside another run ({shown((parents or [folder])[0])})")

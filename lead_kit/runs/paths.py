@@ -4,11 +4,13 @@ import os
 import re
 from pathlib import Path
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, shortened
 
 ROOT = Path(os.environ.get("LEAD_ROOT") or Path(__file__).resolve().parents[2])
 RUNS = ROOT / "runs"
 NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*(/[A-Za-z0-9_+][A-Za-z0-9._+-]*)*")
+
+LONGEST_NAME = 200  # characters; systems allow 255 bytes, and files that are written get a prefix
 
 
 def resolve(path: str | Path) -> Path:
@@ -29,5 +31,9 @@ def file_name(label: str) -> str:
 def run_folder(name: str) -> Path:
     """The folder runs/<name>. Raises InputError for a name that is not a plain path below runs/."""
     if not NAME.fullmatch(name):
-        raise InputError(f"run_name {name!r}: expected letters, digits and ._+-, with / between folders: 'length/s0'")
+        raise InputError(
+            f"run_name {shortened(name)!r}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
+        )
+    if max(map(len, name.split("/"))) > LONGEST_NAME:
+        raise InputError(f"run_name {shortened(name)!r}: expected at most {LONGEST_NAME} characters for each folder")
     return RUNS / name

@@ -1,6 +1,7 @@
 """Verifier: the checks that need algebra, in processes that can be killed; verdicts cached; safe from threads,
 asyncio and forks."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from lead_kit.verify.verdict import Verdict
 
 STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
 CACHE = 1 << 16  # (gold, answer) pairs kept
+RESTARTS = 3  # servers that may die over one pair before the check fails
 KILLED = ("rejected", "the comparison ended its worker twice (SIGKILL)", "worker")
 ORDERS = ("any", "given")  # of the items of a list: free, or as the gold has them
 PROGRESS_FROM = 2000  # a list this long shows its progress
@@ -74,8 +76,7 @@ class Verifier:
             running, self._server = self._server, None
         if running is not None:
             for each in idle:
-                each.sock.close()
-                running.reap(each.pid, kill=True)
+                self._discard(each)
             server.release(running)
 
     def warm(self) -> "Verifier":
@@ -213,10 +214,23 @@ class Verifier:
         return "" if status == "correct" else reason
 
     def _ask(self, *pair: str) -> tuple[str, str, str]:
-        """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died."""
+        """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died.
+
+        A server that dies is replaced and the pair asked again; RuntimeError if that does not help.
+        """
+        killed = ended = 0
         with self._slots:
-            outcome = self._ask_once(pair)
-            return outcome if outcome is not None else self._ask_once(pair) or KILLED
+            while True:
+                try:
+                    outcome = self._ask_once(pair)
+                except server.Ended:
+                    ended += 1
+                    if ended == RESTARTS:
+                        raise
+                    continue
+                if outcome is not None or killed:
+                    return outcome or KILLED
+                killed += 1
 
     def _ask_once(self, pair: tuple[str, ...]) -> tuple[str, str, str] | None:
         """None if something else than the pair ended the worker (out of memory elsewhere, an administrator)."""
@@ -225,23 +239,29 @@ class Verifier:
             worker.send(mine.sock, pair)
             outcome = worker.receive(mine.sock)
         except TimeoutError:
-            self._reap(mine)
+            self._discard(mine)
             return "timeout", f"no answer within {STALLED:.0f} s", "worker"
         except (EOFError, ConnectionError):
-            code = self._reap(mine, kill=False)
+            mine.sock.close()
+            code = mine.server.reap(mine.pid, kill=False)  # it has closed its socket, so it is dying already
             if code == -signal.SIGKILL:
                 return None
             if code == -signal.SIGPROF:
                 return "timeout", f"needs more than {self.cpu_seconds:g} s of CPU time", "worker"
             return "rejected", f"the comparison ended its worker ({_cause(code)})", "worker"
         except BaseException:  # Ctrl-C: the worker's answer would be read by the next caller
-            self._reap(mine)
+            self._discard(mine)
             raise
         self._give(mine)
         return tuple(outcome)
 
     def _take(self) -> _Worker:
         with self._lock:
+            if self._server is not None and self._server.dead:
+                for each in self._idle:
+                    each.sock.close()
+                server.release(self._server)
+                self._idle, self._server = [], None
             if self._idle:
                 return self._idle.pop()
             if self._server is None:
@@ -256,12 +276,13 @@ class Verifier:
             if len(self._idle) < self.workers and self._server is mine.server:
                 self._idle.append(mine)
                 return
-        self._reap(mine)
+        self._discard(mine)
 
-    def _reap(self, mine: _Worker, kill: bool = True) -> int:
-        """Bury a worker and return its exit code; without `kill` it has closed its socket, so it is dying already."""
+    def _discard(self, mine: _Worker) -> None:
+        """End a worker. One whose server has died ends by itself when its socket closes."""
         mine.sock.close()
-        return mine.server.reap(mine.pid, kill) if self._server is mine.server else 0
+        with contextlib.suppress(server.Ended):
+            mine.server.reap(mine.pid, kill=True)
 
 
 def _missing(completion: str, loose: bool) -> str:

@@ -9,16 +9,22 @@ import sys
 import threading
 
 COMMAND = "from lead_kit.verify.worker import main; main()"
+PATIENCE = 300.0  # seconds for one request; loading the algebra on a busy machine is part of the first
 _lock = threading.Lock()
 _servers: dict[str, "Server"] = {}
 
 
+class Ended(RuntimeError):
+    """The server has died, so what its workers were asked has to be asked again."""
+
+
 class Server:
-    """A running `worker.main` for one judge module. Raises RuntimeError if it has died."""
+    """A running `worker.main` for one judge module. Its methods raise Ended if it has died."""
 
     def __init__(self, judge: str):
-        self.judge, self.users, self.lock = judge, 0, threading.Lock()
+        self.judge, self.users, self.lock, self.dead = judge, 0, threading.Lock(), False
         self.control, there = socket.socketpair()
+        self.control.settimeout(PATIENCE)
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, "-c", COMMAND, str(there.fileno()), judge]
@@ -38,14 +44,30 @@ class Server:
 
     def _request(self, request: dict, handle: socket.socket | None = None) -> int:
         with self.lock:
-            socket.send_fds(self.control, [json.dumps(request).encode()], [handle.fileno()] if handle else [])
-            reply = b""
-            while not reply.endswith(b"\n"):
-                chunk = self.control.recv(64)
-                if not chunk:
-                    raise RuntimeError(f"the verifier's server ended (exit code {self.process.poll()})")
-                reply += chunk
+            try:
+                socket.send_fds(self.control, [json.dumps(request).encode()], [handle.fileno()] if handle else [])
+                reply = b""
+                while not reply.endswith(b"\n"):
+                    chunk = self.control.recv(64)
+                    if not chunk:
+                        raise ConnectionResetError
+                    reply += chunk
+            except OSError:
+                raise Ended(f"the verifier's server ended ({self._bury()})") from None
+            except BaseException:  # Ctrl-C: the reply on its way would be taken for that to the next request
+                self._bury()
+                raise
             return int(reply)
+
+    def _bury(self) -> str:
+        """End what is left of the process, and say how it ended."""
+        self.dead = True
+        self.control.close()
+        try:
+            self.process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return f"exit code {self.process.wait()}"
 
     def cpu_time(self) -> float:
         """CPU seconds of the server and of the workers it has buried."""
@@ -53,9 +75,9 @@ class Server:
 
 
 def acquire(judge: str) -> Server:
-    """The server of a judge module, started if none runs; `release` it."""
+    """The server of a judge module, started if none runs or the last one has died; `release` it."""
     with _lock:
-        if judge not in _servers:
+        if judge not in _servers or _servers[judge].dead:
             _servers[judge] = Server(judge)
         _servers[judge].users += 1
         return _servers[judge]
@@ -65,8 +87,9 @@ def release(server: Server) -> None:
     """Ends the server with its last user."""
     with _lock:
         server.users -= 1
-        if server.users == 0 and _servers.get(server.judge) is server:
-            del _servers[server.judge]
+        if server.users == 0:
+            if _servers.get(server.judge) is server:
+                del _servers[server.judge]
             server.control.close()
             server.process.kill()
             server.process.wait()

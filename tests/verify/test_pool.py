@@ -204,6 +204,25 @@ def test_a_worker_killed_from_outside_changes_no_verdict():
         assert verifier.check("\\boxed{\\sqrt{8}}", "2\\sqrt{2}").correct
 
 
+def test_a_server_that_dies_is_replaced_and_the_pairs_in_flight_are_asked_again():
+    roots = range(2, 60)
+    with Verifier(2).warm() as verifier:
+        first, idle = verifier._server.process.pid, [each.pid for each in verifier._idle]
+        for pid in (first, *idle):  # all of it, as by a process that cleans up
+            os.kill(pid, signal.SIGKILL)
+        verdicts = verifier.check_many([boxed(f"\\sqrt{{{4 * n}}}") for n in roots], [f"2\\sqrt{{{n}}}" for n in roots])
+        assert all(verdict.correct for verdict in verdicts)
+        assert verifier._server.process.pid != first
+
+
+def test_a_server_that_cannot_start_is_an_error_and_no_verdict():
+    class Broken(Verifier):
+        judge = "lead_kit.verify.no_such_module"
+
+    with Broken(1) as verifier, pytest.raises(RuntimeError, match="the verifier's server ended"):
+        verifier.check("\\boxed{\\sqrt{8}}", "2\\sqrt{2}")
+
+
 def test_clusters_are_classes_of_equal_answers(verifier):
     assert cluster(["1/2", "0.5", "3", None, "\\frac{2}{4}", "3.0", ""], verifier) == [0, 0, 1, -1, 0, 1, -1]
 
