@@ -3,6 +3,7 @@
 A recipe is a YAML file in experiments/recipes/:
 
     title: one line
+    task: words                      the embedded task that a small scale takes (default: arithmetic)
     lengths: [max_tokens, ...]       parameters that count tokens; a scale shortens them all in one proportion
     benchmarks: [AIME24, ...]        a stage `per: [benchmark]` runs once for each; a scale may name others;
                                      or NAME: {parameter: value}, what 04_evaluate does with that benchmark
@@ -20,10 +21,11 @@ A recipe is a YAML file in experiments/recipes/:
 A comment behind a value is its source. `{STAGE}` in a value becomes the run folder of that stage's job with the same
 arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`, `{seed}`, `{benchmark}` are the job's own.
 
-A scale (experiments/scales/) sets sizes by notebook. It may have stages of its own that replace what the recipe would
-download; they run after the recipe's first stage, and only if a job needs them. Later values win: notebook, stage, arm,
-scale, the recipe's block for the scale. A value that refers to a stage is kept: a scale replaces what comes from
-outside, not what the recipe makes. Lengths and warm-up shrink in proportion.
+A scale (experiments/scales/) sets sizes by notebook, and under `tasks` what another embedded task needs. It may have
+stages of its own that replace what the recipe would download; they run after the recipe's first stage, and only if a
+job needs them. Later values win: notebook, stage, arm, scale, the recipe's block for the scale. A value that refers to
+a stage is kept: a scale replaces what comes from outside, not what the recipe makes. Lengths and warm-up shrink in
+proportion.
 """
 
 import json
@@ -33,24 +35,39 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
 from lead_kit.launch.shape import fit, is_a, read_yaml
 from lead_kit.params import Parameter, check, read_parameters
 from lead_kit.runs.paths import ROOT, run_folder
 
 EXPERIMENTS = ROOT / "experiments"
-RECIPE_DEFAULTS = {"title": "", "lengths": [], "benchmarks": [], "arms": {}, "scales": {}, "stages": {}}
+RECIPE_DEFAULTS = {
+    "title": "",
+    "task": "arithmetic",
+    "lengths": [],
+    "benchmarks": [],
+    "arms": {},
+    "scales": {},
+    "stages": {},
+}
 SCALE_DEFAULTS = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths": {}, "parameters": {}}
-SCALE_DEFAULTS |= {"nproc": {}, "accelerate": {}, "gpu_memory": 0, "snakemake": [], "benchmarks": [], "stages": {}}
+SCALE_DEFAULTS |= {
+    "nproc": {},
+    "accelerate": {},
+    "gpu_memory": 0,
+    "snakemake": [],
+    "benchmarks": [],
+    "stages": {},
+    "tasks": {},
+}
 VALUES = {str: object}  # parameter: value, checked against the notebook
-RECIPE = {"title": str, "lengths": [str], "benchmarks": ([str], {str: VALUES}), "scales": {str: {}}}
+RECIPE = {"title": str, "task": str, "lengths": [str], "benchmarks": ([str], {str: VALUES}), "scales": {str: {}}}
 RECIPE |= {"arms": {str: {}}}
 RECIPE |= {"stages": {str: {"notebook": str, "per": [str], "arms": [str], "parameters": VALUES}}}
 SCALE = {"title": str, "like": str, "seeds": [int], "jobs": int, "threads": int, "gpu_memory": float}
 SCALE |= {"lengths": {str: float}, "parameters": {str: VALUES}, "nproc": {str: int}, "accelerate": {str: str}}
 SCALE |= {"snakemake": [(str, float)], "benchmarks": [str], "stages": {str: {"notebook": str, "parameters": VALUES}}}
+SCALE |= {"tasks": {str: {"benchmarks": [str], "parameters": {str: VALUES}}}}
 AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
 EVALUATION = "04_evaluate"
@@ -117,19 +134,22 @@ def require_notebook(stage: dict, where: str) -> None:
         raise InputError(f"{where}: no notebook, expected a name in notebooks/, e.g. {TRAINING}")
 
 
-def load_scale(name: str, above: tuple[str, ...] = ()) -> dict:
-    """A scale, with the values of the scale that it is `like`. Raises InputError for an unknown key or a wrong type.
-
-    `above`: the scales that are `like` this one.
+def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ()) -> dict:
+    """A scale with the values of the scale that it is `like`, and what it sets for an embedded task. Raises InputError
+    for an unknown key or a wrong type. `above`: the scales that are `like` this one.
     """
     if name in above:
         raise InputError(f"scale {name} is like itself: {' → '.join([*above, name])}")
     scale = load("scales", name)
     refuse_unknown(scale, {"like", *SCALE_DEFAULTS}, f"scale {name}")
     fit(scale, SCALE, f"scale {name}")
-    base = load_scale(scale["like"], (*above, name)) if "like" in scale else SCALE_DEFAULTS
-    blocks = {name: base["parameters"].get(name, {}) | block for name, block in scale.get("parameters", {}).items()}
-    scale = base | scale | {"parameters": base["parameters"] | blocks}
+    base = load_scale(scale["like"], task, (*above, name)) if "like" in scale else SCALE_DEFAULTS
+    own, blocks = scale.get("tasks", {}).get(task, {}), dict(base["parameters"])
+    for part in (scale, own):
+        for notebook, values in part.get("parameters", {}).items():
+            blocks[notebook] = blocks.get(notebook, {}) | values
+    scale = base | scale | {"parameters": blocks}
+    scale["benchmarks"] = own.get("benchmarks", scale["benchmarks"])
     refuse_unknown(scale["lengths"], {"longest", "factor", "most"}, f"scale {name}, lengths")
     for stage, content in scale["stages"].items():
         refuse_unknown(content, {"notebook", "parameters"}, f"scale {name}, stage {stage}")
@@ -209,8 +229,9 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
 
     Raises InputError before anything runs when something does not fit.
     """
-    scale = load_scale(scale_name)
-    recipe = add_stages(load_recipe(recipe_name), scale)
+    recipe = load_recipe(recipe_name)
+    scale = load_scale(scale_name, recipe["task"])
+    recipe = add_stages(recipe, scale)
     refuse_unknown(arms or [], recipe["arms"], f"recipe {recipe_name}, arms")
     arms = arms or [name for name, arm in recipe["arms"].items() if not arm.get("optional")]
     seeds, benchmarks = scale["seeds"] if seeds is None else seeds, scale["benchmarks"] or recipe["benchmarks"]
@@ -293,38 +314,3 @@ def settled(job: Job) -> dict:
 def as_text(value) -> str:
     """A value as it is written after `-p name`."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def sources(recipe_name: str) -> dict[tuple[str, ...], str]:
-    """The comment behind each value of a recipe, by the value's path of keys."""
-    text = (EXPERIMENTS / "recipes" / f"{recipe_name}.yaml").read_text(encoding="utf-8")
-    lines, comments = text.splitlines(), {}
-
-    def visit(node: yaml.Node, path: tuple[str, ...]) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                visit(value, path if key.value == "<<" else (*path, key.value))
-        else:
-            comments[path] = lines[node.end_mark.line][node.end_mark.column :].partition("#")[2].strip()
-
-    visit(yaml.compose(text, Loader=yaml.SafeLoader), ())
-    return comments
-
-
-def table(recipe_name: str) -> list[list[str]]:
-    """Rows of stage, parameter, the value of all arms or of each arm, source. Brackets mark the notebook's default."""
-    recipe, comments = load_recipe(recipe_name), sources(recipe_name)
-    rows = [["stage", "parameter", "value", *recipe["arms"], "source"]]
-    for stage, content in recipe["stages"].items():
-        declared = read_parameters(ROOT / "notebooks" / f"{content['notebook']}.ipynb")
-        shared = content.get("parameters", {})
-        arms = {arm: block.get(stage, {}) for arm, block in recipe["arms"].items()}
-        for name in dict.fromkeys([*shared, *(name for block in arms.values() for name in block)]):
-            default = f"({as_text(declared[name].default)})" if name in declared else "(?)"
-            each = [as_text(block.get(name, shared.get(name, default))) for block in arms.values()]
-            common = as_text(shared[name]) if name in shared and len(set(each)) < 2 else ""
-            notes = [comments.get(("stages", stage, "parameters", name), "")]
-            notes += [comments.get(("arms", arm, stage, name), "") for arm in arms]
-            source = "; ".join(dict.fromkeys(filter(None, notes)))
-            rows.append([stage, name, common, *([""] * len(each) if common else each), source])
-    return rows

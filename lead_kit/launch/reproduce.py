@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from lead_kit.errors import InputError, shortened
-from lead_kit.launch import catalog, memory, processes, recipes
+from lead_kit.launch import catalog, memory, processes, recipe_table, recipes
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import ROOT, RUNS, run_folder, shown
@@ -184,7 +184,7 @@ def show_recipe(name: str) -> None:
         note = " (only when named with --arms)" if content.get("optional") else ""
         print(f"  {arm}: {content.get('label', arm)}{note}")
     print("`value` holds for every arm; a value in brackets is the notebook's default\n")
-    print_columns(recipes.table(name))
+    print_columns(recipe_table.table(name))
 
 
 def show_list() -> None:

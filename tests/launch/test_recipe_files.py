@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.launch import recipes
+from lead_kit.launch import recipe_table, recipes
 from lead_kit.params import read_parameters
 from lead_kit.report.published import published
 
@@ -30,7 +30,7 @@ COUNTS = {
 RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps", "run_name"}
 MACHINE = {"backend", "dtype", "engine", "vllm_memory", "vllm_tensor_parallel"}
 DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
-DATA |= {"train_data", "pass_rates", "benchmark"}
+DATA |= {"train_data", "pass_rates", "benchmark", "carry", "borrow", "repair"}
 MODEL = {"model", "models", "template", "learning_rate", "optimizer", "adam_beta2", "end_marker", "answer_region"}
 FIGURES = {"runs", "samples", "published_table", "published_curve", "figures_folder"}
 SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
@@ -82,11 +82,13 @@ def test_a_small_scale_changes_sizes_data_and_model_and_nothing_of_the_method(na
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", ["tiny", "smoke"])
 def test_a_small_scale_downloads_nothing(name, scale):
+    task = recipes.load_recipe(name)["task"]
+    embedded = {"arithmetic": ("tiny", "arithmetic"), "words": ("tiny-words", "words")}[task]
     for job in planned(name, scale):
         sources = [settled(job).get(p) for p in ("model", "dataset", "data_path", "added_data", "validation_data")]
         for source in [*filter(None, sources), *settled(job).get("models", [])]:
-            assert source in ("tiny", "arithmetic") or source.startswith(f"runs/{name}/{scale}/"), source
-        assert settled(job).get("benchmark", "arithmetic") == "arithmetic" and not settled(job).get("evaluation_sets")
+            assert source in embedded or source.startswith(f"runs/{name}/{scale}/"), source
+        assert job.benchmark in (None, task) and not settled(job).get("evaluation_sets")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -114,7 +116,7 @@ def test_batches_divide_at_every_scale(name):
 def test_every_value_of_a_method_says_where_it_comes_from(name):
     plumbing = {*FIGURES, "metric", "split", "caption_note", "train_data", "validation_data", "model", "models"}
     plumbing |= {"data_path", "dataset", "pass_rates", "seed", "arm", "benchmark"}
-    assert [row[:2] for row in recipes.table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
+    assert [row[:2] for row in recipe_table.table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import memory, recipes
+from lead_kit.launch import memory, recipe_table, recipes
 from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
 
 KIT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
 
 
 def test_the_table_shows_each_arm_and_the_comment_as_source(root):
-    rows = {(row[0], row[1]): row[2:] for row in recipes.table("small")}
+    rows = {(row[0], row[1]): row[2:] for row in recipe_table.table("small")}
     assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
     assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
     assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]
