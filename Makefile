@@ -8,7 +8,7 @@ SCALE ?= tiny
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test quick lint lab bench bench-verify stack-vllm stack-unsloth test-stack clean
+.PHONY: install demo demo-reflection test quick lint lab bench bench-verify stack-vllm stack-unsloth test-stack clean
 
 install: $(VENV)/installed
 
@@ -22,6 +22,9 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 
 demo: install
 	$(BIN)/lead reproduce figure1 --scale $(SCALE) --jobs $(JOBS)
+
+demo-reflection: install
+	$(BIN)/lead reproduce figure_reflection --scale $(SCALE) --jobs $(JOBS)
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -3,6 +3,8 @@
 `frame` is the tidy frame of `curves.load_runs`: run, arm, seed, step, split and the metrics by name.
 """
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -137,6 +139,19 @@ def reward_components(frame: pd.DataFrame) -> Figure:
         axes.set_title(f"arm {arm}", loc="left")
     panels[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, panels[0])
+    return figure
+
+
+@rc_context(STYLE)
+def panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
+    """One panel for each metric over rollout batches, one line for each arm, seeds as a band."""
+    figure, stacked = sheet(f"Logged rollouts. {band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4)
+    for axes, name in zip(stacked, names, strict=True):
+        draw_curves(axes, trend_points(frame, name, split))
+        label = LABELS.get(name, name.removeprefix("reward_"))
+        axes.set_ylabel(textwrap.fill(label, 22))
+    stacked[-1].set_xlabel(ROLLOUT_STEP)
+    legend_above(figure, stacked[0])
     return figure
 
 
