@@ -8,7 +8,7 @@ SCALE ?= tiny
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection test quick lint lab bench bench-verify stack-vllm stack-unsloth test-stack clean
+.PHONY: install demo demo-reflection test quick faults lint lab bench bench-verify stack-vllm stack-unsloth test-stack clean
 
 install: $(VENV)/installed
 
@@ -31,6 +31,10 @@ test: install lint
 
 quick: install
 	$(BIN)/python -m pytest -m "not slow" -n 2
+
+# Every fault that the tests cause, with what must come of it and what was seen, as a table.
+faults: install
+	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --fault-table
 
 lint: install
 	$(BIN)/ruff check .

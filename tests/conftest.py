@@ -15,3 +15,23 @@ def lead_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data set: {folder} does not exist (set LEAD_DATA)")
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fault-table", action="store_true", help="print case, expected and seen of every test that ran")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The campaign of faults as a table; a test may give `expected` and `seen` as properties."""
+    if not config.getoption("--fault-table"):
+        return
+    reports = [r for outcome in ("passed", "failed") for r in terminalreporter.getreports(outcome) if r.when == "call"]
+    lines = ["| case | expected | seen |", "|---|---|---|"]
+    for report in sorted(reports, key=lambda report: report.nodeid):
+        case, _, variant = report.nodeid.rpartition("::")[2].removeprefix("test_").partition("[")
+        case = case.replace("_", " ") + (f": {variant.removesuffix(']')}" if variant else "")
+        told = dict(report.user_properties)
+        seen = told.get("seen", "as expected") if report.passed else f"FAILED: {report.longreprtext[-100:]}"
+        cells = (case, told.get("expected", ""), seen)
+        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "/") for cell in cells) + " |")
+    terminalreporter.write("\n" + "\n".join(lines) + f"\n{len(reports)} cases\n")
