@@ -47,7 +47,7 @@ def split_metrics(run: Path, split: str) -> pd.DataFrame:
     if not len(frame):
         return frame
     frame = frame[frame["split"] == split].drop(columns="split")
-    return frame.dropna(axis="columns", how="all").sort_values("step", ignore_index=True)
+    return frame.sort_values("step", ignore_index=True).dropna(axis="columns", how="all")
 
 
 def curve_sentence(curve: pd.DataFrame) -> str:

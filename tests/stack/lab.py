@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from random import Random
 
 from lead_kit.data import arithmetic
+from lead_kit.runs.files import read_jsonl
 from tests import apprentice
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,19 +29,24 @@ def prepare(root: Path) -> Path:
     return root
 
 
-def start(root: Path, notebook: str, name: str, *options: str, plugin: str = "", **parameters) -> subprocess.Popen:
+def start(root: Path, notebook: str, name: str, *, plugin: str = "", **parameters) -> subprocess.Popen:
     """`lead run` on the prepared model and problems; with `plugin`, an accelerate file, on two ranks."""
     given = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"} | parameters
-    command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name, *options]
+    command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name]
     for key, value in given.items():
         command += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
-    command += ["--nproc", "2", "--accelerate", str(without_mixed_precision(root, plugin))] if plugin else []
+    if plugin:
+        command += ["--nproc", "2", "--accelerate", str(without_mixed_precision(root, plugin))]
+    with (root / f"{name}.log").open("w") as log:
+        return subprocess.Popen(command, cwd=root, env=environment(root), stdout=log, stderr=subprocess.STDOUT)
+
+
+def environment(root: Path) -> dict[str, str]:
+    """That of this process, with the shim and without the variables of an outer launcher."""
     paths = os.pathsep.join([str(SHIM), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    outside = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_DISTRIBUTED")
     variables = {"LEAD_ROOT": str(root), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    outside = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_DISTRIBUTED")
-    clean = {key: value for key, value in os.environ.items() if key not in outside}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=root, env=clean | variables, **pipes)
+    return {key: value for key, value in os.environ.items() if key not in outside} | variables
 
 
 def without_mixed_precision(root: Path, plugin: str) -> Path:
@@ -51,16 +58,39 @@ def without_mixed_precision(root: Path, plugin: str) -> Path:
     return path
 
 
-def run(root: Path, *arguments, **parameters) -> str:
+def ended(process: subprocess.Popen) -> int:
+    """The exit code of `lead`. Killed when the patience is over; every process that it started dies with it."""
+    try:
+        return process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def run(root: Path, notebook: str, name: str, **settings) -> str:
     """What `lead run` said; it must end well."""
-    code, said = outcome(start(root, *arguments, **parameters))
+    code = ended(start(root, notebook, name, **settings))
+    said = (root / f"{name}.log").read_text()
     assert code == 0, said[-4000:]
     return said
 
 
-def outcome(process: subprocess.Popen) -> tuple[int, str]:
+def kill_at(root: Path, name: str, checkpoint: int, process: subprocess.Popen) -> None:
+    """Kills `lead` as soon as the run has this checkpoint, or a later one."""
+    folder, until = root / "runs" / name / "checkpoints", time.monotonic() + PATIENCE
     try:
-        said, _ = process.communicate(timeout=PATIENCE)
+        while latest(folder) < checkpoint:
+            assert process.poll() is None and time.monotonic() < until, (root / f"{name}.log").read_text()[-4000:]
+            time.sleep(0.02)
     finally:
         process.kill()
-    return process.returncode, said
+        process.wait()
+    assert not (folder.parent / "done").exists()  # it was killed before its end
+
+
+def latest(folder: Path) -> int:
+    return max((int(seal.parent.name.split("-")[1]) for seal in folder.glob("checkpoint-*/checkpoint.json")), default=0)
+
+
+def losses(run: Path) -> list[float]:
+    return [row["loss"] for row in read_jsonl(run / "metrics.jsonl") if row["split"] == "train"]

@@ -1,0 +1,102 @@
+"""FSDP2 and DeepSpeed on two ranks give the numbers of one process, survive a kill, and hand over a model."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lead_kit.models import loading, saving
+from lead_kit.runs.files import read_jsonl
+from tests.stack import lab
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharded")]
+without_deepspeed = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: see experiments/accelerate"
+)
+PLUGINS = ["fsdp2", *(pytest.param(zero, marks=without_deepspeed) for zero in ("zero2", "zero3"))]
+SFT = {"steps": 24, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 1e-3, "save_steps": 2}
+SFT |= {"optimizer": "adamw", "lora_dropout": 0.0}
+GRPO = {"steps": 10, "batch_size": 16, "group_size": 4, "updates_per_batch": 1, "max_tokens": 24, "save_steps": 2}
+GRPO |= {"engine": "generate", "validate_every": 0, "pack_tokens": 64}
+CLOSE = 1e-5  # largest difference of a loss; the order of additions differs
+IDS = torch.arange(6, 70).reshape(2, 32)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return lab.prepare(tmp_path_factory.mktemp("sharded"))
+
+
+@pytest.fixture(scope="module", params=["full", "lora"])
+def alone(root, request):
+    """One process's supervised fine-tuning."""
+    lab.run(root, "02_sft", f"alone-{request.param}", adapter=request.param, **SFT)
+    return request.param
+
+
+def logits(folder):
+    return saving.logits(loading.load_model(str(folder))[0], IDS)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_fine_tuning_that_was_killed_ends_as_one_process_does(root, alone, plugin):
+    name = f"{plugin}-{alone}"
+    lab.kill_at(root, name, 4, lab.start(root, "02_sft", name, plugin=plugin, adapter=alone, **SFT))
+    said = lab.run(root, "02_sft", name, plugin=plugin, adapter=alone, **SFT)
+    one, two = root / f"runs/alone-{alone}", root / "runs" / name
+    assert lab.losses(two) == pytest.approx(lab.losses(one), abs=CLOSE) and len(lab.losses(two)) == SFT["steps"]
+    assert logits(two / "model") == pytest.approx(logits(one / "model"), abs=1e-3)
+    assert (logits(two / "model") - logits(root / "model")).abs().max() > 0.1
+    if alone == "lora":
+        assert "largest change of a logit by merging: 0 " not in said and "by merging: " in said
+        assert (two / "adapter/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_grpo_that_was_killed_ends_as_if_it_had_not_been(root, plugin):
+    lab.run(root, "03_grpo", f"{plugin}-whole", plugin=plugin, **GRPO)
+    lab.kill_at(root, f"{plugin}-cut", 4, lab.start(root, "03_grpo", f"{plugin}-cut", plugin=plugin, **GRPO))
+    lab.run(root, "03_grpo", f"{plugin}-cut", plugin=plugin, **GRPO)
+    whole, cut = root / f"runs/{plugin}-whole", root / f"runs/{plugin}-cut"
+    assert lab.losses(cut) == pytest.approx(lab.losses(whole), abs=CLOSE) and any(lab.losses(whole))
+    assert logits(cut / "model") == pytest.approx(logits(whole / "model"), abs=1e-3)
+
+
+@pytest.fixture(scope="module", params=["grpo", "dapo"])
+def packs_alone(root, request):
+    """One process's packed updates; grpo weighs packs by their rows, dapo divides by the tokens of the batch."""
+    packs(root, root / f"packs-{request.param}", request.param)
+    return request.param
+
+
+def packs(root, out, loss_type, *launcher, **variables):
+    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), "tests.stack.packs"]
+    process = subprocess.Popen(
+        [*map(str, command), str(root / "model"), str(out), loss_type],
+        cwd=lab.ROOT,
+        env=lab.environment(root) | variables,
+    )
+    assert lab.ended(process) == 0
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_packed_updates_are_those_of_one_process(root, packs_alone, plugin):
+    one, two = root / f"packs-{packs_alone}", root / f"packs-{packs_alone}-{plugin}"
+    options = ["--config_file", lab.without_mixed_precision(root, plugin), "--num_processes", 2, "--num_machines", 1]
+    kind = "fsdp2" if plugin == "fsdp2" else "deepspeed"
+    launcher = ["accelerate.commands.launch", *options, "--main_process_port", 0]
+    packs(root, two, packs_alone, *launcher, LEAD_DISTRIBUTED=kind, LEAD_NPROC="2")
+    theirs, ours = (read_jsonl(folder / "metrics.jsonl") for folder in (one, two))
+    assert len(ours) == len(theirs) > 1
+    for metric in ("loss", "grad_norm"):
+        assert [row[metric] for row in ours] == pytest.approx([row[metric] for row in theirs], abs=CLOSE)
+    assert logits(two / "model") == pytest.approx(logits(one / "model"), abs=1e-3)
+    assert (logits(two / "model") - logits(root / "model")).abs().max() > 0.1
+
+
+def test_muon_on_shares_of_a_matrix_is_refused_before_anything_loads(root):
+    assert lab.ended(lab.start(root, "02_sft", "muon", plugin="fsdp2", **SFT | {"optimizer": "muon"})) == 2
+    said = (root / "muon.log").read_text()
+    assert "lead: optimizer 'muon' needs whole matrices, and fsdp2 spreads them: use 'adamw' or ddp.yaml" in said
