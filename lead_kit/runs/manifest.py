@@ -11,7 +11,7 @@ from lead_kit.errors import InputError
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import plain, write_text
-from lead_kit.runs.lock import identity, release
+from lead_kit.runs.lock import check_held, identity, release
 from lead_kit.runs.log import truncate
 from lead_kit.runs.paths import ROOT, RUNS, shown
 
@@ -49,6 +49,12 @@ def changes(manifest: Mapping, settled: Mapping, notebook: Path) -> dict[str, st
     """As `differences`, between a run's manifest and the parameters and notebook of a new run."""
     old = manifest["parameters"] | {"notebook": manifest["notebook"]}
     return differences(old, {**settled, "notebook": shown(notebook)})
+
+
+def news(manifest: Mapping, settled: Mapping, notebook: Path) -> list[str]:
+    """What differs between a run's newest attempt and a new one: its notebook's code, its parameters."""
+    edited = manifest["attempts"][-1]["code"] != provenance.code_hash(notebook)
+    return ["the notebook's code"] * edited + list(changes(manifest, settled, notebook).values())
 
 
 def name_taken(folder: Path, changed: Mapping, remedy: str) -> InputError:
@@ -108,7 +114,11 @@ def archive(folder: Path, manifest: dict) -> None:
 
 
 def close_attempt(folder: Path, status: str, reason: str = "") -> None:
-    """Ends the newest attempt as `done` or `failed` and releases the lock."""
+    """Ends the newest attempt as `done` or `failed` and releases the lock.
+
+    Raises InputError when the folder is no longer the one that was opened.
+    """
+    check_held(folder)
     manifest = read_manifest(folder)
     end = {"status": status, "end": timestamp()}
     manifest |= end

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lead_kit.launch.supervisor import has_gpu
+from lead_kit.launch.placement import has_gpu
 from lead_kit.runs.log import read_metrics
 from tests.small import FINISH, SETTLE, WORK, call, lead, small_notebook, write_notebook
 
