@@ -35,8 +35,11 @@ def run_arguments(add) -> None:
     add("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
     add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
     add("--run-name", help="folder under runs/; the same as -p run_name NAME")
-    add("--nproc", type=int, default=1, help="processes on this host, one kernel each (default 1)")
+    add("--nproc", type=int, default=1, help="processes on each host, one kernel each (default 1)")
     add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
+    add("--nodes", type=int, default=1, help="hosts that share the run (default 1); start the same command on each")
+    add("--node-rank", type=int, metavar="R", help="number of this host, from 0 (in a step of Slurm: its own)")
+    add("--rendezvous", metavar="HOST:PORT", help="an address of host 0 that the others reach (in Slurm: chosen)")
     add("--again", action="store_true", help="repeat a finished run; its files move to attempts/N")
     add(
         "--replace", action="store_true", help="run even if the name has other parameters; its files move to attempts/N"
@@ -146,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         if parent is not None:
             from lead_kit.launch import processes
 
-            processes.die_with_parent(parent or None, signal.SIGTERM)
+            processes.die_with_parent(parent or None, signal.SIGTERM)  # 0: the parent is not known
         module, _, function = COMMANDS[command][0].partition(":")
         return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
     except InputError as error:
@@ -157,6 +160,8 @@ def main(argv: list[str] | None = None) -> int:
         if error.filename is None:  # not about a file that the user named
             raise
         print(f"lead: {shortened(error.filename)}: {error.strerror}", file=sys.stderr)
+    except KeyboardInterrupt:  # before a command has begun to handle signals
+        return 128 + signal.SIGINT
     return 2
 
 

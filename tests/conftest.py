@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import small
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -35,3 +37,10 @@ def pytest_terminal_summary(terminalreporter, config):
         cells = (case, told.get("expected", ""), seen)
         lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "/") for cell in cells) + " |")
     terminalreporter.write("\n" + "\n".join(lines) + f"\n{len(reports)} cases\n")
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_its_test():
+    """Ends what a test has started and left running, so that it does not starve the tests that follow."""
+    yield
+    small.end_started()

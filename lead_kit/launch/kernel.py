@@ -1,10 +1,9 @@
 """One kernel of a run: papermill executes the notebook, `lead run` (supervisor.py) supervises this process.
 
-The supervisor, or torchrun once for each rank, starts it with one argument: JSON with `notebook`, `folder` and
+The supervisor, or host.py once for each rank, starts it with one argument: JSON with `notebook`, `folder` and
 `parameters`. What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -16,15 +15,22 @@ from pathlib import Path
 # second in every run, and no notebook uses the format.
 sys.modules["rfc3987_syntax"] = None
 
+import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from lead_kit.launch import failure
 from lead_kit.launch.processes import die_with_parent
+from lead_kit.runs.files import write_text
+from lead_kit.runs.lock import HOST
 from lead_kit.runs.paths import ROOT
 
 START_SECONDS = 120  # a busy machine may take long to start a kernel
+CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
 SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 KERNEL = (
     "import os; from lead_kit.launch.processes import die_with_parent; "
@@ -50,14 +56,64 @@ class Kernel(AsyncKernelManager):
         return [sys.executable, "-c", KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
 
 
-def error_report(error: PapermillExecutionError | RuntimeError) -> dict:
-    """The error as the supervisor prints it: its name, its sentence and, from a cell, its traceback."""
+class Client(PapermillNotebookClient):
+    """Keeps at most CELL_BYTES of a cell's output in the notebook; what is printed still goes to the log in full."""
+
+    def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int):
+        """Takes one output of a cell; an error is always kept."""
+        out = super().output(outs, msg, display_id, cell_index)
+        room = CELL_BYTES - sum(size(kept) for kept in outs[:-1])
+        if out is None or out.output_type == "error" or size(out) <= room:
+            return out
+        text = out.text[: max(room, 0)] if out.output_type == "stream" else ""
+        if room >= 0:  # the first output that does not fit
+            rest = "log.txt has the rest" if out.output_type == "stream" else "this output is lost"
+            text += f"\n[lead: a cell keeps {CELL_BYTES >> 20} MB of output; {rest}]\n"
+        outs[-1] = nbformat.v4.new_output("stream", name=out.get("name", "stderr"), text=text)
+        if room < 0:
+            outs.pop()
+        return out
+
+
+def size(output) -> int:
+    """Characters of an output as the notebook stores it."""
+    return len(output.text) if output.output_type == "stream" else len(json.dumps(output))
+
+
+class CappedEngine(Engine):
+    """Papermill's engine with the client above."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, input_path=None, log_output=False, **options):
+        Client(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout=None, **options).execute()
+
+
+def write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:
+    """Keeps the error for the supervisor: its name, its sentence and, from a cell, its traceback."""
     if isinstance(error, PapermillExecutionError):
         trace = f"In cell {error.cell_index + 1}:\n" + COLOUR.sub("", "\n".join(error.traceback))
-        return {"name": error.ename, "sentence": error.evalue, "traceback": trace}
+        failure.write_error(folder, rank, error.ename, error.evalue, trace)
+        return
     died = "the kernel died: killed from outside, or out of memory"
-    sentence = died if isinstance(error, DeadKernelError) else str(error)
-    return {"name": type(error).__name__, "sentence": sentence, "traceback": ""}
+    failure.write_error(folder, rank, type(error).__name__, died if isinstance(error, DeadKernelError) else str(error))
+
+
+def finish_notebook(part: Path, target: Path, broken: bool) -> None:
+    """Gives the executed notebook its name, after correcting what papermill says of cells that did not run.
+
+    When the kernel died (`broken`), papermill calls the cell in which it died and all later ones completed.
+    """
+    notebook = json.loads(part.read_text(encoding="utf-8"))
+    notes = [cell["metadata"]["papermill"] for cell in notebook["cells"] if "papermill" in cell["metadata"]]
+    started = [note for note in notes if note["start_time"]]
+    if broken and started:
+        started[-1] |= {"status": "failed", "exception": True}
+    for note in notes:
+        if not note["start_time"]:
+            note["status"] = "pending"
+    notebook["metadata"]["papermill"]["host"] = HOST
+    write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    part.unlink()
 
 
 def main() -> int:
@@ -69,11 +125,14 @@ def main() -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}")  # papermill writes here after each cell
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    papermill_engines.register("lead", CappedEngine)
+    broken = False
     try:
         papermill.execute_notebook(
             job["notebook"],
             part,
             parameters=job["parameters"],
+            engine_name="lead",
             kernel_name="python3",
             kernel_manager_class=Kernel,
             language="python",
@@ -84,14 +143,12 @@ def main() -> int:
             cwd=ROOT,
         )
     except (PapermillExecutionError, RuntimeError) as error:
-        report = error_report(error) | {"rank": rank}
-        # only the first rank to fail writes: its error is the cause, those of the other ranks follow from it
-        with contextlib.suppress(FileExistsError), (folder / ".error.json").open("x", encoding="utf-8") as file:
-            json.dump(report, file)
+        write_failure(folder, rank, error)
+        broken = isinstance(error, DeadKernelError)
         return 1
     finally:
         if part.is_file():
-            part.replace(target)
+            finish_notebook(part, target, broken)
     return 0
 
 

@@ -19,7 +19,14 @@ class Stopped(BaseException):
     """A signal, whose number is the argument, asked this process to end."""
 
 
+def ignore_signals() -> None:
+    """From now on this process is ending: another signal must not interrupt that."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def raise_stopped(number: int, _frame) -> None:
+    ignore_signals()
     raise Stopped(number)
 
 
@@ -35,14 +42,16 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def die_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> None:
+def die_with_parent(ancestor: int | None = None, number: int = signal.SIGKILL) -> None:
     """From now on the system sends this process the signal `number` when its parent ends, for whatever reason.
 
-    `parent` is the parent's process id, where it is known: the parent may have ended before this call.
+    `ancestor` is the process id of the parent or of one above it, where it is known: it may have ended before this
+    call, and then this process ends, too.
     """
     _prctl(PR_SET_PDEATHSIG, number)
-    if parent is not None and os.getppid() != parent:
-        os.kill(os.getpid(), number)
+    if ancestor is not None and os.getppid() != ancestor:
+        if ancestor not in {process.pid for process in psutil.Process().parents()}:
+            os.kill(os.getpid(), number)
 
 
 def adopt_orphans() -> None:
@@ -61,17 +70,37 @@ def start(command: list[str], **options) -> subprocess.Popen:
 
 def end_children(patience: float = PATIENCE) -> None:
     """Ends every process below this one, ignoring signals meanwhile: asks first, kills after `patience` seconds."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     number = signal.SIGTERM
-    while True:
-        alive = []
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it may end at any moment
-                if child.status() != psutil.STATUS_ZOMBIE:
-                    child.send_signal(number)
-                    alive.append(child)
-        if not alive:
-            return
+    while alive := send(number, psutil.Process().children(recursive=True)):
         psutil.wait_procs(alive, timeout=patience)
         number, patience = signal.SIGKILL, PATIENCE
+
+
+def send(number: int, found: list[psutil.Process]) -> list[psutil.Process]:
+    """Sends a signal to those that have not ended; returns them."""
+    alive = []
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end at any moment
+            if process.status() != psutil.STATUS_ZOMBIE:
+                process.send_signal(number)
+                alive.append(process)
+    return alive
+
+
+def with_variable(name: str, value: str) -> list[psutil.Process]:
+    """The processes that were started with this environment variable, other than this one and those above it."""
+    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended, or belongs to someone else
+            if process.pid not in own and process.environ().get(name) == value:
+                found.append(process)
+    return found
+
+
+def end_left_over(name: str, value: str) -> int:
+    """Kills what an earlier, killed tree left running, known by an environment variable; returns how many."""
+    found = send(signal.SIGKILL, with_variable(name, value))
+    psutil.wait_procs(found, timeout=PATIENCE)
+    return len(found)

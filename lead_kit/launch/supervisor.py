@@ -1,12 +1,12 @@
 """`lead run`: checks a notebook's parameters, locks its run folder and supervises the processes that execute it.
 
-    lead run ── (torchrun, one process per rank) ── lead_kit.launch.kernel (papermill) ── kernel
+    lead run ── (lead_kit.launch.host, one process per rank) ── lead_kit.launch.kernel (papermill) ── kernel
 
 Papermill only executes. Locking, the log, signals and the end of every process are here. Each process of the chain
 dies with its parent, so that nothing keeps running even when `lead` itself is killed.
 """
 
-import importlib.util
+import contextlib
 import json
 import os
 import re
@@ -19,18 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from lead_kit.errors import InputError, chosen, nearest_or_all
-from lead_kit.launch import processes
-from lead_kit.launch.shape import read_yaml
+from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.launch import failure, processes, silence
+from lead_kit.launch.placement import Ranks, environment, placed
 from lead_kit.params import check, read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.paths import ROOT, run_folder, shown
 
-# variables that an outer launcher or notebook sets, by their beginnings
-INHERITED = ("RANK", "WORLD_SIZE", "MASTER_", "GROUP_", "ROLE_", "LOCAL_", "TORCHELASTIC_", "LEAD_NPROC")
-INHERITED += ("LEAD_DISTRIBUTED", "JPY_")
-KINDS = {"MULTI_GPU": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "deepspeed"}
 PROGRESS = re.compile(r"step \d+/\d+")  # the beginning of a line of Run.progress
+POLL = 0.5  # seconds between two looks at the folder's lock
 
 
 def find_notebook(name: str) -> Path:
@@ -43,42 +40,13 @@ def find_notebook(name: str) -> Path:
     raise InputError(f"no notebook {name!r}{nearest_or_all(Path(name).stem, stems)}")
 
 
-def distributed_kind(plugin: Path) -> str:
-    """The kind that an accelerate file asks for: ddp, fsdp2 or deepspeed. Raises InputError for any other."""
-    if not plugin.is_file():
-        names = sorted(p.name for p in (ROOT / "experiments" / "accelerate").glob("*.yaml"))
-        raise InputError(f"no accelerate file {shown(plugin)}{nearest_or_all(plugin.name, names)}")
-    kind = read_yaml(plugin).get("distributed_type")
-    if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
-        raise InputError(f"{shown(plugin)} needs DeepSpeed, which is not installed: pip install deepspeed")
-    return chosen(KINDS, kind, f"{shown(plugin)}: distributed_type")
-
-
-def has_gpu() -> bool:
-    """Whether a CUDA card is present and visible. Asks the driver, because importing torch takes seconds."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and bool(provenance.command_output("nvidia-smi", "-L"))
-
-
-def launcher(nproc: int, plugin: Path | None) -> list[str]:
-    """The command that starts one process per rank on this host; empty for a single process without a plugin."""
-    if plugin:
-        options = ["--config_file", str(plugin), "--num_processes", str(nproc), "--num_machines", "1"]
-        return [sys.executable, "-m", "accelerate.commands.launch", *options, "--main_process_port", "0", "--no_python"]
-    if nproc == 1:
-        return []
-    options = ["--nproc-per-node", str(nproc), "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    return [sys.executable, "-m", "torch.distributed.run", *options, "--local-addr", "127.0.0.1", "--no-python"]
-
-
-def environment(nproc: int, plugin: Path | None) -> dict[str, str]:
-    """The environment of the kernels: that of this process, without the variables of an outer launcher or notebook."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
-    variables |= {"LEAD_OWNER": lock.identity(), "LEAD_ROOT": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    if nproc > 1 or plugin:
-        variables |= {"LEAD_NPROC": str(nproc), "LEAD_DISTRIBUTED": distributed_kind(plugin) if plugin else "ddp"}
-        # without it, the processes of a machine that has no GPU would run alone, each as if it were the only one
-        variables |= {} if has_gpu() else {"ACCELERATE_USE_CPU": "true"}
-    return variables
+def command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) -> list[str]:
+    """The command that executes the notebook: one kernel, or the ranks of this host."""
+    if not ranks.several:
+        return [sys.executable, "-m", "lead_kit.launch.kernel", json.dumps(job)]
+    agreed = {"notebook": shown(notebook), "code": provenance.code_hash(notebook), "nproc": ranks.nproc, **settled}
+    told = {**ranks._asdict(), "job": job, "run": agreed}
+    return [sys.executable, "-m", "lead_kit.launch.host", json.dumps(told)]
 
 
 def finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
@@ -95,83 +63,124 @@ def run_command(
     notebook: str,
     parameters: Mapping,
     run_name: str | None = None,
-    nproc: int = 1,
-    accelerate: str | None = None,
     again: bool = False,
     replace: bool = False,
     wait: bool = False,
     brief: bool = False,
     prefix: str = "",
+    **ranks,
 ) -> int:
     """`lead run`: runs a notebook in its folder. Returns 0, 1 (a cell failed), 2 (bad input) or 128 + signal.
 
-    `parameters` are text or values. Raises InputError before anything starts when they do not fit.
+    `parameters` are text or values; `ranks` are the fields of Ranks. Raises InputError before anything starts when
+    they do not fit.
     """
     prefix = f"[{prefix}] " if prefix else ""
-    notebook, plugin = find_notebook(notebook), Path(accelerate).absolute() if accelerate else None
-    if nproc < 1:
-        raise InputError(f"--nproc {nproc}: expected at least 1")
+    notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
     given = check(dict(parameters) | ({"run_name": run_name} if run_name else {}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
-    command, variables = launcher(nproc, plugin), environment(nproc, plugin)
+    job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
+    command, variables = command_of(ranks, job, settled, notebook), environment(ranks, folder)
     processes.raise_on_signals()
     try:
+        if ranks.node_rank:  # node 0 holds the lock and writes the record
+            return take_part(folder, command, variables, ranks)
         lock.hold(folder, wait)
         if not again and (message := finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
+        if count := processes.end_left_over("LEAD_RUN", variables["LEAD_RUN"]):
+            what = "process" if count == 1 else "processes"
+            print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
+        earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
-        job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
-        command += [sys.executable, "-m", "lead_kit.launch.kernel", json.dumps(job)]
-        return supervise(folder, command, variables, prefix, brief)
+        if len(attempts) > 1 and (news := manifest.news(earlier, settled, notebook)):
+            print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(news)}", flush=True)
+        return supervise(folder, command, variables, ranks, prefix, brief)
     except processes.Stopped as stopped:
         return 128 + stopped.args[0]
     finally:
         lock.release(folder)
 
 
-def supervise(folder: Path, command: list[str], variables: dict[str, str], prefix: str, brief: bool) -> int:
+def supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
-    (folder / ".error.json").unlink(missing_ok=True)
+    (folder / failure.FILE).unlink(missing_ok=True)
     processes.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
-        with tempfile.TemporaryDirectory(prefix="lead-") as scratch:  # for sockets; hides the user's start-up files
-            variables |= {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
-            code = stream(folder, command, variables, prefix, brief)
-        error = read_error(folder, code)
+        code = stream(folder, command, variables, ranks, prefix, brief)
+        error = failure.read_error(folder, code) or unfinished(folder)
         status, reason = ("failed", error["sentence"]) if error else ("done", "")
-        return print_error(folder, error) if error else 0
+        return failure.print_error(folder, error) if error else 0
     except processes.Stopped as stopped:
         reason = f"stopped by {signal.Signals(stopped.args[0]).name}"
         print(f"{prefix}{reason}; the same command continues {shown(folder)}", file=sys.stderr, flush=True)
         raise
     finally:
         processes.end_children()
+        lock.check_held(folder)  # raises when the folder is gone: nothing may be written under its name
+        (folder / failure.FILE).unlink(missing_ok=True)
         keep_notebooks(folder)
         manifest.close_attempt(folder, status, reason)
 
 
-def stream(folder: Path, command: list[str], variables: dict[str, str], prefix: str, brief: bool) -> int:
-    """Runs the command; its stdout goes to the terminal (`brief`: progress only) and log.txt, its stderr to log.txt."""
-    with (folder / "log.txt").open("ab", buffering=0) as log:
+def take_part(folder: Path, command: list[str], variables: dict[str, str], ranks: Ranks) -> int:
+    """Runs the ranks of a host other than the first; their output goes to this terminal."""
+    processes.adopt_orphans()
+    print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lead-") as scratch:
+            variables = variables | {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
+            code = processes.start(command, cwd=ROOT, env=variables).wait()
+        error = failure.read_error(folder, code)
+        return failure.print_error(folder, error) if error else 0
+    finally:
+        processes.end_children()
+
+
+def unfinished(folder: Path) -> dict | None:
+    """The error of a notebook that ended without `run.finish`, as after sys.exit(0) in a cell; None when it did."""
+    if "finished" in manifest.read_manifest(folder)["attempts"][-1]:
+        return None
+    sentence = "the notebook ended before `run.finish()`, so the run is not done"
+    return {"name": "", "sentence": sentence, "traceback": "", "rank": 0, "host": lock.HOST}
+
+
+def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+    """Runs the command; its stdout goes to the terminal (`brief`: progress only) and log.txt, its stderr to log.txt.
+
+    Raises InputError when the folder is deleted meanwhile.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="lead-")  # for sockets; hides the user's start-up files
+    with scratch as name, (folder / "log.txt").open("ab", buffering=0) as log:
         log.write(f"--- {manifest.timestamp()}\n".encode())
+        variables = variables | {"JUPYTER_RUNTIME_DIR": name, "IPYTHONDIR": name}
         child = processes.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
         # a thread, because a process left behind could keep the pipe open after the child has ended
-        lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
+        heard = silence.Watch(folder, child.pid, ranks.nproc)
+        lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)
         lines.start()
-        code = child.wait()
+        while child.poll() is None:
+            lock.check_held(folder)
+            if told := heard.look():
+                log.write(f"{told}\n".encode())
+                print(prefix + told, flush=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(POLL)
         lines.join(timeout=processes.PATIENCE)
-        return code
+        lock.check_held(folder)
+        return child.returncode
 
 
-def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> None:
+def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard: silence.Watch) -> None:
     """Copies lines to the log and, with the prefix, to the terminal; prints the last state of a line redrawn by \\r."""
     terminal_open = True
     for line in source:
+        heard.hear()
         log.write(line)
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
         if terminal_open and (not brief or PROGRESS.match(text)):
@@ -179,32 +188,6 @@ def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> Non
                 print(prefix + text, flush=True)
             except BrokenPipeError:  # the reader has left (`lead run … | head`), which must not stop the run
                 terminal_open = False
-
-
-def read_error(folder: Path, code: int) -> dict | None:
-    """The error of the rank that failed first; None when the command succeeded."""
-    path = folder / ".error.json"
-    if path.is_file():
-        error = json.loads(path.read_text(encoding="utf-8"))
-        path.unlink()
-        return error
-    if code == 0:
-        return None
-    tail = "\n".join((folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
-    return {"name": "", "sentence": f"the process ended with code {code}", "traceback": tail, "rank": 0}
-
-
-def print_error(folder: Path, error: dict) -> int:
-    """Prints one sentence for bad input and returns 2; for any other error, prints the traceback and returns 1."""
-    name, sentence = error["name"], error["sentence"]
-    # a FileNotFoundError of the system begins with [Errno 2]; one of the kit is a sentence
-    if name == "InputError" or (name == "FileNotFoundError" and sentence[:1] != "["):
-        print(f"lead: {sentence}", file=sys.stderr, flush=True)
-        return 2
-    where = f" on rank {error['rank']}" if error["rank"] else ""
-    cause = ": ".join(filter(None, (name, sentence)))
-    print(f"{error['traceback']}\nlead: {cause}{where} (see {shown(folder)}/log.txt)", file=sys.stderr, flush=True)
-    return 1
 
 
 def keep_notebooks(folder: Path) -> None:

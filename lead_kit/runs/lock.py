@@ -8,6 +8,7 @@ from pathlib import Path
 from lead_kit.errors import InputError
 from lead_kit.runs.paths import shown
 
+HOST = socket.gethostname()
 held: dict[Path, int] = {}  # open lock files of this process
 
 
@@ -34,13 +35,29 @@ def hold(folder: Path, wait: bool = False) -> bool:
             raise InputError(f"{shown(folder)} is being written by {owner}: wait or choose another run_name") from None
         print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
         fcntl.flock(file, fcntl.LOCK_EX)
-    if not path.exists() or path.stat().st_ino != os.fstat(file).st_ino:  # the folder was deleted while we waited
+    if not same_file(path, file):  # the folder was deleted while we waited
         os.close(file)
         return hold(folder, wait)
     os.ftruncate(file, 0)
     os.pwrite(file, identity().encode(), 0)
     held[path] = file
     return True
+
+
+def same_file(path: Path, file: int) -> bool:
+    """Whether the path still names the open file."""
+    try:
+        named, opened = path.stat(), os.fstat(file)
+    except FileNotFoundError:
+        return False
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def check_held(folder: Path) -> None:
+    """Raises InputError when this process holds the lock of a folder that has since been deleted or replaced."""
+    path = folder / "lock"
+    if path in held and not same_file(path, held[path]):
+        raise InputError(f"{shown(folder)} was deleted or replaced while this run was writing it, so the run ends here")
 
 
 def is_held(folder: Path) -> bool:
@@ -58,7 +75,7 @@ def is_held(folder: Path) -> bool:
 
 def identity() -> str:
     """The name of this process in a lock file."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
+    return f"process {os.getpid()} on {HOST}"
 
 
 def release(folder: Path) -> None:

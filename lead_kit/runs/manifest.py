@@ -11,7 +11,7 @@ from lead_kit.errors import InputError, shortened
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import plain, write_text
-from lead_kit.runs.lock import identity, release
+from lead_kit.runs.lock import check_held, identity, release
 from lead_kit.runs.log import truncate
 from lead_kit.runs.paths import ROOT, RUNS, shown
 
@@ -71,6 +71,12 @@ def changes(manifest: Mapping, settled: Mapping, notebook: Path) -> dict[str, st
     return differences(old, {**settled, "notebook": shown(notebook)})
 
 
+def news(manifest: Mapping, settled: Mapping, notebook: Path) -> list[str]:
+    """What differs between a run's newest attempt and a new one: its notebook's code, its parameters."""
+    edited = manifest["attempts"][-1]["code"] != provenance.code_hash(notebook)
+    return ["the notebook's code"] * edited + list(changes(manifest, settled, notebook).values())
+
+
 def name_taken(folder: Path, changed: Mapping, remedy: str) -> InputError:
     """The error for a run name that belongs to other parameters."""
     return InputError(f"{shown(folder)} exists with other parameters: {', '.join(changed.values())}; {remedy}")
@@ -128,7 +134,11 @@ def archive(folder: Path, manifest: dict) -> None:
 
 
 def close_attempt(folder: Path, status: str, reason: str = "") -> None:
-    """Ends the newest attempt as `done` or `failed` and releases the lock."""
+    """Ends the newest attempt as `done` or `failed` and releases the lock.
+
+    Raises InputError when the folder is no longer the one that was opened.
+    """
+    check_held(folder)
     manifest = read_manifest(folder)
     end = {"status": status, "end": timestamp()}
     manifest |= end

@@ -68,6 +68,7 @@ class Run:
             raise ValueError(f"split {split!r} is neither 'train' nor 'validation'")
         if self.silent:
             return
+        lock.check_held(self.path)
         metrics = plain(metrics)
         append_jsonl(self.path / "metrics.jsonl", [{"step": step, "split": split} | metrics])
         if self.tracker:
@@ -166,13 +167,18 @@ class Run:
 
     def _add_file(self, kind: str, name: str, fingerprint: dict | None) -> None:
         """Writes an input or output to the manifest."""
+        lock.check_held(self.path)
         self.manifest[kind][name] = fingerprint
         manifest.write_manifest(self.path, self.manifest)
 
     def finish(self, **summary) -> None:
-        """Closes the run: hashes its outputs, keeps the summary and releases the lock."""
+        """Closes the run: hashes its outputs, keeps the summary and releases the lock.
+
+        An attempt in which this was not called is not done, whatever else happened in it.
+        """
         if self.silent:
             return
+        lock.check_held(self.path)
         if self.tracker:
             self.tracker.finish()
         for name in [name for name, fingerprint in self.manifest["outputs"].items() if fingerprint is None]:
@@ -181,6 +187,7 @@ class Run:
             else:
                 warnings.warn(f"output {name} was announced but never written", stacklevel=2)
         self.manifest["summary"] |= plain(summary)
+        self.manifest["attempts"][-1]["finished"] = manifest.timestamp()
         manifest.write_manifest(self.path, self.manifest)
         if not self._supervised:
             manifest.close_attempt(self.path, "done")
