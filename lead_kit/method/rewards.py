@@ -7,13 +7,13 @@ the source. Completions are untrusted text: every scan is linear in their length
 import re
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from math import cos, log, pi
+from math import cos, isfinite, log, pi
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, shortened
 from lead_kit.params import named
 from lead_kit.verify.verdict import Verdict
 
@@ -192,6 +192,16 @@ def soft_overlong(rollout: Rollout, *, limit: int = 20480, margin: int = 4096) -
 def unfinished(rollout: Rollout, *, penalty: float = -1.0) -> float:
     """cs2916 homework 1 (released stub of get_score): `penalty` for a truncated completion, else 0."""
     return penalty if rollout.truncated else 0.0
+
+
+def finite(name: str, value: float, rollout: Rollout) -> float:
+    """The reward's value. Raises InputError, with the rollout, for one that is no finite number."""
+    if isinstance(value, bool | int | float | np.number) and isfinite(value):
+        return float(value)
+    raise InputError(
+        f"the reward {name!r} is {value!r}, expected a finite number, for the completion "
+        f"{shortened(rollout.completion)!r} of the problem {shortened(rollout.problem)!r}"
+    )
 
 
 def bind_rewards(

@@ -18,7 +18,7 @@ from lead_kit.errors import InputError
 from lead_kit.method.advantages import PAY_KL, Group
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import Estimate, require_correct
-from lead_kit.method.rewards import Rollout, repeats_in_chain
+from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import colocated
 from lead_kit.models.sampler import Completion, Sampled, Sampling
@@ -168,7 +168,7 @@ class LeadTrainer(PackedUpdate):
 
     def _trl_reward(self, name: str, score: Callable[[Rollout], float]):
         def reward(completions, **_):
-            return [score(rollout) for rollout in self._rollouts]
+            return [finite(name, score(rollout), rollout) for rollout in self._rollouts]
 
         reward.__name__ = name
         return reward

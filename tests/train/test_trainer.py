@@ -265,6 +265,18 @@ def test_one_forward_s_tokens_are_all_that_an_update_holds(apprentice, model_fol
     assert len(alive) > 2
 
 
+def test_a_reward_that_is_no_number_stops_the_training(apprentice, model_folder, tmp_path, monkeypatch):
+    from lead_kit.method.rewards import REWARDS
+
+    def broken(rollout):
+        return float("nan") if rollout.length > 10 else 1.0
+
+    monkeypatch.setitem(REWARDS, "broken", broken)
+    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", rewards=("broken",))
+    with pytest.raises(InputError, match="the reward 'broken' is nan, expected a finite number"):
+        trainer.train()
+
+
 def test_lead_without_the_reward_correct_is_refused(apprentice, model_folder, tmp_path):
     with pytest.raises(InputError, match="replaces the reward 'correct', which must have weight 1"):
         apprentice.trainer(model_folder, tmp_path, rewards=("random",))
