@@ -7,7 +7,13 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedTokenizerBase,
+)
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
@@ -30,12 +36,14 @@ def load_model(
     seed: int = 0,
     attention: str = "sdpa",
     four_bit: bool = False,
+    full: bool = False,
 ):
     """The causal model `name` and its tokenizer, padded on the left.
 
     `name` is an embedded model (`tiny`, `tiny-words`, `tiny-bytes`), a packaged one (`smollm2`), a .gguf file, a
     checkpoint folder, or a hub model. `four_bit` loads the
-    weights as QLoRA does (nf4, double quantisation), which needs bitsandbytes. Raises InputError for an
+    weights as QLoRA does (nf4, double quantisation), which needs bitsandbytes; `full` says that all weights will be
+    trained, which unsloth must know. Raises InputError for an
     unknown backend, an incomplete folder, or a path that does not exist.
     """
     if backend not in BACKENDS:
@@ -47,7 +55,7 @@ def load_model(
     name = resolved(name)
     check_folder(name)
     if backend == "unsloth":
-        return load_unsloth(name, dtype, four_bit)
+        return load_unsloth(name, dtype, four_bit, full)
     model, report = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=getattr(torch, dtype),
@@ -154,8 +162,12 @@ def check_folder(name: str) -> None:
         raise InputError(f"model is {name!r}, expected {known}, a folder or a hub id{nearest(name, known)}")
 
 
-def load_unsloth(name: str, dtype: str, four_bit: bool = False):
-    """The model through unsloth, which rewrites TRL when imported: a notebook must import it first."""
+def load_unsloth(name: str, dtype: str, four_bit: bool, full: bool):
+    """The model through unsloth, which rewrites TRL when imported: a notebook must import it first.
+
+    Unless told otherwise, unsloth (2026.10.6) cuts inputs at 2,048 tokens and freezes the weights: it gets the context of
+    the model, and `full` where all weights are trained.
+    """
     if not torch.cuda.is_available():
         raise InputError("backend 'unsloth' needs a CUDA GPU; there, install it from requirements-unsloth.txt")
     try:
@@ -163,7 +175,12 @@ def load_unsloth(name: str, dtype: str, four_bit: bool = False):
     except ImportError as error:
         raise InputError(f"backend 'unsloth' is not installed ({error}); see requirements-unsloth.txt") from error
     model, tokenizer = FastLanguageModel.from_pretrained(
-        name, dtype=getattr(torch, dtype), load_in_4bit=four_bit, trust_remote_code=False
+        name,
+        max_seq_length=AutoConfig.from_pretrained(name, trust_remote_code=False).max_position_embeddings,
+        dtype=getattr(torch, dtype),
+        load_in_4bit=four_bit,
+        full_finetuning=full,
+        trust_remote_code=False,
     )
     tokenizer.padding_side = "left"
     return model, tokenizer
