@@ -165,8 +165,8 @@ def check_folder(name: str) -> None:
 def load_unsloth(name: str, dtype: str, four_bit: bool, full: bool):
     """The model through unsloth, which rewrites TRL when imported: a notebook must import it first.
 
-    Unless told otherwise, unsloth (2026.10.6) cuts inputs at 2,048 tokens and freezes the weights: it gets the context of
-    the model, and `full` where all weights are trained.
+    Unless told otherwise, unsloth (2026.10.6) cuts inputs at 2,048 tokens and freezes the weights: it gets the model's
+    own context, and `full` where all weights are trained.
     """
     if not torch.cuda.is_available():
         raise InputError("backend 'unsloth' needs a CUDA GPU; there, install it from requirements-unsloth.txt")
