@@ -15,6 +15,7 @@ from lead_kit.evaluate import metrics
 from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
 from lead_kit.runs.paths import shown
 from lead_kit.verify import STATUSES, Verdict, Verifier
+from lead_kit.verify.extraction import REGIONS
 
 
 class Problem(NamedTuple):
@@ -37,7 +38,7 @@ def verify_command(
         else:
             verdict = verifier.check(answer if answer is not None else _read_text(completion_file), gold, loose=loose)
     if verdict.status == "gold_unparseable":
-        raise InputError(f"gold {gold!r} cannot be graded: {verdict.reason}")
+        raise InputError(f"gold {shortened(repr(gold))} cannot be graded: {verdict.reason}")
     print(f"{verdict.status}: {verdict.reason}")
     print(f"  answer {verdict.answer!r}, gold {gold!r}, decided by {verdict.path} in {verdict.seconds * 1000:.1f} ms")
     return 0 if verdict.correct else 1
@@ -53,6 +54,8 @@ def score_command(
     problem). `thinking`: the prompts opened <think>, so a completion that does not close it holds no answer; a column
     `thinking` says so row by row. Raises InputError.
     """
+    if answer_region not in REGIONS:
+        raise InputError(f"--answer-region {answer_region!r}: expected one of {', '.join(REGIONS)}")
     problems = read_problems(Path(path), thinking)
     target = _target(Path(path), out)
     fewest = min(len(problem.completions) for problem in problems)

@@ -112,7 +112,7 @@ def run_command(
     if nproc < 1:
         raise InputError(f"--nproc {nproc}: expected at least 1")
     declared = read_parameters(notebook)
-    given = check(dict(parameters) | ({"run_name": run_name} if run_name else {}), declared)
+    given = check(dict(parameters) | ({} if run_name is None else {"run_name": run_name}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     command, variables = launcher(nproc, plugin), environment(nproc, plugin)
