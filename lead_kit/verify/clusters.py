@@ -1,5 +1,6 @@
 """Classes of equal answers: what the answers of one problem have in common decides most pairs without algebra."""
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from lead_kit.verify import compare, exact, guard
 from lead_kit.verify.judge import Exact, Undecided, decimals
-from lead_kit.verify.nodes import Leaf
+from lead_kit.verify.nodes import Bag, Leaf
 from lead_kit.verify.normalform import normal
 from lead_kit.verify.structure import read
 
@@ -45,17 +46,65 @@ class Answer(NamedTuple):
     form: str  # in normal form, as the answer; empty if it equals nothing
     whole: bool  # an integer, which is compared with other integers by its digits
     number: Fraction | None  # the exact value of a plain number
+    node: object  # what is read from both forms; None if they differ
 
 
 def described(text: str) -> Answer:
     """The answer of this text. One that the guard refuses equals nothing, not even itself."""
     whole = compare.quick(text, text) is not None
     if not whole and guard.refuse(text):
-        return Answer(text, "", "", False, None)
+        return Answer(text, "", "", False, None, None)
     gold, form = normal(guard.gold_text(text)), normal(text)
     node = read(form) if gold == form else None
     number = exact.value(node.text) if isinstance(node, Leaf) and not node.unit else None
-    return Answer(text, "" if gold == "None" else gold, form, whole, number)
+    return Answer(text, "" if gold == "None" else gold, form, whole, number, node)
+
+
+class Work:
+    """The comparisons of one problem's answers, and the CPU time they may take in the workers and here."""
+
+    def __init__(self, verifier):
+        self.verifier, self.allowed = verifier, BUDGET * verifier.cpu_seconds
+        self.end = self._now() + self.allowed
+        self.judge = Sketched(cache(lambda text: None if self.spent() else verifier.sketch(text)))
+
+    def _now(self) -> float:
+        return self.verifier.algebra_seconds + time.thread_time()
+
+    def spent(self) -> bool:
+        return self._now() >= self.end
+
+    def equal(self, leader: Answer, one: Answer) -> bool | None:
+        """Whether an answer equals the first member of a class; None if that would take more time than is left."""
+        if not leader.gold or not one.form:
+            return False
+        if leader.whole and one.whole:
+            return compare.quick(one.text, leader.text)[0] == "correct"
+        if leader.number is not None and one.number is not None and leader.number != one.number:
+            digits = decimals(leader.gold)
+            if digits is None or abs(leader.number - one.number) > Fraction(1, 10**digits):
+                return False
+        if leader.gold == one.form:
+            return True
+        if self.spent():
+            return None
+        if self.apart(leader.node, one.node):
+            return False
+        try:
+            return compare.decide(leader.gold, one.form, self.judge)[0] == "correct"
+        except Undecided:
+            return None if self.spent() else self.verifier.compare(one.text, leader.text).correct
+
+    def apart(self, gold: object, answer: object) -> bool:
+        """Whether two lists of expressions have no chance to match: an item of one is like none of the other."""
+        if not (isinstance(gold, Bag) and isinstance(answer, Bag) and len(gold.items) == len(answer.items)):
+            return False
+        if not all(isinstance(item, Leaf) for item in gold.items + answer.items):
+            return False
+        try:
+            return any(not any(compare.alike(g, a, self.judge) for a in answer.items) for g in gold.items)
+        except Undecided:
+            return False
 
 
 def cluster(answers: Sequence[str | None], verifier) -> list[int]:
@@ -63,28 +112,20 @@ def cluster(answers: Sequence[str | None], verifier) -> list[int]:
     answer.
 
     An answer joins the first class whose first member it equals, so the classes do not depend on an equality that is
-    not transitive. Algebra may take BUDGET times the CPU time of one comparison; after that a warning is given, and
-    the answers that only algebra could join stay apart.
+    not transitive. All comparisons may take BUDGET times the CPU time of one. After that a warning is given, and
+    answers are the same only where their normal form or their exact value is.
     """
-    before, allowed = verifier.algebra_seconds, BUDGET * verifier.cpu_seconds
-
-    def spent() -> bool:
-        return verifier.algebra_seconds - before >= allowed
-
-    judge = Sketched(cache(lambda text: None if spent() else verifier.sketch(text)))
-    leaders: list[Answer] = []
+    work, leaders, labels, undecided = Work(verifier), [], [], 0
     known: dict[tuple[str, bool], int] = {}  # answers of one normal form are equal to the same leaders
-    labels, undecided = [], 0
     for one in (described(text) if text else None for text in answers):
         if one is None:
             labels.append(-1)
             continue
         found = known.get((one.form, one.whole))
-        for at, leader in enumerate(leaders) if found is None and one.form else ():
-            same = without_algebra(leader, one, judge)
-            if same is None and spent():
-                undecided += 1
-            elif same or same is None and verifier.compare(one.text, leader.text).correct:
+        for at, leader in enumerate(leaders) if found is None else ():
+            same = work.equal(leader, one)
+            undecided += same is None
+            if same:
                 found = at
                 break
         if found is None:
@@ -95,26 +136,8 @@ def cluster(answers: Sequence[str | None], verifier) -> list[int]:
         labels.append(found)
     if undecided:
         warnings.warn(
-            f"{len(labels)} answers of one problem: the algebra of {allowed:g} s of CPU time is used up, and "
-            f"{undecided} pairs that need more of it count as different",
-            stacklevel=2,
+            f"{len(labels)} answers of one problem: their comparison has taken {work.allowed:g} s of CPU time, and "
+            f"{undecided} pairs that need more count as different",
+            stacklevel=3,
         )
     return labels
-
-
-def without_algebra(leader: Answer, one: Answer, judge: Sketched) -> bool | None:
-    """Whether an answer equals the first member of a class; None if only algebra can tell."""
-    if not leader.gold:
-        return False
-    if leader.whole and one.whole:
-        return compare.quick(one.text, leader.text)[0] == "correct"
-    if leader.number is not None and one.number is not None and leader.number != one.number:
-        digits = decimals(leader.gold)
-        if digits is None or abs(leader.number - one.number) > Fraction(1, 10**digits):
-            return False
-    if leader.gold == one.form:
-        return True
-    try:
-        return compare.decide(leader.gold, one.form, judge)[0] == "correct"
-    except Undecided:
-        return None

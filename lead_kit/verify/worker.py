@@ -61,25 +61,27 @@ def confine(memory: int) -> None:
 
 def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
     """The life of a worker: one [gold, answer] or [gold, answer, order] in, one [status, reason, path] out; or one
-    [text] in, for its sketch, and [real part, imaginary part] or [] out. CPU seconds follow what goes out.
+    [text] in, for its sketch, and [real part, imaginary part] or [] out. The CPU seconds since the last
+    one follow what goes out.
 
     The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also
     inside C code.
     """
     confine(memory)
+    now = time.process_time()
     while True:
         try:
             message = receive(sock)
         except (EOFError, ConnectionError):
             os._exit(0)
         signal.setitimer(signal.ITIMER_PROF, SHARE * cpu_seconds)
-        start = time.process_time()
         try:
             outcome = judge.decide(*message) if len(message) > 1 else judge.sketch(*message)
         except (MemoryError, RecursionError) as problem:
             outcome = ("rejected", f"the comparison needs too much {type(problem).__name__[:-5].lower()}", "worker")
         signal.setitimer(signal.ITIMER_PROF, 0)
-        send(sock, [*outcome, time.process_time() - start])
+        before, now = now, time.process_time()
+        send(sock, [*outcome, now - before])
 
 
 def main() -> None:
