@@ -93,7 +93,7 @@ def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
         raise InputError(f"{path} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
     problems: dict[str, Problem] = {}
     for where, row in _rows(path):
-        problem = _problem(where, {"thinking": thinking} | row)
+        problem = _problem(where, row, thinking)
         known = problems.setdefault(problem.id, problem)
         if known is not problem:
             if known.golds != problem.golds:
@@ -112,7 +112,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
         yield f"{shown(path)}, {'row' if parquet else 'line'} {number}", row
 
 
-def _problem(where: str, row: dict) -> Problem:
+def _problem(where: str, row: dict, thinking: bool) -> Problem:
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
     columns = shortened(", ".join(sorted(row)), 200)
     for needed in ("id", name):
@@ -127,10 +127,11 @@ def _problem(where: str, row: dict) -> Problem:
     for label in ("id", "benchmark"):
         if row.get(label) is not None and not _is_value(row[label]):
             raise InputError(f"{where}: {label} is {shortened(row[label])}, expected a text or a number")
-    if row["thinking"] not in (True, False, None):
-        raise InputError(f"{where}: thinking is {shortened(row['thinking'])}, expected true or false")
+    thinking = row.get("thinking", thinking)
+    if thinking not in (True, False, None):
+        raise InputError(f"{where}: thinking is {shortened(thinking)}, expected true or false")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
-    opened = "<think>" if row["thinking"] else ""
+    opened = "<think>" if thinking else ""
     return Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])
 
 
