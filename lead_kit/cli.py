@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises InputError for a mistake."""
 
     def error(self, message: str) -> None:
-        raise InputError(f"{message} (see `{self.prog} --help`)")
+        raise InputError(f"{shortened(message, 300)} (see `{self.prog} --help`)")
 
 
 def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -27,6 +27,8 @@ def nearest_or_all(name: str, names: Iterable[str]) -> str:
 
 def chosen(table: Mapping, name: str, parameter: str):
     """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the closest entry."""
-    if name not in table:
-        raise InputError(f"{parameter} is {name!r}, expected one of {', '.join(table)}{nearest(name, table)}")
+    if not isinstance(name, str) or name not in table:
+        raise InputError(
+            f"{parameter} is {shortened(repr(name))}, expected one of {', '.join(table)}{nearest(name, table)}"
+        )
     return table[name]

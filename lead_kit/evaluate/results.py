@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data.files import read_frame
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import InputError, nearest, shortened
 from lead_kit.evaluate import metrics
 from lead_kit.runs.find import arm_in, find, seed_in
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import shown
 
+LARGEST = 1e15  # of a number in a column
 NEEDED = ["id", "sample", "correct"]
 CHOICES = {
     "missing": ("refuse", "wrong", "leave out"),  # a run lacks problems of the benchmark or of another run
@@ -50,6 +51,7 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         for label, default in {"arm": arm_in(name), "seed": seed_in(name), "benchmark": "unnamed"}.items():
             if label not in frame:
                 frame[label] = parameters.get(label, default)
+        _refuse_odd(frame, path)
         frame["run"] = shown(path)
         # A file of several models holds several runs.
         if several := [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]:
@@ -76,11 +78,36 @@ def read_samples(path: Path) -> pd.DataFrame:
     for name in NEEDED:
         if name not in frame:
             raise InputError(f"{shown(path)} has no column {name!r}{nearest(name, frame.columns)}")
-    bad = frame[~frame["correct"].isin([True, False])]
-    if len(bad):
-        row, value = bad.index[0] + 1, bad.iloc[0]["correct"]
-        raise InputError(f"{shown(path)}, row {row}: correct is {value!r}, expected true or false")
+    _refuse_odd(frame, path)
     return frame.assign(id=frame["id"].astype(str), correct=frame["correct"].astype(bool))
+
+
+def _missing(value) -> bool:
+    return value is None or value != value  # a value that some rows lack is nan there
+
+
+def _number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+KINDS = (  # columns, what is read in them, in words
+    (("id", "arm", "benchmark", "model"), lambda v: isinstance(v, str) or _number(v), "a text or a number"),
+    (("sample", "seed"), lambda v: _number(v) and v == int(v), "a whole number"),
+    (("correct",), lambda v: v in (True, False), "true or false"),
+    (("truncated",), lambda v: _missing(v) or isinstance(v, bool), "true, false or null"),
+    (("length",), lambda v: _missing(v) or (_number(v) and v >= 0), "a number of tokens or null"),
+    (("answer",), lambda v: _missing(v) or isinstance(v, str), "a text or null"),
+)
+
+
+def _refuse_odd(frame: pd.DataFrame, path: Path) -> None:
+    """Raises InputError for the first value of a column that is not of its kind (see KINDS)."""
+    for names, fits, words in KINDS:
+        # without a gold, `answer` may be a data set's word for the gold
+        for name in [name for name in names if name in frame and (name != "answer" or "gold" in frame)]:
+            for row, value in enumerate(frame[name].tolist(), 1):
+                if not fits(value):
+                    raise InputError(f"{shown(path)}, row {row}: {name} is {shortened(repr(value))}, expected {words}")
 
 
 def check(frame: pd.DataFrame, problems: list[str] = (), **choices: str) -> tuple[pd.DataFrame, list[str]]:

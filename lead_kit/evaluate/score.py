@@ -15,6 +15,7 @@ from lead_kit.evaluate import metrics
 from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
 from lead_kit.runs.paths import shown
 from lead_kit.verify import STATUSES, Verdict, Verifier
+from lead_kit.verify.extraction import REGIONS
 
 
 class Problem(NamedTuple):
@@ -37,7 +38,7 @@ def verify_command(
         else:
             verdict = verifier.check(answer if answer is not None else _read_text(completion_file), gold, loose=loose)
     if verdict.status == "gold_unparseable":
-        raise InputError(f"gold {gold!r} cannot be graded: {verdict.reason}")
+        raise InputError(f"gold {shortened(repr(gold))} cannot be graded: {verdict.reason}")
     print(f"{verdict.status}: {verdict.reason}")
     print(f"  answer {verdict.answer!r}, gold {gold!r}, decided by {verdict.path} in {verdict.seconds * 1000:.1f} ms")
     return 0 if verdict.correct else 1
@@ -53,6 +54,8 @@ def score_command(
     problem). `thinking`: the prompts opened <think>, so a completion that does not close it holds no answer; a column
     `thinking` says so row by row. Raises InputError.
     """
+    if answer_region not in REGIONS:
+        raise InputError(f"--answer-region {answer_region!r}: expected one of {', '.join(REGIONS)}")
     problems = read_problems(Path(path), thinking)
     target = _target(Path(path), out)
     fewest = min(len(problem.completions) for problem in problems)
@@ -90,7 +93,7 @@ def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
         raise InputError(f"{path} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
     problems: dict[str, Problem] = {}
     for where, row in _rows(path):
-        problem = _problem(where, {"thinking": thinking} | row)
+        problem = _problem(where, row, thinking)
         known = problems.setdefault(problem.id, problem)
         if known is not problem:
             if known.golds != problem.golds:
@@ -109,7 +112,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
         yield f"{shown(path)}, {'row' if parquet else 'line'} {number}", row
 
 
-def _problem(where: str, row: dict) -> Problem:
+def _problem(where: str, row: dict, thinking: bool) -> Problem:
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
     columns = shortened(", ".join(sorted(row)), 200)
     for needed in ("id", name):
@@ -124,10 +127,11 @@ def _problem(where: str, row: dict) -> Problem:
     for label in ("id", "benchmark"):
         if row.get(label) is not None and not _is_value(row[label]):
             raise InputError(f"{where}: {label} is {shortened(row[label])}, expected a text or a number")
-    if row["thinking"] not in (True, False, None):
-        raise InputError(f"{where}: thinking is {shortened(row['thinking'])}, expected true or false")
+    thinking = row.get("thinking", thinking)
+    if thinking not in (True, False, None):
+        raise InputError(f"{where}: thinking is {shortened(thinking)}, expected true or false")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
-    opened = "<think>" if row["thinking"] else ""
+    opened = "<think>" if thinking else ""
     return Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])
 
 

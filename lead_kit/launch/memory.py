@@ -35,8 +35,8 @@ SHAPES = [  # the Qwen2.5 family, from which all models of the papers descend
 
 def shape_of(model: str, made: Mapping[str, str]) -> Shape | None:
     """The shape of a model by the size in its name (…-7B); `made` maps a run folder to the model it started from."""
-    while model.removesuffix("/model") in made:
-        model = made[model.removesuffix("/model")]
+    for _ in made:  # a run may name its own folder
+        model = made.get(model.removesuffix("/model"), model)
     if model.startswith("tiny"):
         return TINY
     size = re.search(r"(\d+(?:\.\d+)?)[bB]\b", model)

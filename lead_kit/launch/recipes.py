@@ -101,7 +101,7 @@ def load(kind: str, name: str) -> dict:
     path = EXPERIMENTS / kind / f"{name}.yaml"
     names = sorted(p.stem for p in path.parent.glob("*.yaml"))
     if name not in names:
-        raise InputError(f"no {kind[:-1]} {name!r}{nearest_or_all(name, names)}")
+        raise InputError(f"no {kind[:-1]} {shortened(repr(name))}{nearest_or_all(name, names)}")
     return read_yaml(path)
 
 
@@ -151,6 +151,10 @@ def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ())
     scale = base | scale | {"parameters": blocks}
     scale["benchmarks"] = own.get("benchmarks", scale["benchmarks"])
     refuse_unknown(scale["lengths"], {"longest", "factor", "most"}, f"scale {name}, lengths")
+    for group in ("lengths", "nproc"):
+        for key, value in scale[group].items():
+            if not number(value, f"scale {name}, {group}, {key}") > 0:
+                raise InputError(f"scale {name}, {group}, {key} is {value}, expected a number above 0")
     for stage, content in scale["stages"].items():
         refuse_unknown(content, {"notebook", "parameters"}, f"scale {name}, stage {stage}")
         require_notebook(content, f"scale {name}, stage {stage}")
@@ -313,4 +317,4 @@ def settled(job: Job) -> dict:
 
 def as_text(value) -> str:
     """A value as it is written after `-p name`."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -78,7 +78,7 @@ def run_command(
     prefix = f"[{prefix}] " if prefix else ""
     notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
-    given = check(dict(parameters) | ({"run_name": run_name} if run_name else {}), declared)
+    given = check(dict(parameters) | ({} if run_name is None else {"run_name": run_name}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}

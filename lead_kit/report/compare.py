@@ -26,6 +26,8 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     A run is a folder (its samples, else its last validation), a samples file, or a name under runs/; `RUN@ARM` chooses
     one of several arms. Raises InputError where the two cannot be paired.
     """
+    if seed < 0:
+        raise InputError(f"--seed {seed}: expected 0 or more")
     sides = [_side("A", run_a), _side("B", run_b)]
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
@@ -56,6 +58,8 @@ def _sentences(names, suites, metric, seed):
         raise InputError(str(error)) from None
     digits = 1 if metric in TOKENS else 3
     problems, samples = next(iter(suites[0].values())).samples.correct.shape
+    if not all(np.isfinite(part).all() for side in measured for ratio in side.values() for part in ratio):
+        raise InputError(f"{metric} needs the length of every sample, and some samples have none")
     lines = [f"{metric} on {problems} problems, {samples} samples each"]
     for label, name, ratios in zip("AB", names, measured, strict=True):
         top, bottom = _summed(ratios)
@@ -79,8 +83,6 @@ def _summed(ratios):
 def _difference(a, b, seed):
     """The difference over problems, or over seeds and problems where both sides have the same several seeds."""
     (top_a, bottom_a), (top_b, bottom_b) = _summed(a), _summed(b)
-    if not (np.isfinite(top_a).all() and np.isfinite(top_b).all()):
-        raise InputError("some samples have no value for this metric (their length is not known)")
     difference = stats.paired_difference(top_a, top_b, (bottom_a, bottom_b), seed=seed)
     means = all(np.all(ratio.denominator == 1) for side in (a, b) for ratio in side.values())
     if set(a) != set(b) or len(a) < 2 or not means:

@@ -30,9 +30,9 @@ def file_name(label: str) -> str:
 
 def run_folder(name: str) -> Path:
     """The folder runs/<name>. Raises InputError for a name that is not a plain path below runs/."""
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
-            f"run_name {shortened(name)!r}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
+            f"run_name {shortened(repr(name))}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
         )
     if max(map(len, name.split("/"))) > LONGEST_NAME:
         raise InputError(f"run_name {shortened(name)!r}: expected at most {LONGEST_NAME} characters for each folder")

@@ -8,6 +8,7 @@ Model text is data here, never code.
 import atexit
 from collections.abc import Sequence
 
+from lead_kit.verify import clusters
 from lead_kit.verify.extraction import extract
 from lead_kit.verify.lint import Fault, lint_golds
 from lead_kit.verify.normalform import normal
@@ -68,19 +69,6 @@ def cluster(answers: Sequence[str | None], verifier: Verifier | None = None) -> 
     """A class number for each answer, equal answers sharing one, numbered by first appearance; -1 where there is no
     answer.
 
-    Each answer is compared with the first member of every class so far, so the classes do not depend on an equality
-    that is not transitive.
+    See `lead_kit.verify.clusters`.
     """
-    verifier = verifier or shared()
-    leaders: list[str] = []
-    labels = []
-    for answer in answers:
-        if not answer:
-            labels.append(-1)
-            continue
-        found = next((at for at, leader in enumerate(leaders) if verifier.compare(answer, leader).correct), None)
-        if found is None:
-            found = len(leaders)
-            leaders.append(answer)
-        labels.append(found)
-    return labels
+    return clusters.cluster(answers, verifier or shared())

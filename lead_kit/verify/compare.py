@@ -63,15 +63,15 @@ def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
 
 
 @lru_cache(maxsize=1 << 12)
-def _read(gold: str) -> object:
-    return read(gold)
+def _read(text: str) -> object:
+    return read(text)
 
 
 def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     """(status, reason, path) of two answers in normal form."""
     if CHOICE.fullmatch(gold) and (chosen := CHOSEN.fullmatch(answer)) and not RIVAL.search(chosen[2]):
         answer = chosen[1]
-    theirs, ours = _read(gold), read(answer)
+    theirs, ours = _read(gold), _read(answer)
     if alike(theirs, ours, judge):
         return "correct", REASONS[judge.path], judge.path
     return "wrong", _difference(theirs, ours), judge.path

@@ -61,6 +61,7 @@ class Verifier:
         self._slots = threading.Semaphore(self.workers)  # a worker lives only in the idle list or under a slot
         self._idle: list[_Worker] = []
         self._server: server.Server | None = None
+        self.algebra_seconds = 0.0  # CPU time of the comparisons that workers made
         self._cache: OrderedDict[tuple[str, str, str], tuple[str, str, str]] = OrderedDict()
 
     def __enter__(self) -> "Verifier":
@@ -213,6 +214,11 @@ class Verifier:
         status, reason, _ = self._ask(text, text)
         return "" if status == "correct" else reason
 
+    def sketch(self, text: str) -> complex | None:
+        """A value of an expression in normal form: expressions of different values differ. None if it has none."""
+        outcome = self._ask(text)
+        return complex(*outcome) if len(outcome) == 2 else None
+
     def _ask(self, *pair: str) -> tuple[str, str, str]:
         """Hand one pair to a worker; a worker that dies over it is buried and the verdict says how it died.
 
@@ -247,13 +253,20 @@ class Verifier:
             if code == -signal.SIGKILL:
                 return None
             if code == -signal.SIGPROF:
+                self._count(self.cpu_seconds)
                 return "timeout", f"needs more than {self.cpu_seconds:g} s of CPU time", "worker"
             return "rejected", f"the comparison ended its worker ({_cause(code)})", "worker"
         except BaseException:  # Ctrl-C: the worker's answer would be read by the next caller
             self._discard(mine)
             raise
         self._give(mine)
+        *outcome, seconds = outcome
+        self._count(seconds)
         return tuple(outcome)
+
+    def _count(self, seconds: float) -> None:
+        with self._lock:
+            self.algebra_seconds += seconds
 
     def _take(self) -> _Worker:
         with self._lock:

@@ -6,7 +6,7 @@ import sympy
 
 from lead_kit.verify import compare, exact, judge
 from lead_kit.verify.algebra import Unreadable, parse
-from lead_kit.verify.identity import identical, multiple, vanishes
+from lead_kit.verify.identity import ADDED, BROKEN, COUNTING, collapsed, identical, multiple, vanishes
 from lead_kit.verify.nodes import Bag, Leaf, Named, Qualified, Relation, Row, Words
 from lead_kit.verify.scan import FLIPPED
 from lead_kit.verify.structure import read
@@ -168,6 +168,35 @@ def decide(gold: str, answer: str, order: str = "any") -> compare.Outcome:
         return inspect(gold) if gold == answer else compare.decide(gold, answer, Algebra(order))
     except GoldUnreadable as problem:
         return "gold_unparseable", str(problem), "gold"
+
+
+def sketch(text: str) -> tuple[float, ...]:
+    """The value of an expression where each letter has a number of its own: its real and imaginary part; () if it has
+    none that tells it from others. A letter that may count through the integers is one.
+
+    Expressions whose values differ are not `identical`: those with breaks, and those whose branch at this place may
+    be another than elsewhere, are left out.
+    """
+    try:
+        expression = parse(text)
+    except Unreadable:
+        return ()
+    letters = expression.free_symbols
+    if expression.has(*BROKEN, *ADDED) or collapsed(expression):
+        return ()
+    place = {x: 5 + ord(str(x)[0]) % 7 if str(x)[0] in COUNTING else _number(str(x)) for x in letters}
+    value = expression.subs(place).evalf(15)
+    parts = value.as_real_imag() if value.is_number and not collapsed(value) else ()
+    if any(not part.is_Float and part != 0 or part.is_Float and part._prec < 40 for part in parts):
+        return ()
+    if letters and any(parts[1:]):
+        return ()
+    return tuple(map(float, parts))
+
+
+def _number(letter: str) -> sympy.Rational:
+    """A number between 1 and 2, another for each letter."""
+    return 1 + sympy.Rational(sum(ord(char) * 31**at for at, char in enumerate(letter)) % 89 + 1, 97)
 
 
 def inspect(gold: str) -> compare.Outcome:

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from types import ModuleType
 
 MAX_MESSAGE = 1 << 20  # bytes; the guard lets nothing near this through
@@ -59,12 +60,15 @@ def confine(memory: int) -> None:
 
 
 def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
-    """The life of a worker: one [gold, answer] or [gold, answer, order] in, one [status, reason, path] out.
+    """The life of a worker: one [gold, answer] or [gold, answer, order] in, one [status, reason, path] out; or one
+    [text] in, for its sketch, and [real part, imaginary part] or [] out. The CPU seconds since the last
+    one follow what goes out.
 
     The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also
     inside C code.
     """
     confine(memory)
+    now = time.process_time()
     while True:
         try:
             message = receive(sock)
@@ -72,11 +76,12 @@ def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: in
             os._exit(0)
         signal.setitimer(signal.ITIMER_PROF, SHARE * cpu_seconds)
         try:
-            outcome = judge.decide(*message)
+            outcome = judge.decide(*message) if len(message) > 1 else judge.sketch(*message)
         except (MemoryError, RecursionError) as problem:
             outcome = ("rejected", f"the comparison needs too much {type(problem).__name__[:-5].lower()}", "worker")
         signal.setitimer(signal.ITIMER_PROF, 0)
-        send(sock, outcome)
+        before, now = now, time.process_time()
+        send(sock, [*outcome, now - before])
 
 
 def main() -> None:

@@ -1,0 +1,143 @@
+"""Classes of equal answers: what the answers of one problem have in common decides most pairs without algebra."""
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import cache
+from typing import NamedTuple
+
+from lead_kit.verify import compare, exact, guard
+from lead_kit.verify.judge import Exact, Undecided, decimals
+from lead_kit.verify.nodes import Bag, Leaf
+from lead_kit.verify.normalform import normal
+from lead_kit.verify.structure import read
+
+BUDGET = 5  # CPU seconds of algebra for one problem, in units of what one comparison may take
+DIFFERENT = 1e-6  # relative; sketches are exact to about 15 digits
+
+
+class Sketched(Exact):
+    """The judge without algebra that also knows a value of each expression, and so that most of them differ."""
+
+    def __init__(self, sketch: Callable[[str], complex | None]):
+        super().__init__()
+        self.sketch = sketch
+
+    def same(self, gold: str, answer: str) -> bool:
+        try:
+            return super().same(gold, answer)
+        except Undecided:
+            theirs, ours = self.sketch(gold), self.sketch(answer)
+            if theirs is None or ours is None:
+                raise
+            digits = decimals(gold)  # a decimal gold equals what rounds to it
+            margin = max(DIFFERENT * max(1, abs(theirs), abs(ours)), 0 if digits is None else 10.0**-digits)
+            if abs(theirs - ours) > margin:
+                return False
+            raise
+
+
+class Answer(NamedTuple):
+    """An answer with all that can be said of it alone; it is compared with others as their gold and as an answer."""
+
+    text: str
+    gold: str  # in normal form, as the gold; empty if nothing equals it
+    form: str  # in normal form, as the answer; empty if it equals nothing
+    whole: bool  # an integer, which is compared with other integers by its digits
+    number: Fraction | None  # the exact value of a plain number
+    node: object  # what is read from both forms; None if they differ
+
+
+def described(text: str) -> Answer:
+    """The answer of this text. One that the guard refuses equals nothing, not even itself."""
+    whole = compare.quick(text, text) is not None
+    if not whole and guard.refuse(text):
+        return Answer(text, "", "", False, None, None)
+    gold, form = normal(guard.gold_text(text)), normal(text)
+    node = read(form) if gold == form else None
+    number = exact.value(node.text) if isinstance(node, Leaf) and not node.unit else None
+    return Answer(text, "" if gold == "None" else gold, form, whole, number, node)
+
+
+class Work:
+    """The comparisons of one problem's answers, and the CPU time they may take in the workers and here."""
+
+    def __init__(self, verifier):
+        self.verifier, self.allowed = verifier, BUDGET * verifier.cpu_seconds
+        self.end = self._now() + self.allowed
+        self.judge = Sketched(cache(lambda text: None if self.spent() else verifier.sketch(text)))
+
+    def _now(self) -> float:
+        return self.verifier.algebra_seconds + time.thread_time()
+
+    def spent(self) -> bool:
+        return self._now() >= self.end
+
+    def equal(self, leader: Answer, one: Answer) -> bool | None:
+        """Whether an answer equals the first member of a class; None if that would take more time than is left."""
+        if not leader.gold or not one.form:
+            return False
+        if leader.whole and one.whole:
+            return compare.quick(one.text, leader.text)[0] == "correct"
+        if leader.number is not None and one.number is not None and leader.number != one.number:
+            digits = decimals(leader.gold)
+            if digits is None or abs(leader.number - one.number) > Fraction(1, 10**digits):
+                return False
+        if leader.gold == one.form:
+            return True
+        if self.spent():
+            return None
+        if self.apart(leader.node, one.node):
+            return False
+        try:
+            return compare.decide(leader.gold, one.form, self.judge)[0] == "correct"
+        except Undecided:
+            return None if self.spent() else self.verifier.compare(one.text, leader.text).correct
+
+    def apart(self, gold: object, answer: object) -> bool:
+        """Whether two lists of expressions have no chance to match: an item of one is like none of the other."""
+        if not (isinstance(gold, Bag) and isinstance(answer, Bag) and len(gold.items) == len(answer.items)):
+            return False
+        if not all(isinstance(item, Leaf) for item in gold.items + answer.items):
+            return False
+        try:
+            return any(not any(compare.alike(g, a, self.judge) for a in answer.items) for g in gold.items)
+        except Undecided:
+            return False
+
+
+def cluster(answers: Sequence[str | None], verifier) -> list[int]:
+    """A class number for each answer, equal answers sharing one, numbered by first appearance; -1 where there is no
+    answer.
+
+    An answer joins the first class whose first member it equals, so the classes do not depend on an equality that is
+    not transitive. All comparisons may take BUDGET times the CPU time of one. After that a warning is given, and
+    answers are the same only where their normal form or their exact value is.
+    """
+    work, leaders, labels, undecided = Work(verifier), [], [], 0
+    known: dict[tuple[str, bool], int] = {}  # answers of one normal form are equal to the same leaders
+    for one in (described(text) if text else None for text in answers):
+        if one is None:
+            labels.append(-1)
+            continue
+        found = known.get((one.form, one.whole))
+        for at, leader in enumerate(leaders) if found is None else ():
+            same = work.equal(leader, one)
+            undecided += same is None
+            if same:
+                found = at
+                break
+        if found is None:
+            found = len(leaders)
+            leaders.append(one)
+        if one.form and (found < len(leaders) - 1 or one.gold == one.form):
+            known[one.form, one.whole] = found
+        labels.append(found)
+    if undecided:
+        warnings.warn(
+            f"{len(labels)} answers of one problem: their comparison has taken {work.allowed:g} s of CPU time, and "
+            f"{undecided} pairs that need more count as different",
+            stacklevel=3,
+        )
+    return labels
