@@ -13,7 +13,7 @@ import pytest
 
 from tests.small import small_notebook
 
-pytestmark = pytest.mark.slow  # starts `lead`
+pytestmark = [pytest.mark.slow, pytest.mark.fault]  # starts `lead`
 
 ROW = {"id": 1, "answer": "2", "completion": "\\boxed{2}"}
 SAMPLE = {"id": "p", "sample": 0, "gold": "3", "answer": "3", "length": 3, "truncated": False, "correct": True}
@@ -297,18 +297,20 @@ def told(tmp_path_factory):
     return of
 
 
-def check(answer, said):
+def check(answer, said, note):
     code, err = answer
+    note("expected", said)
+    note("seen", f"exit code {code}: {err}")
     assert code == 2 and err.startswith("lead: ") and err.count("\n") == 1 and len(err) < 500
     assert said in err
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name, _, _ in CASES])
-def test_a_file_of_another_form_is_told_in_a_sentence(told, kind, name):
+def test_a_file_of_another_form_is_told_in_a_sentence(told, kind, name, record_property):
     names = [name for name, _, _ in KINDS[kind][2]]
-    check(told(kind)[names.index(name)], KINDS[kind][2][names.index(name)][2])
+    check(told(kind)[names.index(name)], KINDS[kind][2][names.index(name)][2], record_property)
 
 
 @pytest.mark.parametrize("at", range(len(COMMANDS)), ids=[words[:40] for words, _ in COMMANDS])
-def test_words_that_do_not_fit_are_told_in_a_sentence(told, at):
-    check(told("commands")[at], COMMANDS[at][1])
+def test_words_that_do_not_fit_are_told_in_a_sentence(told, at, record_property):
+    check(told("commands")[at], COMMANDS[at][1], record_property)

@@ -17,7 +17,7 @@ from lead_kit.launch import processes
 from tests import small
 from tests.small import FINISH, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
 SLEEP = "run.log(1, 'train', reward=0.5)\nrun.progress(1, 9)\ntime.sleep(600)"
 # a process that leaves its session and its parent, as a server does that a library starts

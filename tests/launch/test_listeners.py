@@ -13,7 +13,7 @@ import pytest
 from lead_kit.launch import processes
 from tests.small import FINISH, SETTLE, lead, until, write_notebook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
 MEET = """\
 import accelerate

@@ -9,7 +9,7 @@ import pytest
 
 from tests.small import SETTLE, call, write_notebook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
 MAKE = """\
 run_name: str = "make"  # folder

@@ -11,7 +11,7 @@ from lead_kit.launch.placement import has_gpu
 from lead_kit.runs.log import read_metrics
 from tests.small import FINISH, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 SLEEP = "run.log(1, 'train', reward=0.5)\nrun.progress(1, 9)\ntime.sleep(100)"
 
 

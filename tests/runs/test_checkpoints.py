@@ -12,6 +12,8 @@ from lead_kit.runs.checkpoints import chosen_checkpoint, damage, latest_checkpoi
 
 WEIGHTS = "model.safetensors"
 
+pytestmark = pytest.mark.fault
+
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:-3])
