@@ -182,3 +182,16 @@ def test_importing_the_module_is_quick():
         [sys.executable, "-S", "-c", "import sys; sys.path.insert(0, '.'); import lead_kit.params"], check=True
     )
     assert time.perf_counter() - start < 2.0
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0c"])
+def test_a_help_text_may_hold_any_character(tmp_path, end):
+    source = f'a: int = 1  # one{end}still one\nb: str = "x"  # two\n'
+    declared = read_parameters(notebook(tmp_path / "n.ipynb", (source, ["parameters"])))
+    assert [declared[name].help for name in "ab"] == [f"one{end}still one", "two"]
+
+
+def test_the_lines_of_a_cell_may_end_as_on_other_systems(tmp_path):
+    source = "a: int = 1  # one\r\nb: int = 2  # two\rc: int = 3  # three"
+    declared = read_parameters(notebook(tmp_path / "n.ipynb", (source, ["parameters"])))
+    assert [parameter.help for parameter in declared.values()] == ["one", "two", "three"]

@@ -6,6 +6,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate.score import read_problems, score_command, verify_command
+from lead_kit.runs.files import read_jsonl
 
 ROWS = [
     {"id": "a", "answer": "1/2", "completions": ["\\boxed{0.5}", "\\boxed{\\frac12}", "\\boxed{3}", "none"]},
@@ -79,3 +80,21 @@ def test_one_answer_one_verdict(tmp_path, capsys):
     (tmp_path / "out.txt").write_text("<think>\\boxed{1}</think> so \\boxed{2}")
     assert verify_command("2", completion_file=str(tmp_path / "out.txt")) == 0
     assert capsys.readouterr().out.count("correct") == 2
+
+
+def test_text_of_any_characters_is_scored_and_read_back(tmp_path):
+    ends = "\u2028\u2029\x85\x0b\x1c"  # ends of a line to str.splitlines, not to JSON lines
+    rows = [{"id": f"a{ends}", "answer": "2", "completion": f"x{ends}y \\boxed{{2}}"}]
+    rows += [{"id": "half \ud800", "answer": "3", "completion": "\udc00 \\boxed{3}"}]  # halves of a character
+    assert score_command(write(tmp_path / "x.jsonl", rows)) == 0
+    verdicts = read_jsonl(tmp_path / "x.verdicts.jsonl")
+    assert [(row["id"], row["correct"]) for row in verdicts] == [(f"a{ends}", True), ("half \ufffd", True)]
+
+
+def test_verdicts_do_not_replace_their_input(tmp_path):
+    path = write(tmp_path / "x.jsonl", ROWS)
+    (tmp_path / "same.jsonl").hardlink_to(path)
+    for out in (path, f"{tmp_path}/../{tmp_path.name}/x.jsonl", f"{tmp_path}/same.jsonl"):
+        with pytest.raises(InputError, match="is the input, which it would replace"):
+            score_command(path, out=out)
+    assert read_jsonl(tmp_path / "x.jsonl") == ROWS
