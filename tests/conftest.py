@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import small
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -15,3 +17,10 @@ def lead_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data set: {folder} does not exist (set LEAD_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_its_test():
+    """Ends what a test has started and left running, so that it does not starve the tests that follow."""
+    yield
+    small.end_started()

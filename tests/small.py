@@ -2,9 +2,19 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
+
+from lead_kit.launch import processes
+
+TIMEOUT = 1800.0  # for a hang, not for a slow machine
+MARK = "LEAD_TEST"  # in the environment of everything that a test starts
+STARTED: list[subprocess.Popen] = []  # by the test that is running
 
 PARAMETERS = """\
 run_name: str = "small"  # folder under runs/
@@ -59,20 +69,57 @@ def small_notebook(root: Path, *extra: str) -> Path:
 
 
 def lead(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
-    """Starts `lead` with `root` as the repository."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC")}
-    return subprocess.Popen(
+    """Starts `lead` with `root` as the repository. Whatever of it still runs when the test ends is ended."""
+    outer = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN")
+    clean = {k: v for k, v in os.environ.items() if k not in outer}
+    process = subprocess.Popen(
         [sys.executable, "-m", "lead_kit.cli", *arguments],
         cwd=root,
-        env=clean | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1"} | variables,
+        env=clean | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1", MARK: mark()} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
-def call(root: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `lead` in `root`."""
+def until(process: subprocess.Popen, text: str) -> str:
+    """Reads the process's output up to the first line that holds `text`; returns that line."""
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(process.stderr.read())
+
+
+def mark() -> str:
+    """What this process of pytest writes into the environment of all that it starts."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def end_started() -> list[psutil.Process]:
+    """Asks every `lead` that still runs to end its tree, then kills what is left of all trees; returns those killed."""
+    running = [process for process in STARTED if process.poll() is None]
+    for process in running:
+        process.terminate()
+    psutil.wait_procs([psutil.Process(process.pid) for process in running if process.poll() is None], timeout=30)
+    left = processes.with_variable(MARK, mark()) if STARTED else []
+    processes.send(signal.SIGKILL, left)
+    psutil.wait_procs(left, timeout=30)
+    for process in STARTED:
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    STARTED.clear()
+    return left
+
+
+def call(root: Path, *arguments: str, timeout: float = TIMEOUT, **variables: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `lead` in `root`. After `timeout` seconds its whole tree is ended."""
     process = lead(root, *arguments, **variables)
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        end_started()
+        raise
     return process.returncode, out, err

@@ -30,7 +30,7 @@ class HostLost(RuntimeError):
 
 
 def listen(meeting: tuple[str, int]) -> socket.socket:
-    """A socket that listens on this very address. Raises InputError when the host has no such address or it is taken."""
+    """A socket that listens on this address alone. Raises InputError when the host lacks it or it is taken."""
     server = socket.socket(socket.AF_INET6 if ":" in meeting[0] else socket.AF_INET)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -92,7 +92,8 @@ def run_command(
             print(prefix + message, flush=True)
             return 0
         if count := processes.end_left_over("LEAD_RUN", str(folder)):
-            print(f"{prefix}ended {count} processes that an earlier attempt left running", flush=True)
+            what = "process" if count == 1 else "processes"
+            print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
         earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
