@@ -1,7 +1,8 @@
 """`lead reproduce`, `lead recipe`, `lead list`: runs the jobs of a recipe through Snakemake; shows recipes and tables.
 
-Snakemake only orders the jobs (experiments/Snakefile); a `done` file in the run folder tells it that a job is finished.
-Each job is a `lead run`. Everything is written below runs/<recipe>/<scale>/.
+Which jobs have to run is decided here (standing.py). Snakemake only orders them (experiments/Snakefile); a `done` file in
+the run folder tells it that a job has ended well. Each job is a `lead run`. Everything is written below
+runs/<recipe>/<scale>/.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from lead_kit.errors import InputError
-from lead_kit.launch import catalog, memory, processes, recipes
+from lead_kit.launch import catalog, memory, processes, recipes, standing
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import ROOT, RUNS, run_folder, shown
@@ -29,36 +30,27 @@ def command(job: recipes.Job) -> list[str]:
     return words + (["--accelerate", job.accelerate] if job.accelerate else [])
 
 
-def lists_of_runs(job: recipes.Job) -> list[str]:
-    """The parameters that list folders of other runs; they change when seeds or arms are added."""
-    folders = tuple(f"runs/{name}" for name in job.needs)
-    lists = {name: value for name, value in job.parameters.items() if isinstance(value, list)}
-    return [name for name, value in lists.items() if any(str(item).startswith(folders) for item in value)]
-
-
-def refuse_changed(jobs: list[recipes.Job]) -> None:
-    """Raises InputError when a run folder holds a run with other parameters than the recipe now gives.
-
-    A run that reads a list of runs (an evaluation, a figure) is repeated instead when only that list changed.
-    """
+def refuse_twice(jobs: list[recipes.Job]) -> None:
+    """Raises InputError when two jobs would write the same run folder."""
+    seen: dict[str, recipes.Job] = {}
     for job in jobs:
-        folder = run_folder(job.name)
-        if earlier := manifest.read_manifest(folder):
-            changed = manifest.changes(earlier, recipes.settled(job), job.notebook)
-            if set(changed) - set(lists_of_runs(job)):
-                raise manifest.name_taken(folder, changed, "delete the folder")
-            if changed:
-                (folder / "done").unlink(missing_ok=True)
+        other = seen.setdefault(job.name, job)
+        if other is not job:
+            places = " and ".join(f"stage {j.stage}, arm {j.arm}, benchmark {j.benchmark}" for j in (other, job))
+            raise InputError(f"two runs would have the name {job.name!r}: {places}; rename a stage, arm or benchmark")
 
 
-def write_plan(folder: Path, jobs: list[recipes.Job]) -> Path:
-    """Writes the jobs for Snakemake: name → command and the names of the jobs it needs."""
-    plan = {}
+def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict) -> Path:
+    """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources."""
+    local = "--executor" not in scale["snakemake"]
+    names, plan = {job.name for job in jobs}, {}
     for job in jobs:
         words = [sys.executable, "-m", "lead_kit.cli", *command(job)[1:]]
-        words += ["--brief", "--prefix", job.name.rpartition("/")[2], "--die-with-parent", "0"]
-        words += ["--replace"] if lists_of_runs(job) else []
-        plan[job.name] = {"command": shlex.join(words), "needs": job.needs}
+        words += ["--brief", "--prefix", job.name.rpartition("/")[2]]
+        words += ["--die-with-parent", str(os.getpid()) if local else "0"]
+        words += ["--replace"] if standing.lists_of_runs(job) else []
+        needs = [name for name in job.needs if name in names]
+        plan[job.name] = {"command": shlex.join(words), "needs": needs}
     return write_text(folder / "plan.json", json.dumps({"runs": str(RUNS), "jobs": plan}, indent=1) + "\n")
 
 
@@ -75,21 +67,27 @@ def reproduce_recipe(
     recipe: str, scale_name: str, seeds: str | None, arms: str | None, at_once: int | None, dry_run: bool
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
-    jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), arms.split(",") if arms else None)
+    jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), parse_arms(arms))
+    refuse_twice(jobs)
     scale = recipes.load_scale(scale_name)
     if dry_run:
         print(memory.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
         return 0
     if at_once is not None and at_once < 1:
         raise InputError(f"--jobs {at_once}: expected at least 1")
-    refuse_changed(jobs)
     folder = RUNS / recipe / scale_name
     lock.hold(folder)
-    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {count_finished(jobs)}", flush=True)
+    reasons = standing.reasons(jobs)
+    finished, left = ([job for job in jobs if (job.name in reasons) == runs] for runs in (False, True))
+    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {told_finished(finished)}", flush=True)
+    for name in filter(reasons.get, reasons):
+        print(f"runs/{name} is repeated: {reasons[name]}", flush=True)
+        (run_folder(name) / "done").unlink()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale["jobs"] or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    code = run_snakemake(snakemake(folder, write_plan(folder, jobs), at_once, scale["snakemake"]), variables, folder)
+    call = snakemake(folder, write_plan(folder, left, scale), at_once, scale["snakemake"])
+    code = run_snakemake(call, variables, folder) if left else 0
     if code > 1:
         return code
     if print_failures(jobs, folder):
@@ -98,13 +96,20 @@ def reproduce_recipe(
     return 0
 
 
-def count_finished(jobs: list[recipes.Job]) -> str:
+def told_finished(done: list[recipes.Job]) -> str:
     """How many runs are finished, and how many of these ran other code than their notebooks have now."""
-    done = [job for job in jobs if (run_folder(job.name) / "done").is_file()]
     codes = {job.name: manifest.read_manifest(run_folder(job.name))["attempts"][-1]["code"] for job in done}
     old = [job for job in done if codes[job.name] != provenance.code_hash(job.notebook)]
     note = f" ({len(old)} with other code than their notebooks have now; to repeat one, delete its folder)"
     return f"{len(done)} finished{note if old else ''}"
+
+
+def parse_arms(text: str | None) -> list[str] | None:
+    """`a,b` as names; None stays None. Raises InputError for a name that comes twice."""
+    arms = text.split(",") if text else None
+    if twice := [arm for arm in arms or [] if arms.count(arm) > 1]:
+        raise InputError(f"--arms {text!r} names {twice[0]!r} twice")
+    return arms
 
 
 def parse_seeds(text: str | None) -> list[int] | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,7 +125,7 @@ def test_silent_ranks_are_told_apart(tmp_path):
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, hang, FINISH)
     process = lead(tmp_path, "run", "small", "--nproc", "2", LEAD_SILENCE="3")
     line = until(process, "still running")
-    assert "rank 0 (cell 4) uses 0% of a processor; rank 1 (cell 4) is stopped" in line
+    assert re.search(r"rank 0 \(cell 3\) uses \d+% of a processor; rank 1 \(cell 3\) is stopped", line), line
 
 
 def test_cells_after_a_dead_kernel_are_not_called_completed(tmp_path):
@@ -163,6 +164,7 @@ def test_reproduce_killed_as_a_job_starts_leaves_no_run(tmp_path):
     for delay in (0.0, 0.05, 0.15, 0.3):
         process = lead(tmp_path, "reproduce", "one", "--scale", "tiny")
         while not (jobs := [p for p in processes.with_variable(small.MARK, small.mark()) if is_job(p)]):
+            assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(delay)
         process.kill()
