@@ -76,6 +76,7 @@ class Hosts:
     def __init__(self, store, ranks: placement.Ranks):
         self.store, self.ranks = store, ranks
         self.beats, self.sent, self.seen = 0, 0.0, {}
+        self.store.set(f"node{ranks.node_rank}", "0")
 
     def agree(self, run: Mapping) -> None:
         """Waits for node 0. Raises InputError unless it runs the same notebook with the same parameters."""

@@ -117,6 +117,14 @@ def has_gpu() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and bool(provenance.command_output("nvidia-smi", "-L"))
 
 
+def mark(ranks: Ranks, folder: Path) -> str:
+    """What every process of a run has in its environment; a later attempt finds by it what a killed one left running.
+
+    It tells hosts apart, because two of them may be namespaces of one machine.
+    """
+    return f"{folder} host {ranks.node_rank}"
+
+
 def environment(ranks: Ranks, folder: Path) -> dict[str, str]:
     """The environment of a run's kernels: that of this process, without the variables of an outer launcher or notebook.
 
@@ -125,7 +133,7 @@ def environment(ranks: Ranks, folder: Path) -> dict[str, str]:
     """
     variables = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
     variables |= {"LEAD_OWNER": lock.identity(), "LEAD_ROOT": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    variables["LEAD_RUN"] = str(folder)  # by which a later attempt finds what a killed one left running
+    variables["LEAD_RUN"] = mark(ranks, folder)
     if ranks.several:
         kind = distributed_kind(Path(ranks.accelerate)) if ranks.accelerate else "ddp"
         variables |= {"LEAD_NPROC": str(ranks.nproc * ranks.nodes), "LEAD_DISTRIBUTED": kind}

@@ -1,7 +1,7 @@
 """`lead reproduce`, `lead recipe`, `lead list`: runs the jobs of a recipe through Snakemake; shows recipes and tables.
 
-Which jobs have to run is decided here (standing.py). Snakemake only orders them (experiments/Snakefile); a `done` file in
-the run folder tells it that a job has ended well. Each job is a `lead run`. Everything is written below
+Which jobs have to run is decided here (standing.py). Snakemake only orders them (experiments/Snakefile); a `done` file
+in the run folder tells it that a job has ended well. Each job is a `lead run`. Everything is written below
 runs/<recipe>/<scale>/.
 """
 

@@ -91,7 +91,7 @@ def run_command(
         if not again and (message := finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
-        if count := processes.end_left_over("LEAD_RUN", str(folder)):
+        if count := processes.end_left_over("LEAD_RUN", variables["LEAD_RUN"]):
             what = "process" if count == 1 else "processes"
             print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
         earlier = manifest.read_manifest(folder)

@@ -86,9 +86,8 @@ def test_what_a_killed_run_left_running_is_ended_by_its_next_attempt(tmp_path):
     until(process, "step 1/9")
     process.kill()
     process.communicate()
-    folder = str(tmp_path / "runs/small")
     time.sleep(1)
-    left = processes.with_variable("LEAD_RUN", folder)
+    left = processes.with_variable("LEAD_RUN", f"{tmp_path}/runs/small host 0")
     assert len(left) == 1  # the daemon
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, WORK, FINISH)
     code, out, _ = call(tmp_path, "run", "small")
