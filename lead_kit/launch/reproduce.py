@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.launch import catalog, memory, processes, recipes, standing
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
@@ -40,7 +40,35 @@ def refuse_twice(jobs: list[recipes.Job]) -> None:
             raise InputError(f"two runs would have the name {job.name!r}: {places}; rename a stage, arm or benchmark")
 
 
-def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict) -> Path:
+def split_resources(options: list) -> tuple[list[str], dict[str, str]]:
+    """A scale's options for Snakemake without --default-resources, and the resources that it names."""
+    words = [str(option) for option in options]
+    if "--default-resources" not in words:
+        return words, {}
+    start = words.index("--default-resources")
+    end = next((i for i in range(start + 1, len(words)) if words[i].startswith("--")), len(words))
+    return words[:start] + words[end:], dict(word.split("=", 1) for word in words[start + 1 : end])
+
+
+def set_resources(given: dict[str, str], pairs: list[str], scale_name: str) -> dict[str, str]:
+    """The scale's resources with those of --set NAME=VALUE. Raises InputError for anything else."""
+    for pair in pairs:
+        name, is_pair, value = pair.partition("=")
+        if not given:
+            raise InputError(f"--set {pair}: the scale {scale_name!r} submits to no cluster, so it has no resources")
+        if not is_pair or not name.isidentifier() or not value:
+            raise InputError(f"--set {pair!r}: expected NAME=VALUE, e.g. runtime=60{nearest_or_all(name, given)}")
+        given = given | {name: value}
+    return given
+
+
+def own_resources(job: recipes.Job, given: dict[str, str]) -> dict:
+    """The resources of one job: without a model it needs no GPU, and alone it needs no second host."""
+    left_out = ["gres"] * (job.notebook.stem not in memory.WITH_MODEL) + ["nodes"] * (job.nproc == 1)
+    return {name: int(v) if v.isdigit() else v for name, v in given.items() if name not in left_out}
+
+
+def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[str, str]) -> Path:
     """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources."""
     local = "--executor" not in scale["snakemake"]
     names, plan = {job.name for job in jobs}, {}
@@ -50,7 +78,12 @@ def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict) -> Path:
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
         words += ["--replace"] if standing.lists_of_runs(job) else []
         needs = [name for name in job.needs if name in names]
-        plan[job.name] = {"command": shlex.join(words), "needs": needs}
+        own = own_resources(job, given)
+        if (nodes := own.get("nodes", 1)) > 1:  # one `lead run` on each host, inside the step that Snakemake starts
+            srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+            words = [*srun, *words, "--nodes", str(nodes)]
+            own["tasks"] = nodes
+        plan[job.name] = {"command": shlex.join(words), "needs": needs, "resources": own}
     return write_text(folder / "plan.json", json.dumps({"runs": str(RUNS), "jobs": plan}, indent=1) + "\n")
 
 
@@ -64,12 +97,20 @@ def snakemake(folder: Path, plan: Path, at_once: int, extra: list[str]) -> list[
 
 
 def reproduce_recipe(
-    recipe: str, scale_name: str, seeds: str | None, arms: str | None, at_once: int | None, dry_run: bool
+    recipe: str,
+    scale_name: str,
+    seeds: str | None,
+    arms: str | None,
+    at_once: int | None,
+    dry_run: bool,
+    resources: list[str],
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), parse_arms(arms))
     refuse_twice(jobs)
     scale = recipes.load_scale(scale_name)
+    options, given = split_resources(scale["snakemake"])
+    given = set_resources(given, resources, scale_name)
     if dry_run:
         print(memory.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
         return 0
@@ -86,7 +127,7 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale["jobs"] or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, write_plan(folder, left, scale), at_once, scale["snakemake"])
+    call = snakemake(folder, write_plan(folder, left, scale, given), at_once, options)
     code = run_snakemake(call, variables, folder) if left else 0
     if code > 1:
         return code
