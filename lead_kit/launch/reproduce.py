@@ -181,13 +181,18 @@ def run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> i
 
 def print_failures(jobs: list[recipes.Job], folder: Path) -> bool:
     """Prints a line on stderr for each run that failed or was left out; returns whether there is one."""
-    unfinished = [job.name for job in jobs if not (run_folder(job.name) / "done").is_file()]
-    for name in unfinished:
+    unfinished = {job.name: job for job in jobs if not (run_folder(job.name) / "done").is_file()}
+    for name, job in unfinished.items():
         attempts = (manifest.read_manifest(run_folder(name)) or {}).get("attempts")
-        reason = f"failed: {attempts[-1].get('reason', '')}" if attempts else "not run: a run that it needs is missing"
+        waits = any(need in unfinished for need in job.needs)
+        without = "a run that it needs is missing" if waits else "its job ended before `lead run` had begun"
+        # an attempt that was cancelled by force could not say how it ended
+        reason = f"failed: {attempts[-1].get('reason', 'it was killed')}" if attempts else f"not run: {without}"
         print(f"lead: runs/{name} {reason}", file=sys.stderr)
     if unfinished:
-        print(f"lead: Snakemake's own messages are in {shown(folder)}/snakemake.log", file=sys.stderr)
+        logs = folder / ".snakemake" / "slurm_logs"
+        place = f"{shown(folder)}/snakemake.log" + (f", those of the cluster's jobs in {shown(logs)}" * logs.is_dir())
+        print(f"lead: Snakemake's own messages are in {place}", file=sys.stderr)
     return bool(unfinished)
 
 

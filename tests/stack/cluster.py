@@ -29,7 +29,6 @@ SlurmctldLogFile={folder}/log/slurmctld.log
 SlurmdLogFile={folder}/log/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-TaskProlog={folder}/prolog
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
@@ -74,9 +73,6 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     for card in range(8):
         (folder / f"dev/gpu{card}").touch()
     config = folder / "slurm.conf"
-    # a job's srun does not inherit SLURM_CONF
-    (folder / "prolog").write_text(f"#!/bin/sh\necho export SLURM_CONF={config}\n")
-    (folder / "prolog").chmod(0o755)
     port = free_ports(3)
     config.write_text(CONFIG.format(folder=folder, host=socket.gethostname(), port=port, first=port + 1, last=port + 2))
     (folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName=n[1-2] Name=gpu File={folder}/dev/gpu[0-7]\n")
@@ -84,7 +80,9 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     start_munge(folder)
     try:
         for command in (["slurmctld"], ["slurmd", "-N", "n1"], ["slurmd", "-N", "n2"]):
-            subprocess.run([*command, "-f", str(config)], env=os.environ | variables, check=True)
+            # a job's srun does not inherit SLURM_CONF: for the daemons and what they start, /etc/slurm is this folder
+            place = ["unshare", "--mount", "sh", "-c", f'mount --bind {folder} /etc/slurm && exec "$@"', "sh"]
+            subprocess.run([*place, *command, "-f", str(config)], env=os.environ | variables, check=True)
         wait_for_nodes(variables)
         yield variables
     finally:

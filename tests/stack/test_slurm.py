@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small import FINISH, SETTLE, call, end_started, lead, write_notebook
+from tests.small import FINISH, SETTLE, STARTED, call, end_started, lead, write_notebook
 from tests.stack import cluster
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ KIT = Path(__file__).resolve().parents[2]
 WAIT = 900  # seconds for a job to reach a state
 OPTIONS = "--executor slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 3"
 OPTIONS += " --default-resources gres=gpu:1 cpus_per_task=1 mem_mb=1000 runtime=60"
-SCALE = "like: smoke\njobs: 4\nsnakemake: [" + ", ".join(OPTIONS.split()) + "{more}]\n"
+SCALE = "jobs: 4\nsnakemake: [" + ", ".join(OPTIONS.split()) + "{more}]\n"
 # 03_grpo counts as a notebook with a model; this one trains nothing, but goes on from its checkpoint
 STEPS = """\
 from lead_kit.runs.checkpoints import latest_checkpoint
@@ -47,7 +47,9 @@ def repository(root, more="", recipe="", **notebooks):
         shutil.copytree(KIT / name, root / name)
     for name, cells in notebooks.items():
         write_notebook(root / f"notebooks/{name}.ipynb", SETTLE, *cells)
-    (root / "experiments/scales/cluster.yaml").write_text(SCALE.format(more=more))
+    scale = SCALE.format(more=more)
+    (root / "experiments/scales/cluster.yaml").write_text(scale)
+    (root / "experiments/scales/smoking.yaml").write_text(f"like: smoke\n{scale}")
     (root / "experiments/recipes/own.yaml").write_text(recipe or "stages:\n  a: {notebook: own}\n")
     return root
 
@@ -62,6 +64,7 @@ def until(condition):
     while time.monotonic() < end:
         if value := condition():
             return value
+        assert not any(process.poll() for process in STARTED), [process.communicate() for process in STARTED]
         time.sleep(0.5)
     raise AssertionError("waited in vain")
 
@@ -74,13 +77,13 @@ def only_job(variables):
 def test_one_arm_of_figure1_runs_from_its_first_stage_to_its_figures(tmp_path, slurm):
     root = repository(tmp_path)
     code, out, err = call(
-        root, "reproduce", "figure1", "--scale", "cluster", "--arms", "grpo", "--set", "runtime=50", **slurm
+        root, "reproduce", "figure1", "--scale", "smoking", "--arms", "grpo", "--set", "runtime=50", **slurm
     )
     assert code == 0, out + err
     jobs = cluster.slurm("scontrol", "show", "jobs", variables=slurm).strip().split("\n\n")
     assert all("TimeLimit=00:50:00" in job for job in jobs)
     asked = ["gres/gpu" in job or "gres:gpu" in job for job in jobs]
-    plan = json.loads((root / "runs/figure1/cluster/plan.json").read_text())["jobs"]
+    plan = json.loads((root / "runs/figure1/smoking/plan.json").read_text())["jobs"]
     assert sum(asked) == sum("gres" in job["resources"] for job in plan.values())
     assert 0 < sum(asked) < len(jobs) == len(plan)
 
@@ -113,7 +116,9 @@ def test_a_job_that_dies_before_lead_run_starts_is_reported(tmp_path, slurm):
     plan = until(lambda: next(iter(root.glob("runs/own/cluster/plan.json")), None))
     plan.write_text(plan.read_text().replace("-m lead_kit.cli run", "-m no_such_module run"))
     out, err = process.communicate(timeout=WAIT)
-    assert process.returncode == 1 and "runs/own/cluster/a" in err, out + err
+    assert process.returncode == 1, out + err
+    assert "runs/own/cluster/a not run: its job ended before `lead run` had begun" in err
+    assert "those of the cluster's jobs in runs/own/cluster/.snakemake/slurm_logs" in err
 
 
 def test_a_run_on_two_nodes_is_one_job(tmp_path, slurm):
