@@ -93,7 +93,10 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(tmp_path, slurm):
     process = lead(root, "reproduce", "own", "--scale", "cluster", **slurm)
     metrics = root / "runs/own/cluster/a/metrics.jsonl"
     until(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= 2)
-    cluster.slurm("scontrol", "requeue", only_job(slurm), variables=slurm)
+    job = only_job(slurm)
+    cluster.slurm("scontrol", "requeue", job, variables=slurm)
+    until(lambda: cluster.slurm("squeue", "-h", "-t", "pending", variables=slurm))
+    cluster.slurm("scontrol", "update", f"JobId={job}", "StartTime=now", variables=slurm)  # else in two minutes
     until(lambda: len(kept(root, "own/cluster/a")["attempts"]) == 2)
     out, err = process.communicate(timeout=WAIT)
     assert process.returncode == 0, out + err
