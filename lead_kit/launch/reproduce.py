@@ -79,10 +79,10 @@ def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[s
         words += ["--replace"] if standing.lists_of_runs(job) else []
         needs = [name for name in job.needs if name in names]
         own = own_resources(job, given)
-        if (nodes := own.get("nodes", 1)) > 1:  # one `lead run` on each host, inside the step that Snakemake starts
+        if (nodes := own.get("nodes", 1)) > 1:  # one `lead run` on each host
             srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
             words = [*srun, *words, "--nodes", str(nodes)]
-            own["tasks"] = nodes
+            own |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
         plan[job.name] = {"command": shlex.join(words), "needs": needs, "resources": own}
     return write_text(folder / "plan.json", json.dumps({"runs": str(RUNS), "jobs": plan}, indent=1) + "\n")
 
