@@ -56,6 +56,7 @@ def reproduce_arguments(add) -> None:
     add("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
     add("--arms", help="comma-separated subset of the recipe's arms (default: all that are not optional)")
     add("--jobs", dest="at_once", type=int, help="runs at a time (default: those of the scale, else one per core)")
+    add("--set", dest="resources", action="append", default=[], metavar="NAME=VALUE", help="a resource of cluster jobs")
     add("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
 
 

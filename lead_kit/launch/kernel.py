@@ -31,6 +31,7 @@ from lead_kit.runs.paths import ROOT
 
 START_SECONDS = 120  # a busy machine may take long to start a kernel
 CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
+OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
 SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 KERNEL = (
     "import os; from lead_kit.launch.processes import die_with_parent; "
@@ -85,7 +86,8 @@ class CappedEngine(Engine):
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, input_path=None, log_output=False, **options):
-        Client(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout=None, **options).execute()
+        options |= {"startup_timeout": start_timeout, "timeout": None, "iopub_timeout": OUTPUT_SECONDS}
+        Client(nb_man, kernel_name=kernel_name, **options).execute()
 
 
 def write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:

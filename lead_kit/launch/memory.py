@@ -10,6 +10,7 @@ from lead_kit.launch.recipes import Job, settled
 
 GIB = 1 << 30
 PROMPT_TOKENS = 1024  # the prompt limit of GRPO-LEAD's released script
+WITH_MODEL = ("02_sft", "03_grpo", "04_evaluate")  # notebooks that need a GPU
 SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
 
 
@@ -77,7 +78,7 @@ def describe(job: Job, made: Mapping[str, str], card: float) -> str:
     """The memory of one process of a job, in words."""
     stem, values = job.notebook.stem, job.parameters
     model = values.get("model") or next(iter(values.get("models", [])), "")
-    if stem not in ("02_sft", "03_grpo", "04_evaluate") or not model:
+    if stem not in WITH_MODEL or not model:
         return "no model"
     shape = shape_of(model, made)
     if shape is None:

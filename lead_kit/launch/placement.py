@@ -75,8 +75,10 @@ def from_slurm(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
     hosts = (provenance.command_output("scontrol", "show", "hostnames", names) or "").split()
     if not hosts:
         raise InputError(f"`scontrol show hostnames {names}` failed: give --node-rank and --rendezvous")
+    facts = (provenance.command_output("scontrol", "show", "node", hosts[0]) or "").split()
+    where = next((f.removeprefix("NodeAddr=") for f in facts if f.startswith("NodeAddr=")), hosts[0])
     port = SLURM_PORTS + int(variables["SLURM_JOB_ID"]) % 10000
-    return ranks._replace(node_rank=int(variables["SLURM_NODEID"]), rendezvous=f"{hosts[0]}:{port}")
+    return ranks._replace(node_rank=int(variables["SLURM_NODEID"]), rendezvous=f"{where}:{port}")
 
 
 def address(rendezvous: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, nearest_or_all, shortened
 from lead_kit.launch import catalog, memory, processes, recipe_table, recipes, standing
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
@@ -41,7 +41,35 @@ def refuse_twice(jobs: list[recipes.Job]) -> None:
             raise InputError(f"two runs would have the name {job.name!r}: {places}; rename a stage, arm or benchmark")
 
 
-def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict) -> Path:
+def split_resources(options: list) -> tuple[list[str], dict[str, str]]:
+    """A scale's options for Snakemake without --default-resources, and the resources that it names."""
+    words = [str(option) for option in options]
+    if "--default-resources" not in words:
+        return words, {}
+    start = words.index("--default-resources")
+    end = next((i for i in range(start + 1, len(words)) if words[i].startswith("--")), len(words))
+    return words[:start] + words[end:], dict(word.split("=", 1) for word in words[start + 1 : end])
+
+
+def set_resources(given: dict[str, str], pairs: list[str], scale_name: str) -> dict[str, str]:
+    """The scale's resources with those of --set NAME=VALUE. Raises InputError for anything else."""
+    for pair in pairs:
+        name, is_pair, value = pair.partition("=")
+        if not given:
+            raise InputError(f"--set {pair}: the scale {scale_name!r} submits to no cluster, so it has no resources")
+        if not is_pair or not name.isidentifier() or not value:
+            raise InputError(f"--set {pair!r}: expected NAME=VALUE, e.g. runtime=60{nearest_or_all(name, given)}")
+        given = given | {name: value}
+    return given
+
+
+def own_resources(job: recipes.Job, given: dict[str, str]) -> dict:
+    """The resources of one job: without a model it needs no GPU, and alone it needs no second host."""
+    left_out = ["gres"] * (job.notebook.stem not in memory.WITH_MODEL) + ["nodes"] * (job.nproc == 1)
+    return {name: int(v) if v.isdigit() else v for name, v in given.items() if name not in left_out}
+
+
+def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[str, str]) -> Path:
     """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources."""
     local = "--executor" not in scale["snakemake"]
     names, plan = {job.name for job in jobs}, {}
@@ -51,7 +79,12 @@ def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict) -> Path:
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
         words += ["--replace"] if standing.lists_of_runs(job) else []
         needs = [name for name in job.needs if name in names]
-        plan[job.name] = {"command": shlex.join(words), "needs": needs}
+        own = own_resources(job, given)
+        if (nodes := own.get("nodes", 1)) > 1:  # one `lead run` on each host
+            srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+            words = [*srun, *words, "--nodes", str(nodes)]
+            own |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
+        plan[job.name] = {"command": shlex.join(words), "needs": needs, "resources": own}
     return write_text(folder / "plan.json", json.dumps({"runs": str(RUNS), "jobs": plan}, indent=1) + "\n")
 
 
@@ -65,7 +98,13 @@ def snakemake(folder: Path, plan: Path, at_once: int, extra: list[str]) -> list[
 
 
 def reproduce_recipe(
-    recipe: str, scale_name: str, seeds: str | None, arms: str | None, at_once: int | None, dry_run: bool
+    recipe: str,
+    scale_name: str,
+    seeds: str | None,
+    arms: str | None,
+    at_once: int | None,
+    dry_run: bool,
+    resources: list[str],
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     if at_once is not None and at_once < 1:
@@ -73,11 +112,11 @@ def reproduce_recipe(
     jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), parse_arms(arms))
     refuse_twice(jobs)
     scale = recipes.load_scale(scale_name)
+    options, given = split_resources(scale["snakemake"])
+    given = set_resources(given, resources, scale_name)
     if dry_run:
         print(memory.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
         return 0
-    if at_once is not None and at_once < 1:
-        raise InputError(f"--jobs {at_once}: expected at least 1")
     folder = RUNS / recipe / scale_name
     lock.hold(folder)
     reasons = standing.reasons(jobs)
@@ -89,7 +128,7 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale["jobs"] or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, write_plan(folder, left, scale), at_once, scale["snakemake"])
+    call = snakemake(folder, write_plan(folder, left, scale, given), at_once, options)
     code = run_snakemake(call, variables, folder) if left else 0
     if code > 1:
         return code
@@ -147,13 +186,18 @@ def run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> i
 
 def print_failures(jobs: list[recipes.Job], folder: Path) -> bool:
     """Prints a line on stderr for each run that failed or was left out; returns whether there is one."""
-    unfinished = [job.name for job in jobs if not (run_folder(job.name) / "done").is_file()]
-    for name in unfinished:
+    unfinished = {job.name: job for job in jobs if not (run_folder(job.name) / "done").is_file()}
+    for name, job in unfinished.items():
         attempts = (manifest.read_manifest(run_folder(name)) or {}).get("attempts")
-        reason = f"failed: {attempts[-1].get('reason', '')}" if attempts else "not run: a run that it needs is missing"
+        waits = any(need in unfinished for need in job.needs)
+        without = "a run that it needs is missing" if waits else "its job ended before `lead run` had begun"
+        # an attempt that was cancelled by force could not say how it ended
+        reason = f"failed: {attempts[-1].get('reason', 'it was killed')}" if attempts else f"not run: {without}"
         print(f"lead: runs/{name} {reason}", file=sys.stderr)
     if unfinished:
-        print(f"lead: Snakemake's own messages are in {shown(folder)}/snakemake.log", file=sys.stderr)
+        logs = folder / ".snakemake" / "slurm_logs"
+        place = f"{shown(folder)}/snakemake.log" + (f", those of the cluster's jobs in {shown(logs)}" * logs.is_dir())
+        print(f"lead: Snakemake's own messages are in {place}", file=sys.stderr)
     return bool(unfinished)
 
 

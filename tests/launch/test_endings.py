@@ -135,7 +135,7 @@ def test_cells_after_a_dead_kernel_are_not_called_completed(tmp_path):
 
 
 def test_a_huge_output_is_cut_and_the_run_goes_on(tmp_path):
-    loud = "print('x' * 20_000_000)\nfor i in range(3):\n    display({'text/plain': 'y' * 5_000_000}, raw=True)"
+    loud = "print('x' * 100_000_000)\nfor i in range(3):\n    display({'text/plain': 'y' * 5_000_000}, raw=True)"
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, loud, "print('small')", FINISH)
     code, _, err = call(tmp_path, "run", "small")
     assert code == 0, err
@@ -143,7 +143,7 @@ def test_a_huge_output_is_cut_and_the_run_goes_on(tmp_path):
     assert (folder / "notebook.ipynb").stat().st_size < 2 << 20
     text = json.loads((folder / "notebook.ipynb").read_text())["cells"][2]["outputs"][0]["text"]
     assert "".join(text).endswith("[lead: a cell keeps 1 MB of output; log.txt has the rest]\n")
-    assert (folder / "log.txt").stat().st_size > 20_000_000
+    assert (folder / "log.txt").stat().st_size > 100_000_000
 
 
 def test_a_call_that_takes_too_long_leaves_nothing_running(tmp_path):
