@@ -14,6 +14,7 @@ from tests import apprentice
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).parent / "shim"
+DEEPSPEED = "DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-build-isolation deepspeed==0.19.8"
 UNSHARDED = "ddp"
 PATIENCE = 600  # seconds; when they are over, `lead` is killed, and every process that it started dies with it
 

@@ -13,7 +13,7 @@ from tests.stack import lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharded")]
 without_deepspeed = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: see experiments/accelerate"
+    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: " + lab.DEEPSPEED
 )
 PLUGINS = ["fsdp2", *(pytest.param(zero, marks=without_deepspeed) for zero in ("zero2", "zero3"))]
 SFT = {"steps": 20, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 1e-3, "save_steps": 2}
