@@ -77,6 +77,19 @@ def optimizer_by_name(name: str) -> str:
     return found
 
 
+def check_saved_modules(adapter: str, lora_saved: list[str]) -> None:
+    """Raises InputError for an output head that would train beside an adapter under FSDP2.
+
+    TRL's loss reads the weights of such a head itself, and the gradient of each process's share of them would be that
+    of its own rows, not the mean over all processes.
+    """
+    if adapter != "full" and "lm_head" in lora_saved and sharded() == "fsdp2":
+        raise InputError(
+            "lora_saved has 'lm_head', whose gradient FSDP2 would not average over the processes: leave it out, or "
+            "use zero2.yaml, zero3.yaml or ddp.yaml"
+        )
+
+
 def floor(schedule: str, lr_floor: float) -> dict:
     """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
     return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}

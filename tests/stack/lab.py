@@ -14,6 +14,8 @@ from tests import apprentice
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).parent / "shim"
+DEEPSPEED = "DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-build-isolation deepspeed==0.19.8"
+UNSHARDED = "ddp"
 PATIENCE = 600  # seconds; when they are over, `lead` is killed, and every process that it started dies with it
 
 
@@ -30,13 +32,14 @@ def prepare(root: Path) -> Path:
 
 
 def start(root: Path, notebook: str, name: str, *, plugin: str = "", **parameters) -> subprocess.Popen:
-    """`lead run` on the prepared model and problems; with `plugin`, an accelerate file, on two ranks."""
+    """`lead run` on the prepared model and problems, on one rank; with `plugin`, an accelerate file's name, on two."""
     given = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"} | parameters
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name]
     for key, value in given.items():
         command += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
-    if plugin:
-        command += ["--nproc", "2", "--accelerate", str(without_mixed_precision(root, plugin))]
+    command += ["--nproc", "2"] if plugin else []
+    if plugin not in ("", UNSHARDED):
+        command += ["--accelerate", str(without_mixed_precision(root, plugin))]
     with (root / f"{name}.log").open("w") as log:
         return subprocess.Popen(command, cwd=root, env=environment(root), stdout=log, stderr=subprocess.STDOUT)
 

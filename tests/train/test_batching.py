@@ -59,3 +59,13 @@ def test_muon_is_refused_where_no_process_has_a_whole_matrix(monkeypatch):
         with pytest.raises(InputError, match=f"'muon' needs whole matrices, and {kind} spreads them: use 'adamw'"):
             batching.optimizer_by_name("muon")
         assert batching.optimizer_by_name("adamw") == "adamw_torch"
+
+
+def test_a_head_beside_an_adapter_is_refused_where_its_gradient_would_be_of_one_process(monkeypatch):
+    monkeypatch.setenv("LEAD_DISTRIBUTED", "deepspeed")
+    batching.check_saved_modules("lora", ["lm_head"])
+    monkeypatch.setenv("LEAD_DISTRIBUTED", "fsdp2")
+    batching.check_saved_modules("full", ["lm_head"])
+    batching.check_saved_modules("lora", ["embed_tokens"])
+    with pytest.raises(InputError, match="lora_saved has 'lm_head', whose gradient FSDP2 would not average"):
+        batching.check_saved_modules("lora", ["lm_head"])
