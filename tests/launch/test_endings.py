@@ -181,7 +181,9 @@ def is_job(process):
 
 def test_a_stopped_lead_ends_its_whole_tree(tmp_path):
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, DAEMON, SLEEP, FINISH)
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests, and so `lead`, would ignore it
     process = lead(tmp_path, "run", "small")
+    signal.signal(signal.SIGHUP, inherited)
     until(process, "step 1/9")
     os.kill(process.pid, signal.SIGHUP)
     process.communicate(timeout=WAIT)
