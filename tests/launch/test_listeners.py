@@ -1,7 +1,9 @@
 """Whoever reaches a socket of a run could take part in it, so every way to start listens on loopback alone."""
 
+import contextlib
 import ipaddress
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -29,11 +31,11 @@ def listening(pid: int) -> dict[str, str]:
     """Address → command of every listening socket of a process and all below it."""
     found = {}
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        for connection in process.net_connections(kind="inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                found[f"{connection.laddr.ip} {connection.laddr.port}"] = " ".join(process.cmdline())[:80]
-            elif connection.type == 2 and not connection.raddr:  # datagrams know no listening, only a bound port
-                found[f"{connection.laddr.ip} {connection.laddr.port}"] = " ".join(process.cmdline())[:80]
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended, and its sockets with it
+            for connection in process.net_connections(kind="inet"):
+                bound = connection.type == socket.SOCK_DGRAM and not connection.raddr  # datagrams know no listening
+                if connection.status == psutil.CONN_LISTEN or bound:
+                    found[f"{connection.laddr.ip} {connection.laddr.port}"] = " ".join(process.cmdline())[:80]
     return found
 
 
