@@ -148,11 +148,16 @@ def colocated(holder, ids: list[list[int]], seeds: list[int], sampling: Sampling
         torch.distributed.all_gather_object(parts, rows, group=holder.tp_group)
         first = sum(map(len, parts[: torch.distributed.get_rank(holder.tp_group)]))
         rows = [row for part in parts for row in part]
+    if holder.enable_sleep_mode:
+        holder.llm.wake_up(tags=["kv_cache"])
     outputs = holder.llm.generate(
         [{"prompt_token_ids": prompt} for prompt, _ in rows],
         [SamplingParams(n=1, seed=seed, **sampling.given()) for _, seed in rows],
         use_tqdm=False,
     )
+    if holder.enable_sleep_mode:  # as after TRL's own call: the weights are sent again before the next one
+        holder.llm.sleep(level=2)
+        holder._llm_weights_sleeping = True
     mine = [output.outputs[0] for output in outputs[first : first + len(ids)]]
     return [Sampled(list(one.token_ids), [], one.finish_reason == "length") for one in mine]
 

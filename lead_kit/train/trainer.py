@@ -136,7 +136,8 @@ class LeadTrainer(PackedUpdate):
             model.train(training)
 
     def _give_weights_to_vllm(self) -> None:
-        if self.state.global_step != self._last_loaded_step:  # as in TRL's own call
+        asleep = self.vllm_generation.enable_sleep_mode and self.vllm_generation._llm_weights_sleeping
+        if self.state.global_step != self._last_loaded_step or asleep:  # as in TRL's own call
             self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
 
