@@ -40,6 +40,17 @@ if fail == "bug":
     print(1 / 0)
 if fail == "dies":
     os.kill(os.getpid(), 9)"""
+RANKS = """\
+import accelerate, torch
+from lead_kit.runs.ranks import check_processes
+accelerator = accelerate.Accelerator()
+check_processes(accelerator)
+total = accelerator.gather(torch.tensor([accelerator.process_index + 1.0])).sum().item()
+run.log(1, "train", reward=total)
+print("rank", accelerator.process_index)
+if fail == "rank" and accelerator.is_last_process:
+    raise KeyError("boom")
+accelerator.wait_for_everyone()"""  # the sum of the ranks' numbers; `fail` makes the last one fail
 FINISH = "run.save_text('result.txt', str(steps))\nrun.finish(steps=steps)"
 
 

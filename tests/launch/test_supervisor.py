@@ -9,7 +9,7 @@ import pytest
 
 from lead_kit.launch.placement import has_gpu
 from lead_kit.runs.log import read_metrics
-from tests.small import FINISH, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
+from tests.small import FINISH, RANKS, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 SLEEP = "run.log(1, 'train', reward=0.5)\nrun.progress(1, 9)\ntime.sleep(100)"
@@ -89,19 +89,6 @@ def test_two_notebooks_that_need_the_same_input_make_it_once(tmp_path):
         assert process.returncode == 0, err
         assert "runs/small/result.txt does not exist yet" in out and out.strip().endswith("3")
     assert len(json.loads((tmp_path / "runs/small/run.json").read_text())["attempts"]) == 1
-
-
-RANKS = """\
-import accelerate, torch
-from lead_kit.runs.ranks import check_processes
-accelerator = accelerate.Accelerator()
-check_processes(accelerator)
-total = accelerator.gather(torch.tensor([accelerator.process_index + 1.0])).sum().item()
-run.log(1, "train", reward=total)
-print("rank", accelerator.process_index)
-if fail == "rank" and accelerator.process_index == 1:
-    raise KeyError("boom")
-accelerator.wait_for_everyone()"""
 
 
 def test_ranks_share_one_run(tmp_path):

@@ -11,11 +11,11 @@ import torch
 
 gguf = pytest.importorskip("gguf", reason="the package gguf is not installed: pip install gguf")
 
-from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from lead_kit.errors import InputError  # noqa: E402
-from lead_kit.models import gguf_file, packaged  # noqa: E402
-from lead_kit.models.loading import load_model  # noqa: E402
+from lead_kit.errors import InputError
+from lead_kit.models import gguf_file, packaged
+from lead_kit.models.loading import load_model
 
 pytestmark = pytest.mark.slow
 NAMES = {theirs: ours for ours, theirs in gguf_file.NAMES.items()}

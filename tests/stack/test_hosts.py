@@ -12,18 +12,9 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.launch.placement import Ranks, placed
 from lead_kit.runs.log import read_metrics
-from tests.small import FINISH, MARK, SETTLE, STARTED, mark, write_notebook
+from tests.small import FINISH, MARK, RANKS, SETTLE, STARTED, mark, write_notebook
 
 WAIT = 600  # seconds for a run of a few, on a busy machine
-SUM = """\
-import accelerate, torch
-accelerator = accelerate.Accelerator()
-total = accelerator.gather(torch.tensor([accelerator.process_index + 1.0])).sum().item()
-run.log(1, "train", reward=total)
-print("rank", accelerator.process_index)
-if fail == "rank" and accelerator.process_index == 2:
-    raise KeyError("boom")
-accelerator.wait_for_everyone()"""
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
 
@@ -77,7 +68,7 @@ def run_on_both(root, names, *words, second=()):
 
 @pytest.mark.slow
 def test_two_hosts_share_one_run_with_one_writer(tmp_path, hosts):
-    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, SUM, FINISH)
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, RANKS, FINISH)
     first, second = run_on_both(tmp_path, hosts)
     assert first[0] == 0, first
     assert second[0] == 0, second
@@ -92,17 +83,17 @@ def test_two_hosts_share_one_run_with_one_writer(tmp_path, hosts):
 
 @pytest.mark.slow
 def test_a_rank_that_fails_on_one_host_ends_the_other(tmp_path, hosts):
-    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, SUM, FINISH)
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, RANKS, FINISH)
     first, second = run_on_both(tmp_path, hosts, "-p", "fail", "rank")
     assert first[0] == second[0] == 1
-    assert "KeyError: 'boom' on rank 2 of host1" in first[2]
+    assert "KeyError: 'boom' on rank 3 of host1" in first[2]
     reason = json.loads((tmp_path / "runs/small/run.json").read_text())["attempts"][-1]["reason"]
     assert reason == "'boom'"
 
 
 @pytest.mark.slow
 def test_hosts_that_were_started_differently_are_refused(tmp_path, hosts):
-    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, SUM, FINISH)
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, RANKS, FINISH)
     first, second = run_on_both(tmp_path, hosts, second=("-p", "steps", "5"))
     told = "host 1 was started differently from host 0: steps is 5 here and 3 there"
     assert first[0] == second[0] == 2 and told in first[2]
@@ -110,7 +101,7 @@ def test_hosts_that_were_started_differently_are_refused(tmp_path, hosts):
 
 @pytest.mark.slow
 def test_a_rendezvous_that_this_host_does_not_have_is_refused(tmp_path, hosts):
-    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, SUM, FINISH)
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, RANKS, FINISH)
     process = start(tmp_path, hosts[1], 0)
     err = process.communicate(timeout=WAIT)[1]
     assert process.returncode == 2 and "--rendezvous 10.77.0.1:29511: Cannot assign requested address" in err

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install bitsandbytes==0.50.2 --no-deps")
+pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: make stack-shards")
 
-from peft import PeftModel  # noqa: E402
+from peft import PeftModel
 
-from lead_kit.models import loading, saving  # noqa: E402
-from tests.stack import lab  # noqa: E402
+from lead_kit.models import loading, saving
+from tests.stack import lab
 
 pytestmark = pytest.mark.slow
 SFT = {"steps": 4, "batch_size": 8, "optimizer": "adamw", "learning_rate": 1e-3}

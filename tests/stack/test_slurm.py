@@ -37,7 +37,7 @@ def slurm(tmp_path_factory):
     if why := cluster.missing():
         pytest.skip(why)
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-        pytest.skip("needs snakemake-executor-plugin-slurm")
+        pytest.skip("needs snakemake-executor-plugin-slurm: make stack-shards")
     with cluster.running(tmp_path_factory.mktemp("slurm")) as variables:
         yield variables
 

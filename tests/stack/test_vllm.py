@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed: make stack-vllm")
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
-from lead_kit.data import arithmetic, sets  # noqa: E402
-from lead_kit.models import embedded, engines  # noqa: E402
-from lead_kit.models.loading import load_model  # noqa: E402
-from lead_kit.models.sampler import Request, Sampling, row_seed  # noqa: E402
-from lead_kit.runs.files import read_jsonl  # noqa: E402
-from tests import apprentice  # noqa: E402
+from lead_kit.data import arithmetic, sets
+from lead_kit.models import embedded, engines
+from lead_kit.models.loading import load_model
+from lead_kit.models.sampler import Request, Sampling, row_seed
+from lead_kit.runs.files import read_jsonl
+from tests import apprentice
 
 pytestmark = pytest.mark.slow
 RECORDS = arithmetic.draw(12, 7, [1.0, 1.0])
