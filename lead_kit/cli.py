@@ -8,6 +8,7 @@ import signal
 import sys
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.untrusted import visible
 
 
 class Parser(argparse.ArgumentParser):
@@ -154,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
         module, _, function = COMMANDS[command][0].partition(":")
         return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
     except InputError as error:
-        print(f"lead: {error}", file=sys.stderr)
+        print(f"lead: {visible(error)}", file=sys.stderr)
     except FileNotFoundError as error:
         print(f"lead: {error if error.errno is None else f'no file {error.filename}'}", file=sys.stderr)
     except OSError as error:

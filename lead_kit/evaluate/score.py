@@ -14,6 +14,7 @@ from lead_kit.errors import InputError, shortened
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
 from lead_kit.runs.paths import shown
+from lead_kit.untrusted import line
 from lead_kit.verify import STATUSES, Verdict, Verifier
 from lead_kit.verify.extraction import REGIONS
 
@@ -39,8 +40,9 @@ def verify_command(
             verdict = verifier.check(answer if answer is not None else _read_text(completion_file), gold, loose=loose)
     if verdict.status == "gold_unparseable":
         raise InputError(f"gold {shortened(repr(gold))} cannot be graded: {verdict.reason}")
-    print(f"{verdict.status}: {verdict.reason}")
-    print(f"  answer {verdict.answer!r}, gold {gold!r}, decided by {verdict.path} in {verdict.seconds * 1000:.1f} ms")
+    print(f"{verdict.status}: {line(verdict.reason)}")
+    texts = f"answer {line(repr(verdict.answer))}, gold {line(repr(gold))}"
+    print(f"  {texts}, decided by {verdict.path} in {verdict.seconds * 1000:.1f} ms")
     return 0 if verdict.correct else 1
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from lead_kit.runs.lock import HOST
 from lead_kit.runs.paths import shown
+from lead_kit.untrusted import visible
 
 FILE = ".error.json"
 LINES = 30  # of the log, when there is nothing better to show
+TRACE = 20_000  # characters of a traceback
 
 
 def write_error(folder: Path, rank: int, name: str, sentence: str, traceback: str = "") -> None:
@@ -37,10 +39,14 @@ def print_error(folder: Path, error: dict) -> int:
     name, sentence = error["name"], error["sentence"]
     # a FileNotFoundError of the system begins with [Errno 2]; one of the kit is a sentence
     if name == "InputError" or (name == "FileNotFoundError" and sentence[:1] != "["):
-        print(f"lead: {sentence}", file=sys.stderr, flush=True)
+        print(f"lead: {visible(sentence)}", file=sys.stderr, flush=True)
         return 2
     other = error["host"] != HOST
     where = (f" on rank {error['rank']}" if error["rank"] else "") + (f" of {error['host']}" if other else "")
     cause = ": ".join(filter(None, (name, sentence)))
-    print(f"{error['traceback']}\nlead: {cause}{where} (see {shown(folder)}/log.txt)", file=sys.stderr, flush=True)
+    print(
+        f"{visible(error['traceback'], TRACE)}\nlead: {visible(cause)}{where} (see {shown(folder)}/log.txt)",
+        file=sys.stderr,
+        flush=True,
+    )
     return 1

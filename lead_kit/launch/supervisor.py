@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from lead_kit import untrusted
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.launch import failure, processes, silence
 from lead_kit.launch.placement import Ranks, environment, placed
@@ -185,7 +186,7 @@ def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard:
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
         if terminal_open and (not brief or PROGRESS.match(text)):
             try:
-                print(prefix + text, flush=True)
+                print(prefix + untrusted.line(text, untrusted.LONG), flush=True)
             except BrokenPipeError:  # the reader has left (`lead run … | head`), which must not stop the run
                 terminal_open = False
 

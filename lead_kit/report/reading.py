@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from lead_kit.runs.log import read_metrics
+from lead_kit.untrusted import line, visible
 
 NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
 
@@ -29,9 +30,9 @@ def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:
 
 
 def sample_text(row, arm: str) -> str:
-    """A graded sample to read: arm and id, the text (control characters as �), the verdict."""
-    text = "".join(c if c.isprintable() or c == "\n" else "�" for c in row.completion[:2000])
-    return f"{arm}, {row.id}, {row.length} tokens\n{text}\n→ gold {row.gold}: {row.status} ({row.reason})\n"
+    """A graded sample to read: arm and id, the text as `untrusted.visible` shows it, the verdict."""
+    head = f"{line(arm)}, {line(row.id)}, {row.length} tokens"
+    return f"{head}\n{visible(row.completion)}\n→ gold {line(row.gold)}: {row.status} ({line(row.reason)})\n"
 
 
 def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:

@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from lead_kit.untrusted import LONG, line
+
 WIDTH, HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
@@ -28,6 +30,7 @@ STYLE = {
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
     "figure.dpi": 150,
+    "text.parse_math": False,  # a $ in the name of an arm is a $
     "pdf.fonttype": 42,  # letters stay letters in the PDF
 }
 
@@ -117,7 +120,7 @@ def sheet(
     `height` is that of one panel, `width` that of the figure, in inches; the width is kept within one and two columns.
     """
     width = float(np.clip(width, WIDTH, PAGE))
-    lines = textwrap.wrap(caption, int(CAPTION_LETTERS * width / WIDTH))
+    lines = textwrap.wrap(line(caption, LONG), int(CAPTION_LETTERS * width / WIDTH))
     below = CAPTION_LINE * (len(lines) + 0.8)
     rows, columns = (1, panels) if across else (panels, 1)
     figure = Sheet(figsize=(width, height * rows + below), layout="constrained")

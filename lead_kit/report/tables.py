@@ -14,6 +14,7 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.results import Suite
 from lead_kit.report import curves
+from lead_kit.untrusted import as_markdown, line
 
 CONS = "Cons@{n}"
 LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
@@ -236,8 +237,8 @@ def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table whose columns also line up in a terminal."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in [frame.columns, *frame.to_numpy()]]
+    """A frame as a Markdown table whose columns also line up in a terminal; no text of a cell acts as Markdown."""
+    cells = [[as_markdown(cell).replace("|", "\\|") for cell in row] for row in [frame.columns, *frame.to_numpy()]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     rule = "|".join("-" * (width + 2) for width in widths)
@@ -246,8 +247,12 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def latex(frame: pd.DataFrame, caption: str) -> str:
     """A frame of texts as a LaTeX table (needs booktabs); every special sign is escaped."""
-    escaped = frame.rename(columns=lambda name: name.translate(LATEX)).map(lambda cell: cell.translate(LATEX))
+    escaped = frame.rename(columns=_as_latex).map(_as_latex)
     return escaped.to_latex(index=False, caption=caption.translate(LATEX))
+
+
+def _as_latex(text):
+    return line(text).translate(LATEX)
 
 
 def correction(pairs: pd.DataFrame, primary: str = "") -> str:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves
 from lead_kit.report.style import HOLLOW, LABELS, LIMITS, REWARD_LOOKS, STYLE, drawn, legend_above, looks, sheet
+from lead_kit.untrusted import label
 
 RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
 ROLLOUT_STEP = "step (rollout batches)"
@@ -31,7 +32,7 @@ def draw_curves(axes, points: pd.DataFrame) -> None:
     """One line with its band for each arm. `points`: arm, step, mean, low, high."""
     for arm, look in looks(curves.arms_of(points)).items():
         line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=arm)
+        axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=label(arm))
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
@@ -63,8 +64,8 @@ def trend(
     if published is not None:
         for arm, look in looks(dict.fromkeys(published["arm"])).items():
             line = published[published["arm"] == arm]
-            axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=f"{arm} (published)")
-    axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS.get(y, y))
+            axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=label(f"{arm} (published)"))
+    axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS.get(y, label(y)))
     legend_above(figure, axes)
     return figure
 
@@ -132,11 +133,11 @@ def reward_components(frame: pd.DataFrame) -> Figure:
     for axes, arm in zip(panels, arms, strict=True):
         for name, look in zip(names, REWARD_LOOKS * 3, strict=False):
             line = points[(points["arm"] == arm) & (points["reward"] == name)]
-            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=name)
+            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=label(name))
             axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_ylabel("reward")
-        axes.set_title(f"arm {arm}", loc="left")
+        axes.set_title(label(f"arm {arm}"), loc="left")
     panels[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, panels[0])
     return figure
@@ -148,8 +149,7 @@ def panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     figure, stacked = sheet(f"Logged rollouts. {band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4)
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, trend_points(frame, name, split))
-        label = LABELS.get(name, name.removeprefix("reward_"))
-        axes.set_ylabel(textwrap.fill(label, 22))
+        axes.set_ylabel(textwrap.fill(LABELS.get(name, label(name.removeprefix("reward_"))), 22))
     stacked[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure

@@ -221,4 +221,4 @@ def test_what_forbids_a_conclusion_is_said(kit):
 
 def test_text_is_read_aloud_without_its_control_characters(kit):
     row = SimpleNamespace(arm="a", id="p", length=3, completion="\x1b[2Jé\n\x07", gold="1", status="wrong", reason="r")
-    assert sample_text(row, "a") == "a, p, 3 tokens\n�[2Jé\n�\n→ gold 1: wrong (r)\n"
+    assert sample_text(row, "a") == "a, p, 3 tokens\n⟨U+001B⟩[2Jé\n⟨U+0007⟩\n→ gold 1: wrong (r)\n"
