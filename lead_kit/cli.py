@@ -92,6 +92,23 @@ def compare_arguments(add) -> None:
     add("--duplicates", help="samples that occur twice: refuse (default), first, last")
 
 
+def plan_arguments(add) -> None:
+    add("source", help="a run with rollouts, an evaluation (RUN@MODEL takes one model), or problems with --column")
+    add("--column", default="", help="column of the problems with the share of right samples, e.g. correctness")
+    add("--samples", type=int, default=0, help="samples behind each share (default: read from the shares)")
+    add("--rule", default="grpo_lead", help="grpo_lead (default: 0 < p <= .75) or retire_solved (p < .9)")
+    add("--add", default="", metavar="SET", help="a second set or file that joins the kept problems")
+    add("--out", metavar="FOLDER", help="also write problems.csv, signal.csv and the figure there")
+
+
+def leaks_arguments(add) -> None:
+    add("set_a", help="what is trained on: a set by name or a file")
+    add("set_b", help="what must not be in it: a set, a suite, a file or a folder of files")
+    add("--threshold", type=float, default=0.65, help="score from which two problems are compared (default 0.65)")
+    add("--show", type=int, default=3, help="pairs to print (default 3)")
+    add("--out", metavar="FILE.csv", help="also write every pair")
+
+
 COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
     "run": ("launch.supervisor:run_command", "execute a notebook in its run folder", run_arguments),
     "reproduce": ("launch.reproduce:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
@@ -99,6 +116,8 @@ COMMANDS = {  # name: the function (module below lead_kit, imported when called)
     "list": ("launch.reproduce:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
     "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", verify_arguments),
     "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
+    "plan-stage": ("report.stage:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
+    "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", leaks_arguments),
     "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", compare_arguments),
 }
 

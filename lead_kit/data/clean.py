@@ -3,12 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import pandas
-import pyarrow.parquet
 
 from lead_kit.data import overlap
 from lead_kit.errors import InputError
@@ -62,28 +60,6 @@ def by_pass_rate(records: list[dict], rates: dict[str, float], low: float, high:
         return "" if low < rate <= high else f"pass rate not in ({low:g}, {high:g}]: {rate:.3g}"
 
     return sift(records, map(reason, records))
-
-
-def rates_of_run(folder: Path) -> dict[str, float]:
-    """The share of correct rollouts of each prompt over all steps of a run, by prompt id. Reads rollouts/*.parquet."""
-    files = sorted((folder / "rollouts").glob("*.parquet"))
-    if not files:
-        raise InputError(f"{folder} has no rollouts: pass_rates must name the folder of a finished 03_grpo run")
-    correct, total = Counter(), Counter()
-    for file in files:
-        table = pyarrow.parquet.read_table(file, columns=["id", "correct"])
-        for identity, right in zip(table["id"].to_pylist(), table["correct"].to_pylist(), strict=True):
-            total[identity] += 1
-            correct[identity] += bool(right)
-    return {identity: correct[identity] / total[identity] for identity in total}
-
-
-def rates_of_column(records: list[dict], column: str) -> dict[str, float]:
-    """Pass rates from a column of the data set, by id."""
-    rates = {record["id"]: float(record[column]) for record in records if record.get(column) is not None}
-    if not rates:
-        raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column with a number")
-    return rates
 
 
 def gradable(records: list[dict], verifier: Verifier) -> Sifted:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.data import clean, overlap
+from lead_kit.data import clean, overlap, rates
 from lead_kit.data.loading import load_problems
 from lead_kit.errors import InputError
 from lead_kit.verify import Verifier
@@ -41,23 +41,12 @@ def test_the_second_stage_keeps_what_the_first_solved_sometimes(tmp_path):
     for step in (0, 1):  # two rollouts of each prompt in each of two files
         rows = [{"id": i, "correct": bool(c)} for i, all_ in hits.items() for c in all_[2 * step : 2 * step + 2]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rollouts" / f"step_{step:06d}.parquet")
-    rates = clean.rates_of_run(tmp_path)
-    assert rates == {"never": 0.0, "some": 0.5, "most": 0.75, "always": 1.0}
+    solved = rates.rates(rates.of_samples(tmp_path))
+    assert solved == {"never": 0.0, "some": 0.5, "most": 0.75, "always": 1.0}
     rows = [{"id": name, "problem": name, "gold": "1"} for name in [*hits, "unseen"]]
-    kept, dropped = clean.by_pass_rate(rows, rates, 0.0, 0.75)
+    kept, dropped = clean.by_pass_rate(rows, solved, 0.0, 0.75)
     assert [row["id"] for row in kept] == ["some", "most"]
     assert [row["reason"] for row in dropped][-1] == "never rolled out"
-
-
-def test_a_run_without_rollouts_is_refused(tmp_path):
-    with pytest.raises(InputError, match="has no rollouts"):
-        clean.rates_of_run(tmp_path)
-
-
-def test_pass_rates_may_come_with_the_data():
-    assert clean.rates_of_column(records("a", correctness=0.25), "correctness") == {"0": 0.25}
-    with pytest.raises(InputError, match="'corectness': neither a run with rollouts nor"):
-        clean.rates_of_column(records("a"), "corectness")
 
 
 def test_a_missing_difficulty_is_zero():
