@@ -114,7 +114,7 @@ def test_pure_modules_need_numbers_only(name):
 @pytest.mark.parametrize("wing", ["data", "runs", "report"])
 def test_tables_and_files_need_no_model(wing):
     for path in sorted((KIT / wing).glob("*.py")):
-        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython"}, name_of(path)
+        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython", "ipywidgets"}, name_of(path)
 
 
 def test_engines_that_few_have_are_imported_where_they_are_used():
@@ -149,7 +149,9 @@ def test_nothing_is_imported_by_star_or_relatively():
 
 def test_every_import_is_required_or_optional():
     installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE
-    installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"}
+    installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"} | {
+        "ipywidgets"
+    }
     for path in FILES:
         assert packages(path) <= installed, name_of(path)
 

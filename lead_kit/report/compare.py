@@ -36,8 +36,8 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
 
 
-def _side(label: str, name: str) -> pd.DataFrame:
-    """The samples that one argument names, with A or B as `side`."""
+def samples_of(name: str) -> pd.DataFrame:
+    """The samples of one arm that a name stands for: a folder, a file, a name under runs/, or one of these @ARM."""
     path, _, arm = name.partition("@")
     if not resolve(path).exists() and (RUNS / path).parent.exists():
         path = str(RUNS / path)
@@ -47,7 +47,12 @@ def _side(label: str, name: str) -> pd.DataFrame:
         raise InputError(f"{path} has no arm {arm!r}; it has {', '.join(arms)}")
     if not arm and len(arms) > 1:
         raise InputError(f"{path} holds arms {', '.join(arms)}: choose one, as in {Path(path).name}@{arms[0]}")
-    frame = frame[frame["arm"] == arm] if arm else frame
+    return frame[frame["arm"] == arm] if arm else frame
+
+
+def _side(label, name):
+    """The samples that one argument names, with A or B as `side`."""
+    frame = samples_of(name)
     return frame.assign(side=label, run=[f"{label} ({run})" for run in frame["run"]])
 
 

@@ -7,6 +7,8 @@ import pandas as pd
 
 from lead_kit.untrusted import SHORT, line
 
+WIDTH = 160  # letters of a line in a terminal
+
 
 class Table:
     """A data frame to look at: HTML in a notebook, plain text in a terminal. Its texts are shown, never acted on."""
@@ -14,7 +16,8 @@ class Table:
     def __init__(self, frame: pd.DataFrame):
         """`frame` holds nothing but numbers and texts that are safe on one line."""
         self.frame = frame
-        self.options = ("display.html.use_mathjax", False, "display.max_colwidth", None)
+        self.options = ("display.html.use_mathjax", False, "display.max_colwidth", None, "display.max_columns", None)
+        self.options += ("display.width", WIDTH)
 
     def __repr__(self) -> str:
         with pd.option_context(*self.options):
@@ -23,6 +26,19 @@ class Table:
     def _repr_html_(self) -> str:
         with pd.option_context(*self.options):
             return self.frame._repr_html_()
+
+
+class Page:
+    """HTML for a notebook beside the plain text for a terminal; whoever makes it has escaped its texts."""
+
+    def __init__(self, html: str, text: str):
+        self.html, self.text = html, text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
 
 
 def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Table:

@@ -1,0 +1,175 @@
+"""Reading rollouts: a choice, one group side by side, two answers to one prompt, what grew over training."""
+
+import html
+import re
+from collections import Counter
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lead_kit.data.loading import load_problems
+from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.report.paid_for import WORD, rewards_in
+from lead_kit.report.show import Page
+from lead_kit.runs.manifest import read_manifest
+from lead_kit.runs.paths import resolve
+from lead_kit.untrusted import NO_MATHEMATICS, as_html, line, visible
+
+COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
+ANSWER = ["completion", "status", "length"]
+BAR = 12  # signs of the longest bar in plain text
+NUMBER = re.compile(r"\d+")
+PIECE = re.compile(r"\s+|\w+|[^\w\s]")
+CARD = "display: inline-block; vertical-align: top; width: 19em; margin: 4px; padding: 6px; border: 1px solid #999"
+CUT, NEW = "background: #ffd7d5; color: black", "background: #c9f2c9; color: black"
+STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
+UNITS = {  # what is counted in a completion
+    "word": lambda text: Counter(WORD.findall(text.lower())),
+    "step": lambda text: Counter(NUMBER.sub("#", part.strip()) for part in STEP_ENDS.split(text) if part.strip()),
+}
+
+
+def chosen(
+    rollouts: pd.DataFrame, step: int = -1, group: int = -1, status: str = "", above=-np.inf, below=np.inf
+) -> pd.DataFrame:
+    """The rollouts of one logged step (-1: the last) whose group, status and reward are as asked (-1 and "": any).
+
+    Raises InputError naming the steps, groups or statuses that there are.
+    """
+    steps = sorted(rollouts["step"].unique())
+    step = steps[-1] if step == -1 else step
+    if step not in steps:
+        raise InputError(f"step {step} has no logged rollouts; there are: {', '.join(map(str, steps))}")
+    rows = rollouts[rollouts["step"] == step]
+    if group not in {-1, *rows["group"]}:
+        raise InputError(f"step {step} has no group {group}: expected 0 to {rows['group'].max()}")
+    if status and status not in set(rollouts["status"]):
+        raise InputError(f"no rollout has the status {status!r}{nearest_or_all(status, set(rollouts['status']))}")
+    rows = rows[(rows["reward"] > above) & (rows["reward"] < below)]
+    rows = rows[rows["group"] == group] if group >= 0 else rows
+    return rows[rows["status"] == status] if status else rows
+
+
+def telling_group(rows: pd.DataFrame) -> int:
+    """The group whose advantages differ most, which says most about the method."""
+    return int(rows.groupby("group")["advantage"].agg(np.ptp).idxmax())
+
+
+def side_by_side(group: pd.DataFrame) -> Page:
+    """One group, highest advantage first: verdict, rewards, the advantage as a bar, and the text of each rollout."""
+    rows = group.sort_values("advantage", ascending=False)
+    longest = max(rows["advantage"].abs().max(), 1e-9)
+    cards, lines = [], []
+    if "problem" in rows:
+        cards.append(f"<div>{as_html(rows['problem'].iloc[0])}</div>")
+        lines.append(visible(rows["problem"].iloc[0]))
+    for row in rows.to_dict("records"):
+        parts = [f"{line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards_in(rows)]
+        head = f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}"
+        told = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
+        share, colour = abs(row["advantage"]) / longest, "#0072B2" if row["advantage"] > 0 else "#D55E00"
+        bar = f'<div style="background: {colour}; height: 0.6em; width: {100 * share:.0f}%"></div>'
+        heads = f"<b>{html.escape(head)}</b><br>{html.escape(told)}<br>advantage {row['advantage']:+.3f}"
+        cards.append(f'<div style="{CARD}">{heads}{bar}{as_html(row["completion"])}</div>')
+        filled = ("█" if row["advantage"] > 0 else "░") * round(BAR * share)
+        lines.append(f"{head}, {told}\nadvantage {row['advantage']:+.3f} {filled}\n{visible(row['completion'])}\n")
+    return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
+
+
+def paired(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """The samples that both sides have: id, sample and each column of both, ending in _before and _after.
+
+    Raises InputError where they share none.
+    """
+    columns = ["id", "sample", "completion", "correct", "status", "length", "gold"]
+    sides = (side.reindex(columns=columns).assign(id=side["id"].astype(str)) for side in (before, after))
+    both = pd.merge(*sides, on=["id", "sample"], suffixes=("_before", "_after"))
+    if both.empty:
+        raise InputError("the two have no sample of the same problem: they are of different problems")
+    return both
+
+
+def telling_pair(both: pd.DataFrame) -> pd.Series:
+    """A sample whose verdict changed from wrong to right, else one whose verdict or text changed; the shortest."""
+    verdict = both["correct_after"].astype(int) - both["correct_before"].astype(int)
+    same = both["completion_before"] == both["completion_after"]
+    order = both.assign(verdict=-verdict, same=same, size=both["completion_after"].str.len())
+    return order.sort_values(["verdict", "same", "size"], kind="stable").iloc[0]
+
+
+def problem_text(run: Path, id: str) -> str:
+    """The text of a problem that the run validated on; empty where the file of its problems is gone."""
+    parameters = (read_manifest(run) or {}).get("parameters", {})
+    path = resolve(parameters.get("validation_data") or parameters.get("data_path") or "")
+    records = load_problems(path) if path.is_file() else []
+    return next((record["problem"] for record in records if str(record["id"]) == id), "")
+
+
+def marked(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+    """Both texts in pieces, words whole, each with whether the other text lacks it at that place."""
+    pieces = [PIECE.findall(visible(text)) for text in (before, after)]
+    sides = ([], [])
+    for kind, *spans in SequenceMatcher(None, *pieces, autojunk=False).get_opcodes():
+        for side, words, (start, end) in zip(sides, pieces, (spans[:2], spans[2:]), strict=True):
+            if start < end:
+                side.append(("".join(words[start:end]), kind != "equal"))
+    return sides
+
+
+def two_answers(before: dict, after: dict, names: tuple[str, str], problem: str = "") -> Page:
+    """Two answers to one prompt side by side, with the words marked in which they differ.
+
+    `before` and `after` have completion, status and length; `names` say where each comes from.
+    """
+    cards, lines = [f"<div>{as_html(problem)}</div>"] if problem else [], [visible(problem)] if problem else []
+    sides = marked(before["completion"], after["completion"])
+    for name, row, side, style, signs in zip(names, (before, after), sides, (CUT, NEW), ("−", "+"), strict=True):
+        head = f"{line(name)}: {row['status']}, {row['length']} tokens"
+        spans = (f'<span style="{style}">{html.escape(t)}</span>' if own else html.escape(t) for t, own in side)
+        text = f'<code style="white-space: pre-wrap">{"".join(spans)}</code>'
+        cards.append(f'<div style="{CARD.replace("19em", "40%")}"><b>{html.escape(head)}</b><br>{text}</div>')
+        lines.append(f"{head}\n" + "".join(f"[{signs}{t}{signs}]" if own else t for t, own in side) + "\n")
+    return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
+
+
+def grown(rollouts: pd.DataFrame, unit: str = "word", most: int = 8) -> pd.DataFrame:
+    """What became more frequent over training: words, or steps (lines and sentences, with every number as #).
+
+    Columns: the unit; `before` and `after`: times a completion in the first and the last quarter of the logged steps;
+    for the reward and each of its parts, the gap: the mean over groups of the reward of the completions that hold the
+    unit minus that of the others of the same group (missing where no group has both).
+    """
+    counts = rollouts["completion"].map(UNITS[unit])
+    steps = np.sort(rollouts["step"].unique())
+    quarter = max(1, len(steps) // 4)
+    parts = (counts[rollouts["step"].isin(part)] for part in (steps[:quarter], steps[-quarter:]))
+    before, after = (_rates(part) for part in parts)
+    growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
+    names = sorted((one for one in growth if growth[one] > 0), key=lambda one: (-growth[one], one))[:most]
+    rewards = ["reward", *(rewards_in(rollouts) if len(rewards_in(rollouts)) > 1 else [])]
+    rows = []
+    for one in names:
+        by_holding = rollouts.assign(holds=[one in count for count in counts])
+        means = by_holding.groupby(["step", "group", "holds"])[rewards].mean().unstack("holds").dropna()
+        gaps = {f"{name.removeprefix('reward_')} gap": _gap(means[name]) for name in rewards}
+        rows.append({unit: one, "before": before.get(one, 0.0), "after": after[one], **gaps})
+    return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
+
+
+def _rates(counts):
+    """How often each unit occurs a completion."""
+    total = Counter(one for count in counts for one in count.elements())
+    return {one: number / len(counts) for one, number in total.items()}
+
+
+def _gap(means):
+    return (means[True] - means[False]).mean() if len(means) else np.nan
+
+
+def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """One row for each logged step: groups, rollouts, share correct, mean reward, mean length."""
+    by_step = rollouts.groupby("step")
+    means = by_step[["correct", "reward", "length"]].mean()
+    return pd.DataFrame({"groups": by_step["group"].nunique(), "rollouts": by_step.size()}).join(means).reset_index()

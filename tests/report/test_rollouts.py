@@ -1,0 +1,101 @@
+"""Reading rollouts: the choice, a group side by side, two answers to one prompt, words and steps that grew."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lead_kit.errors import InputError
+from lead_kit.report import browse, rollouts
+
+ATTACK = "<img src=x onerror=alert(1)>"
+
+
+def ledger_of(rows):
+    """Rollouts from (step, group, sample, completion, reward, advantage)."""
+    frame = pd.DataFrame(rows, columns=["step", "group", "sample", "completion", "reward", "advantage"])
+    right = frame["reward"] > 0
+    status = np.where(right, "correct", "wrong")
+    return frame.assign(id="p", gold="1", problem="2+2?", correct=right, status=status, length=3, reward_correct=right)
+
+
+LOGGED = ledger_of(
+    [
+        (1, 0, 0, "no", 0.0, -1.0),
+        (1, 0, 1, "yes", 1.0, 1.0),
+        (2, 0, 0, "I verify 3", 1.0, 0.1),
+        (2, 0, 1, "no", 0.0, -0.1),
+        (2, 1, 0, "I verify 14. So 7", 1.0, 2.0),
+        (2, 1, 1, ATTACK, 0.0, -2.0),
+    ]
+)
+
+
+def test_a_choice_is_by_step_group_status_and_reward():
+    assert len(rollouts.chosen(LOGGED)) == 4  # the last step
+    assert rollouts.chosen(LOGGED, step=1, status="correct")["completion"].tolist() == ["yes"]
+    assert rollouts.chosen(LOGGED, group=1, below=0.5)["completion"].tolist() == [ATTACK]
+    for wrong, told in (({"step": 3}, "there are: 1, 2"), ({"group": 9}, "0 to 1"), ({"status": "corect"}, "correct")):
+        with pytest.raises(InputError, match=told):
+            rollouts.chosen(LOGGED, **wrong)
+
+
+def test_the_telling_group_has_the_widest_advantages():
+    assert rollouts.telling_group(rollouts.chosen(LOGGED)) == 1
+
+
+def test_a_group_stands_side_by_side_with_bars_and_inert_texts():
+    page = rollouts.side_by_side(LOGGED[LOGGED["group"] == 1])
+    assert page.html.count("display: inline-block") == 2 and page.html.count("width: 100%") == 2
+    assert page.html.index("verify") < page.html.index("&lt;img") and "<img" not in page.html
+    assert "advantage +2.000 ████████████" in page.text and "advantage -2.000 ░░░░░░░░░░░░" in page.text
+    assert "2+2?" in page.text and "mathjax_ignore" in page.html
+
+
+def test_words_that_differ_are_marked():
+    before, after = rollouts.marked("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
+    assert before == [("so 3 + 4 = ", False), ("8", True)]
+    assert after == [("so 3 + 4 = ", False), ("7 ok", True)]
+
+
+def test_two_answers_show_what_differs_and_nothing_acts():
+    one = {"completion": f"a {ATTACK}", "status": "wrong", "length": 2}
+    page = rollouts.two_answers(one, one | {"completion": "a b"}, ("before", "after"), ATTACK)
+    assert "<img" not in page.html and page.html.count("&lt;img") == 2
+    assert "after: wrong, 2 tokens\na [+b+]" in page.text
+
+
+def test_pairs_are_samples_that_both_sides_have():
+    before = LOGGED[LOGGED["step"] == 1]
+    after = before.assign(completion=["yes", "maybe"], correct=[True, True], status="correct")
+    both = rollouts.paired(before, pd.concat([after, after.assign(id="q")]))
+    assert len(both) == 2
+    assert rollouts.telling_pair(both)["completion_before"] == "no"  # the one that became right
+    with pytest.raises(InputError, match="no sample of the same problem"):
+        rollouts.paired(before, after.assign(id="q"))
+
+
+def test_words_and_steps_that_grew_stand_beside_the_reward_of_their_groups():
+    words = rollouts.grown(LOGGED).set_index("word")
+    assert words.loc["verify", ["before", "after"]].tolist() == [0.0, 0.5]  # in 2 of the 4 of the last quarter
+    assert words.loc["verify", "reward gap"] == 1.0  # in both groups, 1 with it and 0 without
+    assert "no" not in words.index
+    steps = rollouts.grown(LOGGED, "step").set_index("step")
+    assert steps.loc["I verify #.", "after"] == 0.25 and steps.loc["So #", "reward gap"] == 1.0
+
+
+def test_nothing_grew():
+    assert list(rollouts.grown(LOGGED[LOGGED["step"] == 1])) == ["word", "before", "after"]
+
+
+def test_the_choosers_show_a_group_or_a_table():
+    whole = browse.look(LOGGED, 2, 1, browse.ANY, (-1, 1))
+    assert "I verify 14" in whole.html and "<img" not in whole.html
+    listed = browse.look(LOGGED, 2, browse.ANY, "wrong", (-1, 0.5))
+    assert listed.frame["completion"].tolist() == ["no", ATTACK]
+    assert browse.look(LOGGED, 1, 1, browse.ANY, (-1, 1)).frame.empty  # step 1 has one group
+
+
+def test_the_choosers_offer_what_was_logged_and_the_whole_range():
+    controls = browse.browser(LOGGED).children[0].children
+    assert [control.description for control in controls] == ["step", "group", "status", "reward"]
+    assert controls[0].value == 2 and controls[3].value[0] < 0 and controls[3].value[1] > 1
