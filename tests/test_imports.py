@@ -149,9 +149,8 @@ def test_nothing_is_imported_by_star_or_relatively():
 
 def test_every_import_is_required_or_optional():
     installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE
-    installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"} | {
-        "ipywidgets"
-    }
+    installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"}
+    installed |= {"ipywidgets"}
     for path in FILES:
         assert packages(path) <= installed, name_of(path)
 
