@@ -77,6 +77,9 @@ class Notes:
         self.path.mkdir(parents=True, exist_ok=True)
         append_jsonl(self.path / "metrics.jsonl", [{"step": step, "split": split, **metrics}])
 
+    def trip(self, step: int, wire: str, sentence: str) -> None:
+        append_jsonl(self.path / "tripwires.jsonl", [{"step": step, "wire": wire, "sentence": sentence}])
+
     def progress(self, step: int, total: int, **values) -> None:
         pass
 

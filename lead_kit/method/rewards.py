@@ -224,3 +224,5 @@ REWARDS = {
     "cosine": cosine, "ngram_repetition": ngram_repetition, "repetition_chain": repetition_chain,
     "soft_overlong": soft_overlong, "unfinished": unfinished,
 }  # fmt: skip
+# at most 0, so that 0 in every rollout is the best that can be
+PENALTIES = frozenset({"ngram_repetition", "repetition_chain", "soft_overlong", "unfinished"})

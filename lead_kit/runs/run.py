@@ -74,6 +74,16 @@ class Run:
         if self.tracker:
             self.tracker.log(step, {f"{split}/{name}": value for name, value in metrics.items()})
 
+    def trip(self, step: int, wire: str, sentence: str) -> None:
+        """Notes in run.json, under `tripwires`, that a run shows a sign of failing, and prints a line."""
+        if self.silent:
+            return
+        print(f"tripwire {wire}, step {step}: {sentence}", flush=True)
+        lock.check_held(self.path)
+        noted = [trip for trip in self.manifest.get("tripwires", []) if trip["wire"] != wire]
+        self.manifest["tripwires"] = [*noted, {"step": step, "wire": wire, "sentence": sentence}]
+        manifest.write_manifest(self.path, self.manifest)
+
     def truncate_metrics(self, after_step: int) -> None:
         """Deletes metrics, rollouts and validation samples of later steps; call it when resuming from a checkpoint."""
         if not self.silent:

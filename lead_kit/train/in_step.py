@@ -8,10 +8,10 @@ import warnings
 
 import torch
 
+from lead_kit.method import tripwires
 from lead_kit.train.packing import rows_of
 
 ROWS = 8  # rollouts of each process that are compared
-LEAST, TIMES = 0.01, 4.0  # a gap is suspect above this, and above so many times the first one
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ class InStep:
 
     def check(self, now: float) -> None:
         self.first = now if self.first is None else self.first
-        if not self.warned and now > max(LEAST, TIMES * self.first):
+        if not self.warned and tripwires.apart(now, self.first):
             self.warned = True
             warnings.warn(
                 f"vLLM's log-probabilities differ from the trainer's by {now:.3g} a token, by {self.first:.3g} at the "

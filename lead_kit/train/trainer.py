@@ -304,6 +304,7 @@ class LeadTrainer(PackedUpdate):
                 split="train",
                 **self._diagnostics,
                 entropy=mean(trl.get("entropy")),
+                kl=mean(trl.get("kl")),
                 clip_low=mean(trl.get("clip_ratio/low_mean")),
                 clip_high=mean(trl.get("clip_ratio/high_mean")),
                 loss=logs["loss"],

@@ -1,0 +1,70 @@
+"""Which tripwires recorded rollouts would have tripped: the ledger's frame in, batch numbers and trips out."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+from lead_kit.errors import InputError
+from lead_kit.method import tripwires
+from lead_kit.method.rewards import repeats_in_chain
+
+NEEDED = ("step", "group", "completion")
+COLUMNS = ["wire", "step", "sentence"]
+
+
+def batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
+    """One row of numbers for each step, as `metrics.jsonl` has them, of what the record holds.
+
+    `rollouts` has step, group, completion, and where they are known truncated, correct, length, reward (the sum that
+    was paid), advantage and reward_NAME for each component. `weights` are those of the components in the sum (default
+    1). Where no advantage is recorded it is the z-score of the reward in its group. Raises InputError for a record
+    without a needed column.
+    """
+    for name in NEEDED:
+        if name not in rollouts:
+            raise InputError(f"the record has no column {name!r}; it has {', '.join(map(str, rollouts.columns))}")
+    if "repetitive" not in rollouts:
+        rollouts = rollouts.assign(repetitive=[repeats_in_chain(text) for text in rollouts["completion"]])
+    return [{"step": int(step)} | _numbers(batch, weights) for step, batch in rollouts.groupby("step", sort=True)]
+
+
+def _numbers(batch: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, float]:
+    means = ("truncated", "correct", "length", "reward", "repetitive")
+    numbers = {name: float(batch[name].mean()) for name in means if name in batch and batch[name].notna().all()}
+    size = _advantage(batch)
+    if size is not None:
+        numbers["zero_advantage"] = float((size.groupby(batch["group"]).max() == 0).mean())
+    if size is not None and "correct" in numbers and size.sum() > 0:
+        flat = batch["correct"].groupby(batch["group"]).transform("nunique") == 1
+        numbers["advantage_share_flat_accuracy"] = float(size[flat].sum() / size.sum())
+    names = [name.removeprefix("reward_") for name in batch if name.startswith("reward_") and batch[name].notna().all()]
+    variances = {}
+    for name in names:
+        values = batch[f"reward_{name}"].astype(float)
+        numbers |= {f"reward_{name}": float(values.mean()), f"reward_{name}_std": float(values.std(ddof=0))}
+        variances[name] = float(values.var(ddof=0)) * weights.get(name, 1.0) ** 2
+    if len(names) > 1 and sum(variances.values()) > 0:
+        numbers |= {f"reward_{name}_share": part / sum(variances.values()) for name, part in variances.items()}
+    return numbers
+
+
+def _advantage(batch: pd.DataFrame) -> pd.Series | None:
+    """|advantage| of each rollout as recorded, else by GRPO's z-score; None where neither it nor a reward is there."""
+    if "advantage" in batch and batch["advantage"].notna().all():
+        return batch["advantage"].abs()
+    if "reward" not in batch or batch["reward"].isna().any():
+        return None
+    groups = batch.groupby("group")["reward"]
+    spread = groups.transform("max") - groups.transform("min")
+    return ((batch["reward"] - groups.transform("mean")) / groups.transform("std")).where(spread > 0, 0.0).abs()
+
+
+def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> tuple[pd.DataFrame, list]:
+    """The trips of a record as a table (wire, step, sentence), and the wires that it has no numbers for.
+
+    A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
+    """
+    rows = batch_numbers(rollouts, weights)
+    found = [trip._asdict() for trip in tripwires.replay(rows)]
+    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[COLUMNS], tripwires.unchecked(rows)

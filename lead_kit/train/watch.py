@@ -1,0 +1,74 @@
+"""Tripwires during training: after each logged batch, signs of a failing run are told, or end it with a checkpoint."""
+
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
+
+from lead_kit.errors import InputError, chosen
+from lead_kit.method import tripwires
+from lead_kit.runs.log import read_metrics
+from lead_kit.runs.paths import shown
+from lead_kit.train.callbacks import Validation
+
+ACTIONS = dict.fromkeys(("warn", "stop", "off"))
+PARTS = ("", "_std", "_share", "_min", "_max")  # of a reward's name in the metrics
+
+
+class Watch(TrainerCallback):
+    """Looks at metrics.jsonl after each logged batch (lead_kit.method.tripwires).
+
+    A wire is told once: by a line and in run.json. With `stop` the first one also ends the training after a checkpoint;
+    `require_whole` then raises. Rewards of weight 0 are only logged, so they trip nothing. Set `trainer` as for
+    `validation`.
+    """
+
+    def __init__(self, action: str, validation: Validation):
+        chosen(ACTIONS, action, "tripwires")
+        self.action, self.validation = action, validation
+        self.trainer, self.told, self.stopped_by = None, {}, ""
+
+    def rows(self) -> tuple[list[dict], list[dict]]:
+        """The training and the validation rows so far, without the numbers of rewards that are not paid."""
+        weights = dict(zip(self.trainer.grader.reward_table, self.trainer.reward_weights.tolist(), strict=True))
+        unpaid = {f"reward_{name}{part}" for name, weight in weights.items() if not weight for part in PARTS}
+        lines = read_metrics(self.trainer.run.path / "metrics.jsonl")
+        lines = [{name: value for name, value in line.items() if name not in unpaid} for line in lines]
+        return tuple([line for line in lines if line["split"] == split] for split in ("train", "validation"))
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self.action == "off" or not state.global_step or not self.trainer.accelerator.is_main_process:
+            return
+        for trip in tripwires.replay(*self.rows(), self.samples):  # a resumed run tells what it told before
+            self.tell(trip.step, trip.wire, trip.sentence)
+
+    @property
+    def samples(self) -> int:
+        return len(self.validation.records) * self.validation.samples
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.action == "off" or not logs or "loss" not in logs:
+            return
+        found = [""]
+        if self.trainer.accelerator.is_main_process:
+            for wire, sentence in tripwires.look(*self.rows(), self.samples).items():
+                if wire not in self.told:
+                    self.tell(self.trainer.batches_done, wire, sentence)
+                    found = [f"{wire}: {sentence}"]
+        if self.action == "stop":
+            self.stopped_by = broadcast_object_list(found)[0]  # every process must leave at the same step
+            if self.stopped_by:
+                control.should_save = control.should_training_stop = True
+
+    def tell(self, step: int, wire: str, sentence: str) -> None:
+        self.told[wire] = step
+        self.trainer.run.trip(step, wire, sentence)
+
+    def require_whole(self) -> None:
+        """Raises InputError, with the way to go on, where a wire has ended the training."""
+        if not self.stopped_by or self.trainer.state.global_step >= self.trainer.args.max_steps:
+            return
+        state, run = self.trainer.state, self.trainer.run
+        checkpoint = shown(run.path / "checkpoints" / f"checkpoint-{state.global_step}")
+        raise InputError(
+            f"tripwire {self.stopped_by} (step {self.trainer.batches_done}); to go on from here: "
+            f"-p run_name NEW -p tripwires warn -p resume_from {checkpoint}"
+        )
