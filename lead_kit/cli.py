@@ -109,6 +109,11 @@ def leaks_arguments(add) -> None:
     add("--out", metavar="FILE.csv", help="also write every pair")
 
 
+def export_arguments(add) -> None:
+    add("run", help="a run folder, or a name under runs/")
+    add("--out", metavar="FILE", help="where the HTML goes (default: NAME.html in the run folder)")
+
+
 COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
     "run": ("launch.supervisor:run_command", "execute a notebook in its run folder", run_arguments),
     "reproduce": ("launch.reproduce:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
@@ -118,6 +123,7 @@ COMMANDS = {  # name: the function (module below lead_kit, imported when called)
     "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
     "plan-stage": ("report.stage:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
     "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", leaks_arguments),
+    "export": ("report.document:export_command", "one HTML of a run that opens without a network", export_arguments),
     "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", compare_arguments),
 }
 

@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 LONG, SHORT, LABEL = 2000, 160, 60  # characters shown of a text, of a cell of a table, of a label in a figure
+NOTE = 40  # a text that is longer by less than the note on what was left out is shown whole
 ACTS_IN_MARKDOWN = re.compile(r"[$`*\\&\n]|<[a-zA-Z/!?]|\]\(|__|~~|^\s*(#|>|[-+] |\d+[.)] )")
 NO_MATHEMATICS = "mathjax_ignore tex2jax_ignore"  # classes whose elements MathJax leaves alone
 
@@ -22,10 +23,10 @@ def _sign(character: str) -> str:
 def visible(text, most: int = LONG) -> str:
     """The text with every control character visible; lines and tabs stay, as does the head and tail of a long text.
 
-    At most `most` characters are shown, and a note on how many were left out between them.
+    About `most` characters are shown, and a note on how many were left out between them.
     """
     text = text if isinstance(text, str) else str(text)
-    if len(text) > most:
+    if len(text) > most + NOTE:
         tail = most // 3
         left_out = f"… {len(text) - most:,} characters left out …"
         text = f"{text[: most - tail]}\n{left_out}\n{text[len(text) - tail :]}"

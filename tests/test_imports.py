@@ -26,6 +26,7 @@ NUMERIC = {"numpy", "scipy", "torch", "sympy", "math_verify", "latex2sympy2_exte
 FRAMES = {"datasets", "pandas", "matplotlib", "wandb", "numpy", "pyarrow", "yaml", "tqdm"}
 MODELS = {"transformers", "trl", "tokenizers", "peft", "accelerate", "vllm", "unsloth", "safetensors"}
 PURE = ["method", "evaluate/metrics", "evaluate/stats", "params", "errors", "data/prompts", "data/arithmetic"]
+DOCUMENT = {"ipywidgets", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
 LATE = {"vllm", "unsloth", "wandb", "flash_attn", "gguf"}  # imported where they are used, as few have them
 HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
 LINES, FUNCTION_LINES, PARAMETERS = 350, 50, 10
@@ -114,7 +115,7 @@ def test_pure_modules_need_numbers_only(name):
 @pytest.mark.parametrize("wing", ["data", "runs", "report"])
 def test_tables_and_files_need_no_model(wing):
     for path in sorted((KIT / wing).glob("*.py")):
-        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython", "ipywidgets"}, name_of(path)
+        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython"} | DOCUMENT, name_of(path)
 
 
 def test_engines_that_few_have_are_imported_where_they_are_used():
@@ -148,9 +149,8 @@ def test_nothing_is_imported_by_star_or_relatively():
 
 
 def test_every_import_is_required_or_optional():
-    installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE
+    installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE | DOCUMENT
     installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"}
-    installed |= {"ipywidgets"}
     for path in FILES:
         assert packages(path) <= installed, name_of(path)
 

@@ -23,7 +23,7 @@ BAR = 12  # signs of the longest bar in plain text
 NUMBER = re.compile(r"\d+")
 PIECE = re.compile(r"\s+|\w+|[^\w\s]")
 CARD = "display: inline-block; vertical-align: top; width: 19em; margin: 4px; padding: 6px; border: 1px solid #999"
-CUT, NEW = "background: #ffd7d5; color: black", "background: #c9f2c9; color: black"
+CUT, NEW = "background-color: #ffd7d5; color: black", "background-color: #c9f2c9; color: black"
 STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
 UNITS = {  # what is counted in a completion
     "word": lambda text: Counter(WORD.findall(text.lower())),
@@ -70,7 +70,7 @@ def side_by_side(group: pd.DataFrame) -> Page:
         head = f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}"
         told = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
         share, colour = abs(row["advantage"]) / longest, "#0072B2" if row["advantage"] > 0 else "#D55E00"
-        bar = f'<div style="background: {colour}; height: 0.6em; width: {100 * share:.0f}%"></div>'
+        bar = f'<div style="background-color: {colour}; height: 0.6em; width: {100 * share:.0f}%"></div>'
         heads = f"<b>{html.escape(head)}</b><br>{html.escape(told)}<br>advantage {row['advantage']:+.3f}"
         cards.append(f'<div style="{CARD}">{heads}{bar}{as_html(row["completion"])}</div>')
         filled = ("█" if row["advantage"] > 0 else "░") * round(BAR * share)
