@@ -1,4 +1,4 @@
-"""InputError and the hints that go with it: what a user reads after a mistake."""
+"""InputError and the hints that go with it: what a user reads after a mistake, or after an interruption."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,17 @@ from collections.abc import Iterable, Mapping
 
 class InputError(ValueError):
     """A mistake of the user's, described in one sentence; `lead` prints the sentence and exits with code 2."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in the place of a traceback."""
+        return [f"InputError: {self}"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interruption of a cell whose run can go on; the sentence says how far the run is and how it goes on."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 def shortened(value, most: int = 80) -> str:

@@ -26,6 +26,7 @@ SECRET_NAME = re.compile(
 SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
+SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of the parameters cell settled last
 # what `ast` raises for a text that is no Python, no literal, or nested too deeply
 UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
 
@@ -138,21 +139,60 @@ def injected_names(cells: Iterable[str]) -> list[str]:
     return []
 
 
+def declared_names(source: str) -> list[str]:
+    """The names that a cell annotates at its top level; none for a cell that is no Python, as one with a magic."""
+    try:
+        nodes = ast.parse(source).body
+    except UNREADABLE:
+        return []
+    return [node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+
+
+def parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
+    """The place of the parameters cell among the executed cells: the one with most declarations since the place
+    `before`, which was settled last with these `names`; that place itself when no later cell is like it.
+    """
+    found, most = before, 1
+    for place in range(before + 1, len(cells)):
+        here = declared_names(cells[place])
+        alike = not names or "run_name" in here or 2 * len({*here} & {*names}) >= len(here)
+        if len(here) >= most and alike:
+            found, most = place, len(here)
+    return found
+
+
 def settle(namespace: dict) -> Config:
     """The notebook's parameters, checked and converted to their declared types.
 
-    `namespace` is the notebook's `globals()`. Converted values are written back to it, so that later cells use the
-    values that the run keeps. Raises InputError for a name that was passed but not declared, and for a wrong type.
+    `namespace` is the notebook's `globals()`. What counts is the parameters cell as it was executed last: a name that
+    an earlier version of the cell declared is removed. Converted values are written back, so that later cells use the
+    values that the run keeps. Raises InputError for a name that was passed but not declared, for a line that is no
+    declaration, for a name that stands in the place of a similar one, and for a wrong type.
     """
-    declared = {name: type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
-    given = injected_names(namespace.get("In", []))
+    cells = list(namespace.get("In", []))
+    before, settled = namespace.get(SETTLED, (0, ()))
+    before = before if before < len(cells) else 0  # after %reset
+    place = parameters_cell(cells, before, settled)
+    if place:
+        declared = {name: one.type for name, one in declarations(cells[place], "the parameters cell", settled).items()}
+    else:
+        declared = {name: type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
+    given = injected_names(cells[place:])
     refuse_undeclared(given, declared, "this notebook")
+    gone = [name for name in settled if name not in declared]
     for name in declared:
+        if name not in settled and (hint := nearest(name, gone)):
+            raise InputError(
+                f"this notebook has no parameter {name!r}{hint}; if it was renamed on purpose, restart the kernel"
+            )
         if name not in namespace:
             raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {declared[name]} = ...`")
     values = {name: convert(name, kind, namespace[name]) for name, kind in declared.items()}
     refuse_secrets(values)
+    for name in gone:
+        namespace.pop(name, None)
     namespace.update(values)
+    namespace[SETTLED] = (place, tuple(declared))
     return Config(values, {name: values[name] for name in given})
 
 
@@ -255,23 +295,36 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     if len(cells) != 1:
         raise InputError(f"{str(notebook)!r} has {len(cells)} cells tagged 'parameters', expected one")
     where = f"the parameters cell of {str(notebook)!r}"
-    source = re.sub(r"\r\n?", "\n", "".join(cells[0]["source"]))  # the ends of lines that Python knows, and no others
+    return declarations("".join(cells[0]["source"]), where)
+
+
+def declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[str, Parameter]:
+    """The parameters that the source of a parameters cell declares, in order.
+
+    Raises InputError for a line that is no declaration, with the nearest name of this cell or of `earlier` ones where
+    that is a misspelt one.
+    """
+    source = re.sub(r"\r\n?", "\n", source)  # the ends of lines that Python knows, and no others
     try:
         nodes = ast.parse(source).body
     except UNREADABLE as error:
         raise InputError(f"{where} is not a list of declarations: {shortened(str(error))}") from None
-    declared = [read_declaration(node, source.split("\n"), where) for node in nodes]
+    known = {*declared_names(source), *earlier}
+    declared = [read_declaration(node, source.split("\n"), where, known) for node in nodes]
     names = [parameter.name for parameter in declared]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{where} declares {twice[0]!r} twice")
     return dict(zip(names, declared, strict=True))
 
 
-def read_declaration(node: ast.stmt, lines: list[str], where: str) -> Parameter:
+def read_declaration(node: ast.stmt, lines: list[str], where: str, known: Iterable[str]) -> Parameter:
     """One declaration `name: type = literal  # help`. Raises InputError for anything else."""
     where += f", line {node.lineno}, {shortened(repr(lines[node.lineno - 1]))}"
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
-        raise InputError(f"{where}: expected `name: type = literal  # help`")
+        name = node.targets[0] if isinstance(node, ast.Assign) else None
+        misspelt = isinstance(name, ast.Name) and name.id not in known
+        hint = nearest(name.id, known) if misspelt else ""
+        raise InputError(f"{where}: expected `name: type = literal  # help`{hint}")
     try:
         value = ast.literal_eval(node.value)
     except UNREADABLE:

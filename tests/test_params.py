@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lead_kit.errors import InputError, nearest
 from lead_kit.params import bind, check, named, read_call, read_parameters, settle
 
+ROOT = Path(__file__).resolve().parents[1]
 CELL = """\
 run_name: str = "demo"  # folder under runs/
 steps: int = 3  # rollout batches
@@ -129,10 +131,72 @@ def test_settle_ignores_other_globals_but_not_undeclared_parameters():
 
 
 def test_an_annotation_without_value_or_of_another_type_is_refused():
-    with pytest.raises(InputError, match="has no value"):
+    with pytest.raises(InputError, match="line 1, 'x: int': expected `name: type = literal"):
         settle(namespace("x: int"))
     with pytest.raises(InputError, match="expected one of"):
         settle(namespace("x: dict = {}"))
+
+
+def edited(scope, source):
+    """The same kernel after another version of the parameters cell."""
+    scope["In"].append(source)
+    exec(source, scope)
+    return scope
+
+
+def test_the_cell_as_executed_counts_and_not_what_the_kernel_remembers():
+    scope = namespace()
+    settle(scope)
+    renamed = CELL.replace("learning_rate", "laerning_rate")
+    for _ in range(2):  # the cell again, unchanged
+        with pytest.raises(InputError, match=r"no parameter 'laerning_rate' \(did you mean 'learning_rate'\?\)"):
+            settle(edited(scope, renamed))
+    assert settle(edited(scope, CELL.replace("= 3", "= 4")))["steps"] == 4
+    config = settle(edited(scope, "\n".join(CELL.splitlines()[:-1])))  # without its last line
+    assert "weights" not in config and "weights" not in scope
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("steps = 9", r"line 2, 'steps = 9': expected `name: type = literal  # help`$"),
+        ("stesp = 9", r"line 2, 'stesp = 9': expected `name: type = literal  # help` \(did you mean 'steps'\?\)"),
+    ],
+)
+def test_an_assignment_without_a_type_is_judged_too(line, message):
+    scope, source = namespace(), CELL.replace("steps: int = 3  # rollout batches", line)
+    settle(scope)
+    with pytest.raises(InputError, match=message):
+        settle(edited(scope, source))
+
+
+def test_cells_beside_the_parameters_cell_are_not_taken_for_it():
+    scope = edited(namespace(), "note: str = 'mine'\nother: int = 1")
+    assert settle(scope)["steps"] == 3
+    config = settle(edited(scope, "rate: float = 0.1\nsteps = 5"))
+    assert config["steps"] == 5 and "rate" not in config and "note" not in config  # what acts is what is kept
+
+
+SETTLE_ALONE = """
+import json, pathlib, sys
+from lead_kit.params import load_notebook
+notebook = load_notebook(pathlib.Path(sys.argv[1]))
+cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+settle = next(place for place, cell in enumerate(cells) if "settle(globals())" in cell)
+scope = {"In": [""]}
+for cell in cells[: settle + 1]:
+    scope["In"].append(cell)
+    exec(cell, scope)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_notebook_settles_before_it_imports_anything_slow(path):
+    done = subprocess.run([sys.executable, "-c", SETTLE_ALONE, str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    slow = {"torch", "trl", "transformers", "datasets", "pandas", "numpy", "matplotlib", "IPython"}
+    assert not slow & set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def formula(group, *, length_alpha, wrong_reward):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -26,13 +27,13 @@ def evaluate(
     seed: int,
     path: Path | None = None,
     loose: bool = False,
-    report: Callable[[int, int], None] | None = None,
+    report: Callable[[list[dict], int], None] | None = None,
     tags: Mapping = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Graded samples 0…n−1 of every record: rows of ledger.sample_row with `sampling_seed` and `tags`.
 
     With `path` (JSON lines) samples are appended as they come, and samples already in the file are not drawn again: an
-    interrupted evaluation resumes, and a larger n reuses the first samples. `report(done, total)` shows progress.
+    interrupted evaluation resumes, and a larger n reuses the first samples. `report(rows, total)` shows progress.
     Raises InputError where the file holds other problems under the same tags, or was sampled with other settings.
     """
     known = {record["id"]: record for record in records}
@@ -48,10 +49,11 @@ def evaluate(
     have = {(row["id"], row["sample"]) for row in rows}
     wanted = [Request(r, k, row_seed(seed, r["id"], k)) for r in records for k in range(n) if (r["id"], k) not in have]
     rows = [row for row in rows if row["sample"] < n]
+    report = report or (lambda rows, total: None)
+    report(rows, len(records) * n)
     for part in in_parts(engine.sample(wanted)):
         rows += grade_and_append(part, path, seed, loose, tags)
-        if report:
-            report(len(rows), len(records) * n)
+        report(rows, len(records) * n)
     order = {identity: i for i, identity in enumerate(known)}
     return pd.DataFrame(sorted(rows, key=lambda row: (order[row["id"]], row["sample"])))
 
@@ -90,4 +92,14 @@ def grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tag
 def reporter(run, name: str, models: list[str]):
     """A `report` for `evaluate` that shows the run's progress over all models while one is sampled."""
     before = models.index(name)
-    return lambda done, total: run.progress(before * total + done, len(models) * total, model=name)
+    return lambda rows, total: run.progress(before * total + len(rows), len(models) * total, model=name)
+
+
+@contextmanager
+def resumable(run):
+    """Ends the cell of an interrupted evaluation with one sentence: how many samples are kept, and how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done, total = run.place
+        raise run.interrupted(f"interrupted at {done} of {total} samples; Run All resumes") from None

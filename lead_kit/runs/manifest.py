@@ -98,7 +98,8 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     if changed and not replace:
         raise name_taken(folder, changed, "choose another run_name or delete the folder")
     if old and old["attempts"][-1]["status"] == "running":  # its process has ended, or we would not hold the lock
-        old["attempts"][-1] |= {"status": "failed", "reason": "its process ended without closing the run"}
+        last = old["attempts"][-1]
+        last |= {"status": "failed", "reason": last.get("reason", "its process ended without closing the run")}
     remove_partial_files(folder)
     if old and (changed or old["status"] == "done"):
         archive(folder, old)
@@ -142,7 +143,7 @@ def close_attempt(folder: Path, status: str, reason: str = "") -> None:
     manifest = read_manifest(folder)
     end = {"status": status, "end": timestamp()}
     manifest |= end
-    manifest["attempts"][-1] |= end | ({"reason": reason} if reason else {})
+    manifest["attempts"][-1] = ({"reason": reason} if reason else {}) | manifest["attempts"][-1] | end
     write_manifest(folder, manifest)
     if status == "done":
         write_text(folder / "done", end["end"] + "\n")

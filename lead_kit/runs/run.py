@@ -10,7 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.params import Config, refuse_secrets
 from lead_kit.runs import lock, log, manifest, provenance, tracking
 from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
@@ -28,8 +28,10 @@ class Run:
     Raises InputError when the name is invalid, is being written by another process, or belongs to other parameters.
     """
 
-    def __init__(self, config: Config, notebook: str):
-        """`config` comes from `settle`; `notebook` is the stem of its file in notebooks/ (or a path)."""
+    def __init__(self, config: Config, notebook: str, steps: int = 0):
+        """`config` comes from `settle`; `notebook` is the stem of its file in notebooks/ (or a path). Before so many
+        `steps` are reached the run cannot be finished.
+        """
         if "run_name" not in config:
             raise InputError("a run needs the parameter 'run_name': str, its folder under runs/")
         check_processes()
@@ -37,6 +39,7 @@ class Run:
         self.config, self.path = config, run_folder(config["run_name"])
         self.silent = rank() != 0
         self.tracker = self.bar = None
+        self.place = (0, steps)  # the step that is reached, and the last one
         self._values, self._first, self._printed = {}, None, 0.0
         if not self.silent:
             self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
@@ -150,6 +153,7 @@ class Run:
 
     def progress(self, step: int, total: int, **values) -> None:
         """Shows how far the run is: a bar in a live notebook, else a plain line (at most one every two seconds)."""
+        self.place = (step, total)
         if self.silent:
             return
         self._values |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in values.items()}
@@ -165,6 +169,13 @@ class Run:
         pairs = [f"{name} {value}" for name, value in self._values.items()]
         print("  ".join([f"step {step}/{total}", *pairs, left]).rstrip(), flush=True)
         self._printed = clock
+
+    def interrupted(self, sentence: str) -> Interrupted:
+        """The error that ends the cell of an interrupted run, whose record keeps the sentence as the reason."""
+        if not self.silent:
+            self.manifest["attempts"][-1]["reason"] = sentence
+            manifest.write_manifest(self.path, self.manifest)
+        return Interrupted(sentence)
 
     def _advance_bar(self, step: int, total: int) -> None:
         from tqdm.auto import tqdm  # imported here: only a live notebook needs its widgets
@@ -184,11 +195,15 @@ class Run:
     def finish(self, **summary) -> None:
         """Closes the run: hashes its outputs, keeps the summary and releases the lock.
 
-        An attempt in which this was not called is not done, whatever else happened in it.
+        An attempt in which this was not called is not done, whatever else happened in it. Raises InputError before the
+        last step.
         """
         if self.silent:
             return
         lock.check_held(self.path)
+        if self.place[0] < self.place[1]:
+            step, last = self.place
+            raise InputError(f"{shown(self.path)} is at step {step} of {last}, so it is not done: Run All goes on")
         if self.tracker:
             self.tracker.finish()
         for name in [name for name, fingerprint in self.manifest["outputs"].items() if fingerprint is None]:
@@ -197,6 +212,7 @@ class Run:
             else:
                 warnings.warn(f"output {name} was announced but never written", stacklevel=2)
         self.manifest["summary"] |= plain(summary)
+        self.manifest["attempts"][-1].pop("reason", None)  # of an interruption after which a cell was run again
         self.manifest["attempts"][-1]["finished"] = manifest.timestamp()
         manifest.write_manifest(self.path, self.manifest)
         if not self._supervised:

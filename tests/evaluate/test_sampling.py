@@ -108,7 +108,7 @@ sampling.in_parts.__defaults__ = (8, 5.0)
 sampling.evaluate(
     engine, arithmetic.draw(12, 4), n=30, seed=0, path=Path(sys.argv[1]),
     tags={"model": "tiny", "benchmark": "arithmetic", "arm": "tiny", "seed": 0},
-    report=lambda done, total: print(done, flush=True),
+    report=lambda rows, total: print(len(rows), flush=True),
 )
 """
 
