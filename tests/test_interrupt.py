@@ -13,7 +13,7 @@ from tests.stack.lab import prepare
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.xdist_group("laboratory")]
 DATA = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"}
 GRPO = DATA | {"steps": 6, "batch_size": 64, "max_tokens": 32, "validate_every": 3, "rollouts_every": 1}
-SFT = DATA | {"steps": 400, "model": "tiny", "batch_size": 16, "micro_batch_size": 16}
+SFT = DATA | {"steps": 150, "model": "tiny", "batch_size": 16, "micro_batch_size": 16}
 EVALUATE = {"models": ["model"], "data_path": "validation.jsonl", "n": 200, "batch_size": 64, "max_tokens": 32}
 CLOCK = ("seconds", "num_tokens")
 
@@ -92,7 +92,7 @@ def test_fine_tuning_resumes_with_the_same_end(lab, root):
     assert lab.run_all("02_sft", **SFT | {"run_name": "sft_whole"})[1]["status"] == "ok", lab.text()
     with lab.interrupted_at(run / "metrics.jsonl", 10):
         cell, reply = lab.run_all("02_sft", **settings)
-    assert cell == "c11" and reply["traceback"][0].endswith(" of 400; Run All resumes"), reply
+    assert cell == "c11" and reply["traceback"][0].endswith(" of 150; Run All resumes"), reply
     assert "so it is not done" in lab.run_all("02_sft", first="c19")[1]["evalue"]  # `accuracy` is the other run's
     cell, reply = lab.run_all("02_sft", **settings)
     assert reply["status"] == "ok", (cell, reply)
@@ -107,7 +107,7 @@ def test_an_evaluation_keeps_its_samples_and_goes_on(lab, root):
     assert cell == "c07" and reply["traceback"] == [f"interrupted at {len(kept)} of 3200 samples; Run All resumes"], (
         reply
     )
-    assert "so it is not done" in lab.run_all("04_evaluate", first="c16")[1]["evalue"]
+    assert "so it is not done" in lab.execute("run.finish()")["evalue"]
     cell, reply = lab.run_all("04_evaluate", **settings)
     assert reply["status"] == "ok", (cell, reply)
     after = [(row["id"], row["sample"], row["completion"]) for row in read_jsonl(run / "samples.jsonl")]
