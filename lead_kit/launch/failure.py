@@ -29,7 +29,7 @@ def read_error(folder: Path, code: int) -> dict | None:
     if code == 0:
         return None
     log = folder / "log.txt"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
     sentence, host = f"the process ended with code {code}", HOST
     return {"name": "", "sentence": sentence, "traceback": "\n".join(lines[-LINES:]), "rank": 0, "host": host}
 

@@ -92,9 +92,7 @@ def run_command(
         if not again and (message := finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
-        if count := processes.end_left_over("LEAD_RUN", variables["LEAD_RUN"]):
-            what = "process" if count == 1 else "processes"
-            print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
+        end_earlier(variables["LEAD_RUN"], prefix)
         earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
@@ -129,8 +127,16 @@ def supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix
         manifest.close_attempt(folder, status, reason)
 
 
+def end_earlier(mark: str, prefix: str = "") -> None:
+    """Ends what an earlier attempt at this run left running on this host."""
+    if count := processes.end_left_over("LEAD_RUN", mark):
+        what = "process" if count == 1 else "processes"
+        print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
+
+
 def take_part(folder: Path, command: list[str], variables: dict[str, str], ranks: Ranks) -> int:
     """Runs the ranks of a host other than the first; their output goes to this terminal."""
+    end_earlier(variables["LEAD_RUN"])
     processes.adopt_orphans()
     print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
     try:

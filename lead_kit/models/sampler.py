@@ -103,16 +103,26 @@ def pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProces
 
 
 class _Batch:
-    """The unfinished rows: their cache, mask, positions, last token and place in the output."""
+    """The unfinished rows: their cache, mask, positions, last token and place in the output; `first` are the logits of
+    the first token.
+
+    Each different prompt is computed once, and its cache is repeated for all of its rows.
+    """
 
     def __init__(self, model, prompts: list[list[int]], pad: int):
         device, width = model.device, max(map(len, prompts))
+        different = list(dict.fromkeys(map(tuple, prompts)))
+        places = {prompt: row for row, prompt in enumerate(different)}
         self.model = model
-        self.ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-        self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        self.ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in different], device=device)
+        self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
-        self.rows = torch.arange(len(prompts))
+        self.rows = torch.arange(len(different))
         self.cache = DynamicCache(config=model.config)
+        repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
+        self.first = self.logits()[repeated]
+        self.keep(repeated)
+        self.rows = torch.arange(len(prompts))
 
     def logits(self) -> Tensor:
         """The next token's logits (rows, vocabulary)."""
@@ -169,7 +179,8 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
     lengths = torch.full((count,), limit)
     finished = torch.zeros(count, dtype=torch.bool)
     for step in range(limit):
-        token, score = pick(batch.logits(), draws[batch.rows.to(draws.device), step], temperature, filters)
+        logits = batch.logits() if step else batch.first
+        token, score = pick(logits, draws[batch.rows.to(draws.device), step], temperature, filters)
         ended = torch.isin(token, eos)
         tokens[batch.rows, step], scores[batch.rows, step] = token.cpu(), score.cpu()
         fresh = batch.rows[ended.cpu()]

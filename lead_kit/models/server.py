@@ -17,6 +17,7 @@ import httpx
 from lead_kit.data import prompts
 from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion, Request, Sampling
+from lead_kit.runs.files import whole
 
 ATTEMPTS = 6
 FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
@@ -101,9 +102,8 @@ class Server:
             try:
                 answer = response.json()
                 choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
-                return Completion(
-                    choice["message"]["content"] or "", tokens, choice["finish_reason"] == "length", self.thinking
-                )
+                text = whole(choice["message"]["content"] or "")
+                return Completion(text, tokens, choice["finish_reason"] == "length", self.thinking)
             except (ValueError, LookupError, TypeError):
                 raise InputError(
                     f"{self.address} gave no chat completion with a token count: {response.text[:200]!r}"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, shortened
 from lead_kit.runs.files import atomic
+from lead_kit.runs.paths import shown
 
 
 def sample_row(record: dict, sample: int, completion, verdict) -> dict:
@@ -42,4 +43,12 @@ def read_rollouts(run: Path) -> pd.DataFrame:
     files = sorted((Path(run) / "rollouts").glob("step_*.parquet"))
     if not files:
         raise InputError(f"run {run} has no rollouts; expected {run}/rollouts/step_*.parquet")
-    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    return pd.concat([read_part(file) for file in files], ignore_index=True)
+
+
+def read_part(file: Path) -> pd.DataFrame:
+    """One parquet file of a ledger. Raises InputError for a file that is cut off or is no parquet."""
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(file)} cannot be read as parquet ({shortened(str(error), 100)})") from None

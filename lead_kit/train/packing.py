@@ -106,8 +106,11 @@ def attend_by_sequence(model: nn.Module) -> bool:
     return config._attn_implementation == BY_SEQUENCE
 
 
-def score(model: nn.Module, pack: Pack, temperature: float, entropy: bool, fused: bool) -> tuple[Tensor, Tensor | None]:
-    """(targets,) log-probabilities of the pack's scored tokens, and their entropies if asked for."""
+def score(
+    model: nn.Module, pack: Pack, temperature: float, entropy: bool, fused: bool, learned: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """(targets,) log-probabilities of the pack's scored tokens, and their entropies if asked for. Entropies that are
+    not `learned` have no gradient, and so keep nothing for a backward pass."""
     # The model passes a 4-D mask on unchanged, so it builds none; sdpa_by_sequence ignores it.
     unused_mask = torch.ones(1, 1, 1, 1, device=pack.input_ids.device) if attend_by_sequence(model) else None
     inputs = dict(input_ids=pack.input_ids, position_ids=pack.position_ids, attention_mask=unused_mask, use_cache=False)
@@ -122,6 +125,8 @@ def score(model: nn.Module, pack: Pack, temperature: float, entropy: bool, fused
     logits = model(**inputs, logits_to_keep=pack.before).logits[0].float() / temperature
     every = logits.log_softmax(-1)
     chosen = every.gather(1, pack.target[:, None]).squeeze(1)
+    if not learned:
+        every = every.detach()
     return chosen, -(every.exp() * every).sum(-1) if entropy else None
 
 
@@ -162,15 +167,17 @@ def packed_logps(
     token_budget: int,
     entropy: bool = False,
     fused: bool = False,
+    learned: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """(rows, logits_to_keep) log-probabilities of the completions, 0 on padding, and entropies (or None) alike.
 
     The numbers of a padded forward, at the cost of the real tokens only. `fused`: the model has TRL's fused head
     (add_fused_lm_head, which applies the temperature itself and computes entropies if told to); no logits are kept.
+    `learned`: the entropies get a gradient.
     """
     packs = packs_of(attention_mask, token_budget)
     flat = [flatten(rows, input_ids, attention_mask, logits_to_keep) for rows in packs]
-    scores = [score(model, pack, temperature, entropy, fused) for pack in flat]
+    scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]
     place = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])
 
     def padded(values: tuple[Tensor]) -> Tensor:

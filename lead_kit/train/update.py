@@ -106,6 +106,7 @@ class PackedUpdate(GRPOTrainer):
         if self.pack_tokens:
             shape = (input_ids, attention_mask, logits_to_keep, self.temperature, self.pack_tokens)
             fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
-            return *packed_logps(model, *shape, entropy=compute_entropy, fused=fused), None
+            learned = self._entropy_bonus_enabled
+            return *packed_logps(model, *shape, compute_entropy, fused, learned), None
         score = super()._get_per_token_logps_and_entropies
         return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)

@@ -203,6 +203,14 @@ def test_passing_faults_are_tried_again_and_others_are_not(kit, monkeypatch):
             list(server_of(kit, address).sample(one))
 
 
+def test_half_a_character_in_an_answer_is_kept_as_a_replacement(kit, tmp_path):
+    message = {"message": {"content": "\\boxed{1} \ud83d"}, "finish_reason": "stop"}  # the first half of an emoji
+    with answering((200, {"choices": [message], "usage": {"completion_tokens": 3}})) as (address, _):
+        engine = server_of(kit, address)
+        samples = kit.evaluation.evaluate(engine, RECORDS, n=1, seed=0, path=tmp_path / "s.jsonl")
+    assert set(samples["completion"]) == {"\\boxed{1} \ufffd"}
+
+
 def test_a_request_has_its_seed_and_only_fields_that_are_on(kit):
     with answering(GOOD) as (address, asked):
         assert len(list(server_of(kit, address).sample(requests(kit)))) == 12

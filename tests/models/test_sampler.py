@@ -41,6 +41,24 @@ def test_a_row_depends_neither_on_order_nor_on_batch_size(kit):
     assert len({tuple(ids) for ids in expected}) == len(expected)
 
 
+def test_a_prompt_that_is_asked_for_several_times_is_computed_once(kit):
+    widths, forward = [], kit.model.forward
+
+    def counted(*args, **kwargs):
+        widths.append(tuple(kwargs["input_ids"].shape))
+        return forward(*args, **kwargs)
+
+    prompts, seeds = [kit.prompts[i] for i in (0, 1, 0, 0, 1, 0)], list(range(6))
+    kit.model.forward = counted
+    try:
+        together = generate(kit, prompts, seeds)
+    finally:
+        kit.model.forward = forward
+    assert widths[0] == (2, max(map(len, prompts))) and widths[1] == (6, 1)
+    alone = [generate(kit, [prompt], [seed])[0] for prompt, seed in zip(prompts, seeds, strict=True)]
+    assert [one.ids for one in together] == [one.ids for one in alone]
+
+
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
     samples = generate(kit, kit.prompts, [0] * len(kit.prompts), temperature=0.0)
     for prompt, one in zip(kit.prompts, samples, strict=True):

@@ -35,6 +35,14 @@ def test_a_run_without_rollouts_is_named(tmp_path):
         ledger.read_rollouts(tmp_path)
 
 
+def test_a_part_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "rollouts" / "step_000001.parquet"
+    ledger.write_rows([row("a", 1.0, 5)], path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match="step_000001.parquet cannot be read as parquet"):
+        ledger.read_rollouts(tmp_path)
+
+
 def test_the_extremes_are_of_different_prompts():
     rollouts = pd.DataFrame(
         [row("a", 1, 5), row("a", 1, 6), row("b", 1, 9), row("c", 0, 3), row("c", 0, 8), row("d", 0, 7)]

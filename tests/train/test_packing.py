@@ -101,6 +101,13 @@ def test_packed_and_padded_agree_in_log_probabilities_entropies_and_gradients(ti
     assert (by_padding - by_packing).norm() < 1e-6 * by_padding.norm()
 
 
+def test_an_entropy_that_is_only_logged_has_no_gradient(tiny):
+    ids, mask, keep = ragged([(3, 5), (7, 2)])
+    logged, learned = (packed_logps(tiny, ids, mask, keep, 0.8, 20, entropy=True, learned=is_so) for is_so in (0, 1))
+    assert learned[1].requires_grad and not logged[1].requires_grad
+    assert (logged[1] == learned[1]).all() and (logged[0] == learned[0]).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("entropy", [False, True])
 def test_trl_s_fused_head_gives_the_same(tiny, entropy):
