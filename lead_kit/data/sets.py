@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lead_kit.data.gym import is_gym
 from lead_kit.errors import chosen
 
 
@@ -36,6 +37,7 @@ class Source(NamedTuple):
 # What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
 GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
 FOUR_SAMPLES = GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
+GYM = Settings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
 UNSET = -1.0  # the override that leaves a setting unchanged
 
 
@@ -45,6 +47,7 @@ def settings(benchmark: str, **overrides) -> Settings:
     Raises InputError for a set that is no benchmark, naming the nearest one.
     """
     benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
+    benchmarks |= {benchmark: GYM} if is_gym(benchmark) else {}
     unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": UNSET, "top_p": UNSET, "min_p": UNSET}
     changed = {name: value for name, value in overrides.items() if value != unset[name]}
     return chosen(benchmarks, benchmark, "benchmark")._replace(**changed)

@@ -19,7 +19,7 @@ from lead_kit.verify.verdict import Verdict
 
 
 class Rollout(NamedTuple):
-    """One completion with its problem and verdict."""
+    """One completion with its problem and verdict; `record` has every column of the problem's row."""
 
     problem: str
     completion: str
@@ -27,6 +27,7 @@ class Rollout(NamedTuple):
     length: int  # tokens generated
     truncated: bool  # cut off before its end
     verdict: Verdict
+    record: Mapping = MappingProxyType({})
 
 
 def correct(rollout: Rollout) -> float:

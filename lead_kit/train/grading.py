@@ -34,6 +34,6 @@ class Grader:
         problems = [record["problem"] for record in records] if self.refuse_copies else None
         verdicts = self.verdicts(records, completions, problems)
         return [
-            Rollout(record["problem"], one.text, record["gold"], one.length, one.truncated, verdict)
+            Rollout(record["problem"], one.text, record["gold"], one.length, one.truncated, verdict, record)
             for record, one, verdict in zip(records, completions, verdicts, strict=True)
         ]
