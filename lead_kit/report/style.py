@@ -6,8 +6,8 @@ styles in grey print. The figures are in `training_figures` and `evaluation_figu
 """
 
 import textwrap
+import zlib
 from io import BytesIO
-from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +81,9 @@ SPARE_LOOKS = [
     Look("#882255", (0, (5, 1)), "p", "\\\\"),
     Look("#332288", (0, (1, 2)), "8", "++"),
 ]
+METHOD_LOOKS["reflection"] = SPARE_LOOKS[0]
+FREE_COLOURS = [look.colour for look in SPARE_LOOKS[1:]]  # of methods that are not in METHOD_LOOKS
+FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A00"]
 REWARD_LOOKS = [SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
 LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
@@ -96,10 +99,18 @@ LABELS = {
 
 
 def looks(methods) -> dict[str, Look]:
-    """The look of each method; unknown ones take the spare looks in order of their names."""
-    others = sorted(set(methods) - set(METHOD_LOOKS))
-    known = METHOD_LOOKS | dict(zip(others, cycle(SPARE_LOOKS), strict=False))
-    return {method: known[method] for method in methods}
+    """The look of each method. The colour of a name that is not in METHOD_LOOKS follows from the name alone; names
+    that share a colour differ in line style and marker.
+    """
+    found = {method: METHOD_LOOKS[method] for method in methods if method in METHOD_LOOKS}
+    for method in sorted(set(methods) - set(METHOD_LOOKS)):
+        turn, place = divmod(zlib.crc32(method.encode("utf-8", "replace")), len(FREE_COLOURS))
+        first, colour = turn % len(SPARE_LOOKS), FREE_COLOURS[place]
+        taken = {look.marker for look in found.values() if look.colour == colour}
+        spare = SPARE_LOOKS[first:] + SPARE_LOOKS[:first]
+        look = next((look for look in spare if look.marker not in taken), spare[0])
+        found[method] = look._replace(colour=colour)
+    return {method: found[method] for method in methods}
 
 
 def drawn(look: Look) -> dict:

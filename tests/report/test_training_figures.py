@@ -171,13 +171,18 @@ def test_the_column_of_a_step_ends_half_way_to_the_next():
 
 
 def test_looks_differ_without_colour():
-    known = [*style.METHOD_LOOKS.values(), *style.SPARE_LOOKS]
+    known = list({*style.METHOD_LOOKS.values(), *style.SPARE_LOOKS})
     assert len({look.colour for look in known}) == len({look.marker for look in known}) == len(known)
     for together in (("grpo", "length", "lead"), ("string", "sympy", "verifier")):
         grey = [np.dot(to_rgb(style.METHOD_COLOURS[arm]), [0.299, 0.587, 0.114]) for arm in together]
         assert min(abs(a - b) for i, a in enumerate(grey) for b in grey[:i]) > 0.05
 
 
-def test_an_unknown_method_gets_a_look_of_its_own():
-    looks = style.looks(["grpo", "yours", "mine"])
-    assert looks == {"grpo": style.METHOD_LOOKS["grpo"], "yours": style.SPARE_LOOKS[1], "mine": style.SPARE_LOOKS[0]}
+def test_an_unknown_method_keeps_its_colour_whatever_is_drawn_beside_it():
+    many = [f"arm {number}" for number in range(20)]
+    together = style.looks([*many, "grpo"])
+    assert together["grpo"] == style.METHOD_LOOKS["grpo"]
+    assert {arm: look.colour for arm, look in together.items()} == {
+        arm: style.looks([arm])[arm].colour for arm in together
+    }
+    assert len({(look.colour, look.line, look.marker) for look in together.values()}) == 21
