@@ -45,10 +45,19 @@ def run_arguments(add) -> None:
     add(
         "--replace", action="store_true", help="run even if the name has other parameters; its files move to attempts/N"
     )
+    add("--anyway", action="store_true", help="run even if the check of the run says stop; the same as -p check warn")
     add("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
     add("--die-with-parent", type=int, help=argparse.SUPPRESS)
     add("--prefix", default="", help=argparse.SUPPRESS)
     add("--brief", action="store_true", help="show progress only; log.txt and the executed notebook have the rest")
+
+
+def check_arguments(add) -> None:
+    add("notebook", help="path, or the name of one in notebooks/: 03_grpo")
+    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
+    add("--run-name", help="the run's name; the check is written to runs/NAME-check")
+    add("--nproc", type=int, default=1, help="processes, one kernel each (default 1)")
+    add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
 
 
 def reproduce_arguments(add) -> None:
@@ -116,6 +125,7 @@ def export_arguments(add) -> None:
 
 COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
     "run": ("launch.supervisor:run_command", "execute a notebook in its run folder", run_arguments),
+    "check": ("launch.check:check_command", "train one batch and say what speaks against a run", check_arguments),
     "reproduce": ("launch.reproduce:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
     "recipe": ("launch.reproduce:show_recipe", "show a recipe: each parameter, value and source", recipe_arguments),
     "list": ("launch.reproduce:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
@@ -136,7 +146,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, text, add_arguments) in COMMANDS.items():
         add_arguments(commands.add_parser(name, help=text, description=text, allow_abbrev=False).add_argument)
-    takes_parameters = argv[:1] == ["run"]
+    takes_parameters = argv[:1] in (["run"], ["check"])
     pairs, rest = take_parameters(argv) if takes_parameters else ({}, argv)
     options, unknown = top.parse_known_args(rest)
     if unknown:

@@ -70,3 +70,16 @@ def test_it_runs_at_its_defaults(path, root):
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
     assert any(cell["outputs"] for cell in code_cells(root / "runs" / path.stem / "notebook.ipynb"))
     assert (root / "runs" / path.stem / "run.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("notebooks")
+def test_a_check_of_03_trains_one_batch_and_tells_what_it_measured(root):
+    environment = os.environ | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lead_kit.cli", "check", "03_grpo", "-p", "run_name", "checked"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("ok ", "look ", "stop "))]
+    assert {"answer", "context", "leaks", "lengths", "signal", "reward", "cost"} <= set(names)
+    written = {path.name for path in (root / "runs/checked-check").iterdir()}
+    assert "rollouts" in written and not {"model", "validation"} & written

@@ -69,6 +69,7 @@ def run_command(
     wait: bool = False,
     brief: bool = False,
     prefix: str = "",
+    anyway: bool = False,
     **ranks,
 ) -> int:
     """`lead run`: runs a notebook in its folder. Returns 0, 1 (a cell failed), 2 (bad input) or 128 + signal.
@@ -79,7 +80,8 @@ def run_command(
     prefix = f"[{prefix}] " if prefix else ""
     notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
-    given = check(dict(parameters) | ({} if run_name is None else {"run_name": run_name}), declared)
+    named = {} if run_name is None else {"run_name": run_name}
+    given = check(dict(parameters) | named | ({"check": "warn"} if anyway else {}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}

@@ -82,10 +82,15 @@ class Run:
         if self.silent:
             return
         print(f"tripwire {wire}, step {step}: {sentence}", flush=True)
-        lock.check_held(self.path)
         noted = [trip for trip in self.manifest.get("tripwires", []) if trip["wire"] != wire]
-        self.manifest["tripwires"] = [*noted, {"step": step, "wire": wire, "sentence": sentence}]
-        manifest.write_manifest(self.path, self.manifest)
+        self.note("tripwires", [*noted, {"step": step, "wire": wire, "sentence": sentence}])
+
+    def note(self, name: str, value) -> None:
+        """Writes a fact about this attempt into run.json."""
+        if not self.silent:
+            lock.check_held(self.path)
+            self.manifest[name] = value
+            manifest.write_manifest(self.path, self.manifest)
 
     def truncate_metrics(self, after_step: int) -> None:
         """Deletes metrics, rollouts and validation samples of later steps; call it when resuming from a checkpoint."""

@@ -1,0 +1,113 @@
+"""What one batch of rollouts tells before a run: lengths, groups with signal, rewards, memory and time."""
+
+import resource
+import sys
+
+import pandas as pd
+import torch
+from scipy import stats
+
+from lead_kit.runs import ledger
+from lead_kit.runs.log import read_metrics
+from lead_kit.train.contract import LOOK, OK, STOP, Item, told
+
+CUT_LOOK, CUT_STOP = 0.1, 0.9  # share of answers that are cut off
+SIGNAL = 0.3  # share of groups with signal below which most of the batch is sampled for nothing
+DOMINANT = 0.8  # share of the reward's variance that is not accuracy's
+CONFIDENCE = 0.95
+
+
+def one_batch(trainer, validation) -> None:
+    """Has the trainer train one batch only, keep its rollouts, and leave validation and checkpoints out."""
+    trainer.args.max_steps = trainer.args.logging_steps
+    trainer.args.save_strategy = "no"
+    trainer.rollouts_every, validation.every = 1, 0
+
+
+def batch(trainer, config: dict) -> list[Item]:
+    """The items of the batch that a trainer has just trained, from its run's ledger and metrics.
+
+    `config` has max_tokens, steps and group_size, as the notebook names them.
+    """
+    trainer.accelerator.wait_for_everyone()
+    rollouts, metrics = ledger.read_rollouts(trainer.run.path), read_metrics(trainer.run.path / "metrics.jsonl")[-1]
+    weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
+    return [
+        lengths(rollouts, config["max_tokens"]),
+        *signal(rollouts, config["group_size"]),
+        *rewards(rollouts, weights),
+        cost(metrics, config["steps"], rollouts["length"].sum()),
+    ]
+
+
+def lengths(rollouts: pd.DataFrame, limit: int) -> Item:
+    """Tokens of the completions against the limit."""
+    cut = float(rollouts["truncated"].mean())
+    middle, long, most = rollouts["length"].quantile([0.5, 0.95, 1])
+    verdict = STOP if cut >= CUT_STOP else LOOK if cut >= CUT_LOOK else OK
+    told = f"{middle:.0f} tokens in the median, {long:.0f} at 95%, {most:.0f} at most of {limit}; {cut:.0%} are cut off"
+    return Item("lengths", verdict, told + ("" if verdict == OK else ": raise max_tokens"))
+
+
+def share(hits: int, of: int) -> str:
+    """A share with its 95% interval of Wilson."""
+    interval = stats.binomtest(hits, of).proportion_ci(CONFIDENCE, method="wilson")
+    return f"{hits / of:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
+
+
+def signal(rollouts: pd.DataFrame, group_size: int) -> list[Item]:
+    """Groups with right and wrong answers, in all and by difficulty."""
+    groups = rollouts.groupby(["step", "group"]).agg(right=("correct", "mean"), level=("level", "first"))
+    groups["mixed"] = (groups["right"] > 0) & (groups["right"] < 1)
+    hits, of = int(groups["mixed"].sum()), len(groups)
+    right = f"{rollouts['correct'].mean():.0%} of the answers are right"
+    verdict = STOP if not hits else LOOK if hits / of < SIGNAL else OK
+    told = f"{share(hits, of)} of {of} groups of {group_size} have right and wrong answers; {right}"
+    items = [Item("signal", verdict, told)]
+    levels = groups.dropna(subset="level").groupby("level")["mixed"].agg(["sum", "size"])
+    if len(levels) > 1:
+        each = "; ".join(f"{level:g}: {share(int(row['sum']), int(row['size']))}" for level, row in levels.iterrows())
+        items.append(Item("by level", OK, each))
+    return items
+
+
+def rewards(rollouts: pd.DataFrame, weights: dict[str, float]) -> list[Item]:
+    """Rewards that are constant, or that make most of the variance."""
+    columns = {name: rollouts[f"reward_{name}"] for name, weight in weights.items() if weight}
+    variances = {name: float(values.var(ddof=0)) * weights[name] ** 2 for name, values in columns.items()}
+    total, items = sum(variances.values()), []
+    for name, values in columns.items():
+        part = variances[name] / total if total else 0.0
+        told = f"mean {values.mean():.3g}, {part:.0%} of the variance"
+        if not variances[name]:
+            items.append(Item(f"reward {name}", LOOK, f"it is {values.iloc[0]:g} in every rollout"))
+        elif name != "correct" and part > DOMINANT:
+            items.append(Item(f"reward {name}", LOOK, f"{told}: it decides what is learned"))
+        else:
+            items.append(Item(f"reward {name}", OK, told))
+    return items
+
+
+def cost(metrics: dict, steps: int, tokens: int) -> Item:
+    """Time and memory of the batch, as measured, and the time of all batches without validation."""
+    if torch.cuda.is_available():
+        memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of GPU memory at most"
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB of memory at most"
+    seconds = metrics.get("seconds")
+    if not seconds:
+        return Item("cost", OK, memory)
+    hours, rest = divmod(seconds * steps, 3600)
+    all_of_it = f"{hours:.0f} h {rest / 60:.0f} min" if hours else f"{rest / 60:.1f} min"
+    total = f"so {all_of_it} for {steps} batches, estimated without validation"
+    return Item("cost", OK, f"{memory}; {seconds:.1f} s for {tokens:,} tokens, {total}")
+
+
+def conclude(items: list[Item], run) -> None:
+    """Ends a run that was only to be checked: prints every item, keeps them in run.json, and leaves the notebook."""
+    if not run.silent:
+        print(told(items))
+    run.note("check", [item._asdict() for item in items])
+    run.finish(**{verdict: sum(item.verdict == verdict for item in items) for verdict in (OK, LOOK, STOP)})
+    sys.exit(0)
