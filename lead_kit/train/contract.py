@@ -59,7 +59,7 @@ def contract(problems: list[dict], held_out: list[dict], tokenizer, model, grade
     rollouts = graded(problems, tokenizer, grader, settings["template"])
     paid = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
-        answers(rollouts, settings["template"], thinking),
+        answers(rollouts, settings["template"], thinking, "correct" in paid),
         *forms(rollouts, paid, thinking),
         room(problems + held_out, model, settings["max_tokens"]),
         shared(problems, held_out),
@@ -80,8 +80,8 @@ def graded(problems: list[dict], tokenizer, grader, template: str) -> list:
     return grader.grade(records, completions)
 
 
-def answers(rollouts: list, template: str, thinking: bool) -> Item:
-    """Whether a right answer in the promised form is accepted."""
+def answers(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
+    """Whether a right answer in the promised form is accepted; it stops the run only where accuracy is `paid`."""
     wrong = [rollout for rollout in rollouts if not rollout.verdict.correct]
     if not wrong:
         return Item("answer", OK, f"a right answer in the prompt's form is accepted ({len(rollouts)} golds tried)")
@@ -89,8 +89,8 @@ def answers(rollouts: list, template: str, thinking: bool) -> Item:
     if first.gold not in first.completion:
         written = line(promised(template, first.gold, thinking))
         return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {line(first.completion)}")
-    verdict = STOP if len(wrong) > len(rollouts) / 2 else LOOK
-    few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} earn nothing"
+    verdict = STOP if paid and len(wrong) > len(rollouts) / 2 else LOOK
+    few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} are not accepted"
     reason = first.verdict.reason or "no answer was found"
     return Item("answer", verdict, f"{few}: {line(first.completion)} is graded {first.verdict.status} ({reason})")
 

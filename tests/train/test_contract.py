@@ -40,6 +40,11 @@ def test_a_right_answer_in_the_form_of_the_prompt_is_accepted_unless_nothing_rea
     assert asks_for_what_nothing_reads.get(template, "") in found.sentence
 
 
+def test_where_accuracy_is_not_paid_the_answer_is_only_told():
+    found = items("rlite", rewards=("random", "correct"), weights=[1.0, 0.0])["answer"]
+    assert found.verdict == LOOK and "are not accepted" in found.sentence
+
+
 def test_recipes_whose_prompt_says_stop_run_anyway_by_name_only():
     """The arms that keep a released prompt say so themselves; no other recipe uses such a prompt."""
     for path in EXPERIMENTS.glob("recipes/*.yaml"):
