@@ -21,7 +21,8 @@ A recipe is a YAML file in experiments/recipes/:
 A comment behind a value is its source. `{STAGE}` in a value becomes the run folder of that stage's job with the same
 arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`, `{seed}`, `{benchmark}` are the job's own.
 
-A scale (experiments/scales/) sets sizes by notebook, and under `tasks` what another embedded task needs. It may have
+A scale (experiments/scales/) sets sizes by notebook, and under `tasks` what another embedded task needs; `rates` are
+its measured speed on a CPU, from which --dry-run tells minutes. It may have
 stages of its own that replace what the recipe would download; they run after the recipe's first stage, and only if a
 job needs them. Later values win: notebook, stage, arm, scale, the recipe's block for the scale. A value that refers to
 a stage is kept: a scale replaces what comes from outside, not what the recipe makes. Lengths and warm-up shrink in
@@ -55,6 +56,7 @@ SCALE_DEFAULTS |= {
     "nproc": {},
     "accelerate": {},
     "gpu_memory": 0,
+    "rates": {},
     "snakemake": [],
     "benchmarks": [],
     "stages": {},
@@ -67,7 +69,8 @@ RECIPE |= {"stages": {str: {"notebook": str, "per": [str], "arms": [str], "param
 SCALE = {"title": str, "like": str, "seeds": [int], "jobs": int, "threads": int, "gpu_memory": float}
 SCALE |= {"lengths": {str: float}, "parameters": {str: VALUES}, "nproc": {str: int}, "accelerate": {str: str}}
 SCALE |= {"snakemake": [(str, float)], "benchmarks": [str], "stages": {str: {"notebook": str, "parameters": VALUES}}}
-SCALE |= {"tasks": {str: {"benchmarks": [str], "parameters": {str: VALUES}}}}
+SCALE |= {"rates": {str: float}, "tasks": {str: {"benchmarks": [str], "parameters": {str: VALUES}}}}
+RATES = ("training", "sampling", "prompt", "answer", "longest")  # tokens a second, and tokens; see memory.minutes
 AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
 EVALUATION = "04_evaluate"
@@ -151,7 +154,11 @@ def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ())
     scale = base | scale | {"parameters": blocks}
     scale["benchmarks"] = own.get("benchmarks", scale["benchmarks"])
     refuse_unknown(scale["lengths"], {"longest", "factor", "most"}, f"scale {name}, lengths")
-    for group in ("lengths", "nproc"):
+    if scale["rates"]:
+        refuse_unknown(scale["rates"], RATES, f"scale {name}, rates")
+        if missing := [rate for rate in RATES if rate not in scale["rates"]]:
+            raise InputError(f"scale {name}, rates: no {missing[0]!r} here; expected all of {', '.join(RATES)}")
+    for group in ("lengths", "nproc", "rates"):
         for key, value in scale[group].items():
             if not number(value, f"scale {name}, {group}, {key}") > 0:
                 raise InputError(f"scale {name}, {group}, {key} is {value}, expected a number above 0")

@@ -117,6 +117,7 @@ def reproduce_recipe(
     if dry_run:
         print(memory.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
         return 0
+    memory.require(jobs, scale)
     folder = RUNS / recipe / scale_name
     lock.hold(folder)
     reasons = standing.reasons(jobs)

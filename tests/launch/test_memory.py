@@ -50,3 +50,37 @@ def test_a_reference_is_counted_only_where_its_kl_costs_something(changes, copie
     plain = memory.training_bytes(BIG, stage(), "fsdp2")
     paid = memory.training_bytes(BIG, stage(estimator="whitened", **changes), "fsdp2")
     assert paid - plain == pytest.approx(copies * BIG.parameters * 4 / 8)
+
+
+RATES = {"training": 200.0, "sampling": 100.0, "prompt": 60.0, "answer": 40.0, "longest": 100.0}
+
+
+def small(stage, **changes):
+    job = next(job for job in recipes.plan("figure_smollm2", "smollm2") if job.stage == stage)
+    return job._replace(parameters=recipes.settled(job) | changes)
+
+
+def test_minutes_on_a_cpu_are_tokens_over_the_scale_s_rates():
+    # 10 updates of 12 rows of 100 tokens at 200 a second, and one answer of 40 tokens to each of 30 problems
+    assert memory.minutes(small("sft", steps=10, batch_size=12), RATES, 30) == pytest.approx((60 + 12) / 60)
+    # 10 batches of 16: an answer is sampled in .4 s and trained on in .5 s; 3 validations of 2 answers to 30 problems
+    changes = {"steps": 10, "batch_size": 16, "validate_every": 5, "validation_samples": 2}
+    assert memory.minutes(small("grpo", **changes), RATES, 30) == pytest.approx((160 * 0.9 + 3 * 60 * 0.4) / 60)
+    # 4 samples of each of 30 problems by each of 4 models
+    assert memory.minutes(small("evaluate", n=4), RATES, 30) == pytest.approx(4 * 4 * 30 * 0.4 / 60)
+
+
+def test_on_a_cpu_all_layers_keep_their_activations():
+    shape = memory.NAMED["smollm2"]
+    one, two = (memory.training_bytes(shape, small("grpo", pack_tokens=n), "cpu", 57) for n in (1000, 2000))
+    # a token: 68 bytes of each of 576 units of 30 layers, and 12 of each of 49,152 logits where it is scored
+    assert two - one == pytest.approx(1000 * (68 * 576 * 30 + 80 / 137 * 12 * 49152))
+
+
+def test_a_machine_without_the_memory_is_refused_before_anything_runs():
+    scale = recipes.load_scale("smollm2")
+    memory.require([], scale)
+    with pytest.raises(
+        InputError, match="grpo-grpo-s0 needs about .* GiB of memory, and this machine has .*pack_tokens"
+    ):
+        memory.require([small("sft"), small("grpo", pack_tokens=10**8)], scale)

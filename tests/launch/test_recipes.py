@@ -219,6 +219,6 @@ def test_memory_is_what_the_docstring_adds_up():
     )
     need = memory.training_bytes(memory.shape_of("org/Model-7B", {}), job, "fsdp2") / memory.GIB
     assert need == pytest.approx(38.26, abs=0.01)
-    assert memory.shape_of("runs/a/model", {"runs/a": "runs/b/model", "runs/b": "tiny"}) is memory.TINY
+    assert memory.shape_of("runs/a/model", {"runs/a": "runs/b/model", "runs/b": "tiny"}) is memory.NAMED["tiny"]
     assert memory.shape_of("some/model", {}) is None
     assert memory.describe(job, {}, 24.0).endswith("more than the card's 24")
