@@ -30,15 +30,23 @@ class Watch(TrainerCallback):
         """The training and the validation rows so far, without the numbers of rewards that are not paid."""
         weights = dict(zip(self.trainer.grader.reward_table, self.trainer.reward_weights.tolist(), strict=True))
         unpaid = {f"reward_{name}{part}" for name, weight in weights.items() if not weight for part in PARTS}
-        lines = read_metrics(self.trainer.run.path / "metrics.jsonl")
+        file = self.trainer.run.path / "metrics.jsonl"
+        lines = read_metrics(file) if file.is_file() else []  # a run that takes up another's checkpoint has none yet
         lines = [{name: value for name, value in line.items() if name not in unpaid} for line in lines]
         return tuple([line for line in lines if line["split"] == split] for split in ("train", "validation"))
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if self.action == "off" or not state.global_step or not self.trainer.accelerator.is_main_process:
+        """Tells a resumed run what it was told before; with `stop` that ends it at once."""
+        if self.action == "off" or not state.global_step:
             return
-        for trip in tripwires.replay(*self.rows(), self.samples):  # a resumed run tells what it told before
-            self.tell(trip.step, trip.wire, trip.sentence)
+        found = [""]
+        if self.trainer.accelerator.is_main_process:
+            for trip in tripwires.replay(*self.rows(), self.samples):
+                self.tell(trip.step, trip.wire, trip.sentence)
+                found = [f"{trip.wire}: {trip.sentence}"]
+        if self.action == "stop":
+            self.stopped_by = broadcast_object_list(found)[0]
+            self.require_whole()
 
     @property
     def samples(self) -> int:

@@ -42,6 +42,11 @@ def test_stop_ends_the_training_with_a_checkpoint_that_can_be_resumed(untrained,
     assert [(row["step"], row["wire"]) for row in noted] == [(2, "truncated")]
     with pytest.raises(InputError, match="tripwire truncated: .* -p tripwires warn -p resume_from .*checkpoint-2"):
         watch.require_whole()
+    with pytest.raises(InputError, match="tripwire truncated"):  # the same command goes no further
+        watched(untrained, tmp_path / "run", "stop").trainer.train(resume_from_checkpoint=str(checkpoint))
+    elsewhere = watched(untrained, tmp_path / "other", "warn")
+    elsewhere.trainer.train(resume_from_checkpoint=str(checkpoint))
+    assert elsewhere.trainer.batches_done == 4 and list(elsewhere.told) == ["truncated"]
     again = watched(untrained, tmp_path / "run", "warn")
     again.trainer.train(resume_from_checkpoint=str(checkpoint))
     assert again.trainer.batches_done == 4
