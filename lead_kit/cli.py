@@ -64,7 +64,10 @@ def reproduce_arguments(add) -> None:
     add("recipe", help="name of a file in experiments/recipes/")
     add("--scale", dest="scale_name", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
     add("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
-    add("--arms", help="comma-separated subset of the recipe's arms (default: all that are not optional)")
+    add(
+        "--arms",
+        help="comma-separated subset of the recipe's arms (default: all not optional); +controls adds random rewards",
+    )
     add("--jobs", dest="at_once", type=int, help="runs at a time (default: those of the scale, else one per core)")
     add("--set", dest="resources", action="append", default=[], metavar="NAME=VALUE", help="a resource of cluster jobs")
     add("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")

@@ -26,11 +26,12 @@ def sources(recipe_name: str) -> dict[tuple[str, ...], str]:
 def table(recipe_name: str) -> list[list[str]]:
     """Rows of stage, parameter, the value of all arms or of each arm, source. Brackets mark the notebook's default."""
     recipe, comments = load_recipe(recipe_name), sources(recipe_name)
-    rows = [["stage", "parameter", "value", *recipe["arms"], "source"]]
+    written = {name: arm for name, arm in recipe["arms"].items() if not arm.get("control")}
+    rows = [["stage", "parameter", "value", *written, "source"]]
     for stage, content in recipe["stages"].items():
         declared = read_parameters(recipes.ROOT / "notebooks" / f"{content['notebook']}.ipynb")
         shared = content.get("parameters", {})
-        arms = {arm: block.get(stage, {}) for arm, block in recipe["arms"].items()}
+        arms = {arm: block.get(stage, {}) for arm, block in written.items()}
         for name in dict.fromkeys([*shared, *(name for block in arms.values() for name in block)]):
             default = f"({as_text(declared[name].default)})" if name in declared else "(?)"
             each = [as_text(block.get(name, shared.get(name, default))) for block in arms.values()]

@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.launch import controls
 from lead_kit.launch.shape import fit, is_a, read_yaml
 from lead_kit.params import Parameter, check, read_parameters
 from lead_kit.runs.paths import ROOT, run_folder
@@ -109,7 +110,7 @@ def load(kind: str, name: str) -> dict:
 
 
 def load_recipe(name: str) -> dict:
-    """A recipe whose keys, stages and arms fit together. Raises InputError otherwise."""
+    """A recipe whose keys, stages and arms fit together, with its control arms. Raises InputError otherwise."""
     recipe = RECIPE_DEFAULTS | load("recipes", name)
     refuse_unknown(recipe, RECIPE_DEFAULTS, f"recipe {name}")
     fit(recipe, RECIPE, f"recipe {name}")
@@ -128,7 +129,7 @@ def load_recipe(name: str) -> dict:
     for scale, content in recipe["scales"].items():
         refuse_unknown(content, recipe["stages"], f"recipe {name}, scale {scale}")
         fit(content, {str: VALUES}, f"recipe {name}, scale {scale}")
-    return recipe
+    return controls.with_controls(recipe, TRAINING)
 
 
 def require_notebook(stage: dict, where: str) -> None:
@@ -243,8 +244,8 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     recipe = load_recipe(recipe_name)
     scale = load_scale(scale_name, recipe["task"])
     recipe = add_stages(recipe, scale)
-    refuse_unknown(arms or [], recipe["arms"], f"recipe {recipe_name}, arms")
-    arms = arms or [name for name, arm in recipe["arms"].items() if not arm.get("optional")]
+    arms = controls.expanded(arms, recipe)
+    refuse_unknown(arms, [*recipe["arms"], controls.ALL], f"recipe {recipe_name}, arms")
     seeds, benchmarks = scale["seeds"] if seeds is None else seeds, scale["benchmarks"] or recipe["benchmarks"]
     jobs: list[Job] = []
     for stage, content in recipe["stages"].items():

@@ -206,13 +206,15 @@ def finite(name: str, value: float, rollout: Rollout) -> float:
 
 
 def bind_rewards(
-    texts: list[str], own: Mapping[str, Callable] = MappingProxyType({})
+    texts: list[str], own: Mapping[str, Callable] = MappingProxyType({}), **given
 ) -> dict[str, Callable[[Rollout], float]]:
     """The chosen rewards by name. Each text names one of REWARDS or `own`, with arguments: `cosine(max_length=9)`.
 
+    `given` are arguments of the run that a reward takes if it knows them and the text does not set them: its seed.
+
     Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
     """
-    chosen = [named(text, REWARDS | own, "rewards") for text in texts]
+    chosen = [named(text, REWARDS | own, "rewards", given) for text in texts]
     names = [reward.__name__ for reward in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"rewards names {twice[0]!r} twice; to count it more, raise its reward_weights")

@@ -18,8 +18,8 @@ from lead_kit.runs.log import read_metrics
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import resolve, shown
 
-# the paper's arms come first, in this order; others follow by name
-ARMS = ("sft", "grpo", "length", "length_reweighting", "lead")
+# the start and the control arms come first, then the paper's, in this order; others follow by name
+ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")
 
 
 def load_runs(runs: list[str]) -> pd.DataFrame:

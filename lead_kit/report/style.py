@@ -59,6 +59,8 @@ class Look(NamedTuple):
 
 METHOD_LOOKS = {
     "sft": Look("#7F7F7F", (0, (4, 1, 1, 1)), "H", "\\\\////"),
+    "random": Look("#999999", (0, (1, 1)), "x", "//"),  # control arms: grey
+    "format_only": Look("#CCCCCC", (0, (3, 2)), "+", "\\\\"),
     "grpo": Look("#0072B2", "-", "o", ""),
     "length": Look("#E69F00", "--", "s", "////"),
     "lead": Look("#009E73", "-.", "^", "...."),

@@ -255,6 +255,25 @@ def _as_latex(text):
     return line(text).translate(LATEX)
 
 
+CONTROL = "random"  # the arm whose reward says nothing (lead_kit.launch.controls)
+
+
+def over_control(pairs: pd.DataFrame) -> list[str]:
+    """For each arm and metric, a sentence on its gain over the random-reward control, with interval and verdict.
+
+    `pairs` is from `differences`. A sentence says so where no such control ran.
+    """
+    ends = f" − {CONTROL}"
+    rows = pairs[pairs["difference"].str.endswith(ends)] if len(pairs) else pairs
+    if not len(rows):
+        return ["No arm `random` ran (--arms +controls): what any reward would have gained is not known."]
+    texts = _estimates(rows, sign=True)
+    return [
+        f"{row.metric}, {row.difference.removesuffix(ends)} over the random-reward control: {text}, {row.verdict}"
+        for row, text in zip(rows.itertuples(), texts, strict=True)
+    ]
+
+
 def correction(pairs: pd.DataFrame, primary: str = "") -> str:
     """Sentences on the correction of the p-values in `differences`; empty without a comparison."""
     if not len(pairs):
