@@ -131,7 +131,7 @@ def test_the_command_line_loads_nothing_heavy():
 
 def test_only_the_figures_touch_matplotlib():
     users = {name_of(path) for path in FILES if "matplotlib" in packages(path)}
-    assert users <= {"report/style", "report/training_figures", "report/evaluation_figures"}
+    assert users <= {f"report/{name}" for name in ("style", "training_figures", "evaluation_figures", "replay_figures")}
 
 
 def test_arrows_make_no_circle():

@@ -1,0 +1,114 @@
+"""Recorded rollouts as groups: arrays of row numbers, one block for each size of group, and the table of groups."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lead_kit.errors import InputError
+from lead_kit.method.advantages import Group
+from lead_kit.method.rewards import repeats_in_chain
+
+KINDS = ("accuracy differs", "all right", "all wrong")
+THIRDS = ("early", "middle", "late")
+
+
+class Block(NamedTuple):
+    """Groups of one size."""
+
+    rows: np.ndarray  # (groups, size): positions in the record
+    batch: np.ndarray  # (groups,): number of the batch, one step of one run
+
+
+class Rollouts(NamedTuple):
+    """A record as arrays, one value a rollout; what it lacks is not there."""
+
+    frame: pd.DataFrame
+    fields: dict[str, np.ndarray]  # of correct, length, truncated, reward
+    parts: dict[str, np.ndarray]  # rewards by name, unweighted
+    weights: dict[str, float]  # as recorded
+    blocks: list[Block]
+    groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size, rho
+    unit: str = "tokens"  # of the field length
+
+    def at(self, values: np.ndarray, block: Block) -> torch.Tensor:
+        """(groups, size) of values that are (rollouts,)."""
+        return torch.from_numpy(np.ascontiguousarray(values[block.rows], dtype=float))
+
+    def repetitive(self) -> np.ndarray:
+        """1 for a completion that repeats an n-gram in a chain; computed once."""
+        if "repetitive" not in self.fields:
+            self.fields["repetitive"] = self.frame["completion"].map(repeats_in_chain).to_numpy(float)
+        return self.fields["repetitive"]
+
+    def summed(self, values: np.ndarray) -> np.ndarray:
+        """(groups,): the sum of a value inside each group."""
+        return np.concatenate([values[block.rows].sum(1) for block in self.blocks])
+
+
+def thirds(frame: pd.DataFrame) -> np.ndarray:
+    """0, 1 or 2 for each rollout: the third of its run's recorded steps that it lies in; -1 where no step is known."""
+    if "step" not in frame or frame["step"].isna().any():
+        return np.full(len(frame), -1)
+    place = frame.groupby("run")["step"].rank("dense").to_numpy() - 1
+    count = frame.groupby("run")["step"].transform("nunique").to_numpy()
+    return np.where(count < 3, np.where(count == 2, place * 2, -1), place * 3 // count).astype(int)
+
+
+def batch_numbers(frame: pd.DataFrame) -> np.ndarray:
+    """The number of each rollout's batch: one step of one run."""
+    keys = [name for name in ("run", "step") if name in frame]
+    return frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+
+
+def cut(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -> Rollouts:
+    """The groups of two or more rollouts that all have a reward and, where it is known at all, a known accuracy."""
+    if "group" not in frame:
+        return Rollouts(frame, fields, parts, weights, [], group_table(frame, fields, []))
+    codes, size = frame["group"].to_numpy(), np.bincount(frame["group"])
+    lacking = np.zeros(len(size), bool)
+    for values in (fields.get("reward"), fields.get("correct")):
+        if values is not None and not np.isnan(values).all():
+            lacking |= np.bincount(codes, np.isnan(values)) > 0
+    order, batch, blocks = np.argsort(codes, kind="stable"), batch_numbers(frame), []
+    for one in np.unique(size[(size > 1) & ~lacking]):
+        chosen = (size == one) & ~lacking
+        rows = order[chosen[codes[order]]].reshape(-1, one)
+        blocks.append(Block(rows, batch[rows[:, 0]]))
+    return Rollouts(frame, fields, parts, weights, blocks, group_table(frame, fields, blocks))
+
+
+def group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.DataFrame:
+    """A row a group: run, step, third (-1: unknown), size, rho (share right), kind (a place in KINDS; -1: unknown)."""
+    if not blocks:
+        return pd.DataFrame(columns=["run", "third", "size", "rho", "kind"])
+    first = np.concatenate([block.rows[:, 0] for block in blocks])
+    table = frame.iloc[first][[name for name in ("run", "step") if name in frame]].reset_index(drop=True)
+    table["third"], table["size"] = (
+        thirds(frame)[first],
+        np.concatenate([[b.rows.shape[1]] * len(b.rows) for b in blocks]),
+    )
+    correct = fields.get("correct", np.full(len(frame), np.nan))
+    table["rho"] = np.concatenate([correct[block.rows].mean(1) for block in blocks])
+    table["kind"] = np.select([table["rho"].isna(), table["rho"] == 1, table["rho"] == 0], [-1, 1, 2], 0)
+    return table
+
+
+def group_of(data: Rollouts, block: Block, reward: np.ndarray, components=None, weights=None) -> Group:
+    """A block as the estimators take it; fields that the record lacks are None."""
+    given = {name: data.at(values, block) for name, values in data.fields.items() if name != "reward"}
+    fields = {name: given.get(name) for name in ("correct", "length", "truncated", "repetitive")}
+    if components is not None:
+        fields["components"] = torch.stack([data.at(values, block) for values in components], -1)
+        fields["weights"] = torch.tensor(weights, dtype=torch.float64)
+    return Group(reward=data.at(reward, block), **fields)
+
+
+def require_groups(data: Rollouts) -> None:
+    """Raises InputError where no group has two rollouts with rewards."""
+    if not data.blocks:
+        raise InputError(
+            "no group of the record has two rollouts with a reward, so there are no advantages: name the groups with "
+            "-p columns group=COLUMN or -p group_size G"
+        )
