@@ -4,11 +4,11 @@ Nine wings, each named after what it answers. Imports go downwards only; tests/t
 
 - `verify`: is this answer right?
 - `method`: what do the papers compute? Rewards, advantages, keep rules, diagnostics; pure functions
-- `runs`: what is a run? Its folder, lock, record, ledger, provenance, tracker
+- `runs`: what is a run? Its folder, lock, record, ledger, provenance, tracker; readers of other tools' rollouts
 - `data`: which problems? Named sets, local files, cleaning, overlap, the embedded task, prompts
 - `models`: a model, and completions from it
 - `train`: a narrow layer on TRL: LeadTrainer, dynamic sampling, packing, SFT rows
-- `evaluate`: samples into numbers: sampling, metrics, statistics, scoring, audit
+- `evaluate`: samples into numbers: sampling, metrics, statistics, scoring, audit, replay
 - `report`: numbers into what people read: curves, tables, figures, published numbers, comparisons
 - `launch`: starting runs and recipes: `lead run`, `lead reproduce`
 

@@ -77,6 +77,16 @@ def recipe_arguments(add) -> None:
     add("name", help="name of a file in experiments/recipes/")
 
 
+def replay_arguments(add) -> None:
+    add("rollouts", help="a run folder, a file of rollouts, or a glob of either (in quotes)")
+    add("--variant", dest="variants", action="append", metavar="V", help="RECIPE/ARM or an estimator; repeat for more")
+    add("--golds", metavar="FILE", help='problems with right answers, or "recorded": grade the accuracy again')
+    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter of 06_replay")
+    add("--run-name", help="folder under runs/ (default: replay/ and the name of the rollouts)")
+    add("--again", action="store_true", help="repeat a finished replay; its files move to attempts/N")
+    add("--replace", action="store_true", help="run even if the name has other parameters")
+
+
 def verify_arguments(add) -> None:
     add("--gold", required=True, help="the right answer")
     add("--answer", help="the answer to check")
@@ -132,6 +142,7 @@ COMMANDS = {  # name: the function (module below lead_kit, imported when called)
     "reproduce": ("launch.reproduce:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
     "recipe": ("launch.reproduce:show_recipe", "show a recipe: each parameter, value and source", recipe_arguments),
     "list": ("launch.reproduce:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
+    "replay": ("launch.replay:replay_command", "what recorded rollouts were really paid for", replay_arguments),
     "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", verify_arguments),
     "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
     "plan-stage": ("report.stage:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
@@ -149,7 +160,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, text, add_arguments) in COMMANDS.items():
         add_arguments(commands.add_parser(name, help=text, description=text, allow_abbrev=False).add_argument)
-    takes_parameters = argv[:1] in (["run"], ["check"])
+    takes_parameters = argv[:1] in (["run"], ["check"], ["replay"])
     pairs, rest = take_parameters(argv) if takes_parameters else ({}, argv)
     options, unknown = top.parse_known_args(rest)
     if unknown:
