@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from lead_kit.cells import UNREADABLE, declared_names, injected_names, misspelt_name, parameters_cell
 from lead_kit.errors import InputError, chosen, nearest, nearest_or_all, shortened
 
 SECRET_NAME = re.compile(
@@ -27,8 +28,6 @@ SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
 SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of the parameters cell settled last
-# what `ast` raises for a text that is no Python, no literal, or nested too deeply
-UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
 
 
 class Parameter(NamedTuple):
@@ -129,38 +128,6 @@ def refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> No
             raise InputError(f"{where} has no parameter {shortened(repr(name))}{nearest_or_all(name, declared)}")
 
 
-def injected_names(cells: Iterable[str]) -> list[str]:
-    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
-    for source in reversed(list(cells)):
-        if source.split("\n", 1)[0].strip() != "# Parameters":
-            continue
-        targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
-        return [target.id for target in targets if isinstance(target, ast.Name)]
-    return []
-
-
-def declared_names(source: str) -> list[str]:
-    """The names that a cell annotates at its top level; none for a cell that is no Python, as one with a magic."""
-    try:
-        nodes = ast.parse(source).body
-    except UNREADABLE:
-        return []
-    return [node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-
-
-def parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
-    """The place of the parameters cell among the executed cells: the one with most declarations since the place
-    `before`, which was settled last with these `names`; that place itself when no later cell is like it.
-    """
-    found, most = before, 1
-    for place in range(before + 1, len(cells)):
-        here = declared_names(cells[place])
-        alike = not names or "run_name" in here or 2 * len({*here} & {*names}) >= len(here)
-        if len(here) >= most and alike:
-            found, most = place, len(here)
-    return found
-
-
 def settle(namespace: dict) -> Config:
     """The notebook's parameters, checked and converted to their declared types.
 
@@ -179,6 +146,8 @@ def settle(namespace: dict) -> Config:
         declared = {name: type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
     given = injected_names(cells[place:])
     refuse_undeclared(given, declared, "this notebook")
+    if misspelt := misspelt_name(cells[place + 1 :] if place else [], declared):
+        raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter (did you mean {misspelt[1]!r}?)")
     gone = [name for name in settled if name not in declared]
     for name in declared:
         if name not in settled and (hint := nearest(name, gone)):
@@ -251,6 +220,13 @@ def read_call(text: str, parameter: str) -> tuple[str, dict]:
 def call_name(text: str, parameter: str) -> str:
     """The name in `name` or `name(...)`. Raises InputError as `read_call` does."""
     return read_call(text, parameter)[0]
+
+
+def with_own(table: Mapping[str, Callable], own: Mapping[str, Callable], parameter: str) -> dict[str, Callable]:
+    """The entries of a table and your own functions. Raises InputError for one of yours with a name of the table."""
+    if taken := [name for name in own if name in table]:
+        raise InputError(f"{parameter}: {taken[0]!r} is a name of the kit; give your own function another one")
+    return {**table, **own}
 
 
 def named(text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})) -> Bound:

@@ -95,6 +95,9 @@ def test_the_reward_of_the_readme_works_from_a_file(tmp_path, monkeypatch):
             self.files.append(path)
             return path
 
+        def keep_source(self, name, source, origin):
+            self.kept = name, source
+
     names = ["correct", "my_rewards.py:brief(limit=20)"]
     table = bind_rewards(names, own.own_functions(names, Noted()))
     verdict = Verdict("correct", "2", "", "same")

@@ -4,9 +4,9 @@ from pathlib import Path
 from random import Random
 
 from lead_kit.data import arithmetic, gym, words
-from lead_kit.data.files import SUFFIXES, read_rows
+from lead_kit.data.files import read_rows
 from lead_kit.data.rows import records
-from lead_kit.data.sets import SETS, SUITES, Source
+from lead_kit.data.sets import SETS, SUFFIXES, SUITES, Source
 from lead_kit.errors import InputError, nearest
 from lead_kit.runs.paths import resolve
 

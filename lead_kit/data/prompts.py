@@ -34,9 +34,14 @@ MULTIPLE_CHOICE = (
 )
 
 
+def named_template(template: str) -> Template:
+    """The template of that name; a text that holds ``{problem}`` is itself the user turn. Raises InputError."""
+    return Template("", template) if "{problem}" in template else chosen(PROMPTS, template, "template")
+
+
 def messages(template: str, problem: str) -> list[dict]:
-    """The chat messages for `problem` with the template of that name. Raises InputError for an unknown name."""
-    system, user = chosen(PROMPTS, template, "template")
+    """The chat messages for `problem` with a template, as `named_template` reads it."""
+    system, user = named_template(template)
     # replace, not format: templates and problems contain braces
     turns = [{"role": "user", "content": user.replace("{problem}", problem, 1)}]
     return [{"role": "system", "content": system}, *turns] if system else turns

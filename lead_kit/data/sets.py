@@ -1,9 +1,10 @@
 """The named data sets: where each lies, what its columns are called, and the settings of each benchmark."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.data.gym import is_gym
-from lead_kit.errors import chosen
+from lead_kit.errors import InputError, chosen
 
 
 class Settings(NamedTuple):
@@ -38,18 +39,25 @@ class Source(NamedTuple):
 GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
 FOUR_SAMPLES = GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
 GYM = Settings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
+SUFFIXES = (".json", ".jsonl", ".parquet")  # of data files
 UNSET = -1.0  # the override that leaves a setting unchanged
 
 
 def settings(benchmark: str, **overrides) -> Settings:
     """The benchmark's settings with the overrides that are set: those other than "", 0 (`n`, `max_tokens`) or −1.
 
+    A file is a benchmark of your own: it has no settings, so template, n, temperature and max_tokens must be given.
     Raises InputError for a set that is no benchmark, naming the nearest one.
     """
     benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
     benchmarks |= {benchmark: GYM} if is_gym(benchmark) else {}
     unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": UNSET, "top_p": UNSET, "min_p": UNSET}
     changed = {name: value for name, value in overrides.items() if value != unset[name]}
+    if Path(benchmark).suffix in SUFFIXES:
+        missing = [name for name in ("template", "n", "temperature", "max_tokens") if name not in changed]
+        if missing:
+            raise InputError(f"benchmark {benchmark!r} is a file, which sets nothing: give {', '.join(missing)}, too")
+        return Settings(**{"top_p": 1.0, "min_p": 0.0} | changed)
     return chosen(benchmarks, benchmark, "benchmark")._replace(**changed)
 
 

@@ -55,6 +55,8 @@ def finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
     earlier = manifest.read_manifest(folder, complete=True)
     if not earlier or not (folder / "done").is_file() or manifest.changes(earlier, settled, notebook):
         return ""
+    if manifest.other_sources(earlier):
+        return ""
     same_code = earlier["attempts"][-1]["code"] == provenance.code_hash(notebook)
     note = "" if same_code else " (with other code than the notebook has now)"
     return f"{shown(folder)} is finished{note}; use --again to repeat it"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lead_kit.errors import InputError, shortened
-from lead_kit.params import named
+from lead_kit.params import named, with_own
 from lead_kit.verify.verdict import Verdict
 
 
@@ -216,7 +216,8 @@ def bind_rewards(
 
     Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
     """
-    chosen = [named(text, REWARDS | own, "rewards", given) for text in texts]
+    table = with_own(REWARDS, own, "rewards")
+    chosen = [named(text, table, "rewards", given) for text in texts]
     names = [reward.__name__ for reward in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"rewards names {twice[0]!r} twice; to count it more, raise its reward_weights")

@@ -7,9 +7,10 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import results
+from lead_kit.params import read_parameters
 from lead_kit.report import tables
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import shown
+from lead_kit.runs.paths import ROOT, shown
 from lead_kit.untrusted import line
 
 VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
@@ -24,7 +25,7 @@ def of_run(folder: Path) -> dict[str, str]:
     last = manifest["attempts"][-1]
     return {
         "What was run": tables.markdown(_rows(what(manifest, last))),
-        "By which code": tables.markdown(_rows(code(last))),
+        "By which code": tables.markdown(_rows(code(last, manifest.get("own", {})))),
         "On which data": tables.markdown(files(manifest.get("inputs", {}))),
         "Result": result(folder, manifest),
     }
@@ -41,7 +42,11 @@ def what(manifest: dict, last: dict) -> dict[str, str]:
     for attempt in manifest["attempts"]:
         if attempt.get("end") and attempt.get("start"):
             seconds += _moment(attempt["end"]) - _moment(attempt["start"])
-    given = ", ".join(f"{name} = {line(value)}" for name, value in manifest.get("given", {}).items())
+    notebook = ROOT / manifest["notebook"]
+    declared = read_parameters(notebook) if notebook.is_file() else {}
+    changed = {name: value for name, value in parameters.items() if name in declared}
+    changed = {name: value for name, value in changed.items() if value != declared[name].default and name != "run_name"}
+    given = ", ".join(f"{name} = {line(value)}" for name, value in (changed or manifest.get("given", {})).items())
     machine = last.get("machine", {})
     processor = f"{machine.get('cores', '?')} cores of {machine.get('cpu', 'an unknown processor')}"
     return {
@@ -61,14 +66,15 @@ def _moment(text):
     return datetime.datetime.fromisoformat(text).timestamp()
 
 
-def code(last: dict) -> dict[str, str]:
-    """Commit, hash of the notebook's code, versions."""
+def code(last: dict, own: dict) -> dict[str, str]:
+    """Commit, hash of the notebook's code, sources of your own, versions."""
     git, packages = last.get("git", {}), last.get("packages", {})
     changed = " with changes that are not committed" if git.get("dirty") else ""
     return {
         "commit": f"{git['commit']}{changed}" if git.get("commit") else "not known",
         "SHA-256 of the notebook's code": (last["code"] or "")[:HASH],
         "Python": last.get("machine", {}).get("python", ""),
+        **{f"own {name}": f"{one['file']}, SHA-256 {one['sha256'][:HASH]}" for name, one in own.items()},
         **{name: packages[name] for name in VERSIONS if name in packages},
     }
 

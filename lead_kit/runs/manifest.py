@@ -74,7 +74,15 @@ def changes(manifest: Mapping, settled: Mapping, notebook: Path) -> dict[str, st
 def news(manifest: Mapping, settled: Mapping, notebook: Path) -> list[str]:
     """What differs between a run's newest attempt and a new one: its notebook's code, its parameters."""
     edited = manifest["attempts"][-1]["code"] != provenance.code_hash(notebook)
-    return ["the notebook's code"] * edited + list(changes(manifest, settled, notebook).values())
+    told = ["the notebook's code"] * edited + other_sources(manifest)
+    return told + list(changes(manifest, settled, notebook).values())
+
+
+def other_sources(manifest: Mapping) -> list[str]:
+    """A phrase for each of the run's own functions whose file has another text now; one without its file has none."""
+    own = [(name, ROOT / one["from"], one) for name, one in manifest.get("own", {}).items() if one.get("from")]
+    changed = [(name, one) for name, path, one in own if path.is_file() and provenance.file_hash(path) != one["sha256"]]
+    return [f"the source of {name!r} in {one['from']}" for name, one in changed]
 
 
 def name_taken(folder: Path, changed: Mapping, remedy: str) -> InputError:

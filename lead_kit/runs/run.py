@@ -13,6 +13,7 @@ from pathlib import Path
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.params import Config, refuse_secrets
 from lead_kit.runs import lock, log, manifest, provenance, tracking
+from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
 from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
@@ -117,6 +118,24 @@ class Run:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._add_file("outputs", str(path), None)
         return target
+
+    def keep_source(self, name: str, source: str, origin: str = "") -> None:
+        """Keeps the source of one of your own functions as own/`name`.py, with its hash and file in run.json.
+
+        Raises InputError where the run is continued from a checkpoint of another source.
+        """
+        if self.silent:
+            return
+        target = self.path / "own" / f"{name}.py"
+        changed = target.is_file() and target.read_text(encoding="utf-8") != source
+        if changed and latest_checkpoint(self.path / "checkpoints"):
+            remedy = "choose another run_name, or delete the folder"
+            raise InputError(f"{shown(self.path)} was begun with another source of {name!r}; {remedy}")
+        write_text(target, source)
+        lock.check_held(self.path)
+        kept = {"file": shown(target), "from": origin, "sha256": provenance.file_hash(target)}
+        self.manifest.setdefault("own", {})[name] = kept
+        manifest.write_manifest(self.path, self.manifest)
 
     def save_text(self, path: str, text: str) -> Path:
         """Writes a text file of this run, completely or not at all."""

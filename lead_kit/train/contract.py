@@ -31,7 +31,7 @@ def promised(template: str, gold: str, thinking: bool = False, close_thought: bo
     `thinking`: the chat template has already opened <think>. `close_thought`: a thought must end with </think> even if
     the prompt does not ask for one. Where a prompt names no form, the answer is boxed.
     """
-    system, user = chosen(prompts.PROMPTS, template, "template")
+    system, user = prompts.named_template(template)
     asked = f"{system} {user}"
     answer = f"\n\\boxed{{{gold}}}"  # the line break belongs to the box in the embedded tokenizers
     if "####" in asked:
