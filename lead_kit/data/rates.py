@@ -47,6 +47,11 @@ def _columns(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     for name in ("id", "correct"):
         if name not in frame:
             raise InputError(f"{shown(file)} has no column {name!r}{nearest(name, frame.columns)}")
+    for row, value in enumerate(frame["correct"].tolist(), 1):
+        if value not in (True, False):
+            raise InputError(f"{shown(file)}, row {row}: correct is {shortened(repr(value))}, expected true or false")
+    if "length" in frame and not pd.api.types.is_numeric_dtype(frame["length"]):
+        raise InputError(f"{shown(file)}: length holds {shortened(repr(frame['length'].iloc[0]))}, expected tokens")
     kept = [name for name in ("id", "correct", "length", "model", "arm") if name in frame]
     return frame[kept] if "length" in frame else frame[kept].assign(length=np.nan)
 

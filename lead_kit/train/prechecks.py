@@ -7,14 +7,16 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from lead_kit.data import clean
 from lead_kit.runs import ledger
 from lead_kit.runs.log import read_metrics
-from lead_kit.train.contract import LOOK, OK, STOP, Item, told
+from lead_kit.train.contract import LOOK, OK, SHARED, STOP, Item, told
 
 CUT_LOOK, CUT_STOP = 0.1, 0.9  # share of answers that are cut off
 SIGNAL = 0.3  # share of groups with signal below which most of the batch is sampled for nothing
 DOMINANT = 0.8  # share of the reward's variance that is not accuracy's
 CONFIDENCE = 0.95
+THRESHOLD = 0.65  # of near leaks, as in 01_preprocess
 
 
 def one_batch(trainer, validation) -> None:
@@ -22,6 +24,15 @@ def one_batch(trainer, validation) -> None:
     trainer.args.max_steps = trainer.args.logging_steps
     trainer.args.save_strategy = "no"
     trainer.rollouts_every, validation.every = 1, 0
+
+
+def near(problems: list[dict], held_out: list[dict]) -> Item:
+    """Held-out problems of which training holds the same text or the same problem in other words (`lead leaks`)."""
+    found = clean.leaks(problems, {"validation": held_out}, THRESHOLD)
+    same = {row["evaluation_id"] for row in found if row["kind"] != "variant"}
+    told = f"{len(same)} of {len(held_out)} held-out problems are in training, in the same or in other words"
+    verdict = OK if not same else LOOK if len(same) <= SHARED * len(held_out) else STOP
+    return Item("near leaks", verdict, told)
 
 
 def batch(trainer, config: dict) -> list[Item]:

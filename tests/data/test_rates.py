@@ -40,6 +40,12 @@ def test_a_record_without_samples_or_column_is_refused(tmp_path):
         rates.of_samples(tmp_path)
     with pytest.raises(InputError, match="has no column 'correct'"):
         rates.of_samples(write_samples(tmp_path / "x", [{"id": "a", "length": 3}]))
+    for row, told in (
+        ({"correct": 0.5}, "row 1: correct is 0.5"),
+        ({"correct": True, "length": "9"}, "length holds '9'"),
+    ):
+        with pytest.raises(InputError, match=told):
+            rates.of_samples(write_samples(tmp_path / "y", [{"id": "a"} | row]))
 
 
 def test_a_column_of_sixteenths_has_sixteen_samples():

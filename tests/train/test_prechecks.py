@@ -56,6 +56,19 @@ def test_constant_and_dominant_rewards_are_told():
     assert "45% of the variance" in quiet["reward long"].sentence and "reward format" not in quiet
 
 
+def test_the_same_problem_in_other_words_is_a_leak():
+    text = "A red box of mass $3$ kg slides down a frictionless ramp of height $5$ m. What is its speed at the bottom?"
+    trained = [
+        {"id": "t", "problem": text, "gold": "10"},
+        {"id": "u", "problem": "How many primes are there?", "gold": "0"},
+    ]
+    again = {"id": "v", "problem": text.replace("A red box of", "A red box with"), "gold": "10"}
+    other = {"id": "w", "problem": "Count the sheep that sleep in the field behind the mill.", "gold": "4"}
+    assert prechecks.near(trained, [other]).verdict == OK
+    found = prechecks.near(trained, [again, other])
+    assert found.verdict == STOP and found.sentence.startswith("1 of 2 held-out problems are in training")
+
+
 def test_the_cost_of_all_batches_is_that_of_one_times_their_number():
     found = prechecks.cost({"seconds": 36.0}, 200, 5000)
     assert found.verdict == OK and "36.0 s for 5,000 tokens, so 2 h 0 min for 200 batches" in found.sentence
