@@ -136,6 +136,10 @@ def export_arguments(add) -> None:
     add("--out", metavar="FILE", help="where the HTML goes (default: NAME.html in the run folder)")
 
 
+def show_arguments(add) -> None:
+    add("run", help="a run's name, or its folder")
+
+
 COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
     "run": ("launch.supervisor:run_command", "execute a notebook in its run folder", run_arguments),
     "check": ("launch.check:check_command", "train one batch and say what speaks against a run", check_arguments),
@@ -147,6 +151,7 @@ COMMANDS = {  # name: the function (module below lead_kit, imported when called)
     "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
     "plan-stage": ("report.stage:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
     "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", leaks_arguments),
+    "show": ("report.state:show_command", "a run's state, curve and last rollouts, live or finished", show_arguments),
     "export": ("report.document:export_command", "one HTML of a run that opens without a network", export_arguments),
     "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", compare_arguments),
 }

@@ -19,7 +19,7 @@ class Lab:
     """A kernel in which notebooks are executed cell by cell. `said` holds the outputs of the last call of `run_all`."""
 
     def __init__(self, root: Path, **variables: str):
-        self.root, self.said, self.notebook = root, [], ""
+        self.root, self.said, self.seen, self.notebook = root, [], [], ""
         clean = {key: value for key, value in os.environ.items() if key not in OUTSIDE}
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         clean |= {"LEAD_ROOT": str(root), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "JPY_SESSION_NAME": "live.ipynb"}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lead_kit import verify
 from lead_kit.errors import InputError
+from lead_kit.evaluate import stats
 from lead_kit.evaluate.store import require_settings, tagged_samples
 from lead_kit.models.sampler import Request, row_seed
 from lead_kit.runs import ledger
@@ -90,9 +91,23 @@ def grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tag
 
 
 def reporter(run, name: str, models: list[str]):
-    """A `report` for `evaluate` that shows the run's progress over all models while one is sampled."""
-    before = models.index(name)
-    return lambda rows, total: run.progress(before * total + len(rows), len(models) * total, model=name)
+    """A `report` for `evaluate` that shows the run's progress over all models while one is sampled, and its running
+    accuracy ± half the 95% interval over the problems so far."""
+    before, counts, seen = models.index(name), {}, 0
+
+    def report(rows: list[dict], total: int) -> None:
+        nonlocal seen
+        for row in rows[seen:]:
+            right, drawn = counts.get(row["id"], (0, 0))
+            counts[row["id"]] = (right + row["correct"], drawn + 1)
+        seen = len(rows)
+        values = {"model": name, "samples": seen}
+        if len(counts) > 1:
+            interval = stats.t_interval(*zip(*counts.values(), strict=True))
+            values |= {"accuracy": float(interval.estimate), "±": float(interval.high - interval.estimate)}
+        run.progress(before * total + seen, len(models) * total, **values)
+
+    return report
 
 
 @contextmanager

@@ -87,7 +87,14 @@ class CappedEngine(Engine):
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, input_path=None, log_output=False, **options):
         options |= {"startup_timeout": start_timeout, "timeout": None, "iopub_timeout": OUTPUT_SECONDS}
+        options["on_cell_complete"] = lambda cell, cell_index: keep_so_far(nb_man)
         Client(nb_man, kernel_name=kernel_name, **options).execute()
+
+
+def keep_so_far(nb_man) -> None:
+    """Writes the notebook as far as it is executed, so that a run that goes on can be looked at in its folder."""
+    part = Path(nb_man.output_path)
+    write_text(part.with_name(part.name[1:]), nbformat.writes(nb_man.nb) + "\n")
 
 
 def write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:

@@ -36,6 +36,17 @@ def budget_curve(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+@rc_context(STYLE)
+def running(points: pd.DataFrame) -> Figure:
+    """Accuracy while samples arrive. `points`: arm, step (samples so far), mean, low, high."""
+    caption = "Share of right answers so far. Band: 95% t-interval over the problems so far."
+    figure, (axes,) = sheet(caption)
+    draw_curves(axes, points)
+    axes.set(xlabel="samples", ylabel="share correct", ylim=(-0.03, 1.03))
+    legend_above(figure, axes)
+    return figure
+
+
 def draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
     """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
     count = heights.shape[1]

@@ -78,6 +78,22 @@ def side_by_side(group: pd.DataFrame) -> Page:
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 
 
+def three(rollouts: pd.DataFrame) -> Page:
+    """The best, the worst and a random rollout by reward, each with its problem; the shorter of two equal ones."""
+    order = rollouts.sort_values(["reward", "length"], ascending=[False, True], kind="stable")
+    worst = rollouts.sort_values(["reward", "length"], kind="stable").iloc[0]
+    picked = {"best": order.iloc[0], "worst": worst, "random": rollouts.sample(1, random_state=0).iloc[0]}
+    title, cards, lines = f"Rollouts of step {rollouts['step'].iloc[0]}", [], []
+    for name, row in picked.items():
+        head = f"{name}: {row['status']}, reward {row['reward']:.3g}, advantage {row['advantage']:+.3f}"
+        told = f"{row['length']} tokens, gold {line(row['gold'])}"
+        text = "\n".join(filter(None, [visible(row.get("problem", "")), visible(row["completion"])]))
+        body = "<br>".join(as_html(row[column]) for column in ("problem", "completion") if column in row)
+        cards.append(f'<div style="{CARD}"><b>{html.escape(head)}</b><br>{html.escape(told)}<hr>{body}</div>')
+        lines.append(f"{head}, {told}\n{text}\n")
+    return Page(f'<div class="{NO_MATHEMATICS}"><p>{title}</p>{"".join(cards)}</div>', "\n".join([title, *lines]))
+
+
 def paired(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """The samples that both sides have: id, sample and each column of both, ending in _before and _after.
 

@@ -42,10 +42,13 @@ class Sheet(Figure):
     def savefig(self, *arguments, **options):
         super().savefig(*arguments, **options)
 
-    def _repr_png_(self) -> bytes:
+    def png(self, **options) -> bytes:
         image = BytesIO()
-        self.savefig(image, format="png", bbox_inches="tight")
+        self.savefig(image, format="png", **options)
         return image.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png(bbox_inches="tight")
 
 
 class Look(NamedTuple):

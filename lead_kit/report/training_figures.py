@@ -12,9 +12,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves
-from lead_kit.report.style import HOLLOW, LABELS, LIMITS, REWARD_LOOKS, STYLE, drawn, legend_above, looks, sheet
+from lead_kit.report.style import (
+    HOLLOW,
+    LABELS,
+    LIMITS,
+    PAGE,
+    REWARD_LOOKS,
+    STYLE,
+    Sheet,
+    drawn,
+    legend_above,
+    looks,
+    sheet,
+)
 from lead_kit.untrusted import label
 
+SMALL = {  # the small panels of `progress`, from the training rows
+    "reward": lambda rows: rows.get("reward"),
+    "groups without signal": lambda rows: rows.get("zero_advantage"),
+    "entropy (nats)": lambda rows: rows.get("entropy"),
+    "clipped tokens": lambda rows: rows["clip_low"] + rows["clip_high"] if "clip_low" in rows else None,
+    "cut off": lambda rows: rows.get("truncated"),
+}
 RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
 ROLLOUT_STEP = "step (rollout batches)"
 
@@ -192,3 +211,46 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
         axes.set_xlim(edges[0], edges[-1])
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
+
+
+@rc_context(STYLE)
+def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
+    """One run while it goes on: Pass@1 and length in validation, below them small panels of its training batches.
+
+    `run` is its name in `frame`; `beside` has other runs, drawn thin, with a band where an arm has several seeds.
+    """
+    figure = Sheet(figsize=(PAGE, 3.5))
+    large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
+    for place, metric in enumerate(("pass@1", "length")):
+        axes = figure.add_subplot(large[place])
+        draw_beside(axes, curves.having(beside, metric), metric)
+        own = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
+        for arm, look in looks(dict.fromkeys(own["arm"])).items():
+            axes.plot(own["step"], own[metric], **drawn(look), label=f"{label(arm)}, this run")
+        axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if (shown := figure.axes[0].get_legend_handles_labels())[0]:
+        figure.legend(*shown, loc="upper center", ncols=4)
+    train = frame[(frame["split"] == "train") & (frame["run"] == run)]
+    small = figure.add_gridspec(1, len(SMALL), left=0.075, right=0.99, bottom=0.1, top=0.28, wspace=0.6)
+    for place, (name, values) in enumerate(SMALL.items()):
+        axes = figure.add_subplot(small[place])
+        logged = values(train)
+        if logged is not None:
+            axes.plot(train["step"], logged, color="black", linewidth=1)
+        axes.set_title(name, fontsize=7)
+        axes.tick_params(labelsize=6)
+        axes.set_xlabel("step", fontsize=6, labelpad=1)
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    return figure
+
+
+def draw_beside(axes, frame: pd.DataFrame, metric: str) -> None:
+    """Thin curves of other runs, the mean over the seeds of an arm with its band. `frame` as `curves.load_runs`."""
+    if frame.empty:
+        return
+    points = trend_points(frame, metric)
+    for arm, look in looks(curves.arms_of(points)).items():
+        line = points[points["arm"] == arm]
+        axes.plot(line["step"], line["mean"], **(drawn(look) | HOLLOW), label=label(arm))
+        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)

@@ -100,6 +100,16 @@ def find(patterns: list[str], holds: str = "metrics.jsonl") -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def named_runs(names: list[str]) -> list[Path]:
+    """The folders of runs named as `run_name` has it, or by folder or glob. Raises InputError as `find` does."""
+    return find([f"runs/{name}" if not glob.has_magic(name) and run_of(name) else name for name in names])
+
+
+def run_of(name: str) -> bool:
+    """Whether a run_name, and not a path, is meant."""
+    return not is_path(name) and not resolve(name).exists()
+
+
 def arm_in(name: str) -> str:
     """A run's name without its seed: `train-grpo-s3` → `train-grpo`."""
     return re.sub(r"[-_]s(?:eed)?\d+$", "", name)

@@ -38,6 +38,11 @@ def has_rollouts(run: Path) -> bool:
     return any((run / "rollouts").glob("step_*.parquet"))
 
 
+def newest_rollouts(run: Path) -> pd.DataFrame:
+    """The rollouts of the last logged batch of a run that has logged some."""
+    return pd.read_parquet(max((Path(run) / "rollouts").glob("step_*.parquet")))
+
+
 def read_rollouts(run: Path) -> pd.DataFrame:
     """All logged rollouts of a run folder, in step order. Raises InputError when it has none."""
     files = sorted((Path(run) / "rollouts").glob("step_*.parquet"))

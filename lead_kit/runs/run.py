@@ -5,21 +5,20 @@ needs to check its rank.
 """
 
 import atexit
-import os
-import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.params import Config, refuse_secrets
-from lead_kit.runs import lock, log, manifest, provenance, tracking
+from lead_kit.runs import lock, log, manifest, provenance, recorder, tracking
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
 from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
+from lead_kit.runs.progress import Progress, live
 from lead_kit.runs.ranks import check_processes, rank
 
-PROGRESS_SECONDS = 2.0  # shortest time between two progress lines
 FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
 
@@ -39,9 +38,9 @@ class Run:
         refuse_secrets(config)
         self.config, self.path = config, run_folder(config["run_name"])
         self.silent = rank() != 0
-        self.tracker = self.bar = None
+        self.tracker = None
         self.place = (0, steps)  # the step that is reached, and the last one
-        self._values, self._first, self._printed = {}, None, 0.0
+        self._progress = Progress(self.path / "log.txt")
         if not self.silent:
             self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
             self.tracker = tracking.start(config.get("tracker", "none"), self.path, config["run_name"], dict(config))
@@ -60,6 +59,8 @@ class Run:
             lock.release(self.path)
             raise
         atexit.register(self._close_unfinished)
+        if live():
+            recorder.record(self.path)
 
     def _close_unfinished(self) -> None:
         """Marks the attempt as failed when the kernel ends before `finish`; the next kernel continues the run."""
@@ -176,39 +177,25 @@ class Run:
         return image
 
     def progress(self, step: int, total: int, **values) -> None:
-        """Shows how far the run is: a bar in a live notebook, else a plain line (at most one every two seconds)."""
+        """Shows how far the run is, and numbers by name: in its views or as a bar in a live notebook, else as a plain
+        line (at most one every two seconds).
+        """
         self.place = (step, total)
-        if self.silent:
-            return
-        self._values |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in values.items()}
-        clock = time.monotonic()
-        if "JPY_SESSION_NAME" in os.environ and "LEAD_OWNER" not in os.environ:
-            return self._advance_bar(step, total)
-        self._first = self._first or (step, clock)
-        if step < total and clock - self._printed < PROGRESS_SECONDS:
-            return
-        done, spent = step - self._first[0], clock - self._first[1]
-        minutes, seconds = divmod(int(spent / max(done, 1) * (total - step)), 60)
-        left = f"{minutes}:{seconds:02d} left" if done else ""
-        pairs = [f"{name} {value}" for name, value in self._values.items()]
-        print("  ".join([f"step {step}/{total}", *pairs, left]).rstrip(), flush=True)
-        self._printed = clock
+        if not self.silent:
+            self._progress.show(step, total, values)
+
+    def watch(self, view: Callable[[str, bool, dict], None]) -> None:
+        """From now on `view(line, last, values)` is called with each progress of the run."""
+        self._progress.views.append(view)
 
     def interrupted(self, sentence: str) -> Interrupted:
         """The error that ends the cell of an interrupted run, whose record keeps the sentence as the reason."""
         if not self.silent:
             self.manifest["attempts"][-1]["reason"] = sentence
             manifest.write_manifest(self.path, self.manifest)
+            if live():
+                self._progress.write(sentence)
         return Interrupted(sentence)
-
-    def _advance_bar(self, step: int, total: int) -> None:
-        from tqdm.auto import tqdm  # imported here: only a live notebook needs its widgets
-
-        self.bar = self.bar or tqdm(total=total)
-        self.bar.n = step
-        self.bar.set_postfix(self._values)
-        if step >= total:
-            self.bar.close()
 
     def _add_file(self, kind: str, name: str, fingerprint: dict | None) -> None:
         """Writes an input or output to the manifest."""

@@ -127,3 +127,11 @@ def test_plain_papermill_leaves_the_same_manifest(tmp_path, monkeypatch):
         papermill.execute_notebook(source, tmp_path / "out.ipynb", {"step": 2}, progress_bar=False, cwd="/")
     with pytest.raises(papermill.PapermillExecutionError, match="steps was 2, now 5"):
         papermill.execute_notebook(source, tmp_path / "out.ipynb", {"steps": 5}, progress_bar=False, cwd="/")
+
+
+def test_a_run_that_goes_on_has_its_notebook_as_far_as_it_is_executed(tmp_path):
+    small_notebook(tmp_path, "time.sleep(60)")
+    process = lead(tmp_path, "run", "notebooks/small.ipynb")
+    until(process, "step 3/3")
+    cells = json.loads((tmp_path / "runs/small/notebook.ipynb").read_text())["cells"]
+    assert [cell["execution_count"] for cell in cells[:2]] == [1, 2] and not (tmp_path / "runs/small/done").exists()
