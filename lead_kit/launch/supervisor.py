@@ -27,7 +27,7 @@ from lead_kit.params import check, read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.paths import ROOT, run_folder, shown
 
-PROGRESS = re.compile(r"step \d+/\d+")  # the beginning of a line of Run.progress
+PROGRESS = re.compile(r"step \d+/\d+|tripwire \w+, step ")  # the beginnings of the lines of Run.progress and Run.trip
 POLL = 0.5  # seconds between two looks at the folder's lock
 
 

@@ -135,3 +135,13 @@ def test_a_run_that_goes_on_has_its_notebook_as_far_as_it_is_executed(tmp_path):
     until(process, "step 3/3")
     cells = json.loads((tmp_path / "runs/small/notebook.ipynb").read_text())["cells"]
     assert [cell["execution_count"] for cell in cells[:2]] == [1, 2] and not (tmp_path / "runs/small/done").exists()
+
+
+def test_a_tripwire_is_told_in_brief_too_and_kept_in_the_record(tmp_path):
+    trips = "run.trip(2, 'truncated', 'all of it')\nprint('a line of the log')\nrun.trip(3, 'truncated', 'again')"
+    small_notebook(tmp_path, trips)
+    code, out, err = call(tmp_path, "run", "small", "--brief")
+    assert code == 0, err
+    assert "tripwire truncated, step 2: all of it" in out and "a line of the log" not in out
+    kept = json.loads((tmp_path / "runs/small/run.json").read_text())
+    assert kept["tripwires"] == [{"step": 3, "wire": "truncated", "sentence": "again"}]  # one entry a wire
