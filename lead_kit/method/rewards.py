@@ -89,6 +89,13 @@ REFLECTION_V2 = (
         r"|deduce\sfrom\s(?:final|outcome)"
     ),
 )
+# A text without any of a dimension's stems has no match of it; to look for stems takes a tenth of the time.
+REFLECTION_STEMS = (
+    ("backtrack", "error", "fix", "mistake", "re-eval", "flawed", "incorrect"),
+    ("verify", "check", "confirm", "test", "validat", "analysis"),
+    ("step", "stage", "phase", "subtask", "decompose", "milestone", "checkpoint", "track"),
+    ("target", "goal", "required", "backwards", "reverse", "deduce"),
+)
 # Commit e86feff: pattern, weight, decay.
 REFLECTION_V1 = (
     (re.compile(r"double-check|verify|re-examine"), 0.3, 0.5),
@@ -106,7 +113,10 @@ def reflection_score(counts: list[int]) -> float:
 def reflection_v2(rollout: Rollout) -> float:
     """GRPO_reflection (2603.14041), the version of the published runs: reflection words, with diminishing returns."""
     text = rollout.completion.lower()
-    return reflection_score([sum(1 for _ in pattern.finditer(text)) for pattern in REFLECTION_V2])
+    dimensions = zip(REFLECTION_V2, REFLECTION_STEMS, strict=True)
+    return reflection_score(
+        [len(p.findall(text)) if any(stem in text for stem in stems) else 0 for p, stems in dimensions]
+    )
 
 
 def reflection_v1(rollout: Rollout) -> float:

@@ -98,7 +98,7 @@ def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], r
     ]
     tried = pd.DataFrame(columns=["rewards", "parts", "explained"])
     if not rewards and "reward" in frame and frame["reward"].notna().any():
-        tried = try_published(frame, regraded)
+        tried = try_published(frame)
         rewards = list(PUBLISHED[tried.iloc[0]["rewards"]])
     names = [call_name(text, "recorded_rewards") for text in rewards]
     if weights and len(weights) != len(names):
@@ -149,13 +149,13 @@ def merged(frame: pd.DataFrame, found: dict[str, Explanation]) -> Explanation:
     return Explanation(parts, weights, *whole, table, list(sentences))
 
 
-def try_published(frame: pd.DataFrame, regraded) -> pd.DataFrame:
+def try_published(frame: pd.DataFrame) -> pd.DataFrame:
     """The share of a sample of rollouts that each published set of rewards explains, most first."""
     where = np.unique(np.linspace(0, len(frame) - 1, SAMPLE).astype(int))
-    sample, again = frame.iloc[where], None if regraded is None else regraded[where]
+    sample = frame.iloc[where]
     rows = []
     for name, texts in PUBLISHED.items():
-        found = add_up(sample, list(texts), dict.fromkeys(texts, 1.0), again)
+        found = add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
         rows.append({"rewards": name, "parts": " + ".join(texts), "explained": float(found.explained.mean())})
     return pd.DataFrame(rows).sort_values("explained", ascending=False, kind="stable", ignore_index=True)
 

@@ -1,0 +1,105 @@
+"""lead replay: names, paths, and a whole replay of a small record."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lead_kit.cli import parse
+from lead_kit.errors import InputError
+from lead_kit.launch import replay
+from tests.small import call
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_arguments():
+    words = ["replay", "x.csv", "--variant", "rloo", "--variant", "figure1/lead", "-p", "lengths", "words"]
+    options = parse(words)
+    assert options.variants == ["rloo", "figure1/lead"] and options.parameters == {"lengths": "words"}
+    with pytest.raises(InputError, match="did you mean '--golds'"):
+        parse(["replay", "x.csv", "--gold", "y.jsonl"])
+
+
+def test_paths_start_where_the_command_was_given(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    assert replay.place("a.csv") == str(tmp_path / "a.csv") and replay.place("*.csv") == str(tmp_path / "*.csv")
+    assert Path(replay.place("runs/03_grpo")).is_absolute()
+    with pytest.raises(InputError, match="neither here nor below"):
+        replay.place("b.csv")
+
+
+@pytest.mark.parametrize(
+    "pattern, name",
+    [("runs/03_grpo", "03_grpo"), ("a/b c.parquet", "b_c"), ("runs/*", "rollouts"), ("../x/grpo-*", "grpo-")],
+)
+def test_a_run_is_named_after_its_rollouts(pattern, name):
+    assert replay.label(pattern) == name
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("notebooks", "experiments", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+TEXTS = [  # problem, reward, completion; `verify` earns .21 in GRPO_reflection
+    ("1+1?", 1.0, "So \\boxed{2}."),
+    ("1+1?", 0.0, "no, then"),
+    ("2+2?", 1.21, "verify \\boxed{4}."),
+    ("2+2?", 1.0, "\\boxed{4}."),
+    ("3+3?", 0.0, "five."),
+]
+
+
+def record(steps=3):
+    """In each step a group with right and wrong answers, one that is all right, and one rollout alone."""
+    columns = ["step", "prompt", "reward", "completion"]
+    return pd.DataFrame(
+        [(step, f"Solve: {p}", r, text) for step in range(steps) for p, r, text in TEXTS], columns=columns
+    )
+
+
+@pytest.mark.slow
+def test_a_replay_from_the_command_line(root):
+    record().to_csv(root / "theirs.csv", index=False)
+    golds = [{"id": "a", "problem": "1+1?", "answer": "2"}, {"id": "b", "problem": "2+2?", "answer": "5"}]
+    (root / "golds.jsonl").write_text("".join(json.dumps(gold) + "\n" for gold in golds))
+    (root / "mine.py").write_text(
+        "def halved(group):\n    return (group.reward - group.reward.mean(1, keepdim=True)) / 2\n"
+    )
+    words = ["--golds", "golds.jsonl", "--variant", "mine.py:halved", "--variant", "lead", "--variant", "dr_grpo"]
+    code, out, error = call(root, "replay", "theirs.csv", *words)
+    assert code == 0, out + error
+    run = root / "runs/replay/theirs"
+    summary = json.loads((run / "run.json").read_text())["summary"]
+    # two groups with |z| = 1/√2 a step, one of them all right; 2+2 is graded otherwise under the gold 5
+    assert summary == {
+        "rollouts": 15, "groups": 9, "explained": pytest.approx(9 / 15), "dead_rewards": 1,
+        "share_without_accuracy_signal": pytest.approx(0.5, abs=1e-4), "truncated_late": pytest.approx(0.2),
+    }  # fmt: skip
+    table = pd.read_csv(run / "variants.csv").set_index("variant")
+    assert table.index.tolist() == ["as recorded", "mine.py:halved", "dr_grpo"]
+    assert table.loc["mine.py:halved", "sum_abs_advantage"] == pytest.approx(
+        table.loc["dr_grpo", "sum_abs_advantage"] / 2
+    )
+    assert "Not computed: lead: needs the tokens of each rollout" in out and "6 rollouts are graded otherwise" in out
+    assert "3 groups have one rollout" in out
+    wrong = pd.read_json(run / "disagreements.jsonl", lines=True)
+    assert set(wrong["gold"]) == {5} and {"id", "completion"} <= set(wrong)
+    assert (run / "figures/without_signal.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_record_without_groups_and_rewards_is_told_and_the_run_ends_well(root):
+    record()[["completion"]].to_json(root / "texts.jsonl", orient="records", lines=True)
+    code, out, error = call(root, "replay", "texts.jsonl")
+    assert code == 0, out + error
+    assert "names no groups" in out and "has no reward" in out and "no group of the record has two" in out
+    summary = json.loads((root / "runs/replay/texts/run.json").read_text())["summary"]
+    assert summary["rollouts"] == 15 and summary["groups"] == 0 and summary["share_without_accuracy_signal"] is None
+    code, _, error = call(root, "replay", "texts.jsonl", "--variant", "dr_grop", "--replace")
+    assert code == 2 and "did you mean 'dr_grpo'" in error
