@@ -180,8 +180,7 @@ def matches(dimension, text):
 def test_each_reflection_phrase_and_its_word_boundaries(dimension, boundary, phrase):
     text = spelled(phrase)
     assert matches(dimension, text) == matches(dimension, f"(so {text.upper()}!)") == 1
-    assert matches(dimension, f"{text}, {text}") == 2
-    assert reflection_v2(rollout(text.upper())) >= reflection_score([1])  # its stem is known, too
+    assert matches(dimension, f"{text}, {text}") == 2 and reflection_v2(rollout(text)) >= reflection_score([1])
     assert matches(dimension, "x" + text) == (boundary != "both")
     assert matches(dimension, text + "s") == matches(dimension, text + "_1") == (boundary == "none")
 
