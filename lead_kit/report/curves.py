@@ -150,6 +150,25 @@ def by_run(values: pd.DataFrame) -> pd.DataFrame:
     return by_seed.agg(final="last", curve_mean="mean").reset_index()
 
 
+def setting(frame: pd.DataFrame) -> str:
+    """A sentence for a caption on the validations of these runs: problems, samples of each, temperature; "" if unknown.
+
+    Where runs differ, all their values are named.
+    """
+    found = []
+    for run in frame["run"].unique():
+        parameters = (read_manifest(resolve(run)) or {}).get("parameters", {}) if resolve(run).is_dir() else {}
+        files = sorted((resolve(run) / "validation").glob("step_*.parquet"))
+        if files and "validation_temperature" in parameters:
+            problems = pd.read_parquet(files[0], columns=["id"])["id"].nunique()
+            found.append((problems, parameters["validation_samples"], f"{parameters['validation_temperature']:g}"))
+    if not found:
+        return ""
+    problems, samples, temperature = (" or ".join(dict.fromkeys(map(str, one))) for one in zip(*found, strict=True))
+    each = "sample" if samples == "1" else "samples"
+    return f"Validation: {problems} problems, {samples} {each} of each, temperature {temperature}."
+
+
 def with_rollouts(frame: pd.DataFrame) -> dict[str, str]:
     """Each arm's last run that has a rollout ledger."""
     runs = frame[["arm", "run"]].drop_duplicates().itertuples(index=False)

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lead_kit.report import curves
+from lead_kit.report import curves, tables
 from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, legend_above, looks, sheet
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.untrusted import label
@@ -26,11 +26,16 @@ MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 2
 
 
 @rc_context(STYLE)
-def budget_curve(curve: pd.DataFrame) -> Figure:
-    """Accuracy when longer answers count as wrong. `curve` from `tables.budget_points`."""
-    caption = "Samples longer than the budget count as wrong (no resampling). Band: 95% t-interval over problems."
+def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
+    """Accuracy when longer answers count as wrong. `curve` from `tables.budget_points`; `note` such as
+    `tables.setting`.
+    """
+    caption = (
+        "Samples longer than the budget count as wrong (no resampling). The seeds of an arm are averaged problem by "
+        f"problem first; band: 95% t-interval over problems, so it holds for these seeds. {note}"
+    )
     figure, (axes,) = sheet(caption)
-    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}))
+    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}), step_ticks=False)
     axes.set(xlabel="budget (tokens)", ylabel="Pass@1 within the budget")
     legend_above(figure, axes)
     return figure
@@ -60,13 +65,15 @@ def draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high
 
 
 @rc_context(STYLE)
-def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1") -> Figure:
-    """Bars by difficulty, arms side by side. `bars` from `tables.difficulty_points`."""
+def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") -> Figure:
+    """Bars by difficulty, arms side by side. `bars` from `tables.difficulty_points`, `note` from `tables.setting`."""
     levels = list(dict.fromkeys(bars["level"]))
     problems = bars.drop_duplicates("level").set_index("level")["clusters"]
     names = [f"{textwrap.fill(label(level), 10)}\n({problems[level]})" for level in levels]
     letters = max(len(line) for name in names for line in name.splitlines())
-    caption = "In brackets: number of problems. Whiskers: 95% interval over problems."
+    caption = "In brackets: number of problems. Whiskers: 95% interval over problems, an arm's seeds averaged first"
+    few = bars["low"].isna().any()
+    caption += f"; none where a level has fewer than {tables.FEWEST} problems. {note}" if few else f". {note}"
     figure, (axes,) = sheet(caption, width=0.5 + len(levels) * (0.1 + 0.06 * letters))
     wide = bars.pivot(index="level", columns="arm", values=["estimate", "low", "high"]).reindex(levels)
     draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))

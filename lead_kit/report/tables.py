@@ -17,6 +17,7 @@ from lead_kit.report import curves
 from lead_kit.untrusted import as_markdown, line
 
 CONS = "Cons@{n}"
+FEWEST = 5  # problems of a level from which it has an interval
 LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
 COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
 WORDS = {LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
@@ -161,6 +162,16 @@ def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFr
     return frame.assign(verdict=verdicts)
 
 
+def setting(suites: dict[tuple[str, int], Suite], temperature: str = "") -> str:
+    """A sentence for a caption: how many problems, samples and seeds, and the temperature where it is known."""
+    seeds = {len(of_arm) for of_arm in _by_arm(suites).values()}
+    problems, samples = next(iter(suites.values())).samples.correct.shape
+    count = "–".join(map(str, dict.fromkeys([min(seeds), max(seeds)])))
+    told = f"{problems} problems, {samples} {'sample' if samples == 1 else 'samples'} of each, "
+    told += f"{count} {'seed' if seeds == {1} else 'seeds'} an arm"
+    return f"{told}, temperature {temperature}." if temperature else f"{told}."
+
+
 def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:
     """The budget curve: arm, budget, estimate, low, high. Clusters are problems; the seeds of an arm are averaged."""
     longest = max(suite.samples.length.max() for suite in suites.values())
@@ -175,12 +186,17 @@ def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.
 
 
 def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float], metric: str = "pass@1") -> pd.DataFrame:
-    """A metric by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged."""
+    """A metric by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged.
+
+    A level with fewer than FEWEST problems has no interval.
+    """
     rows = []
     for arm, of_arm in _by_arm(suites).items():
         values = np.mean([metrics.measure(suite.samples, metric).numerator for suite in of_arm], axis=0)
         for level, mask in metrics.levels_in_bins(of_arm[0].levels, edges).items():
-            rows.append({"arm": arm, "level": level, **stats.share_interval(values[mask])._asdict()})
+            interval = stats.share_interval(values[mask])
+            few = {"low": np.nan, "high": np.nan} if mask.sum() < FEWEST else {}
+            rows.append({"arm": arm, "level": level} | interval._asdict() | few)
     return pd.DataFrame(rows)
 
 

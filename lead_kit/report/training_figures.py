@@ -24,6 +24,7 @@ from lead_kit.report.style import (
     legend_above,
     looks,
     sheet,
+    ticks_at,
 )
 from lead_kit.untrusted import label
 
@@ -47,13 +48,14 @@ def band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
     return f"Line: mean over {count} seeds; band: 95% t-interval over seeds{fixed}."
 
 
-def draw_curves(axes, points: pd.DataFrame) -> None:
-    """One line with its band for each arm. `points`: arm, step, mean, low, high."""
+def draw_curves(axes, points: pd.DataFrame, step_ticks: bool = True) -> None:
+    """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps."""
     for arm, look in looks(curves.arms_of(points)).items():
         line = points[points["arm"] == arm]
         axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=label(arm))
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if step_ticks:
+        ticks_at(axes, points["step"])
 
 
 def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
@@ -84,6 +86,7 @@ def trend(
         for arm, look in looks(dict.fromkeys(published["arm"])).items():
             line = published[published["arm"] == arm]
             axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=label(f"{arm} (published)"))
+        ticks_at(axes, [*points["step"], *published["step"]])
     axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS.get(y, label(y)))
     legend_above(figure, axes)
     return figure
@@ -154,7 +157,7 @@ def reward_components(frame: pd.DataFrame) -> Figure:
             line = points[(points["arm"] == arm) & (points["reward"] == name)]
             axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=label(name))
             axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ticks_at(axes, points["step"])
         axes.set_ylabel("reward")
         axes.set_title(label(f"arm {arm}"), loc="left")
     panels[-1].set_xlabel(ROLLOUT_STEP)
@@ -209,7 +212,7 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     bottom.set(xlabel=ROLLOUT_STEP, ylabel="weight")
     for axes in (top, middle, bottom):
         axes.set_xlim(edges[0], edges[-1])
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ticks_at(axes, steps)
     return figure
 
 

@@ -159,7 +159,8 @@ class Run:
         return target
 
     def save_figure(self, name: str, figure, frame=None, folder: str | Path | None = None) -> Path:
-        """Writes `name`.png and .pdf, and the plotted points of `frame` as `name`.csv; returns the path of the .png.
+        """Writes `name`.png and .pdf, the plotted points of `frame` as `name`.csv, and the caption as `name`.txt if the
+        figure has one (its label); returns the path of the .png.
 
         They go to the run's figures/, or to `folder` (relative to the repository root).
         """
@@ -173,6 +174,8 @@ class Run:
         if frame is not None:
             with atomic(target / f"{name}.csv") as part:
                 frame.to_csv(part, index=False)
+        if caption := figure.get_label():
+            write_text(target / f"{name}.txt", caption + "\n")
         self._add_file("outputs", shown(image), provenance.fingerprint(image))
         return image
 

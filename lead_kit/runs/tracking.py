@@ -5,22 +5,36 @@ import warnings
 from pathlib import Path
 
 from lead_kit.errors import chosen
+from lead_kit.runs import ledger
+from lead_kit.untrusted import visible
 
+STEP = "rollout_step"  # the axis of every metric
+ROWS = 64  # of the table of samples
+SAMPLED = ["step", "group", "id", "sample", "problem", "completion", "status", "reward", "advantage", "length"]
 PATIENCE = 15  # seconds to wait for a server; the library's own defaults add up to minutes
 
 
 class Wandb:
-    """Sends metrics to wandb, offline unless WANDB_MODE says otherwise; sends nothing more after its first failure."""
+    """Sends metrics to wandb, offline unless WANDB_MODE says otherwise; sends nothing more after its first failure.
+
+    Runs are grouped by experiment (the folder of the run), then by arm; the seed is a tag. Every metric has the rollout
+    step as its axis. At the end come a table of the last rollouts and the figures.
+    """
 
     def __init__(self, folder: Path, name: str, config: dict):
         import wandb  # imported here: it costs a second and only its users need it
 
         self.failures = (OSError, ValueError, TypeError, RuntimeError, wandb.errors.Error)
-        self.session = None
+        self.wandb, self.folder, self.session = wandb, folder, None
         settings = wandb.Settings(init_timeout=PATIENCE, finish_timeout=PATIENCE, silent=True, console="off")
         mode, project = os.environ.get("WANDB_MODE", "offline"), config.get("wandb_project", "lead_kit")
         asked = {"project": project, "name": name, "config": config, "dir": str(folder), "mode": mode}
+        asked |= {"entity": config.get("wandb_entity") or None, "group": name.rpartition("/")[0] or name}
+        asked |= {"job_type": config.get("arm") or None, "tags": [f"seed {config.get('seed', 0)}"]}
         self.session = self._try(wandb.init, **asked, settings=settings)
+        if self.session:
+            self._try(self.session.define_metric, STEP)
+            self._try(self.session.define_metric, "*", step_metric=STEP)
 
     def _try(self, action, *args, **kwargs):
         """The action's result; when it fails, warns, turns the tracker off and returns None."""
@@ -33,11 +47,24 @@ class Wandb:
 
     def log(self, step: int, values: dict) -> None:
         if self.session:
-            self._try(self.session.log, values | {"rollout_step": step})
+            self._try(self.session.log, values | {STEP: step})
 
     def finish(self) -> None:
+        """Sends the last rollouts and the figures, and closes the session."""
+        if self.session:
+            self._try(self._send_files)
         if self.session:
             self._try(self.session.finish)
+
+    def _send_files(self) -> None:
+        sent = {f"figures/{path.stem}": self.wandb.Image(str(path)) for path in self.folder.glob("figures/*.png")}
+        if ledger.has_rollouts(self.folder):
+            rows = ledger.read_rollouts(self.folder)
+            rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in SAMPLED if name in rows]].head(ROWS)
+            texts = {name: rows[name].map(visible) for name in rows.select_dtypes(exclude="number")}
+            sent["samples"] = self.wandb.Table(dataframe=rows.assign(**texts))
+        if sent:
+            self.session.log(sent)
 
 
 def start(kind: str, folder: Path, name: str, config: dict) -> Wandb | None:

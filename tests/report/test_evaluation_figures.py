@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from pytest import approx
 
-from lead_kit.evaluate import results, stats
+from lead_kit.evaluate import metrics, results, stats
 from lead_kit.report import evaluation_figures, style, tables, training_figures
 from tests.report.test_training_figures import assert_readable, caption_of, training
 
@@ -236,3 +236,16 @@ def test_seeds_evaluated_on_different_problems_are_not_averaged():
     suites["lead", 1] = suites["lead", 1]._replace(ids=["other"] * 12)
     with pytest.raises(ValueError, match="different problems"):
         tables.budget_points(suites)
+
+
+def test_a_level_of_few_problems_has_no_whiskers_and_the_caption_says_so():
+    levels = [0] * 4 + [1] * 5
+    correct = np.array([[1, 0]] * 9)
+    suite = results.Suite(
+        metrics.Samples(correct, correct, 0 * correct, correct + 4, correct), list("abcdefghi"), levels
+    )
+    bars = tables.difficulty_points({("a", 0): suite}, edges=[])
+    assert bars.set_index("level")["low"].isna().tolist() == [True, False]
+    figure = evaluation_figures.by_difficulty(bars, note=tables.setting({("a", 0): suite}, "0.6"))
+    assert "none where a level has fewer than 5 problems" in figure.get_label()
+    assert figure.get_label().endswith("9 problems, 2 samples of each, 1 seed an arm, temperature 0.6.")

@@ -130,6 +130,7 @@ def test_one_problem_of_cons_is_no_evidence():
     claims = published.resolvable("lead_14b", **ASSUMED)
     cons = claims[claims["metric"] == "cons@32"]
     assert (cons["verdict"] == NOT_RESOLVABLE).all()
+    assert (cons["assumed"] >= cons["least"]).all() and (cons["most"] >= cons["least"]).all()
     assert cons["least"].unique() == approx([6 / 30])  # a sign test needs six problems on one side: 2 / 2^6 < .05
 
 

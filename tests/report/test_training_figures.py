@@ -1,14 +1,19 @@
 """Figures of training: what they plot, that nothing is cut off, one look for each method."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from pytest import approx
 
 from lead_kit.evaluate import stats
 from lead_kit.report import curves, style, training_figures
+from lead_kit.runs import paths
+from lead_kit.runs.ledger import write_rows
 
 
 def training(arms=("grpo", "length", "lead"), seeds=3):
@@ -186,3 +191,28 @@ def test_an_unknown_method_keeps_its_colour_whatever_is_drawn_beside_it():
         arm: style.looks([arm])[arm].colour for arm in together
     }
     assert len({(look.colour, look.line, look.marker) for look in together.values()}) == 21
+
+
+@pytest.mark.parametrize(
+    "steps, ticks",
+    [([0, 10, 20, 30], [0, 10, 20, 30]), (range(31), [0, 4, 8, 12, 16, 20, 24, 28]), ([0, 7, 13], [0, 7, 13])],
+)
+def test_ticks_stand_where_points_are(steps, ticks):
+    axes = Figure().subplots()
+    style.ticks_at(axes, list(steps))
+    found = axes.get_xticks().tolist()
+    assert set(found) <= set(steps) and (found == ticks or len(steps) > 9)
+    assert 2 < len(found) <= 9
+
+
+def test_the_setting_of_a_validation_is_read_from_the_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    run = tmp_path / "runs" / "a"
+    write_rows(
+        [{"id": name, "sample": k} for name in "xyz" for k in (0, 1)], run / "validation" / "step_000000.parquet"
+    )
+    parameters = {"validation_samples": 2, "validation_temperature": 1.0}
+    (run / "run.json").write_text(json.dumps({"parameters": parameters}))
+    frame = pd.DataFrame({"run": ["runs/a", "runs/a", "export.csv"]})
+    assert curves.setting(frame) == "Validation: 3 problems, 2 samples of each, temperature 1."
+    assert curves.setting(frame.iloc[2:]) == ""

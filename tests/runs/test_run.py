@@ -11,7 +11,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.params import Config
-from lead_kit.runs import find, lock, manifest, paths, run, tracking
+from lead_kit.runs import find, lock, manifest, paths, run
 from lead_kit.runs.checkpoints import seal
 from lead_kit.runs.files import atomic
 from lead_kit.runs.find import ensure
@@ -195,12 +195,14 @@ def test_progress_prints_plain_lines_with_what_was_shown_last(root, capsys):
 
 def test_a_figure_is_saved_with_its_points(root):
     figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure.set_label("What it shows.")
     run = Run(settled(), "n")
     frame = pandas.DataFrame({"step": [1], "pass@1": [0.5]})
     path = run.save_figure("trend", figure, frame, folder="figures")
     first = path.read_bytes()
     assert path == root / "figures/trend.png" and Path(root / "figures/trend.csv").read_text() == "step,pass@1\n1,0.5\n"
     assert run.save_figure("trend", figure, frame, folder="figures").read_bytes() == first
+    assert Path(root / "figures/trend.txt").read_text() == "What it shows.\n"  # the caption beside the image
 
 
 def test_a_folder_takes_its_name_only_when_the_block_ends_well(root):
@@ -262,11 +264,3 @@ def test_a_live_notebook_may_be_run_again_and_shows_a_bar(tmp_path, monkeypatch)
     assert len(manifest.read_manifest(tmp_path / "runs/live")["attempts"]) == 2
     unfinished = manifest.read_manifest(tmp_path / "runs/other")["attempts"][0]
     assert unfinished["reason"] == "the kernel ended before the run was finished"
-
-
-@pytest.mark.slow
-def test_wandb_gets_the_project_that_the_parameters_name(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    tracker = tracking.start("wandb", tmp_path, "a/s0", {"wandb_project": "mine"})
-    assert tracker.session.project == "mine"
-    tracker.finish()
