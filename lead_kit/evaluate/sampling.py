@@ -11,7 +11,7 @@ import pandas as pd
 from lead_kit import verify
 from lead_kit.errors import InputError
 from lead_kit.evaluate import stats
-from lead_kit.evaluate.store import require_settings, tagged_samples
+from lead_kit.evaluate.store import read_samples, require_settings, tagged_samples
 from lead_kit.models.sampler import Request, row_seed
 from lead_kit.runs import ledger
 from lead_kit.runs.files import append_jsonl
@@ -111,10 +111,10 @@ def reporter(run, name: str, models: list[str]):
 
 
 @contextmanager
-def resumable(run):
-    """Ends the cell of an interrupted evaluation with one sentence: how many samples are kept, and how it goes on."""
+def resumable(run, path: Path):
+    """Ends the cell of an interrupted evaluation with one sentence: how many samples its file keeps, and what next."""
     try:
         yield
     except KeyboardInterrupt:
-        done, total = run.place
-        raise run.interrupted(f"interrupted at {done} of {total} samples; Run All resumes") from None
+        kept, total = len(read_samples(path)), f" of {run.place[1]}" if run.place[1] else ""
+        raise run.interrupted(f"interrupted at {kept}{total} samples; Run All resumes") from None

@@ -27,7 +27,8 @@ from lead_kit.params import check, read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.paths import ROOT, run_folder, shown
 
-PROGRESS = re.compile(r"step \d+/\d+|tripwire \w+, step ")  # the beginnings of the lines of Run.progress and Run.trip
+# the beginnings of the lines of Run.progress, of a stage before the run, and of Run.trip
+PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
 POLL = 0.5  # seconds between two looks at the folder's lock
 
 

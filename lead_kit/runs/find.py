@@ -13,6 +13,7 @@ from lead_kit.runs import lock
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.offline import EMBEDDED, is_path
 from lead_kit.runs.paths import ROOT, RUNS, resolve, shown
+from lead_kit.runs.stages import Stages
 
 
 def labels(models: list[str]) -> dict[str, dict]:
@@ -59,13 +60,15 @@ def ensure(path: str | Path) -> Path:
     if target.exists() and not lock.is_held(RUNS / str(read_parameters(notebook)["run_name"].default)):
         return target
     print(f"{shown(target)} does not exist yet: running {shown(notebook)} with default parameters", flush=True)
-    command = [sys.executable, "-m", "lead_kit.cli", "run", str(notebook), "--wait"]
+    command = [sys.executable, "-m", "lead_kit.cli", "run", str(notebook), "--wait", "--brief"]
     command += ["--die-with-parent", str(os.getpid())]
+    stages = Stages(notebook.stem)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
-            print(f"  {notebook.stem}: {line}", end="", flush=True)
+            stages.hear(line)
     if child.returncode or not target.exists():
         raise InputError(f"`lead run {shown(notebook)}` (exit code {child.returncode}) did not write {shown(target)}")
+    stages.end()
     return target
 
 
