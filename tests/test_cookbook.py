@@ -34,6 +34,10 @@ def root(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     (folder / "my_problems.jsonl").write_text(ROWS)
     (folder / "held_out.jsonl").write_text('{"problem": "Start at 5:\\n(1) +3.", "answer": "8"}\n')
+    baseline = folder / "runs" / "03_grpo"
+    baseline.mkdir(parents=True)
+    rows = [{"step": step, "split": "validation", "pass@1": 0.1, "length": 9.0} for step in (0, 1)]
+    (baseline / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -61,6 +65,7 @@ def test_the_functions_of_one_cell_are_trained_with_and_kept(trained):
     assert [(trained / "own" / f"{name}.py").read_text().startswith(f"def {name}") for name in FUNCTIONS] == [True] * 5
     parameters = about["parameters"]
     assert parameters["rewards"] == ["correct", "brief(limit=12)"] and parameters["arm"] == "brief"
+    assert parameters["baseline"] == ["03_grpo"]
     assert [parameters[f"group_{part}"] for part in ("shape", "baseline", "weight")] == FUNCTIONS[1:4]
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert any("reward_brief" in row for row in rows) and about["status"] == "done"

@@ -19,9 +19,9 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from lead_kit.errors import InputError
-from lead_kit.report import card
+from lead_kit.report import card, state
 from lead_kit.runs.files import write_text
-from lead_kit.runs.paths import RUNS, resolve, shown
+from lead_kit.runs.paths import resolve, shown
 from lead_kit.untrusted import visible
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -71,8 +71,7 @@ markdown = mistune.create_markdown(renderer=Renderer(escape=True), plugins=["tab
 
 def export_command(run: str, out: str | None = None) -> int:
     """Writes the document of a run, by default as NAME.html in its folder, and prints where it is."""
-    folder = resolve(run)
-    folder = folder if folder.is_dir() else RUNS / run
+    folder = state.folder_of(run)
     target = resolve(out) if out else folder / f"{folder.name}.html"
     write_text(target, document(folder))
     print(f"{shown(target)}: {target.stat().st_size / 1e6:.1f} MB, opens without a network")

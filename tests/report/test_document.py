@@ -138,4 +138,4 @@ def test_a_folder_without_a_run_or_notebook_is_refused(run, tmp_path, capsys):
     with pytest.raises(InputError, match="no executed notebook"):
         document.document(run)
     assert cli.main(["export", "no/such/run"]) == 2
-    assert "is no run" in capsys.readouterr().err
+    assert "no run 'no/such/run'" in capsys.readouterr().err
