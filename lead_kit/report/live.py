@@ -72,18 +72,22 @@ class View:
 
 def training(run, baseline: list[str] = ()) -> View:
     """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn beside it."""
-    beside = curves.load_runs(find.named_runs(baseline))
-    return View(lambda: figure(run.path, beside), lambda: last_rollouts(run.path))
+    others = beside(baseline)
+    return View(lambda: figure(run.path, others), lambda: last_rollouts(run.path))
 
 
-def figure(folder: Path, beside: pd.DataFrame | None = None):
+def beside(baseline: list[str]) -> pd.DataFrame:
+    """The frame of the runs that are drawn beside another. Raises InputError where one does not exist."""
+    return curves.load_runs(find.named_runs(list(baseline)))
+
+
+def figure(folder: Path, others: pd.DataFrame):
     """The figure of a training run, live or finished: of GRPO, else of the loss. None before its first numbers."""
     if not (folder / "metrics.jsonl").is_file():
         return None
     frame = curves.load_runs([folder])
     if "reward" in frame or "pass@1" in frame:
-        beside = curves.load_runs([]) if beside is None else beside
-        return training_figures.progress(frame, shown(folder), beside)
+        return training_figures.progress(frame, shown(folder), others)
     return training_figures.loss_curve(frame) if len(curves.having(frame, "loss", "train")) else None
 
 

@@ -95,10 +95,10 @@ def show_command(run: str) -> None:
 
 
 def show(run: str) -> None:
-    """The same in a notebook, the curve as a figure."""
+    """The same in a notebook, the curves as a figure, beside those of the run's baseline."""
     folder = folder_of(run)
     print(*sentences(folder), sep="\n")
-    figure = live.figure(folder)
+    figure = live.figure(folder, live.beside(read_manifest(folder)["parameters"].get("baseline", [])))
     if figure is not None:
         display(Image(figure.png(dpi=live.DOTS)))
     page = live.last_rollouts(folder)
