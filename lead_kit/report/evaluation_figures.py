@@ -46,7 +46,7 @@ def running(points: pd.DataFrame) -> Figure:
     """Accuracy while samples arrive. `points`: arm, step (samples so far), mean, low, high."""
     caption = "Share of right answers so far. Band: 95% t-interval over the problems so far."
     figure, (axes,) = sheet(caption)
-    draw_curves(axes, points)
+    draw_curves(axes, points, step_ticks=False)
     axes.set(xlabel="samples", ylabel="share correct", ylim=(-0.03, 1.03))
     legend_above(figure, axes)
     return figure

@@ -216,3 +216,23 @@ def test_the_setting_of_a_validation_is_read_from_the_runs(tmp_path, monkeypatch
     frame = pd.DataFrame({"run": ["runs/a", "runs/a", "export.csv"]})
     assert curves.setting(frame) == "Validation: 3 problems, 2 samples of each, temperature 1."
     assert curves.setting(frame.iloc[2:]) == ""
+
+
+def test_a_run_that_goes_on_is_drawn_over_thin_curves_of_its_baseline():
+    frame = training(("lead",), 1)
+    figure = training_figures.progress(frame, "lead-s0", training(("grpo", "length")))
+    FigureCanvasAgg(figure).draw()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= figure.get_figwidth() and drawn.y1 <= figure.get_figheight()
+    for axes, metric in zip(figure.axes, ("validation Pass@1", "mean length (tokens)"), strict=False):
+        *thin, own = axes.lines
+        assert [line.get_label() for line in axes.lines] == ["grpo", "length", "lead, this run"]
+        assert axes.get_ylabel() == metric and all(line.get_linewidth() < own.get_linewidth() for line in thin)
+    assert [axes.get_title() for axes in figure.axes[2:]] == list(training_figures.SMALL)
+    assert figure.axes[2].lines and not figure.axes[3].lines  # the rewards were logged, the groups not
+
+
+def test_a_run_is_drawn_from_its_first_number_on():
+    frame = training(("lead",), 1)
+    for early in (frame[frame["split"] == "train"].head(1), frame[frame["split"] == "validation"].head(1)):
+        FigureCanvasAgg(training_figures.progress(early, "lead-s0", frame.iloc[:0])).draw()
