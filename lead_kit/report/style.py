@@ -154,7 +154,12 @@ def ticks_at(axes, steps) -> None:
     steps = np.unique(np.asarray(steps))
     steps = steps[~np.isnan(steps)] if steps.dtype.kind == "f" else steps
     if len(steps) <= MOST_TICKS:
-        axes.set_xticks(steps)
+        least = np.ptp(steps) / (1.5 * MOST_TICKS) if len(steps) else 0  # closer ones would overlap
+        kept = list(steps[:1])
+        for step in steps[1:]:
+            if step - kept[-1] >= least:
+                kept.append(step)
+        axes.set_xticks(kept)
         return
     round_ones = np.intersect1d(MaxNLocator(MOST_TICKS - 1, integer=True).tick_values(steps[0], steps[-1]), steps)
     axes.set_xticks(round_ones if len(round_ones) > 2 else steps[:: -(-len(steps) // MOST_TICKS)])
