@@ -46,13 +46,12 @@ def misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, s
 
 
 def parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
-    """The place of the parameters cell among the executed cells: the one with most declarations since the place
-    `before`, which was settled last with these `names`; that place itself when no later cell is like it.
+    """The place of the parameters cell among the executed cells: since the place `before`, which was settled last with
+    these `names`, the newest with at least half as many declarations as any; `before` when no later cell is like it.
     """
-    found, most = before, 1
+    sizes = {}
     for place in range(before + 1, len(cells)):
         here = declared_names(cells[place])
-        alike = not names or "run_name" in here or 2 * len({*here} & {*names}) >= len(here)
-        if len(here) >= most and alike:
-            found, most = place, len(here)
-    return found
+        if here and (not names or "run_name" in here or 2 * len({*here} & {*names}) >= len(here)):
+            sizes[place] = len(here)
+    return max((place for place, size in sizes.items() if 2 * size >= max(sizes.values())), default=before)

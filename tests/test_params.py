@@ -151,6 +151,8 @@ def test_the_cell_as_executed_counts_and_not_what_the_kernel_remembers():
     for _ in range(2):  # the cell again, unchanged
         with pytest.raises(InputError, match=r"no parameter 'laerning_rate' \(did you mean 'learning_rate'\?\)"):
             settle(edited(scope, renamed))
+    with pytest.raises(InputError, match="'learning_rate = 1"):  # the newest version is judged, not a longer one
+        settle(edited(scope, CELL.replace("learning_rate: float", "learning_rate")))
     assert settle(edited(scope, CELL.replace("= 3", "= 4")))["steps"] == 4
     config = settle(edited(scope, "\n".join(CELL.splitlines()[:-1])))  # without its last line
     assert "weights" not in config and "weights" not in scope
