@@ -8,7 +8,7 @@ from datasets import Dataset
 from trl import GRPOConfig
 
 from lead_kit import verify
-from lead_kit.data import arithmetic
+from lead_kit.data import arithmetic, words
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.method.keep import every_group
 from lead_kit.method.rewards import bind_rewards
@@ -42,14 +42,16 @@ SIZES = {"batch_size": 32, "group_size": 4, "updates_per_batch": 1, "micro_batch
 SIZES |= {"num_iterations": 1, "steps": 2, "save_steps": 0}
 
 
-def train(folder: Path, steps: int = 200) -> Path:
-    """Imitates the teacher for a few steps; the result answers about half of the problems of one or two steps."""
+def train(folder: Path, steps: int = 200, model: str = "tiny", longest: int = 128, **dials: float) -> Path:
+    """Imitates the teacher of `tiny` or `tiny-words` for a few steps, on problems of one or two steps; `tiny` then
+    answers about half of them. `dials` are the teacher's."""
     torch.set_num_threads(1)
-    model, tokenizer = embedded_model("tiny", seed=0)
-    records, rng = arithmetic.draw(2000, 2, WEIGHTS, distinct=False), Random(0)
+    task = words if model == "tiny-words" else arithmetic
+    model, tokenizer = embedded_model(model, seed=0)
+    records, rng = task.draw(2000, 2, WEIGHTS, distinct=False), Random(0)
     for record in records:
-        record["solution"] = arithmetic.trace(record["problem"], rng)
-    rows, _ = sft.tokenised(records, tokenizer, "plain", 128)
+        record["solution"] = task.trace(record["problem"], rng, **dials)
+    rows, _ = sft.tokenised(records, tokenizer, "plain", longest)
     rows = sft.bucketed(rows, 32, steps, seed=0)
     optimizer = MuonAdamW(model, muon_lr=0.03, adam_lr=0.01)
     for start in range(0, len(rows), 32):
