@@ -3,7 +3,8 @@
 Shapes as in TRL: input_ids and attention_mask (rows, width), prompts padded left, completions right; the last
 logits_to_keep columns are the completion. The model's attention keeps the sequences of a pack apart: flash attention
 has a variable-length kernel, flex attention a block mask, and sdpa is computed sequence by sequence here, which costs
-only Σ tokens² and needs no mask.
+only Σ tokens² and needs no mask. On a CPU, where sdpa is used, the rows of one prompt share it: the prompt is computed
+once, and each completion attends to it and to itself.
 """
 
 from typing import NamedTuple
@@ -29,6 +30,7 @@ class Pack(NamedTuple):
     column: Tensor
     before: Tensor  # (targets,): the place in input_ids that predicts each of them
     target: Tensor  # (targets,): token ids
+    prompt_of: tuple[int, ...] = ()  # for each sequence the one that it continues, or −1; empty: all are whole rows
 
 
 def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[list[int]]:
@@ -78,16 +80,82 @@ def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_t
     )
 
 
+def prompts_of(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[tuple[int, ...]]:
+    """The prompt of each row, as token ids."""
+    first = input_ids.shape[1] - logits_to_keep
+    return [
+        tuple(ids[kept].tolist())
+        for ids, kept in zip(input_ids[:, :first], attention_mask[:, :first].bool(), strict=True)
+    ]
+
+
+def shareable(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> bool:
+    """Whether every row has a prompt, and a completion without gaps."""
+    first = input_ids.shape[1] - logits_to_keep
+    gaps = attention_mask[:, first:].diff(dim=1) > 0
+    return bool(attention_mask[:, :first].any(1).all()) and not gaps.any()
+
+
+def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> Pack:
+    """As `flatten`, with each different prompt once, followed by the completions of its rows."""
+    first = input_ids.shape[1] - logits_to_keep
+    place = torch.tensor(rows)
+    prompts = prompts_of(input_ids[place], attention_mask[place], logits_to_keep)
+    lengths = attention_mask[:, first:].sum(1).tolist()
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, prompt in zip(rows, prompts, strict=True):
+        groups.setdefault(prompt, []).append(row)
+    ids, positions, sizes, prompt_of, before, targets = [], [], [], [], [], []
+    at = 0
+    for prompt, members in groups.items():
+        last, own = at + len(prompt) - 1, len(sizes)
+        ids.append(input_ids.new_tensor(prompt))
+        positions.append(torch.arange(len(prompt)))
+        sizes.append(len(prompt))
+        prompt_of.append(-1)
+        at += len(prompt)
+        for row in (member for member in members if lengths[member]):
+            size = lengths[row]
+            ids.append(input_ids[row, first : first + size])
+            positions.append(torch.arange(len(prompt), len(prompt) + size))
+            before += [last, *range(at, at + size - 1)]
+            targets += [(row, column) for column in range(size)]
+            sizes.append(size)
+            prompt_of.append(own)
+            at += size
+    row, column = torch.tensor(targets, dtype=torch.long).view(-1, 2).unbind(1)
+    return Pack(
+        input_ids=torch.cat(ids)[None],
+        position_ids=torch.cat(positions)[None],
+        ends=pad(torch.tensor(sizes).cumsum(0), (1, 0)).int(),
+        longest=max(sizes),
+        row=row,
+        column=column,
+        before=torch.tensor(before, dtype=torch.long),
+        target=input_ids[row, first + column],
+        prompt_of=tuple(prompt_of),
+    )
+
+
 def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
     """transformers' sdpa attention on each packed sequence separately; (1, heads, tokens, size) in.
 
-    Without cu_seq_lens_q, which only a packed forward passes, it is the ordinary sdpa attention.
+    A sequence that continues a prompt (`prompt_of`) also attends to all of it. Without cu_seq_lens_q, which only a
+    packed forward passes, it is the ordinary sdpa attention.
     """
-    ends = options.get("cu_seq_lens_q")
+    ends, prompt_of = options.get("cu_seq_lens_q"), options.pop("prompt_of", ())
     if ends is None:
         return sdpa_attention_forward(module, query, key, value, mask, **options)
-    parts = zip(*(t.split(ends.diff().tolist(), 2) for t in (query, key, value)), strict=True)
-    return torch.cat([sdpa_attention_forward(module, *part, None, **options)[0] for part in parts], 1), None
+    queries, keys, values = (t.split(ends.diff().tolist(), 2) for t in (query, key, value))
+    outputs = []
+    for place, part in enumerate(zip(queries, keys, values, strict=True)):
+        seen = None
+        if prompt_of and (prompt := prompt_of[place]) >= 0:
+            part = part[0], torch.cat([keys[prompt], part[1]], 2), torch.cat([values[prompt], part[2]], 2)
+            new, every = part[0].shape[2], part[1].shape[2]
+            seen = torch.ones(1, 1, new, every, dtype=torch.bool, device=query.device).tril(every - new)
+        outputs.append(sdpa_attention_forward(module, *part, seen, **options)[0])
+    return torch.cat(outputs, 1), None
 
 
 AttentionInterface.register(BY_SEQUENCE, sdpa_by_sequence)
@@ -117,6 +185,7 @@ def score(
     inputs |= dict(
         cu_seq_lens_q=pack.ends, cu_seq_lens_k=pack.ends, max_length_q=pack.longest, max_length_k=pack.longest
     )
+    inputs |= {"prompt_of": pack.prompt_of} if pack.prompt_of else {}
     if fused:
         labels = torch.full_like(pack.input_ids, -100)
         labels[0, pack.before] = pack.target
@@ -139,11 +208,12 @@ def most_packs(packs: int, device: torch.device) -> int:
     return int(count)
 
 
-def packs_of(attention_mask: Tensor, token_budget: int) -> list[list[int]]:
-    """The rows of each pack; equally many packs on every process that trains."""
-    lengths = attention_mask.sum(1).tolist()
+def packs_of(attention_mask: Tensor, token_budget: int, order: list[int]) -> list[list[int]]:
+    """The rows of each pack, taken in this order; equally many packs on every process that trains."""
+    lengths = attention_mask.sum(1)[order].tolist()
     packs = pack_rows(lengths, token_budget)
-    return pack_rows(lengths, token_budget, most_packs(len(packs), attention_mask.device))
+    packs = pack_rows(lengths, token_budget, most_packs(len(packs), attention_mask.device))
+    return [[order[place] for place in pack] for pack in packs]
 
 
 def rows_of(inputs: dict, rows: Tensor) -> dict:
@@ -154,8 +224,16 @@ def rows_of(inputs: dict, rows: Tensor) -> dict:
 
 def micro_batches(inputs: dict, token_budget: int) -> list[dict]:
     """The rows of an optimiser update as one micro-batch for each pack."""
-    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-    return [rows_of(inputs, torch.tensor(rows, device=mask.device)) for rows in packs_of(mask, token_budget)]
+    ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
+    packs = packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]))
+    return [rows_of(inputs, torch.tensor(rows, device=mask.device)) for rows in packs]
+
+
+def by_prompt(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[int]:
+    """The rows in an order in which those of one prompt stand together, prompts by their first row."""
+    first: dict[tuple[int, ...], int] = {}
+    prompts = prompts_of(input_ids, attention_mask, logits_to_keep)
+    return sorted(range(len(prompts)), key=lambda row: first.setdefault(prompts[row], row))
 
 
 def packed_logps(
@@ -175,8 +253,10 @@ def packed_logps(
     (add_fused_lm_head, which applies the temperature itself and computes entropies if told to); no logits are kept.
     `learned`: the entropies get a gradient.
     """
-    packs = packs_of(attention_mask, token_budget)
-    flat = [flatten(rows, input_ids, attention_mask, logits_to_keep) for rows in packs]
+    layout = (input_ids, attention_mask, logits_to_keep)
+    packs = packs_of(attention_mask, token_budget, by_prompt(*layout))
+    shared = not input_ids.is_cuda and attend_by_sequence(model) and shareable(*layout)
+    flat = [(flatten_shared if shared else flatten)(rows, *layout) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]
     place = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])
 

@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.train.packing import BY_SEQUENCE, attend_by_sequence, flatten, pack_rows, packed_logps
+from lead_kit.train.packing import (
+    BY_SEQUENCE,
+    attend_by_sequence,
+    flatten,
+    flatten_shared,
+    pack_rows,
+    packed_logps,
+    shareable,
+)
 
 ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12)), min_size=1, max_size=8)
 
@@ -99,6 +107,49 @@ def test_packed_and_padded_agree_in_log_probabilities_entropies_and_gradients(ti
     weight = torch.randn(padded.shape, generator=torch.Generator().manual_seed(seed))  # as advantages would
     by_padding, by_packing = (gradients(tiny, (weight * logps).sum() / mask.sum()) for logps in (padded, packed))
     assert (by_padding - by_packing).norm() < 1e-6 * by_padding.norm()
+
+
+def groups_of(prompts, completions, seed=0):
+    """TRL's layout of rows whose prompts repeat: row i has the prompt prompts[i] (number, tokens)."""
+    ids, mask, keep = ragged([(p, c) for (_, p), c in zip(prompts, completions, strict=True)], seed)
+    width = ids.shape[1] - keep
+    for row, (number, tokens) in enumerate(prompts):
+        ids[row, width - tokens : width] = torch.arange(1, tokens + 1) + 7 * number
+    return ids, mask, keep
+
+
+SHARED = [(0, 4), (1, 2), (0, 4), (2, 7), (1, 2), (0, 4), (2, 7), (1, 2)]
+
+
+@pytest.mark.parametrize("budget", [1, 23, 400])
+def test_rows_of_one_prompt_share_it_and_nothing_changes(tiny, budget):
+    ids, mask, keep = groups_of(SHARED, [3, 5, 0, 1, 6, 2, 4, 5])
+    padded, padded_entropy = padded_logps(tiny, ids, mask, keep, temperature=0.8)
+    packed, packed_entropy = packed_logps(tiny, ids, mask, keep, 0.8, budget, entropy=True)
+    assert (padded - packed).abs().max() < 1e-5 and (padded_entropy - packed_entropy).abs().max() < 1e-5
+    weight = torch.randn(padded.shape, generator=torch.Generator().manual_seed(1))
+    by_padding, by_packing = (gradients(tiny, (weight * logps).sum() / mask.sum()) for logps in (padded, packed))
+    assert (by_padding - by_packing).norm() < 1e-6 * by_padding.norm()
+
+
+def test_a_pack_holds_each_prompt_once():
+    ids, mask, keep = groups_of(SHARED, [3, 5, 0, 1, 6, 2, 4, 5])
+    pack = flatten_shared(list(range(8)), ids, mask, keep)
+    assert pack.input_ids.shape[1] == 4 + 2 + 7 + 26  # three prompts, and all completions
+    assert pack.ends.diff().tolist() == [4, 3, 2, 2, 5, 6, 5, 7, 1, 4]
+    assert pack.prompt_of == (-1, 0, 0, -1, 3, 3, 3, -1, 7, 7)
+    assert pack.position_ids[0, :9].tolist() == [0, 1, 2, 3, 4, 5, 6, 4, 5]
+    assert pack.before[:5].tolist() == [3, 4, 5, 3, 7]  # the first token of each completion follows the prompt
+    scored = ids[pack.row, ids.shape[1] - keep + pack.column]
+    assert (pack.target == scored).all() and len(scored) == 26
+
+
+def test_rows_without_a_prompt_or_with_a_gap_are_left_apart():
+    ids, mask, keep = groups_of(SHARED, [3, 5, 2, 1, 6, 2, 4, 5])
+    assert shareable(ids, mask, keep)
+    gap, bare = mask.clone(), mask.clone()
+    gap[0, -keep], bare[1, :-keep] = 0, 0
+    assert not shareable(ids, gap, keep) and not shareable(ids, bare, keep)
 
 
 def test_an_entropy_that_is_only_logged_has_no_gradient(tiny):
