@@ -231,7 +231,7 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
         for arm, look in looks(dict.fromkeys(own["arm"])).items():
             axes.plot(own["step"], own[metric], **drawn(look), label=f"{label(arm)}, this run")
         axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
     train = frame[(frame["split"] == "train") & (frame["run"] == run)]
