@@ -96,6 +96,28 @@ def test_golds_are_found_inside_the_prompts(lead_data):
     assert np.mean(regraded == paid) > 0.9
 
 
+def test_golds_of_the_record_itself():
+    one = record(reward=[1.0, 0, 1, 0], gold=["2", None, "3", "4"])
+    assert golds.find(one.frame, "recorded") == ["2", None, "3", "4"]
+    with pytest.raises(InputError, match="the record has no golds"):
+        golds.find(record(reward=[1.0, 0, 1, 0]).frame, "recorded")
+
+
+def test_a_reward_of_ones_own_is_taken_as_recorded():
+    parts = {"reward_correct": [1.0, 0, 1, 0], "reward_brief": [0.5, 0.5, 0, 0], "correct": [1.0, 0, 1, 0]}
+    one = record(reward=[2.0, 1.0, 1.0, 0.0], **parts)
+    own = {"rewards": ["correct", "mine.py:brief(limit=3)"], "reward_weights": [1.0, 2.0]}
+    found = explained.explain(one._replace(parameters={"r": own}))
+    assert found.explained.all() and found.weights == {"correct": 1.0, "brief": 2.0}
+    assert "'brief' is not one of the kit's" in found.sentences[0]
+
+
+def test_a_total_that_nothing_explains_is_not_taken_apart():
+    found = explained.explain(record(reward=[0.71, 0.13, 0.32, 0.0]))
+    assert list(found.parts) == ["reward"] and found.correct is None and found.explained.mean() < 0.5
+    assert "name its rewards with recorded_rewards" in found.sentences[0]
+
+
 def test_weights_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="recorded_weights has 2 values, but the rewards of the record are correct"):
         explained.explain(record(reward=[1.0, 0, 1, 0]), ["correct"], [1.0, 2.0])

@@ -143,6 +143,13 @@ def test_columns_of_any_name_by_a_mapping(tmp_path, suffix):
     assert frame["correct"].tolist() == [1, 0, 1, 1] and frame["reward_style"].tolist() == [1.0, 0.0, 0.5, 0.5]
 
 
+def test_an_empty_cell_of_a_csv_is_an_empty_text_or_a_missing_number(tmp_path):
+    frame = plain(completion=["a", "", "NA", "d"], gold=["2", "", "2", "2"], truncated=["true", "", "false", "true"])
+    read_back = read(str(write(tmp_path / "a.csv", frame))).frame
+    assert read_back["completion"].tolist() == ["a", "", "NA", "d"]
+    assert read_back["gold"].isna().tolist() == read_back["truncated"].isna().tolist() == [False, True, False, False]
+
+
 def test_what_is_not_recorded_is_absent_and_named(tmp_path):
     record = read(str(write(tmp_path / "a.parquet", plain())))
     assert not {"length", "truncated", "gold", "correct", "advantage"} & set(record.frame)
@@ -174,7 +181,6 @@ def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):
         (plain(reward=[1, "good", 0, 0]), [], "row 2, column 'reward': 'good', expected a number"),
         (plain(reward=[1, float("inf"), 0, 0]), [], "row 2, column 'reward': inf, expected a number"),
         (plain(truncated=[0, 1, 0.5, 0]), [], "row 3, column 'truncated': 0.5, expected true or false"),
-        (plain(completion=["a", "b", None, "d"]), [], "row 3, column 'completion': .*expected a text or a chat"),
         (plain(), ["reward=rewrad"], "no column 'rewrad'.*did you mean 'reward'"),
         (plain(), ["lenght=reward"], "no role 'lenght'.*did you mean 'length'"),
         (plain(), ["reward"], "expected ROLE=COLUMN"),
@@ -188,6 +194,14 @@ def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):
 def test_a_wrong_file_gets_a_sentence_with_column_and_row(tmp_path, frame, columns, told):
     with pytest.raises(InputError, match=told):
         read(str(write(tmp_path / "a.csv", frame)), columns)
+
+
+@pytest.mark.parametrize("value", [None, 3, {"role": "user"}, [{"role": "assistant"}]])
+def test_a_completion_is_a_text_or_a_chat(tmp_path, value):
+    lines = plain().astype(object).to_dict("records")
+    lines[2]["completion"] = value
+    with pytest.raises(InputError, match="row 3, column 'completion': .*expected a text or a chat"):
+        read(str(write(tmp_path / "a.jsonl", lines)))
 
 
 @pytest.mark.parametrize(

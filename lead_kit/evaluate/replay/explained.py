@@ -100,7 +100,7 @@ def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], r
     if not rewards and "reward" in frame and frame["reward"].notna().any():
         tried = try_published(frame)
         rewards = list(PUBLISHED[tried.iloc[0]["rewards"]])
-    names = [call_name(text, "recorded_rewards") for text in rewards]
+    names = [call_name(text, "recorded_rewards").rpartition(":")[2] for text in rewards]  # as the ledger names them
     if weights and len(weights) != len(names):
         told = ", ".join(names) or "none"
         raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {told}")
@@ -172,7 +172,7 @@ def add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], r
             continue
         try:
             if name not in known:
-                raise InputError(f"the reward {name!r} is none of the kit's")
+                raise InputError(f"the reward {name!r} is not one of the kit's")
             again = computed(name, known[name], rollouts, there)
             gap += 0 if column is None else weights[name] * (column - again)
             parts[name] = again if column is None else column

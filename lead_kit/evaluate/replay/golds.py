@@ -8,17 +8,24 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data.loading import load_problems
+from lead_kit.errors import InputError
 from lead_kit.verify import Verifier
 
+RECORDED = "recorded"  # in place of a file: the golds of the record itself
 OPENING = 6  # words by which a problem is looked for inside a prompt
 WORDS = re.compile(r"\S+")
 
 
 def find(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
-    """The right answer of each rollout, from a file of problems; None where no problem of it is in the prompt.
+    """The right answer of each rollout: of the record ("recorded"), or from a file of problems; None where none fits.
 
-    A problem is found by its id, or by its text inside the prompt (white space aside).
+    A problem is found by its id, or by its text inside the prompt (white space aside). Raises InputError where the
+    record has no golds of its own.
     """
+    if golds == RECORDED:
+        if "gold" not in frame:
+            raise InputError("golds is 'recorded', but the record has no golds: give a file of problems")
+        return [gold if isinstance(gold, str) else None for gold in frame["gold"]]
     problems = load_problems(Path(golds))
     by_id = {record["id"]: record["gold"] for record in problems}
     if "id" in frame and frame["id"].astype(str).isin(by_id).all():

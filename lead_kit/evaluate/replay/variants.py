@@ -81,11 +81,13 @@ def read_variant(
 def read_variants(
     texts: Sequence[str], declared: Mapping[str, Parameter], arm: Callable, own: Mapping, trained: Mapping | None = None
 ) -> list[Variant]:
-    """The recorded rewards under GRPO's z-score first; then, for one run of the kit, as it was `trained`; then those
-    that are named. Raises InputError for a name twice.
+    """The recorded rewards under GRPO's z-score first; then, for one run of the kit, as it was `trained` (unless by an
+    estimator of the user's own, whose file may have changed); then those that are named. Raises InputError for a name
+    twice.
     """
     variants = [read_variant(f"grpo(label={RECORDED!r})", declared, arm, own)]
-    if trained and "estimator" in trained:
+    parts = ("estimator", "group_shape", "group_baseline", "group_weight", "keep")
+    if trained and "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
         estimate, keep = bind_estimator(config, own), named(config["keep"], KEEP, "keep")
         variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], own))

@@ -121,7 +121,7 @@ def gold_text(value) -> str | None:
         value = value.get("ground_truth")
     if isinstance(value, list | tuple):
         value = value[0] if value else None
-    return None if value is None or value != value else str(value)
+    return None if value is None or value != value or value == "" else str(value)
 
 
 def with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:

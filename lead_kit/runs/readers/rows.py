@@ -83,9 +83,10 @@ def parquet(path: Path) -> pd.DataFrame:
 
 
 def csv(path: Path) -> pd.DataFrame:
-    """Empty cells are missing values; a text such as "None" or "NA" stays a text."""
+    """An empty cell is a missing number, or in a column of texts an empty text; "None" or "NA" stays a text."""
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        return frame.fillna({name: "" for name in frame if frame[name].dtype.kind not in "biuf"})
     except (ValueError, OSError) as error:
         raise InputError(f"{shown(path)} is not a readable CSV file: {shortened(str(error), 200)}") from None
 
@@ -124,7 +125,7 @@ def numbers(values: pd.Series, name: str, where: str) -> pd.Series:
     Raises InputError naming the row of a value that is no finite number.
     """
     if values.dtype.kind not in "biuf":
-        words = {"true": 1.0, "false": 0.0}
+        words = {"true": 1.0, "false": 0.0, "": np.nan}
         values = values.map(lambda value: words.get(value.strip().lower(), value) if isinstance(value, str) else value)
     found = pd.to_numeric(values, errors="coerce").astype(float)
     bad = found.isna() & values.notna() | np.isinf(found)
