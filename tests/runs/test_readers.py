@@ -170,9 +170,9 @@ def test_groups_are_prompts_of_one_log_of_one_step(tmp_path):
 def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):
     frame = plain(prompt=["p", "p", "p", "q"], reward=[1.0, None, 0.0, 1.0])
     notes = read(str(write(tmp_path / "a.csv", frame))).notes
-    assert any("1 rollouts have no reward" in note for note in notes)
+    assert any("Rollouts without a reward: 1" in note for note in notes)
     assert any("Groups differ in size (1 of 1, 1 of 3)" in note for note in notes)
-    assert any("1 groups have one rollout" in note for note in notes)
+    assert any("Groups of one rollout: 1" in note for note in notes)
 
 
 @pytest.mark.parametrize(

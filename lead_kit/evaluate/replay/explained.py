@@ -82,10 +82,8 @@ def explain(
     """
     found = {}
     for run, frame in record.frame.groupby("run", sort=False):
-        own = record.parameters.get(run, {})
-        chosen, weighed = (
-            (rewards, weights) if rewards or weights or not own else (own["rewards"], own["reward_weights"])
-        )
+        own = {} if rewards or weights else record.parameters.get(run, {})
+        chosen, weighed = own.get("rewards", rewards), own.get("reward_weights", weights)
         again = None if regraded is None else regraded[frame.index]
         found[run] = explain_run(frame, list(chosen), list(weighed), again)
     return merged(record.frame, found)
@@ -93,9 +91,8 @@ def explain(
 
 def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded) -> Explanation:
     """`explain` for one run. Rewards that are recorded alone need no search."""
-    rewards = rewards or [
-        name.removeprefix(PART) for name in frame if name.startswith(PART) and frame[name].notna().any()
-    ]
+    recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
+    rewards = rewards or [name.removeprefix(PART) for name in recorded]
     tried = pd.DataFrame(columns=["rewards", "parts", "explained"])
     if not rewards and "reward" in frame and frame["reward"].notna().any():
         tried = try_published(frame)

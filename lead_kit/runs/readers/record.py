@@ -149,9 +149,8 @@ def with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
             "The record names no groups (no group, prompt or id), so nothing can be said about advantages; "
             "with group_size, rows in their order are groups."
         ]
-    keys = [role for role in ("run", "table", "step") if role in frame] + [
-        r for r in named if r != "id" or len(named) == 1
-    ]
+    keys = [role for role in ("run", "table", "step") if role in frame]
+    keys += [role for role in named if role != "id" or len(named) == 1]
     frame["group"] = frame.groupby(keys, sort=False, dropna=False).ngroup()
     if group_size:
         place = frame.groupby("group").cumcount() // group_size
@@ -165,7 +164,7 @@ def lacks(frame: pd.DataFrame) -> list[str]:
     if "reward" not in frame:
         found.append("The record has no reward, so only rewards that the text or golds decide can be computed.")
     elif count := int(frame["reward"].isna().sum()):
-        found.append(f"{count} rollouts have no reward; their groups are left out wherever advantages are needed.")
+        found.append(f"Rollouts without a reward: {count}; their groups are left out wherever advantages are needed.")
     missing = [name for name in ("step", "length", "truncated", "gold") if name not in frame]
     if missing:
         found.append(f"The record has no {', '.join(missing)}.")
@@ -176,6 +175,6 @@ def lacks(frame: pd.DataFrame) -> list[str]:
             found.append(f"Groups differ in size ({told}); each is computed at its own size.")
         if 1 in sizes:
             found.append(
-                f"{sizes[1]} groups have one rollout, which has nothing to be compared with: they are left out."
+                f"Groups of one rollout: {sizes[1]}; it has nothing to be compared with, so they are left out."
             )
     return found
