@@ -10,7 +10,7 @@ LAB_ARGS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection test quick faults lint lab bench bench-verify stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install demo demo-reflection demo-real test quick faults lint lab bench bench-verify stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
@@ -28,6 +28,10 @@ demo: install
 
 demo-reflection: install
 	$(BIN)/lead reproduce figure_reflection --scale $(SCALE) --jobs $(JOBS)
+
+# A pretrained model of 135M parameters, without a hub: hours on two cores, and it goes on where it was stopped.
+demo-real: install
+	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
