@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves
 from lead_kit.report.style import (
+    CAPTION_SIZE,
     HOLLOW,
     LABELS,
     LIMITS,
@@ -234,8 +235,13 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
         ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
+    if len(beside):
+        meaning = (
+            "Thin: the baseline, mean over its seeds; band: 95% t-interval over its seeds, where there are several."
+        )
+        figure.text(0.075, 0.01, meaning, fontsize=CAPTION_SIZE, va="bottom")
     train = frame[(frame["split"] == "train") & (frame["run"] == run)]
-    small = figure.add_gridspec(1, len(SMALL), left=0.075, right=0.99, bottom=0.1, top=0.28, wspace=0.6)
+    small = figure.add_gridspec(1, len(SMALL), left=0.075, right=0.99, bottom=0.14, top=0.3, wspace=0.6)
     for place, (name, values) in enumerate(SMALL.items()):
         axes = figure.add_subplot(small[place])
         logged = values(train)
