@@ -64,6 +64,7 @@ def test_golds_that_disagree_are_listed():
     assert found.explained.tolist() == [False, True, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, share, flat", [("7b_grpo", 0.479, 367), ("1.5b_grpo", None, None)])
 def test_the_published_runs_are_explained_to_the_last_rollout(lead_data, name, share, flat):
     one = read(str(lead_data / "rollouts" / f"reflection_{name}.parquet"))
@@ -85,6 +86,7 @@ def test_the_published_runs_are_explained_to_the_last_rollout(lead_data, name, s
         assert (data.groups["kind"] > 0).sum() == flat
 
 
+@pytest.mark.slow
 def test_golds_are_found_inside_the_prompts(lead_data):
     one = read(str(lead_data / "rollouts" / "reflection_7b_grpo.parquet"))
     found = golds.find(one.frame, lead_data / "train" / "math3k_rl_prompt.jsonl")
