@@ -11,7 +11,7 @@ LAB_ARGS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection demo-real test quick faults lint lab bench bench-verify stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-verify stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
@@ -47,6 +47,14 @@ faults: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# JupyterLab in a real browser: Debian's Chromium, driven by playwright, which downloads no browser of its own.
+browser: install
+	command -v chromium || apt-get install -y --no-install-recommends chromium
+	$(INSTALL) playwright==1.65.2
+
+test-browser: install
+	$(BIN)/python -m pytest tests/browser tests/report/test_document.py tests/test_hostile.py -rs
 
 lab: install
 	$(BIN)/jupyter lab --ip 127.0.0.1 --ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save $(LAB_ARGS)

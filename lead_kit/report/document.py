@@ -46,7 +46,7 @@ PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
 class Renderer(mistune.HTMLRenderer):
-    """Markdown as HTML: formulas as MathML, raw HTML escaped, no pictures from elsewhere."""
+    """Markdown as HTML: formulas as MathML, raw HTML escaped, only pictures that the notebook holds."""
 
     def inline_math(self, text: str) -> str:
         return formula(text, "inline")
@@ -55,7 +55,8 @@ class Renderer(mistune.HTMLRenderer):
         return formula(text, "block")
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        return html.escape(text)
+        inside = url.startswith("data:image/")
+        return f'<img alt="{html.escape(text)}" src="{html.escape(url)}">' if inside else html.escape(text)
 
 
 def formula(text: str, display: str) -> str:
@@ -102,6 +103,9 @@ def cell_html(cell: dict) -> str:
     """One cell and its outputs."""
     source = visible("".join(cell["source"]), SOURCE)
     if cell["cell_type"] == "markdown":
+        for name, kinds in cell.get("attachments", {}).items():
+            packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in PICTURES[:2]]
+            source = source.replace(f"(attachment:{name})", "".join(packed[:1]))
         return markdown(source)
     code = highlight(source, PythonLexer(), HtmlFormatter()) if source.strip() else ""
     return code + "".join(map(output_html, cell.get("outputs", [])))

@@ -107,6 +107,13 @@ def test_formulas_are_mathml_and_figures_are_inside(run):
     assert document.formula(r"\nosuch{", "inline") == r"<code>\nosuch{</code>"
 
 
+def test_a_picture_that_a_cell_holds_is_shown_and_one_from_elsewhere_is_not():
+    attached = cell("![a](attachment:p.png) ![b](http://127.0.0.1:9/q.png)", "markdown")
+    page = document.cell_html(attached | {"attachments": {"p.png": {"image/png": PIXEL}}})
+    assert f'<img alt="a" src="data:image/png;base64,{PIXEL}">' in page
+    assert page.count("<img") == 1 and "127" not in page
+
+
 def test_the_last_state_of_a_redrawn_line_is_shown():
     assert document.printed("a\rb\nc\r\n") == '<pre class="">b\nc\n</pre>'
 
