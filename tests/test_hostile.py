@@ -34,7 +34,8 @@ TINY = {"batch_size": 4, "group_size": 2, "steps": 1, "updates_per_batch": 1, "m
 RUNS = {
     "01_preprocess": {"dataset": "problems.jsonl", "validation_size": 4, "evaluation_sets": "leaked.jsonl"},
     "03_grpo": {"model": "tiny-bytes", "train_data": "problems.jsonl", "validation_data": "problems.jsonl", "arm": ARM}
-    | TINY,
+    | TINY
+    | {"check": "warn"},  # of problems that are in training, too
     "04_evaluate": {"models": "tiny-bytes", "data_path": "problems.jsonl", "n": 1, "max_tokens": 8},
     "05_figures": {"runs": "runs/03_grpo", "samples": "samples.jsonl"},
     "07_verifier_audit": {"answers": "answers.jsonl"},

@@ -5,6 +5,7 @@ needs to check its rank.
 """
 
 import atexit
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,11 @@ class Run:
             if changed := ", ".join(manifest.differences(self.manifest["parameters"], self.config).values()):
                 raise InputError(f"the notebook settled on other parameters than `lead run` read: {changed}")
             return
+        opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
+        if opened and opened != str(self.path):
+            lock.release(self.path)
+            told = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
+            raise InputError(f"{told}: pass it by -p run_name, or take the assignment out")
         try:
             self.manifest = manifest.open_attempt(self.path, self.config, self.config.given, notebook)
         except InputError:

@@ -116,6 +116,14 @@ def test_a_run_that_is_continued_has_the_same_source(root):  # noqa: F811
         run.keep_source("brief", "three")
 
 
+def test_a_run_name_that_a_cell_sets_under_lead_run_is_refused(root, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("LEAD_RUN", f"{root / 'runs' / 'other'} host 0")
+    with pytest.raises(InputError, match="`lead run` opened runs/other, but a cell sets run_name to 'a/s0'"):
+        Run(settled(), "03_grpo")
+    monkeypatch.setenv("LEAD_RUN", f"{root / 'runs' / 'a' / 's0'} host 0")
+    assert Run(settled(), "03_grpo").manifest["status"] == "running"
+
+
 def test_a_finished_run_is_not_the_same_once_its_source_changed(root):  # noqa: F811
     (root / "mine.py").write_text("two")
     run = Run(settled(), "03_grpo")
