@@ -1,6 +1,7 @@
 """The tracker: what an offline session of wandb holds of a run."""
 
 import struct
+import time
 
 import pytest
 
@@ -42,6 +43,10 @@ def test_a_session_has_groups_an_axis_a_table_of_samples_and_the_figures(tmp_pat
     tracker.log(4, {"train/reward": 0.7})
     tracker.finish()
     found = list(records(tmp_path))
+    end = time.monotonic() + 60  # wandb's service may write the last records after finish() has returned
+    while not any(record.WhichOneof("record_type") == "exit" for record in found) and time.monotonic() < end:
+        time.sleep(0.5)
+        found = list(records(tmp_path))
     [run] = [record.run for record in found if record.WhichOneof("record_type") == "run"][:1]
     assert (run.run_group, run.job_type, list(run.tags)) == ("figure1/tiny", "lead", ["seed 3"])
     metrics = [record.metric for record in found if record.WhichOneof("record_type") == "metric"]
