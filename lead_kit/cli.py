@@ -32,12 +32,16 @@ def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return pairs, rest
 
 
+def parameter_and_settings(add) -> None:
+    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
+    add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
+
+
 def run_arguments(add) -> None:
     add("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
-    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
+    parameter_and_settings(add)
     add("--run-name", help="folder under runs/; the same as -p run_name NAME")
     add("--nproc", type=int, default=1, help="processes on each host, one kernel each (default 1)")
-    add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
     add("--nodes", type=int, default=1, help="hosts that share the run (default 1); start the same command on each")
     add("--node-rank", type=int, metavar="R", help="number of this host, from 0 (in a step of Slurm: its own)")
     add("--rendezvous", metavar="HOST:PORT", help="an address of host 0 that the others reach (in Slurm: chosen)")
@@ -54,10 +58,9 @@ def run_arguments(add) -> None:
 
 def check_arguments(add) -> None:
     add("notebook", help="path, or the name of one in notebooks/: 03_grpo")
-    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
+    parameter_and_settings(add)
     add("--run-name", help="the run's name; the check is written to runs/NAME-check")
     add("--nproc", type=int, default=1, help="processes, one kernel each (default 1)")
-    add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
 
 
 def reproduce_arguments(add) -> None:

@@ -22,7 +22,7 @@ A comment behind a value is its source. `{STAGE}` in a value becomes the run fol
 arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`, `{seed}`, `{benchmark}` are the job's own.
 
 A scale (experiments/scales/) sets sizes by notebook, and under `tasks` what another embedded task needs; `rates` are
-its measured speed on a CPU, from which --dry-run tells minutes. It may have
+its speed on a CPU, from which --dry-run tells minutes. It may have
 stages of its own that replace what the recipe would download; they run after the recipe's first stage, and only if a
 job needs them. Later values win: notebook, stage, arm, scale, the recipe's block for the scale. A value that refers to
 a stage is kept: a scale replaces what comes from outside, not what the recipe makes. Lengths and warm-up shrink in
