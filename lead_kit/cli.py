@@ -73,6 +73,7 @@ def reproduce_arguments(add) -> None:
     )
     add("--jobs", dest="at_once", type=int, help="runs at a time (default: those of the scale, else one per core)")
     add("--set", dest="resources", action="append", default=[], metavar="NAME=VALUE", help="a resource of cluster jobs")
+    add("--cold", action="store_true", help="start every run by itself, not from one process that has the libraries")
     add("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
 
 
@@ -202,13 +203,19 @@ def open_output() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command. Bad input prints one sentence on stderr and gives exit code 2."""
     open_output()
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        options = vars(parse(sys.argv[1:] if argv is None else argv))
+        options = vars(parse(argv))
         command, parent = options.pop("command"), options.pop("die_with_parent", None)
         if parent is not None:
             from lead_kit.launch import processes
 
             processes.die_with_parent(parent or None, signal.SIGTERM)  # 0: the parent is not known
+        if command in ("run", "check", "replay") and "LEAD_WARM" in os.environ:
+            from lead_kit.launch import warm
+
+            if (code := warm.run(argv)) is not None:
+                return code
         module, _, function = COMMANDS[command][0].partition(":")
         return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
     except InputError as error:

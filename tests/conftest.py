@@ -1,10 +1,12 @@
 """Fixtures shared by all tests: where the real problems lie, if they are there."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lead_kit.launch import warm as warm_process
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +19,13 @@ def lead_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data set: {folder} does not exist (set LEAD_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[dict[str, str]]:
+    """Variables by which a `lead run` is a fork of one process that has imported the libraries (launch/warm.py)."""
+    with warm_process.server(small.environment()) as variables:
+        yield variables
 
 
 def pytest_addoption(parser):

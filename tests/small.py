@@ -79,14 +79,20 @@ def small_notebook(root: Path, *extra: str) -> Path:
     return write_notebook(root / "notebooks/small.ipynb", SETTLE, WORK, *extra, FINISH)
 
 
+def environment() -> dict[str, str]:
+    """What every `lead` of a test has in its environment."""
+    outer = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN", "LEAD_WARM")
+    clean = {name: value for name, value in os.environ.items() if name not in outer}
+    return clean | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
 def lead(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
     """Starts `lead` with `root` as the repository. Whatever of it still runs when the test ends is ended."""
-    outer = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN")
-    clean = {k: v for k, v in os.environ.items() if k not in outer}
+    own = {"LEAD_ROOT": str(root), MARK: mark()}
     process = subprocess.Popen(
         [sys.executable, "-m", "lead_kit.cli", *arguments],
         cwd=root,
-        env=clean | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1", MARK: mark()} | variables,
+        env=environment() | own | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from lead_kit.params import load_notebook
 from lead_kit.report import document
-from tests import browser
+from tests import browser, small
 from tests.report.test_document import ACT, ATTACKS, loads
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +57,7 @@ def infected(run):
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
+def executed(tmp_path_factory, warm):
     """NAME → the run folder of that notebook on hostile data."""
     root = tmp_path_factory.mktemp("hostile")
     for name in ("notebooks", "experiments", "pyproject.toml"):
@@ -74,7 +73,7 @@ def executed(tmp_path_factory):
             run("03_grpo")
         given = [word for pair in RUNS[name].items() for word in ("-p", *map(str, pair))]
         command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{name}.ipynb", *given]
-        environment = os.environ | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+        environment = small.environment() | warm | {"LEAD_ROOT": str(root)}
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=400)
         assert done.returncode == 0, done.stderr[-3000:]
         assert b"\x1b" not in done.stdout and b"\0" not in done.stdout

@@ -150,7 +150,17 @@ def test_nothing_is_imported_by_star_or_relatively():
 
 def test_every_import_is_required_or_optional():
     installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE | DOCUMENT
-    installed |= {"psutil", "papermill", "nbclient", "jupyter_client", "requests", "httpx", "nbformat", "IPython"}
+    installed |= {
+        "psutil",
+        "papermill",
+        "nbclient",
+        "jupyter_client",
+        "ipykernel",
+        "requests",
+        "httpx",
+        "nbformat",
+        "IPython",
+    }
     for path in FILES:
         assert packages(path) <= installed, name_of(path)
 

@@ -1,7 +1,6 @@
 """Every notebook runs at its defaults in a root of its own, is stripped, and declares its parameters."""
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lead_kit.params import TYPES, load_notebook, read_parameters
+from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -63,8 +63,8 @@ def root(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.xdist_group("notebooks")
 @pytest.mark.parametrize("path", TOUR_LAST, ids=lambda p: p.stem)
-def test_it_runs_at_its_defaults(path, root):
-    environment = os.environ | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+def test_it_runs_at_its_defaults(path, root, warm):
+    environment = small.environment() | warm | {"LEAD_ROOT": str(root)}
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{path.name}"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
@@ -74,8 +74,8 @@ def test_it_runs_at_its_defaults(path, root):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("notebooks")
-def test_a_check_of_03_trains_one_batch_and_tells_what_it_measured(root):
-    environment = os.environ | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+def test_a_check_of_03_trains_one_batch_and_tells_what_it_measured(root, warm):
+    environment = small.environment() | warm | {"LEAD_ROOT": str(root)}
     command = [sys.executable, "-m", "lead_kit.cli", "check", "03_grpo", "-p", "run_name", "checked"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]

@@ -18,12 +18,13 @@ sys.modules["rfc3987_syntax"] = None
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lead_kit.launch import failure
+from lead_kit.launch import failure, forks
 from lead_kit.launch.processes import die_with_parent
 from lead_kit.runs.files import write_text
 from lead_kit.runs.lock import HOST
@@ -52,9 +53,30 @@ class Kernel(AsyncKernelManager):
         address = os.path.join(os.environ["JUPYTER_RUNTIME_DIR"], f"rank{os.environ.get('RANK', '0')}")
         if len(address) < SOCKET_PATH:
             self.transport, self.ip = "ipc", address
+        if forks.warm:
+            self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         return [sys.executable, "-c", KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
+
+
+class Provisioner(LocalProvisioner):
+    """Takes the fork that waits to be the kernel, where this process is itself a fork of a warm one."""
+
+    waiting: forks.Waiting
+
+    async def launch_kernel(self, cmd: list[str], **kwargs) -> dict:
+        """Lets the fork begin, with the arguments that a new process would get."""
+        self.process = self.waiting.go(["kernel", *cmd[cmd.index("-f") :]], kwargs["env"])
+        self.pid, self.pgid = self.process.pid, os.getpgid(self.process.pid)
+        return self.connection_info
+
+
+def execute_cells() -> None:
+    """The kernel of a fork."""
+    from ipykernel import kernelapp
+
+    kernelapp.launch_new_instance()
 
 
 class Client(PapermillNotebookClient):
@@ -128,6 +150,8 @@ def finish_notebook(part: Path, target: Path, broken: bool) -> None:
 def main() -> int:
     """Executes the notebook; returns 0 when every cell ran."""
     die_with_parent()
+    if forks.warm:
+        Provisioner.waiting = forks.Waiting(execute_cells)  # before papermill starts threads
     job = json.loads(sys.argv[1])
     folder, rank = Path(job["folder"]), int(os.environ.get("RANK", "0"))
     target = folder / "notebook.ipynb" if rank == 0 else folder / "ranks" / f"{rank}.ipynb"

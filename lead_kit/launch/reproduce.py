@@ -5,6 +5,7 @@ in the run folder tells it that a job has ended well. Each job is a `lead run`. 
 runs/<recipe>/<scale>/.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shortened
-from lead_kit.launch import catalog, memory, processes, recipe_table, recipes, standing
+from lead_kit.launch import catalog, memory, placement, processes, recipe_table, recipes, standing, warm
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import ROOT, RUNS, run_folder, shown
@@ -70,7 +71,10 @@ def own_resources(job: recipes.Job, given: dict[str, str]) -> dict:
 
 
 def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[str, str]) -> Path:
-    """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources."""
+    """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources.
+
+    `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
+    """
     local = "--executor" not in scale["snakemake"]
     names, plan = {job.name for job in jobs}, {}
     for job in jobs:
@@ -85,13 +89,14 @@ def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[s
             words = [*srun, *words, "--nodes", str(nodes)]
             own |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
         plan[job.name] = {"command": shlex.join(words), "needs": needs, "resources": own}
-    return write_text(folder / "plan.json", json.dumps({"runs": str(RUNS), "jobs": plan}, indent=1) + "\n")
+    written = {"runs": str(RUNS), "threads": scale["threads"], "jobs": plan}
+    return write_text(folder / "plan.json", json.dumps(written, indent=1) + "\n")
 
 
-def snakemake(folder: Path, plan: Path, at_once: int, extra: list[str]) -> list[str]:
+def snakemake(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
     """The Snakemake command: quiet, local unless the scale says otherwise, writing below `folder` only."""
     options = ["--snakefile", str(SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
-    options += ["--cores", str(at_once), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
+    options += ["--cores", str(at_once * threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
     options += ["--rerun-incomplete", "--rerun-triggers", "mtime", "--scheduler", "greedy", "--latency-wait", "2"]
     options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *map(str, extra)]
     return [sys.executable, "-m", "snakemake", *options, "--config", f"plan={plan}"]
@@ -105,6 +110,7 @@ def reproduce_recipe(
     at_once: int | None,
     dry_run: bool,
     resources: list[str],
+    cold: bool = False,
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     if at_once is not None and at_once < 1:
@@ -129,14 +135,22 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale["jobs"] or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, write_plan(folder, left, scale, given), at_once, options)
-    code = run_snakemake(call, variables, folder) if left else 0
+    call = snakemake(folder, write_plan(folder, left, scale, given), at_once, scale["threads"], options)
+    shared = not cold and is_warm(left, options)
+    code = run_snakemake(call, variables, folder, shared) if left else 0
     if code > 1:
         return code
     if print_failures(jobs, folder):
         return 1
     print_results(jobs)
     return 0
+
+
+def is_warm(jobs: list[recipes.Job], options: list[str]) -> bool:
+    """Whether the jobs are to be forks of a warm process: several with a model, on this Linux host, without a GPU."""
+    models = [job for job in jobs if job.notebook.stem in memory.WITH_MODEL]
+    several = len(models) > 1 and hasattr(os, "pidfd_open")
+    return several and not {"--executor", warm.VARIABLE} & {*options, *os.environ} and not placement.has_gpu()
 
 
 def told_finished(done: list[recipes.Job]) -> str:
@@ -169,12 +183,14 @@ def parse_arms(text: str | None) -> list[str] | None:
     return arms
 
 
-def run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> int:
-    """Runs Snakemake to its end. A signal stops it and every run below it."""
+def run_snakemake(call: list[str], variables: dict[str, str], folder: Path, shared: bool) -> int:
+    """Runs Snakemake to its end, its runs as forks of one process if `shared`. A signal stops every run below it."""
     processes.raise_on_signals()
     processes.adopt_orphans()
     try:
-        with (folder / "snakemake.log").open("ab") as log:
+        with (folder / "snakemake.log").open("ab") as log, contextlib.ExitStack() as stack:
+            if shared:
+                variables = variables | stack.enter_context(warm.server(variables))
             child = processes.start(call, env=variables, stderr=log if "--executor" not in call else None)
             return 1 if child.wait() else 0
     except processes.Stopped as stopped:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from lead_kit import untrusted
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.launch import failure, processes, silence
+from lead_kit.launch import failure, forks, processes, silence
 from lead_kit.launch.placement import Ranks, environment, placed
 from lead_kit.params import check, read_parameters
 from lead_kit.runs import lock, manifest, provenance
@@ -171,7 +171,10 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
     with scratch as name, (folder / "log.txt").open("ab", buffering=0) as log:
         log.write(f"--- {manifest.timestamp()}\n".encode())
         variables = variables | {"JUPYTER_RUNTIME_DIR": name, "IPYTHONDIR": name}
-        child = processes.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
+        if forks.warm and not ranks.several:
+            child = forks.start(command, ROOT, variables, stderr=log.fileno())
+        else:
+            child = processes.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
         # a thread, because a process left behind could keep the pipe open after the child has ended
         heard = silence.Watch(folder, child.pid, ranks.nproc)
         lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)

@@ -164,9 +164,8 @@ def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
     code, out, err = call(root, *words)
     assert (code, err) == (0, ""), out
     assert "[train-long-s0] step 2/2  reward 1" in out and out.rstrip().endswith("| 3 |")
-    start = time.perf_counter()
     code, out, _ = call(root, *words)
-    assert code == 0 and "4 finished" in out and time.perf_counter() - start < 15
+    assert code == 0 and "4 finished" in out
     assert attempts(root) == {"data": 1, "judge": 1, "train-long-s0": 1, "train-plain-s0": 1}
     code, out, _ = call(root, *words[:5], "0,1", *words[6:])  # another seed: what gathers the runs is made anew
     assert code == 0 and out.rstrip().endswith("| 5 |")

@@ -64,7 +64,7 @@ def record(steps=3):
 
 
 @pytest.mark.slow
-def test_a_replay_from_the_command_line(root):
+def test_a_replay_from_the_command_line(root, warm):
     record().to_csv(root / "theirs.csv", index=False)
     golds = [{"id": "a", "problem": "1+1?", "answer": "2"}, {"id": "b", "problem": "2+2?", "answer": "5"}]
     (root / "golds.jsonl").write_text("".join(json.dumps(gold) + "\n" for gold in golds))
@@ -72,7 +72,7 @@ def test_a_replay_from_the_command_line(root):
         "def halved(group):\n    return (group.reward - group.reward.mean(1, keepdim=True)) / 2\n"
     )
     words = ["--golds", "golds.jsonl", "--variant", "mine.py:halved", "--variant", "lead", "--variant", "dr_grpo"]
-    code, out, error = call(root, "replay", "theirs.csv", *words)
+    code, out, error = call(root, "replay", "theirs.csv", *words, **warm)
     assert code == 0, out + error
     run = root / "runs/replay/theirs"
     summary = json.loads((run / "run.json").read_text())["summary"]
@@ -94,9 +94,9 @@ def test_a_replay_from_the_command_line(root):
 
 
 @pytest.mark.slow
-def test_a_record_without_groups_and_rewards_is_told_and_the_run_ends_well(root):
+def test_a_record_without_groups_and_rewards_is_told_and_the_run_ends_well(root, warm):
     record()[["completion"]].to_json(root / "texts.jsonl", orient="records", lines=True)
-    code, out, error = call(root, "replay", "texts.jsonl")
+    code, out, error = call(root, "replay", "texts.jsonl", **warm)
     assert code == 0, out + error
     assert "names no groups" in out and "has no reward" in out and "no group of the record has two" in out
     summary = json.loads((root / "runs/replay/texts/run.json").read_text())["summary"]

@@ -106,3 +106,11 @@ def test_an_edited_notebook_is_told_when_a_run_continues(root):
     code, out, err = call(root, "run", "cut", "--run-name", "cut")
     assert code == 0, err
     assert "changed since attempt 1: the notebook's code" in out
+
+
+def test_a_job_has_the_threads_of_its_scale(root):
+    (root / "experiments/scales/tiny.yaml").write_text("{jobs: 2, threads: 3}")
+    told = "run.input(f'{of}/made.txt')\nrun.finish(text=os.environ['OMP_NUM_THREADS'])"
+    write_notebook(root / "notebooks/use.ipynb", SETTLE, told, parameters=USE)
+    shutil.rmtree(root / "runs/two/tiny/second")
+    assert call(root, "reproduce", "two")[0] == 0 and text(root) == "3"

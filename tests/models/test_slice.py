@@ -44,25 +44,30 @@ def root(tmp_path_factory):
     return root
 
 
-def run(root, notebook, name, **parameters):
-    """The run folder of a notebook that ran to its end, and what run.json says of it."""
-    words = [w for k, v in parameters.items() for w in ("-p", k, v if isinstance(v, str) else json.dumps(v))]
-    code, out, err = call(root, "run", notebook, "-p", "run_name", name, *words)
-    assert code == 0, out[-1500:] + err[-3000:]
-    folder = root / "runs" / name
-    return folder, json.loads((folder / "run.json").read_text())["summary"]
+@pytest.fixture(scope="module")
+def run(root, warm):
+    """A function that runs a notebook to its end; gives its folder and what run.json says of it."""
+
+    def run(notebook, name, **parameters):
+        words = [w for k, v in parameters.items() for w in ("-p", k, v if isinstance(v, str) else json.dumps(v))]
+        code, out, err = call(root, "run", notebook, "-p", "run_name", name, *words, **warm)
+        assert code == 0, out[-1500:] + err[-3000:]
+        folder = root / "runs" / name
+        return folder, json.loads((folder / "run.json").read_text())["summary"]
+
+    return run
 
 
-def test_sft_with_packing_and_wandb_offline_then_grpo_by_lora_then_evaluation_and_figures(root, monkeypatch):
+def test_sft_with_packing_and_wandb_offline_then_grpo_by_lora_then_evaluation_and_figures(run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     small = {"max_tokens": 24, **DATA}
     sft, summary = run(
-        root, "02_sft", "sft", model="slice", steps=3, batch_size=8, micro_batch_size=4, optimizer="adamw",
+        "02_sft", "sft", model="slice", steps=3, batch_size=8, micro_batch_size=4, optimizer="adamw",
         learning_rate=1e-3, packing="bfd", tracker="wandb", **small,
     )  # fmt: skip
     assert summary["rows"] == 48 and list((sft / "wandb").glob("offline-run-*"))
     grpo, _ = run(
-        root, "03_grpo", "grpo", model="runs/sft/model", steps=2, batch_size=16, group_size=4, pack_tokens=512,
+        "03_grpo", "grpo", model="runs/sft/model", steps=2, batch_size=16, group_size=4, pack_tokens=512,
         adapter="lora", learning_rate=1e-3, rewards=["correct", "random"], reward_weights=[0.0, 1.0], estimator="grpo",
         validate_every=1, validation_samples=1, rollouts_every=1, **small,
     )  # fmt: skip
@@ -71,18 +76,18 @@ def test_sft_with_packing_and_wandb_offline_then_grpo_by_lora_then_evaluation_an
     assert len(trained) == 2 and all(row["grad_norm"] > 0 for row in trained)
     assert (grpo / "adapter" / "adapter_model.safetensors").is_file() and (grpo / "model" / "config.json").is_file()
     _, scores = run(
-        root, "04_evaluate", "evaluate", models=["runs/sft/model", "runs/grpo/model"], benchmark="words", n=1,
+        "04_evaluate", "evaluate", models=["runs/sft/model", "runs/grpo/model"], benchmark="words", n=1,
         data_path=DATA["validation_data"], max_tokens=24,
     )  # fmt: skip
     assert scores
-    figures, _ = run(root, "05_figures", "figures", runs=["runs/grpo"], samples=["runs/evaluate"])
+    figures, _ = run("05_figures", "figures", runs=["runs/grpo"], samples=["runs/evaluate"])
     assert (figures / "table.md").is_file() or list(figures.rglob("*.png"))
 
 
 @pytest.mark.skipif("LEAD_WHOLE" not in os.environ, reason="minutes: set LEAD_WHOLE=1 to run a step of the whole model")
-def test_one_step_of_the_whole_model(root):
+def test_one_step_of_the_whole_model(run):
     folder, _ = run(
-        root, "03_grpo", "whole", model="smollm2", steps=1, batch_size=16, group_size=8, pack_tokens=1024,
+        "03_grpo", "whole", model="smollm2", steps=1, batch_size=16, group_size=8, pack_tokens=1024,
         max_tokens=40, learning_rate=1e-5, rewards=["correct", "random"], reward_weights=[0.0, 1.0], estimator="grpo",
         validate_every=0, **DATA,
     )  # fmt: skip

@@ -1,0 +1,214 @@
+"""A warm process: it has imported the libraries of the notebooks and forks each `lead run` off itself, on CPUs only.
+
+    lead run (the user's) ── socket ── warm process ── fork: lead run ── fork: papermill ── fork: kernel
+
+Importing torch, transformers and TRL takes longer than a small run trains. Only other people's libraries are imported
+before the fork; each fork imports the kit anew, so that a run uses the code that is there when it starts. The outer
+`lead run` passes its arguments, environment and files on, then signals, and returns the exit code. When it ends, for
+whatever reason, the fork is killed, and with it all that the fork has started; when the warm process ends, so do they.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+
+import psutil
+
+from lead_kit.launch import forks, processes
+
+VARIABLE = "LEAD_WARM"  # names the socket of a warm process
+COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int(sys.argv[1])))"
+# What libraries read when they are imported: a run in which one of these differs has to import them itself.
+READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH", "CUDA_", "ACCELERATE_", "LD_")
+LIBRARIES = (
+    "papermill.execute", "papermill.engines", "papermill.clientwrap", "nbformat", "jupyter_client",
+    "ipykernel.kernelapp", "matplotlib.pyplot", "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet",
+    "datasets", "scipy.stats", "torch", "torch._dynamo", "transformers.trainer", "trl.trainer.grpo_trainer",
+    "trl.trainer.sft_trainer", "peft", "yaml",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A warm process for as long as the context lasts; gives the variables by which `lead run` finds it."""
+    with tempfile.TemporaryDirectory(prefix="lead-") as folder:  # which nobody else can enter
+        address = os.path.join(folder, "warm")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(64)  # runs that come before the libraries are imported wait
+            number = listener.fileno()
+            child = processes.start(
+                [sys.executable, "-c", COMMAND, str(number)], env=dict(environment), pass_fds=[number]
+            )
+        try:
+            yield {VARIABLE: address}
+        finally:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(processes.PATIENCE)
+            child.kill()
+            child.wait()
+
+
+def facts(environment: Mapping[str, str]) -> dict[str, str]:
+    """What must be the same in the warm process and in a run."""
+    return {name: value for name, value in environment.items() if name.startswith(READ)}
+
+
+def run(argv: list[str]) -> int | None:
+    """Lets the warm process named by LEAD_WARM do this `lead run`; returns its exit code, or None if it cannot.
+
+    It cannot when it has ended, when the run's environment would have changed what the libraries read, and when this
+    process is itself a fork.
+    """
+    if forks.warm:
+        return None
+    address = os.environ[VARIABLE]
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+        except OSError:
+            return None
+        for number in processes.SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda number, _: connection.send(bytes([number])))
+        if "--die-with-parent" in argv:  # which this process does
+            place = argv.index("--die-with-parent")
+            argv = argv[:place] + argv[place + 2 :]
+        told = json.dumps({"argv": argv, "env": dict(os.environ), "cwd": os.getcwd()}).encode()
+        try:
+            socket.send_fds(connection, [len(told).to_bytes(8, "big")], [0, 1, 2])
+            connection.sendall(told)
+            reply = connection.recv(8)
+        except ConnectionError:
+            reply = b""
+    if reply == b"cold":
+        return None
+    if not reply:
+        print("lead: the warm process ended, and this run with it", file=sys.stderr)
+    return int(reply or 1)
+
+
+class Warm:
+    """The loop of the warm process: one connection for each run, one fork for each connection."""
+
+    def __init__(self, listener: int):
+        self.listener = socket.socket(fileno=listener)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.listener, selectors.EVENT_READ)
+        self.facts = facts(os.environ)  # before the libraries add to it
+        self.runs: dict[socket.socket, tuple[forks.Fork, int]] = {}  # connection → the fork and its pidfd
+        self.ending = False
+
+    def once(self) -> None:
+        """Handles what has happened: a new run, a signal for one, the end of one, the end of one's outer process."""
+        for key, _ in self.selector.select():
+            if key.fileobj is self.listener:
+                self.accept(self.listener.accept()[0])
+            elif isinstance(key.fileobj, int):
+                self.ended(key.data)
+            elif key.fileobj in self.runs:
+                self.passed_on(key.fileobj)
+
+    def end(self, *_) -> None:
+        """Ends this process as soon as no run is left."""
+        self.ending = True
+        if not self.runs:
+            os._exit(0)
+
+    def accept(self, connection: socket.socket) -> None:
+        """Reads what a run is to be and forks it, or answers that the run must import for itself."""
+        try:
+            head, files, _, _ = socket.recv_fds(connection, 8, 3)
+            told = b""
+            while len(told) < int.from_bytes(head, "big"):
+                told += connection.recv(1 << 20) or self._broken()
+        except ConnectionError:
+            connection.close()
+            return
+        request = json.loads(told)
+        if facts(request["env"]) != self.facts:
+            connection.sendall(b"cold")
+            connection.close()
+        else:
+            fork = forks.Fork(lambda: self.begin(request), files)
+            handle = os.pidfd_open(fork.pid)
+            self.runs[connection] = (fork, handle)
+            self.selector.register(connection, selectors.EVENT_READ)
+            self.selector.register(handle, selectors.EVENT_READ, connection)
+        for file in files:
+            os.close(file)
+
+    @staticmethod
+    def _broken() -> bytes:
+        raise ConnectionResetError
+
+    @staticmethod
+    def begin(request: dict) -> int:
+        """In the fork: `lead run`."""
+        import numpy
+
+        forks.warm = True
+        forks.set_place(request["env"], request["cwd"])
+        numpy.random.seed()  # its state was drawn when it was imported
+        sys.argv, sys.path[0] = ["lead", *request["argv"]], ""
+        return importlib.import_module("lead_kit.cli").main()
+
+    def passed_on(self, connection: socket.socket) -> None:
+        """A signal for the run; or the outer process has ended, and then the run must not go on."""
+        try:
+            numbers = connection.recv(8)
+        except ConnectionError:
+            numbers = b""
+        for number in numbers or [signal.SIGKILL]:
+            self.runs[connection][0].send_signal(number)
+        if not numbers:
+            self.selector.unregister(connection)
+
+    def ended(self, connection: socket.socket) -> None:
+        """Tells the outer process how its run ended, and ends what the run has left behind."""
+        fork, handle = self.runs.pop(connection)
+        code = fork.wait()
+        self.selector.unregister(handle)
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(connection)
+        os.close(handle)
+        known = {fork.pid for fork, _ in self.runs.values()}
+        left = [child for child in psutil.Process().children() if child.pid not in known]
+        processes.send(signal.SIGKILL, left)
+        psutil.wait_procs(left, timeout=processes.PATIENCE)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(str(code if code >= 0 else 128 - code).encode())
+        connection.close()
+        if self.ending:
+            self.end()
+
+
+def load() -> None:
+    """Imports the libraries; those that are not installed are not needed."""
+    sys.modules["rfc3987_syntax"] = None  # see kernel.py
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel would
+    for name in LIBRARIES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def serve(listener: int) -> int:
+    """The life of the warm process."""
+    processes.adopt_orphans()
+    loop = Warm(listener)
+    for number in processes.SIGNALS:
+        signal.signal(number, loop.end)
+    load()
+    gc.freeze()  # collecting what is shared would copy it into each fork
+    while True:
+        loop.once()
