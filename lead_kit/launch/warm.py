@@ -28,7 +28,7 @@ from lead_kit.launch import forks, processes
 VARIABLE = "LEAD_WARM"  # names the socket of a warm process
 COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int(sys.argv[1])))"
 # What libraries read when they are imported: a run in which one of these differs has to import them itself.
-READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH", "CUDA_", "ACCELERATE_", "LD_")
+READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
 LIBRARIES = (
     "papermill.execute", "papermill.engines", "papermill.clientwrap", "nbformat", "jupyter_client",
     "ipykernel.kernelapp", "matplotlib.pyplot", "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet",

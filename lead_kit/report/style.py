@@ -8,6 +8,7 @@ styles in grey print. The figures are in `training_figures` and `evaluation_figu
 import textwrap
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,11 +39,18 @@ STYLE = {
 
 
 class Sheet(Figure):
-    """A figure that displays in a notebook without pyplot's global state, and is saved in the kit's style."""
+    """A figure that displays in a notebook without pyplot's global state, and is saved in the kit's style.
+
+    A notebook shows the PNG that was saved, unless the figure has changed since.
+    """
+
+    saved: bytes = b""
 
     @rc_context(STYLE)
-    def savefig(self, *arguments, **options):
-        super().savefig(*arguments, **options)
+    def savefig(self, target, **options):
+        super().savefig(target, **options)
+        if options.get("format") == "png" and isinstance(target, Path):
+            self.saved, self.stale = target.read_bytes(), False  # matplotlib calls it stale with the next change
 
     def png(self, **options) -> bytes:
         image = BytesIO()
@@ -50,7 +58,7 @@ class Sheet(Figure):
         return image.getvalue()
 
     def _repr_png_(self) -> bytes:
-        return self.png(bbox_inches="tight")
+        return self.saved if self.saved and not self.stale else self.png(bbox_inches="tight")
 
 
 class Look(NamedTuple):

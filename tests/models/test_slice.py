@@ -37,7 +37,7 @@ def root(tmp_path_factory):
     model = AutoModelForCausalLM.from_pretrained(packaged.folder_of("smollm2"), num_hidden_layers=2)
     model.save_pretrained(root / "slice")
     load_tokenizer("smollm2").save_pretrained(root / "slice")
-    train = with_traces(load_problems("words", count=48, seed=0), seed=0)
+    train = with_traces(load_problems("words", count=24, seed=0), seed=0)
     save_problems(train, root / DATA["train_data"])
     held_out = load_problems("words", split="validation", count=8, exclude=frozenset(r["problem"] for r in train))
     save_problems(held_out, root / DATA["validation_data"])
@@ -62,10 +62,10 @@ def test_sft_with_packing_and_wandb_offline_then_grpo_by_lora_then_evaluation_an
     monkeypatch.setenv("WANDB_MODE", "offline")
     small = {"max_tokens": 24, **DATA}
     sft, summary = run(
-        "02_sft", "sft", model="slice", steps=3, batch_size=8, micro_batch_size=4, optimizer="adamw",
+        "02_sft", "sft", model="slice", steps=2, batch_size=2, micro_batch_size=1, optimizer="adamw",
         learning_rate=1e-3, packing="bfd", tracker="wandb", **small,
     )  # fmt: skip
-    assert summary["rows"] == 48 and list((sft / "wandb").glob("offline-run-*"))
+    assert summary["rows"] == 24 and list((sft / "wandb").glob("offline-run-*"))
     grpo, _ = run(
         "03_grpo", "grpo", model="runs/sft/model", steps=2, batch_size=16, group_size=4, pack_tokens=512,
         adapter="lora", learning_rate=1e-3, rewards=["correct", "random"], reward_weights=[0.0, 1.0], estimator="grpo",

@@ -236,3 +236,13 @@ def test_a_run_is_drawn_from_its_first_number_on():
     frame = training(("lead",), 1)
     for early in (frame[frame["split"] == "train"].head(1), frame[frame["split"] == "validation"].head(1)):
         FigureCanvasAgg(training_figures.progress(early, "lead-s0", frame.iloc[:0])).draw()
+
+
+def test_a_notebook_shows_the_picture_that_was_saved_unless_it_has_changed(tmp_path):
+    figure = style.Sheet(figsize=(2, 1.5))
+    axes = figure.subplots()
+    figure.savefig(tmp_path / "a.png", format="png", bbox_inches="tight", dpi=150)
+    (tmp_path / "a.png").write_bytes(b"")  # it is not drawn again
+    shown = figure._repr_png_()
+    axes.set_xlabel("step")
+    assert shown.startswith(b"\x89PNG") and shown != figure._repr_png_()
