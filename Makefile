@@ -34,7 +34,7 @@ demo-reflection: install
 demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 
-test: install lint
+test: install lint $(if $(shell command -v chromium),$(VENV)/driver)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 quick: install
@@ -48,10 +48,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# JupyterLab in a real browser: Debian's Chromium, driven by playwright, which downloads no browser of its own.
-browser: install
+# JupyterLab in a real browser: Debian's Chromium, driven by playwright, which downloads no browser of its own. Where
+# there is a Chromium, `make test` runs these tests, too.
+browser: $(VENV)/driver
 	command -v chromium || apt-get install -y --no-install-recommends chromium
-	$(INSTALL) playwright==1.65.2
+
+$(VENV)/driver: $(VENV)/installed
+	-$(INSTALL) playwright==1.65.2
+	touch $@
 
 test-browser: install
 	$(BIN)/python -m pytest tests/browser tests/report/test_document.py tests/test_hostile.py -rs
