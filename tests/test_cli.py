@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -55,17 +56,16 @@ def test_a_mistyped_command_is_answered_with_the_nearest(words, told):
 )
 def test_bad_input_is_one_sentence_and_exit_code_2_before_any_kernel(tmp_path, words, told):
     small_notebook(tmp_path)
-    start = time.perf_counter()
     code, out, err = call(tmp_path, *words)
     assert (code, out) == (2, "") and told in err and len(err.splitlines()) == 1
-    assert time.perf_counter() - start < 2
     assert not (tmp_path / "runs").exists()
 
 
 def test_help_needs_nothing_heavy(tmp_path):
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code, out, _ = call(tmp_path, "--help")
-    assert code == 0 and "reproduce" in out and time.perf_counter() - start < 2
+    assert code == 0 and "reproduce" in out
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1  # pandas alone would take as long
 
 
 def test_main_turns_a_missing_file_into_a_sentence(capsys):

@@ -124,13 +124,10 @@ def test_a_bomb_in_one_thread_does_not_hold_up_the_others():
     with Verifier(2).warm() as verifier:
         thread = threading.Thread(target=verifier.check, args=(BOMB, "\\ln 2"))
         thread.start()
-        slowest = 0.0
         for number in range(2, 40):
-            start = time.perf_counter()
             assert verifier.check(f"\\boxed{{\\sqrt{{{4 * number}}}}}", f"2\\sqrt{{{number}}}").correct
-            slowest = max(slowest, time.perf_counter() - start)
+        assert thread.is_alive()  # the bomb still uses up its 2 s; the benchmark has the bar of 100 ms
         thread.join()
-    assert slowest < 1  # far below the bomb's 2 s; the benchmark measures the bar of 100 ms on a quiet machine
 
 
 def children(pid):
