@@ -11,7 +11,7 @@ LAB_ARGS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-verify stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
@@ -70,6 +70,10 @@ bench: install
 
 bench-verify: install
 	$(BIN)/python bench/verify.py
+
+# LeadTrainer beside stock TRL on two idle cores; BENCH_ARGS="--ranks 2", "--tokens 384" or "--lora" measures more.
+bench-trainer: install
+	$(BIN)/python -m bench.trainer $(BENCH_ARGS)
 
 # The parts of a GPU host that also run on a CPU, each in an environment of its own; `make test-stack` runs those that are
 # there and says what it skips. vLLM's build for CPUs has another name; TRL looks for a package that is called vllm.

@@ -14,44 +14,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from random import Random
 
 SIDES = ("lead_kit", "TRL")
 BARS = {"seconds": 20.0, "GiB": 5.0}
 
 
-def lead_trainer(options, folder: Path):
-    """LeadTrainer on the model, with prompts of the arithmetic task."""
+def trainer_of(options, folder: Path):
+    """The trainer of one side; TRL's takes micro-batches of 8 rows."""
+    from bench import sides
     from lead_kit.models.packaged import resolved
-    from tests import apprentice
 
-    sizes = {"batch_size": options.rollouts, "group_size": 8, "steps": options.batches, "pack_tokens": options.pack}
-    machine = {"max_completion_length": options.tokens}
-    return apprentice.trainer(
-        Path(resolved(options.model)), folder, estimator="grpo", rewards=("random",), machine=machine, **sizes
-    )
-
-
-def stock_trainer(options, folder: Path):
-    """TRL's own trainer with the same arguments: padded, with `generate`, in micro-batches of 8 rows."""
-    from datasets import Dataset
-    from trl import GRPOTrainer
-
-    from lead_kit.models.loading import load_model
-
-    ours, draw = lead_trainer(options, folder), Random(0)
-    arguments = ours.args
-    arguments.per_device_train_batch_size = 8
-    arguments.gradient_accumulation_steps = arguments.steps_per_generation = options.rollouts // 8
-    rows = Dataset.from_list([{"prompt": row["prompt"]} for row in ours.train_dataset])
-    del ours
-    model, tokenizer = load_model(options.model)
-
-    def random(completions, **_):
-        return [draw.random() for _ in completions]
-
-    data = {"train_dataset": rows, "processing_class": tokenizer}
-    return GRPOTrainer(model=model, args=arguments, reward_funcs=[random], **data)
+    model = resolved(options.model)
+    sizes = {"rollouts": options.rollouts, "tokens": options.tokens, "batches": options.batches, "pack": options.pack}
+    ours = sides.lead_trainer(model, folder, rewards=("random",), **sizes)
+    return ours if options.side == "lead_kit" else sides.stock_trainer(model, ours, 8)
 
 
 def measure(options) -> dict[str, float]:
@@ -60,7 +36,7 @@ def measure(options) -> dict[str, float]:
     from transformers import PrinterCallback
 
     with tempfile.TemporaryDirectory() as folder:
-        trainer = (lead_trainer if options.side == "lead_kit" else stock_trainer)(options, Path(folder))
+        trainer = trainer_of(options, Path(folder))
         trainer.remove_callback(PrinterCallback)
         torch.set_num_threads(options.threads)
         start = time.perf_counter()

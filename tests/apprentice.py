@@ -97,13 +97,14 @@ def trainer(
     end_marker: str = "",
     **others,
 ) -> LeadTrainer:
-    """A LeadTrainer that keeps every rollout; `others` are sizes, its arguments, and `machine` for GRPOConfig."""
+    """A LeadTrainer that keeps every rollout; `others` are sizes, its arguments, `problems`, and `machine` for
+    GRPOConfig."""
     model, tokenizer = load_model(str(model_folder))
-    machine = {"max_completion_length": 24} | CPU | others.pop("machine", {})
+    machine = {"max_completion_length": 24, "learning_rate": 1e-3} | CPU | others.pop("machine", {})
+    problems = others.pop("problems", None) or arithmetic.draw(64, 7, WEIGHTS)
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
-    sizes = batching.sizes(**asked)
+    sizes = batching.sizes(**asked, pack_tokens=others.get("pack_tokens", 0))
     arguments = GRPOConfig(
-        learning_rate=1e-3,
         loss_type=TRL_LOSS[loss_type],
         beta=beta,
         temperature=1.0,
@@ -128,12 +129,11 @@ def trainer(
     return LeadTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list([prompted(r, tokenizer, "plain") for r in arithmetic.draw(64, 7, WEIGHTS)]),
+        train_dataset=Dataset.from_list([prompted(problem, tokenizer, "plain") for problem in problems]),
         processing_class=tokenizer,
         estimate=bind_estimator(KNOBS | {"estimator": estimator}),
         grader=Grader(bind_rewards(list(rewards)), verify.shared(), end_marker),
         run=Notes(out),
-        rollouts_every=1,
         loss_type=loss_type,
-        **{"keep": every_group} | others,
+        **{"keep": every_group, "rollouts_every": 1} | others,
     )

@@ -1,0 +1,263 @@
+"""Seconds of a GRPO batch by LeadTrainer beside stock TRL's GRPOTrainer, part by part: same model, data and rewards.
+
+    python -m bench.trainer                          # 128 and 512 rollouts a batch, 10 pairs of batches each
+    python -m bench.trainer --rollouts 128 --pairs 3 --tokens 384
+    python -m bench.trainer --lora                   # both train a LoRA adapter
+    python -m bench.trainer --ranks 2 --pairs 5      # LeadTrainer alone: two gloo ranks beside one process
+
+Both trainers live in one process and take turns, a batch each; the ratio is the median over the pairs. Stock TRL
+samples by transformers' `generate`, as it does without vLLM. The learning rate is 0, so that all batches are alike. The
+gradients are compared on the same rollouts after the same small change of the weights, so that the old
+log-probabilities count.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import torch
+from peft import LoraConfig
+from transformers import PrinterCallback, TrainerCallback
+
+from bench import sides
+from lead_kit.data import arithmetic
+from lead_kit.runs.find import ensure
+from lead_kit.train.refill import LOGPROBS
+
+BARS = {128: 3.0, 512: 4.0}  # LeadTrainer's speed in stock TRL's, by rollouts a batch
+RANK_BAR = 1.7  # two ranks in one process's speed, on two idle cores
+APART = 1e-5  # of the gradients, relative
+UPDATES = 2  # optimiser updates a batch
+PARTS = ("generation", "reward", "old log-probs", "forward", "loss", "backward", "optimizer", "rest")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+TRAINING = [8, 4, 2, 1, 0.5, 0.5]  # weights of 1 to 6 steps, as the demo trains
+
+
+class Turns(TrainerCallback):
+    """One side: lets its trainer do a batch when it is its turn, and keeps the seconds of each part, nested calls
+    apart."""
+
+    def __init__(self, trainer, clock: str):
+        self.trainer, self.clock = trainer, CLOCKS[clock]
+        self.turn, self.other = threading.Semaphore(0), None
+        self.batches: list[dict[str, float]] = []
+        self._inner, self._parts, self._start = [0.0], Counter(), 0.0
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(self)
+        self._time(trainer, "_generate", "generation")
+        self._time(trainer, "_calculate_rewards", "reward")
+        self._time(trainer, "_get_per_token_logps_and_entropies", "forward")
+        self._time(trainer, "compute_loss", "loss")
+        self._time(trainer.accelerator, "backward", "backward")
+
+    def _time(self, holder, method: str, part: str) -> None:
+        call = getattr(holder, method)
+
+        def timed(*args, **kwargs):
+            scoring = part == "forward" and not torch.is_grad_enabled()
+            with self._part("old log-probs" if scoring else part):
+                return call(*args, **kwargs)
+
+        setattr(holder, method, timed)
+
+    @contextmanager
+    def _part(self, name: str):
+        start = self.clock()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            took = self.clock() - start
+            self._parts[name] += took - self._inner.pop()
+            self._inner[-1] += took
+
+    def _wait(self) -> None:
+        if self.other:
+            self.turn.acquire()
+        self._parts.clear()
+        self._start = self.clock()
+
+    def leave(self) -> None:
+        """The other side goes on alone."""
+        if self.other:
+            self.other.other = None
+            self.other.turn.release()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._wait()
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self._parts["optimizer"] -= self.clock()
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self._parts["optimizer"] += self.clock()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % UPDATES:
+            return
+        whole = self.clock() - self._start
+        parts = {name: self._parts[name] for name in PARTS[:-1]}
+        self.batches.append(parts | {"rest": whole - sum(parts.values()), "all": whole})
+        if self.other and state.global_step < args.max_steps:
+            self.other.turn.release()
+            self._wait()
+        else:
+            self._parts.clear()
+            self._start = self.clock()
+
+
+def train(side: Turns) -> None:
+    try:
+        side.trainer.train()
+    finally:
+        side.leave()
+
+
+def taking_turns(ours: Turns, theirs: Turns) -> list[tuple[dict, dict]]:
+    """The parts of each pair of batches, after a first pair to warm up."""
+    ours.other, theirs.other = theirs, ours
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(train, side) for side in (ours, theirs)]
+        ours.turn.release()
+        for one in running:
+            one.result()
+    return list(zip(ours.batches, theirs.batches, strict=True))[1:]
+
+
+def lead(options, rollouts: int, folder: Path):
+    """LeadTrainer on problems as in the demo."""
+    machine = {"learning_rate": 0.0}
+    sizes = {"rollouts": rollouts, "tokens": options.tokens, "batches": options.pairs + 1, "pack": options.pack}
+    sizes |= {"updates_per_batch": UPDATES, "rollouts_every": 10}
+    problems = arithmetic.draw(2000, 1, TRAINING)
+    return sides.lead_trainer(options.model, folder, machine=machine, problems=problems, **adapter(options), **sizes)
+
+
+def adapter(options) -> dict:
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    return {"peft_config": LoraConfig(r=16, lora_alpha=64, target_modules=targets)} if options.lora else {}
+
+
+def gradients_apart(ours, theirs) -> float:
+    """‖g − g'‖/‖g'‖ of the two trainers on the rollouts of one batch, which LeadTrainer samples."""
+    groups = ours.args.generation_batch_size // ours.num_generations
+    rows = [ours.train_dataset[i] for i in range(groups) for _ in range(ours.num_generations)]
+    sample, kept = ours._generate, []
+
+    def sampled(prompts):
+        kept.append(sample(prompts))
+        return kept[-1]
+
+    def given(prompts):  # stock TRL has no log-probabilities of its sampler
+        return tuple(None if place == LOGPROBS else value for place, value in enumerate(kept[-1]))
+
+    ours._generate, theirs._generate = sampled, given
+    batches = []
+    for trainer in (ours, theirs):
+        trainer.model.train()
+        batches.append(trainer._generate_and_score_completions([dict(row) for row in rows]))
+    found = [gradient(trainer, batch) for trainer, batch in zip((ours, theirs), batches, strict=True)]
+    return ((found[0] - found[1]).norm() / found[1].norm()).item()
+
+
+def gradient(trainer, batch: dict) -> torch.Tensor:
+    """The gradient of a batch as one update, at weights that have moved a little since it was sampled."""
+    learned = [p for p in trainer.model.parameters() if p.requires_grad]
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in learned:
+            p.add_(torch.randn(p.shape, generator=noise), alpha=2e-3)
+    trainer.model.zero_grad()
+    trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation  # the batch is one update
+    trainer.compute_loss(trainer.model, dict(batch)).backward()
+    return torch.cat([p.grad.flatten() for p in learned])
+
+
+def compare(options, rollouts: int, folder: Path) -> bool:
+    """Prints the two sides at this batch size; False where a bar is missed."""
+    ours = lead(options, rollouts, folder)
+    theirs = sides.stock_trainer(options.model, ours, min(options.micro, rollouts // UPDATES), **adapter(options))
+    torch.set_num_threads(options.threads)
+    pairs = taking_turns(Turns(ours, options.clock), Turns(theirs, options.clock))
+    print(f"\n{rollouts} rollouts of at most {options.tokens} tokens, {len(pairs)} pairs; ", end="")
+    print(f"{options.clock} ms a batch (median)\n{'':15}{'TRL':>10}{'LeadTrainer':>14}")
+    for name in (*PARTS, "all"):
+        kit, peer = (1000 * median(one[name] for one in side) for side in zip(*pairs, strict=True))
+        print(f"{name:15}{peer:10.0f}{kit:14.0f}")
+    ratios = [peer["all"] / kit["all"] for kit, peer in pairs]
+    bar, apart = BARS.get(rollouts, 0.0), gradients_apart(ours, theirs)
+    verdict = "no bar" if not bar else f"bar {bar:g}: {'pass' if median(ratios) >= bar else 'FAIL'}"
+    print(f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; {verdict})")
+    print(f"gradients {apart:.1e} apart (bar {APART:g}: {'pass' if apart <= APART else 'FAIL'})", flush=True)
+    return median(ratios) >= bar and apart <= APART
+
+
+def alone(options) -> None:
+    """One rank of LeadTrainer; the first prints the seconds of its batches, without the first of them."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        side = Turns(lead(options, options.rollouts[0], Path(folder)), "wall")
+        train(side)
+        if side.trainer.accelerator.is_main_process:
+            print(json.dumps([batch["all"] for batch in side.batches[1:]]))
+
+
+def ranks(options) -> bool:
+    """Prints LeadTrainer's speed on several gloo ranks beside one process."""
+    held = True
+    for rollouts in options.rollouts:
+        seconds = {}
+        for count in (1, options.ranks):
+            command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+            command += ["-m", "bench.trainer", *sys.argv[1:], "--alone", "--rollouts", str(rollouts)]
+            environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+            out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+            seconds[count] = median(json.loads(out.splitlines()[-1]))
+        one, several = 1000 * seconds[1], 1000 * seconds[options.ranks]
+        held &= one / several >= RANK_BAR
+        print(f"{rollouts} rollouts: {one:.0f} ms in one process, {several:.0f} ms in {options.ranks} ranks; ", end="")
+        print(f"ratio {one / several:.2f} (bar {RANK_BAR:g}: {'pass' if one / several >= RANK_BAR else 'FAIL'})")
+    return held
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="runs/02_sft/model", help="folder of an embedded model after SFT")
+    parser.add_argument("--rollouts", type=int, nargs="+", default=list(BARS), help="rollouts a batch")
+    parser.add_argument("--pairs", type=int, default=10, help="batches of each side")
+    parser.add_argument("--tokens", type=int, default=96, help="limit of a completion")
+    parser.add_argument("--micro", type=int, default=64, help="rows of a forward, for TRL")
+    parser.add_argument("--pack", type=int, default=4096, help="tokens of a forward, for LeadTrainer")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="wall, or CPU seconds without the verifier's")
+    parser.add_argument("--lora", action="store_true", help="both train a LoRA adapter")
+    parser.add_argument("--ranks", type=int, default=0, help="LeadTrainer on so many ranks beside one process")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    options.model = str(ensure(options.model))
+    if options.alone:
+        alone(options)
+        return 0
+    if options.ranks:
+        return 0 if ranks(options) else 1
+    with tempfile.TemporaryDirectory() as folder:
+        held = [compare(options, rollouts, Path(folder) / str(rollouts)) for rollouts in options.rollouts]
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
