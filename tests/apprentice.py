@@ -100,14 +100,13 @@ def trainer(
     """A LeadTrainer that keeps every rollout; `others` are sizes, its arguments, `problems`, and `machine` for
     GRPOConfig."""
     model, tokenizer = load_model(str(model_folder))
-    machine = {"max_completion_length": 24, "learning_rate": 1e-3} | CPU | others.pop("machine", {})
+    machine = {"max_completion_length": 24, "learning_rate": 1e-3, "temperature": 1.0} | CPU | others.pop("machine", {})
     problems = others.pop("problems", None) or arithmetic.draw(64, 7, WEIGHTS)
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
     sizes = batching.sizes(**asked, pack_tokens=others.get("pack_tokens", 0))
     arguments = GRPOConfig(
         loss_type=TRL_LOSS[loss_type],
         beta=beta,
-        temperature=1.0,
         scale_rewards="none",
         seed=0,
         per_device_train_batch_size=sizes.micro_batch,

@@ -23,7 +23,7 @@ from lead_kit.models import sampler
 from lead_kit.models.engines import colocated
 from lead_kit.models.sampler import Completion, Sampled, Sampling
 from lead_kit.runs import ledger
-from lead_kit.train import in_step
+from lead_kit.train import in_step, old_logps
 from lead_kit.train.callbacks import Seal
 from lead_kit.train.grading import Grader
 from lead_kit.train.refill import Refill
@@ -69,6 +69,7 @@ class LeadTrainer(PackedUpdate):
         super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self.add_callback(Seal)
         self._check_engine()
+        self.sampler_scores = engine == "sampler" and old_logps.exact(self.model, self.args)
         self._check_loss(keep)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = Refill(self, refill_batches) if refill_batches else None
@@ -197,11 +198,22 @@ class LeadTrainer(PackedUpdate):
         weights = self.reward_weights.to(scores.device)
         return Group(correct, length, (components * weights).sum(-1), truncated, repetitive, components, weights)
 
+    def _get_dataloader(self, dataset, *args, **kwargs):
+        """The loader of the numbers of the rows. TRL asks for the whole batch at every update and reads it once, and
+        accelerate would walk through each of its token ids."""
+        return super()._get_dataloader(range(len(dataset)), *args, **kwargs)
+
+    def _prepare_inputs(self, generation_batch: list[int]):
+        different = list(dict.fromkeys(generation_batch))
+        rows = dict(zip(different, self.train_dataset.__getitems__(different), strict=True))
+        return super()._prepare_inputs([rows[number] for number in generation_batch])
+
     def _generate_and_score_completions(self, inputs):
         if self.refill:
             inputs = self.refill.fill(inputs)
         self._rows = inputs
-        output = super()._generate_and_score_completions(inputs)
+        with old_logps.replaced(self) as replace:
+            output = replace(super()._generate_and_score_completions(inputs))
         if self.use_vllm:
             self._sampler_gap = in_step.gap(self, output)
             self._in_step.check(self._sampler_gap)
