@@ -64,9 +64,7 @@ lab: install
 	$(BIN)/jupyter lab --ip 127.0.0.1 --ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save $(LAB_ARGS)
 
 bench: install
-	$(BIN)/python bench/sampler.py
-	$(BIN)/python bench/metrics.py
-	$(BIN)/python bench/packing.py
+	$(BIN)/python -m bench
 
 bench-verify: install
 	$(BIN)/python bench/verify.py

@@ -1,13 +1,13 @@
 """How long all metrics and their intervals take for 1,000 problems × 64 samples. Bar: 5 seconds.
 
-`python bench/metrics.py` prints the seconds of each part and exits with 1 above the bar.
+`python -m bench.metrics` prints the seconds of each part and exits with 1 above the bar.
 """
 
-import sys
 import time
 
 import numpy as np
 
+from bench.table import Row, failed, judged, line
 from lead_kit.evaluate import metrics, stats
 
 PROBLEMS, SAMPLES, BAR_SECONDS = 1000, 64, 5.0
@@ -26,7 +26,7 @@ def drawn(seed: int) -> metrics.Samples:
     return metrics.Samples(correct, answered, 1 - answered, length, np.where(answered, cluster, metrics.NO_VOTE))
 
 
-def main() -> int:
+def rows() -> list[Row]:
     a, b = drawn(0), drawn(1)
     started = time.perf_counter()
     values = {name: metrics.measure(a, name) for name in NAMES}
@@ -38,13 +38,18 @@ def main() -> int:
     resampled = time.perf_counter()
     stats.paired_difference(values["pass@1"].numerator, metrics.measure(b, "pass@1").numerator, seed=0)
     ended = time.perf_counter()
-    print(f"metrics: {PROBLEMS} problems × {SAMPLES} samples, {len(NAMES)} metrics, {stats.RESAMPLES} resamples")
-    print(
-        f"metrics {measured - started:.2f} s, bootstrap {resampled - measured:.2f} s, paired {ended - resampled:.2f} s"
-    )
-    print(f"total {ended - started:.2f} s (bar {BAR_SECONDS:.0f} s)")
-    return int(ended - started > BAR_SECONDS)
+    parts = {"metrics": measured - started, "bootstrap": resampled - measured, "paired": ended - resampled}
+    told = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
+    name = f"{len(NAMES)} metrics, {PROBLEMS:,} problems × {SAMPLES}"
+    value = f"{ended - started:.2f} s ({told}; {stats.RESAMPLES:,} resamples)"
+    return [judged(name, value, f"≤ {BAR_SECONDS:g} s", ended - started <= BAR_SECONDS)]
+
+
+def main() -> int:
+    found = rows()
+    print(*map(line, found), sep="\n")
+    return int(failed(found))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

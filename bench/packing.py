@@ -1,6 +1,6 @@
 """Padded against packed scoring, forward and backward, on the lengths of recorded rollouts; both in one run.
 
-    python bench/packing.py --rollouts runs/03_grpo/rollouts/step_000010.parquet
+    python -m bench.packing --rollouts runs/03_grpo/rollouts/step_000010.parquet
 
 Lengths come from the column `length`, or from `completion` at four characters a token, shrunk so that the longest is
 --longest. A random Llama of the given size; on a CUDA device by default where there is one. With --attention
@@ -17,13 +17,14 @@ import pandas
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from bench.table import Row, line
 from lead_kit.runs.find import ensure
 from lead_kit.train.packing import packed_logps
 
 PROMPT, VOCABULARY = 32, 4096
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rollouts", default="", help="parquet with a column length or completion; else 03_grpo's own")
     parser.add_argument("--rows", type=int, default=32, help="rollouts in the batch")
@@ -37,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def drawn_lengths(path: str, rows: int, longest: int, seed: int) -> list[int]:
@@ -120,17 +121,21 @@ def compare(lengths: list[int], options) -> Compared:
     return Compared(by_padding, by_packing, apart, int(mask.sum()), int(mask.sum()) / mask.numel())
 
 
-def main() -> None:
-    options = arguments()
+def measure(options) -> list[Row]:
     torch.manual_seed(options.seed)
     recorded = options.rollouts or max(ensure("runs/03_grpo/rollouts").glob("*.parquet"))
     found = compare(drawn_lengths(recorded, options.rows, options.longest, options.seed), options)
-    print(
-        f"{options.rows} rollouts, {found.tokens} tokens, {found.share:.0%} of the padded rectangle; {options.device}"
-    )
-    print(f"largest difference of a log-probability {found.apart:.1e}")
-    ratio = found.padded / found.packed
-    print(f"padded {found.padded:.3f} s   packed {found.packed:.3f} s   ratio {ratio:.2f}")
+    times = f"{found.padded:.3f} and {found.packed:.3f} s"
+    told = f"{found.padded / found.packed:.2f} ({times}; {found.share:.0%} of the rectangle, apart {found.apart:.0e})"
+    return [Row(f"padded / packed, {options.rows} rollouts, {found.tokens:,} tokens", told)]
+
+
+def rows() -> list[Row]:
+    return measure(arguments(["--repeats", "3"]))
+
+
+def main() -> None:
+    print(*map(line, measure(arguments())), sep="\n")
 
 
 if __name__ == "__main__":

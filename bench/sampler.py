@@ -1,6 +1,6 @@
 """Tokens per second of the kit's sampler beside a plain `model.generate` loop: same model, prompts and batch, one run.
 
-    python bench/sampler.py --model runs/02_sft/model
+    python -m bench.sampler --model runs/02_sft/model
 
 The bar is 2×: rows that have finished must stop costing. Both sample at temperature 1; tokens are counted up to and
 with the end token. The two take turns, and the ratio is of each pair.
@@ -12,19 +12,22 @@ from statistics import median
 
 import torch
 
+from bench.table import Row, failed, judged, line
 from lead_kit.data import arithmetic
 from lead_kit.models import chat, sampler
 from lead_kit.models.loading import load_model
 
+BAR = 2.0
 
-def arguments() -> argparse.Namespace:
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny", help="embedded model, folder or hub id")
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--batch", type=int, default=128, help="rows a forward")
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def ours(model, tokenizer, prompts, options) -> int:
@@ -59,8 +62,8 @@ def rate(side, *inputs) -> float:
     return side(*inputs) / (time.perf_counter() - start)
 
 
-def main() -> int:
-    options = arguments()
+def measure(options) -> list[Row]:
+    """The median rates of both sides, and the median of their ratios pair by pair."""
     torch.manual_seed(0)
     model, tokenizer = load_model(options.model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,13 +76,20 @@ def main() -> int:
     ]
     kit, peer = (median(column) for column in zip(*pairs, strict=True))
     ratio = median(one / other for one, other in pairs)
-    print(
-        f"{options.prompts} prompts, {options.batch} rows a forward, up to {options.max_tokens} tokens, {model.device}"
-    )
-    print(f"lead_kit sampler  {kit:10,.0f} tokens/s")
-    print(f"model.generate    {peer:10,.0f} tokens/s")
-    print(f"ratio             {ratio:10.2f}  (bar: 2.00) {'pass' if ratio >= 2 else 'FAIL'}")
-    return 0 if ratio >= 2 else 1
+    name = f"sampler / model.generate, {options.prompts} prompts"
+    return [judged(name, f"{ratio:.2f} ({kit:,.0f} and {peer:,.0f} tokens/s)", f"≥ {BAR:g}", ratio >= BAR)]
+
+
+def rows() -> list[Row]:
+    return measure(arguments([]))
+
+
+def main() -> int:
+    options = arguments()
+    found = measure(options)
+    print(f"{options.batch} rows a forward, up to {options.max_tokens} tokens, {options.repeats} pairs")
+    print(*map(line, found), sep="\n")
+    return int(failed(found))
 
 
 if __name__ == "__main__":
