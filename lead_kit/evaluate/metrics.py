@@ -99,8 +99,9 @@ def cons_at_n(correct, cluster) -> np.ndarray:
     if cluster.shape != correct.shape:
         raise ValueError(f"cluster and correct must have one shape: {cluster.shape} and {correct.shape}")
     hits(correct)
-    voted = cluster != NO_VOTE
-    votes = (cluster[:, :, None] == cluster[:, None, :]).sum(axis=2) * voted
+    voted, numbers = cluster != NO_VOTE, cluster - cluster.min()
+    place = numbers + (numbers.max() + 1) * np.arange(len(numbers))[:, None]  # of a problem's class among all classes
+    votes = np.bincount(place.ravel())[place] * voted
     leading = voted & (votes == votes.max(axis=1, keepdims=True))
     return (correct * leading).sum(axis=1) / np.maximum(leading.sum(axis=1), 1)
 

@@ -48,10 +48,10 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         parameters = (read_manifest(folder) or {}).get("parameters", {})
         frame = read_samples(path)
         name = folder.name if path.is_dir() or path.stem == "samples" else path.stem
-        for label, default in {"arm": arm_in(name), "seed": seed_in(name), "benchmark": "unnamed"}.items():
-            if label not in frame:
-                frame[label] = parameters.get(label, default)
-        _refuse_odd(frame, path)
+        labels = {"arm": arm_in(name), "seed": seed_in(name), "benchmark": "unnamed"}
+        for label in [label for label in labels if label not in frame]:
+            frame[label] = parameters.get(label, labels[label])
+        _refuse_odd(frame[[*labels]], path)
         frame["run"] = shown(path)
         # A file of several models holds several runs.
         if several := [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]:
@@ -169,7 +169,8 @@ def _without_duplicates(run, rows, choice, notes):
 
 
 def _with_all_problems(run, rows, wanted, choice, notes):
-    missing = [name for name in wanted if name not in set(rows["id"])]
+    present = set(rows["id"])
+    missing = [name for name in wanted if name not in present]
     if not missing:
         return rows
     if choice == "refuse":

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,18 +171,31 @@ def table(
     lines = [f"{'problems':14}{len(problems)}", f"{'samples':14}{sum(map(len, verdicts))}"]
     if kept:
         fewest = min(len(verdicts[at]) for at in kept)
-        correct = [np.array([[v.correct for v in verdicts[at]]], dtype=int) for at in kept]
-        votes = [metrics.cons_at_n(row, np.array([classes[at]]))[0] for at, row in zip(kept, correct, strict=True)]
-        lines.append(f"{'Pass@1':14}{np.mean([metrics.avg_at_n(row)[0] for row in correct]):.4f}")
-        if max(len(row[0]) for row in correct) > 1:
-            lines.append(f"{'Cons@' + str(fewest):14}{np.mean(votes):.4f}")
-            size = k or fewest
-            lines.append(f"{'Pass@' + str(size):14}{np.mean([metrics.pass_at_k(row, size)[0] for row in correct]):.4f}")
+        correct = [[int(v.correct) for v in verdicts[at]] for at in kept]
+        lines.append(f"{'Pass@1':14}{by_problem(metrics.avg_at_n, correct).mean():.4f}")
+        if max(map(len, correct)) > 1:
+            votes, size = by_problem(metrics.cons_at_n, correct, [classes[at] for at in kept]), k or fewest
+            lines.append(f"{'Cons@' + str(fewest):14}{votes.mean():.4f}")
+            passed = by_problem(lambda rows: metrics.pass_at_k(rows, size), correct)
+            lines.append(f"{'Pass@' + str(size):14}{passed.mean():.4f}")
     counts = Counter(v.status for row in verdicts for v in row)
     lines += [f"{status:18}{counts[status]}" for status in STATUSES if counts[status]]
     if len(kept) < len(problems):
         lines.append(f"{len(problems) - len(kept)} problems have an ungradable gold and are left out of the means")
     return "\n".join(lines)
+
+
+def by_problem(metric: Callable, *columns: list[list[int]]) -> np.ndarray:
+    """A metric of each problem, (problems,), where problems have different numbers of samples.
+
+    `columns` hold one list for each problem, as `metric` takes them. Problems with equally many samples go together.
+    """
+    sizes = np.array([len(row) for row in columns[0]])
+    values = np.empty(len(sizes))
+    for size in np.unique(sizes):
+        chosen = np.flatnonzero(sizes == size)
+        values[chosen] = metric(*(np.array([column[at] for at in chosen]) for column in columns))
+    return values
 
 
 def _read_text(path: str) -> str:

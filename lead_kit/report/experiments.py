@@ -9,6 +9,7 @@ import pandas as pd
 
 from lead_kit.report import curves
 from lead_kit.runs.find import find
+from lead_kit.runs.log import read_metrics
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import resolve, shown
 from lead_kit.untrusted import line
@@ -23,12 +24,18 @@ def experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
     """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
     runs, started = {}, {}
     for path in find(["runs/**"]):
-        if len(curves.having(curves.load_runs([path]), metric, split)):
+        if logged(path, metric, split):
             folder = shown(path.parent)
             runs.setdefault(folder, []).append(shown(path))
             start = str((read_manifest(path) or {}).get("start", ""))
             started[folder] = max(started.get(folder, ""), start)
     return {folder: runs[folder] for folder in sorted(runs, key=started.get, reverse=True)}
+
+
+def logged(folder: Path, metric: str, split: str = "validation") -> bool:
+    """Whether a run logged the metric in the split; of a step that was logged twice, the newest line counts."""
+    newest = {row.get("step"): row.get(metric) for row in read_metrics(folder) if row.get("split") == split}
+    return any(value is not None and value == value for value in newest.values())  # null and NaN are no value
 
 
 def newest(metric: str, split: str = "validation") -> tuple[list[str], str]:

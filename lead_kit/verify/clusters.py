@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from lead_kit.verify import compare, exact, guard
@@ -14,6 +14,7 @@ from lead_kit.verify.normalform import normal
 from lead_kit.verify.structure import read
 
 BUDGET = 5  # CPU seconds of algebra for one problem, in units of what one comparison may take
+KNOWN = 1 << 12  # described answers kept
 DIFFERENT = 1e-6  # relative; sketches are exact to about 15 digits
 
 
@@ -49,6 +50,7 @@ class Answer(NamedTuple):
     node: object  # what is read from both forms; None if they differ
 
 
+@lru_cache(KNOWN)  # answers occur again in other samples, problems and models
 def described(text: str) -> Answer:
     """The answer of this text. One that the guard refuses equals nothing, not even itself."""
     whole = compare.quick(text, text) is not None

@@ -187,6 +187,17 @@ def test_cons_does_not_depend_on_the_order_of_samples(correct, seed):
 
 @few
 @given(verdicts, st.integers(0, 10**6))
+def test_votes_are_those_that_a_comparison_of_each_pair_counts(correct, seed):
+    cluster = np.where(correct == 1, 0, np.random.default_rng(seed).integers(-1, 4, correct.shape))
+    cluster[(cluster == 0) & (correct == 0)] = NO_VOTE
+    for right, classes, found in zip(correct, cluster, metrics.cons_at_n(correct, cluster), strict=True):
+        votes = [sum(one == other for other in classes) if one != NO_VOTE else 0 for one in classes]
+        leading = [hit for hit, vote in zip(right, votes, strict=True) if vote == max(votes) > 0]
+        assert found == sum(leading) / max(len(leading), 1)
+
+
+@few
+@given(verdicts, st.integers(0, 10**6))
 def test_the_budget_curve_ends_at_pass_at_1_and_never_falls(correct, seed):
     length = np.random.default_rng(seed).integers(1, 50, correct.shape)
     curve = metrics.budget_curve(correct, length, [0, 10, 30, 50])

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate.score import read_problems, score_command, verify_command
+from lead_kit.evaluate import metrics
+from lead_kit.evaluate.score import by_problem, read_problems, score_command, verify_command
 from lead_kit.runs.files import read_jsonl
 
 ROWS = [
@@ -27,6 +29,15 @@ def test_the_table_counts_votes_by_equivalence(tmp_path, capsys):
     verdicts = [json.loads(line) for line in (tmp_path / "x.verdicts.jsonl").read_text().splitlines()]
     assert [row["correct"] for row in verdicts] == [True, True, False, False, True, False, False, False]
     assert [row["status"] for row in verdicts].count("no_answer") == 2
+
+
+def test_a_metric_of_problems_with_different_numbers_of_samples_is_that_of_each_alone():
+    random = np.random.default_rng(0)
+    correct = [random.integers(0, 2, size).tolist() for size in (4, 1, 7, 4, 2, 7)]
+    classes = [[0 if hit else int(random.integers(-1, 3)) or -1 for hit in row] for row in correct]
+    alone = [metrics.cons_at_n([row], [given])[0] for row, given in zip(correct, classes, strict=True)]
+    assert by_problem(metrics.cons_at_n, correct, classes).tolist() == alone
+    assert by_problem(metrics.avg_at_n, correct).tolist() == [sum(row) / len(row) for row in correct]
 
 
 def test_the_loose_mode_also_reads_answers_without_a_box(tmp_path, capsys):

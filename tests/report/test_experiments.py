@@ -49,3 +49,32 @@ def test_arms_of_other_lengths_scales_or_experiments_are_named(root):
         "max_tokens": "The arms differ in max_tokens: 96 in grpo, lead; 4096 in long.",
     }
     assert experiments.caution(apart) == "Beside the method, the arms differ in experiment, last step, max_tokens."
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([0.5, None], True),
+        ([None, None], False),
+        ([float("nan")], False),
+        ([0.0], True),
+        ([], False),
+    ],
+)
+def test_what_a_run_logged_is_found_as_its_curves_find_it(root, values, found):
+    write_run(root, "one", 1, 0, "grpo")
+    rows = [{"step": step, "split": "validation", "reward": value} for step, value in enumerate(values, 1)]
+    rows += [{"step": step, "split": "train", "reward": 1.0} for step in range(3)]
+    folder = root / "runs" / "one"
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert experiments.logged(folder, "reward") == found
+    assert bool(len(curves.having(curves.load_runs([folder]), "reward"))) == found
+
+
+def test_a_step_that_was_logged_again_counts_with_its_newest_line(root):
+    write_run(root, "one", 1, 0, "grpo")
+    folder = root / "runs" / "one"
+    rows = [{"step": 1, "split": "validation", "reward": value} for value in (0.5, None)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not experiments.logged(folder, "reward")
+    assert not len(curves.having(curves.load_runs([folder]), "reward"))
