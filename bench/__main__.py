@@ -10,7 +10,7 @@ import time
 
 from bench.table import FAIL, HEAD, Row, failed, line, markdown
 
-MODULES = ("sampler", "packing", "metrics")
+MODULES = ("sampler", "packing", "metrics", "growth")
 
 
 def measured(name: str) -> list[Row]:
