@@ -26,6 +26,8 @@ import psutil
 from lead_kit.launch import forks, processes
 
 VARIABLE = "LEAD_WARM"  # names the socket of a warm process
+BEGUN = b"+"  # the answer when a run has been forked
+PATIENCE = 60.0  # seconds for a run to say what it is
 COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int(sys.argv[1])))"
 # What libraries read when they are imported: a run in which one of these differs has to import them itself.
 READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
@@ -78,9 +80,6 @@ def run(argv: list[str]) -> int | None:
             connection.connect(address)
         except OSError:
             return None
-        for number in processes.SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, lambda number, _: connection.send(bytes([number])))
         if "--die-with-parent" in argv:  # which this process does
             place = argv.index("--die-with-parent")
             argv = argv[:place] + argv[place + 2 :]
@@ -88,11 +87,16 @@ def run(argv: list[str]) -> int | None:
         try:
             socket.send_fds(connection, [len(told).to_bytes(8, "big")], [0, 1, 2])
             connection.sendall(told)
-            reply = connection.recv(8)
+            for number in processes.SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, lambda number, _: connection.send(bytes([number])))
+            if connection.recv(len(BEGUN)) != BEGUN:
+                return None
         except ConnectionError:
-            reply = b""
-    if reply == b"cold":
-        return None
+            return None
+        reply = b""
+        with contextlib.suppress(ConnectionError):
+            reply = connection.recv(8)
     if not reply:
         print("lead: the warm process ended, and this run with it", file=sys.stderr)
     return int(reply or 1)
@@ -126,18 +130,18 @@ class Warm:
             os._exit(0)
 
     def accept(self, connection: socket.socket) -> None:
-        """Reads what a run is to be and forks it, or answers that the run must import for itself."""
+        """Reads what a run is to be and forks it; hangs up when the run must import for itself, or has ended."""
+        connection.settimeout(PATIENCE)
+        files = []
         try:
             head, files, _, _ = socket.recv_fds(connection, 8, 3)
             told = b""
             while len(told) < int.from_bytes(head, "big"):
                 told += connection.recv(1 << 20) or self._broken()
-        except ConnectionError:
-            connection.close()
-            return
-        request = json.loads(told)
-        if facts(request["env"]) != self.facts:
-            connection.sendall(b"cold")
+            request = json.loads(told)
+        except (OSError, ValueError):
+            request = None
+        if request is None or facts(request["env"]) != self.facts:
             connection.close()
         else:
             fork = forks.Fork(lambda: self.begin(request), files)
@@ -145,6 +149,8 @@ class Warm:
             self.runs[connection] = (fork, handle)
             self.selector.register(connection, selectors.EVENT_READ)
             self.selector.register(handle, selectors.EVENT_READ, connection)
+            with contextlib.suppress(OSError):
+                connection.sendall(BEGUN)
         for file in files:
             os.close(file)
 
@@ -167,7 +173,7 @@ class Warm:
         """A signal for the run; or the outer process has ended, and then the run must not go on."""
         try:
             numbers = connection.recv(8)
-        except ConnectionError:
+        except OSError:
             numbers = b""
         for number in numbers or [signal.SIGKILL]:
             self.runs[connection][0].send_signal(number)
@@ -186,7 +192,7 @@ class Warm:
         left = [child for child in psutil.Process().children() if child.pid not in known]
         processes.send(signal.SIGKILL, left)
         psutil.wait_procs(left, timeout=processes.PATIENCE)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             connection.sendall(str(code if code >= 0 else 128 - code).encode())
         connection.close()
         if self.ending:
