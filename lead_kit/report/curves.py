@@ -72,7 +72,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def arms_of(frame: pd.DataFrame) -> list[str]:
     """The arms in the order of every figure and table."""
-    present = set(frame["arm"])
+    present = set(frame["arm"].unique())
     return [arm for arm in ARMS if arm in present] + sorted(present - set(ARMS))
 
 

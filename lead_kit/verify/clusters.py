@@ -14,7 +14,7 @@ from lead_kit.verify.normalform import normal
 from lead_kit.verify.structure import read
 
 BUDGET = 5  # CPU seconds of algebra for one problem, in units of what one comparison may take
-KNOWN = 1 << 12  # described answers kept
+KNOWN = 1 << 14  # described answers kept
 DIFFERENT = 1e-6  # relative; sketches are exact to about 15 digits
 
 

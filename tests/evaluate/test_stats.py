@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pytest import approx
-from scipy.stats import nct
+from scipy.stats import nct, permutation_test
 from scipy.stats import t as student
 
 from lead_kit.evaluate import stats
@@ -65,6 +65,23 @@ def test_the_sign_flip_test_is_exact_for_few_clusters():
     # all five differences are positive: only the flip of none and of all is as extreme, 2 of 32
     assert stats.sign_flip_p([1, 2, 3, 4, 5.0], seed=0) == approx(2 / 32)
     assert stats.sign_flip_p([1, -1.0], seed=0) == 1
+
+
+@pytest.mark.parametrize("shape", [(3,), (10,), (11,), (2, 3, 12), (700,)])
+def test_the_sign_flip_test_is_scipys(shape):
+    random = np.random.default_rng(5)
+    for differences in (random.normal(0.1, 1, shape), random.integers(-3, 4, shape) / 5, np.zeros(shape)):
+        scipys = permutation_test(
+            (differences,),
+            lambda flipped, axis: flipped.mean(axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            axis=-1,
+            n_resamples=stats.RESAMPLES,
+            batch=max(1, 10**6 // differences.size),
+            rng=np.random.default_rng(2),
+        )
+        assert np.array_equal(stats.sign_flip_p(differences, seed=2), scipys.pvalue)
 
 
 def test_equal_systems_have_no_detectable_difference():
