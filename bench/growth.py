@@ -40,6 +40,7 @@ class Growth(NamedTuple):
 
 GROWTHS = {
     "rollouts": Growth("rollouts a batch", workloads.rollouts, (128, 512, 2048), (128, 512, 2048)),
+    "unpacked": Growth("rollouts a batch, pack_tokens 0", workloads.unpacked, (128, 512), (128, 512, 2048)),
     # attention looks back at every token of the row
     "tokens": Growth("tokens a rollout", workloads.tokens, (96, 192, 384), (96, 192, 384, 768), bound=2.0),
     "group": Growth("rollouts a prompt", workloads.group, (8, 32), (8, 16, 32)),

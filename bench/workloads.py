@@ -18,6 +18,7 @@ from lead_kit.evaluate.score import score_command
 from lead_kit.report import curves, evaluation_figures, experiments, paid_for, reading, tables, training_figures
 from lead_kit.runs import ledger, paths
 from lead_kit.runs.files import write_jsonl
+from lead_kit.verify.clusters import described
 
 ARMS, SEEDS = ("grpo", "lead"), (0, 1)
 EACH = 5  # samples of a problem
@@ -38,16 +39,17 @@ class Clock:
 
 
 def sample_rows(problems: int, each: int, random) -> list[dict]:
-    """Samples of one evaluation; wrong answers are whole numbers, so that no algebra is needed."""
+    """Samples of one evaluation; answers are whole numbers, other ones in each problem, and need no algebra."""
     rows = []
     for problem, ease in enumerate(random.random(problems)):
-        answers = np.where(random.random(each) < ease, 0, random.integers(1, ANSWERS, each))
+        gold = ANSWERS * problem
+        answers = gold + np.where(random.random(each) < ease, 0, random.integers(1, ANSWERS, each))
         lengths = random.integers(50, 2000, each)
         for sample, (answer, length) in enumerate(zip(answers.tolist(), lengths.tolist(), strict=True)):
             rows.append(
-                {"id": f"p{problem}", "sample": sample, "level": problem % 5, "gold": "0", "answer": str(answer)}
+                {"id": f"p{problem}", "sample": sample, "level": problem % 5, "gold": str(gold), "answer": str(answer)}
                 | {"completion": f"so it is \\boxed{{{answer}}}", "length": length, "truncated": length > 1900}
-                | {"correct": answer == 0, "status": "correct" if answer == 0 else "wrong", "reason": ""}
+                | {"correct": answer == gold, "status": "correct" if answer == gold else "wrong", "reason": ""}
             )
     return rows
 
@@ -67,6 +69,7 @@ def evaluations(folder: Path, problems: int, each: int, seeds: tuple[int, ...]) 
 
 def suites_of(files: list[str], clock: Clock) -> tuple[pd.DataFrame, dict]:
     """What 04_evaluate and 05_figures begin with: samples read, checked and turned into arrays."""
+    described.cache_clear()  # as in a new kernel
     frame = results.load_samples(files)
     clock("read")
     frame, _ = results.check(frame)
@@ -205,15 +208,19 @@ def score(rows: int, folder: Path) -> dict[str, float]:
     return clock.parts
 
 
-def step(folder: Path, *, rollouts: int, tokens: int, group: int) -> dict[str, float]:
-    """One batch of LeadTrainer on the embedded byte model: random rewards, every completion `tokens` tokens long."""
+def step(folder: Path, *, rollouts: int, tokens: int, group: int, pack: int = 4096) -> dict[str, float]:
+    """One batch of LeadTrainer on the embedded byte model: random rewards, every completion `tokens` tokens long.
+
+    With `pack` 0 forwards have 64 rollouts, padded.
+    """
     from datasets import Dataset
 
     from lead_kit.data import arithmetic
     from lead_kit.models.chat import prompted
     from tests import apprentice
 
-    sizes = {"batch_size": rollouts, "group_size": group, "updates_per_batch": 2, "steps": 1, "pack_tokens": 4096}
+    sizes = {"batch_size": rollouts, "group_size": group, "updates_per_batch": 2, "steps": 1}
+    sizes |= {"pack_tokens": pack, "micro_batch_size": rollouts if pack else 64}  # as 03_grpo: packs share one hand-on
     machine = {"max_completion_length": tokens}
     trainer = apprentice.trainer(
         Path("tiny-bytes"), folder, estimator="grpo", rewards=("random",), machine=machine, **sizes
@@ -230,6 +237,10 @@ def step(folder: Path, *, rollouts: int, tokens: int, group: int) -> dict[str, f
 
 def rollouts(size: int, folder: Path) -> dict[str, float]:
     return step(folder, rollouts=size, tokens=TOKENS, group=8)
+
+
+def unpacked(size: int, folder: Path) -> dict[str, float]:
+    return step(folder, rollouts=size, tokens=TOKENS, group=8, pack=0)
 
 
 def tokens(size: int, folder: Path) -> dict[str, float]:
