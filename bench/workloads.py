@@ -18,7 +18,7 @@ from lead_kit.evaluate.score import score_command
 from lead_kit.report import curves, evaluation_figures, experiments, paid_for, reading, tables, training_figures
 from lead_kit.runs import ledger, paths
 from lead_kit.runs.files import write_jsonl
-from lead_kit.verify.clusters import described
+from lead_kit.verify import clusters, compare, normalform, units
 
 ARMS, SEEDS = ("grpo", "lead"), (0, 1)
 EACH = 5  # samples of a problem
@@ -36,6 +36,14 @@ class Clock:
     def __call__(self, part: str) -> None:
         now = time.process_time()
         self.parts[part], self.last = now - self.last, now
+
+
+def forget() -> None:
+    """Clears what the verifier remembers of answers: a new kernel has seen none."""
+    for module in (clusters, compare, normalform, units):
+        for one in vars(module).values():
+            if hasattr(one, "cache_clear"):
+                one.cache_clear()
 
 
 def sample_rows(problems: int, each: int, random) -> list[dict]:
@@ -69,7 +77,7 @@ def evaluations(folder: Path, problems: int, each: int, seeds: tuple[int, ...]) 
 
 def suites_of(files: list[str], clock: Clock) -> tuple[pd.DataFrame, dict]:
     """What 04_evaluate and 05_figures begin with: samples read, checked and turned into arrays."""
-    described.cache_clear()  # as in a new kernel
+    forget()
     frame = results.load_samples(files)
     clock("read")
     frame, _ = results.check(frame)
@@ -202,6 +210,7 @@ def score(rows: int, folder: Path) -> dict[str, float]:
             for at in range(rows)
         )
         write_jsonl(path, made)
+    forget()
     clock = Clock()
     score_command(str(path))
     clock("lead score")
