@@ -31,7 +31,9 @@ def prepare(root: Path) -> Path:
     return root
 
 
-def start(root: Path, notebook: str, name: str, *, plugin: str = "", **parameters) -> subprocess.Popen:
+def start(
+    root: Path, notebook: str, name: str, *, plugin: str = "", precision: str = "no", **parameters
+) -> subprocess.Popen:
     """`lead run` on the prepared model and problems, on one rank; with `plugin`, an accelerate file's name, on two."""
     given = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"} | parameters
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name]
@@ -39,7 +41,7 @@ def start(root: Path, notebook: str, name: str, *, plugin: str = "", **parameter
         command += ["-p", key, value if isinstance(value, str) else json.dumps(value)]
     command += ["--nproc", "2"] if plugin else []
     if plugin not in ("", UNSHARDED):
-        command += ["--accelerate", str(without_mixed_precision(root, plugin))]
+        command += ["--accelerate", str(accelerate_file(root, plugin, precision))]
     with (root / f"{name}.log").open("w") as log:
         return subprocess.Popen(command, cwd=root, env=environment(root), stdout=log, stderr=subprocess.STDOUT)
 
@@ -52,12 +54,12 @@ def environment(root: Path) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in outside} | variables
 
 
-def without_mixed_precision(root: Path, plugin: str) -> Path:
-    """The repository's accelerate file in float32, so that its numbers can be compared with one process's."""
+def accelerate_file(root: Path, plugin: str, precision: str = "no") -> Path:
+    """The repository's accelerate file, by default in float32, to compare with one process."""
     text = (ROOT / "experiments/accelerate" / f"{plugin}.yaml").read_text()
     assert "mixed_precision: bf16" in text
-    path = root / f"{plugin}.yaml"
-    path.write_text(text.replace("mixed_precision: bf16", 'mixed_precision: "no"'))
+    path = root / f"{plugin}-{precision}.yaml"
+    path.write_text(text.replace("mixed_precision: bf16", f'mixed_precision: "{precision}"'))
     return path
 
 

@@ -20,6 +20,7 @@ SFT = {"steps": 20, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 1e-
 SFT |= {"optimizer": "adamw", "lora_dropout": 0.0, "lora_saved": []}
 GRPO = {"steps": 8, "batch_size": 16, "group_size": 4, "updates_per_batch": 1, "max_tokens": 24, "save_steps": 2}
 GRPO |= {"engine": "generate", "validate_every": 0, "pack_tokens": 64}
+KL = {"beta": 0.1, "steps": 3, "save_steps": 0, "learning_rate": 1e-3}
 CLOSE = 1e-5  # largest difference of a loss; the order of additions differs
 IDS = torch.arange(6, 70).reshape(2, 32)
 
@@ -71,6 +72,32 @@ def test_grpo_that_was_killed_ends_as_on_whole_models(root, unsharded, plugin):
     assert logits(root / "runs" / name / "model") == pytest.approx(logits(unsharded / "model"), abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def with_kl(root):
+    """The same two ranks with a KL to the start in the loss, which needs a second model or a copy of the first."""
+    lab.run(root, "03_grpo", "with-kl", plugin=lab.UNSHARDED, **GRPO | KL)
+    return root / "runs/with-kl"
+
+
+@without_deepspeed
+@pytest.mark.parametrize("plugin", ["fsdp2", "zero2", "zero3"])
+def test_a_kl_to_the_start_is_that_on_whole_models(root, with_kl, plugin):
+    lab.run(root, "03_grpo", f"kl-{plugin}", plugin=plugin, **GRPO | KL)
+    one, two = (read_jsonl(folder / "metrics.jsonl") for folder in (with_kl, root / f"runs/kl-{plugin}"))
+    for metric in ("loss", "kl"):
+        theirs, ours = ([row[metric] for row in rows if metric in row] for rows in (one, two))
+        assert ours == pytest.approx(theirs, abs=CLOSE) and any(theirs), metric
+
+
+@without_deepspeed  # as part of `make test-stack`: it takes a minute
+def test_in_bfloat16_the_losses_are_those_of_float32_within_its_precision(root, alone):
+    """FSDP2 alone: DeepSpeed in bfloat16 needs a GPU."""
+    name = f"bf16-{alone}"
+    lab.run(root, "02_sft", name, plugin="fsdp2", precision="bf16", adapter=alone, **SFT)
+    one, two = lab.losses(root / f"runs/alone-{alone}"), lab.losses(root / "runs" / name)
+    assert two == pytest.approx(one, abs=0.05) and two != pytest.approx(one, abs=CLOSE)
+
+
 @pytest.fixture(scope="module", params=["grpo", "dapo"])
 def packs_alone(root, request):
     """One process's packed updates; grpo weighs packs by their rows, dapo divides by the tokens of the batch."""
@@ -91,7 +118,7 @@ def packs(root, out, loss_type, *launcher, **variables):
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_packed_updates_are_those_of_one_process(root, packs_alone, plugin):
     one, two = root / f"packs-{packs_alone}", root / f"packs-{packs_alone}-{plugin}"
-    options = ["--config_file", lab.without_mixed_precision(root, plugin), "--num_processes", 2, "--num_machines", 1]
+    options = ["--config_file", lab.accelerate_file(root, plugin), "--num_processes", 2, "--num_machines", 1]
     kind = "fsdp2" if plugin == "fsdp2" else "deepspeed"
     launcher = ["accelerate.commands.launch", *options, "--main_process_port", 0]
     packs(root, two, packs_alone, *launcher, LEAD_DISTRIBUTED=kind, LEAD_NPROC="2")
