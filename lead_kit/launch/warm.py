@@ -26,6 +26,7 @@ import psutil
 from lead_kit.launch import forks, processes
 
 VARIABLE = "LEAD_WARM"  # names the socket of a warm process
+LONGEST = 100  # characters of a socket's path; the system allows 107 bytes
 BEGUN = b"+"  # the answer when a run has been forked
 PATIENCE = 60.0  # seconds for a run to say what it is
 COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int(sys.argv[1])))"
@@ -41,16 +42,21 @@ LIBRARIES = (
 
 @contextlib.contextmanager
 def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A warm process for as long as the context lasts; gives the variables by which `lead run` finds it."""
+    """A warm process for as long as the context lasts; gives the variables by which `lead run` finds it.
+
+    There is none, and no variable, where the temporary folder's path is too long for a socket.
+    """
     with tempfile.TemporaryDirectory(prefix="lead-") as folder:  # which nobody else can enter
         address = os.path.join(folder, "warm")
+        if len(address) > LONGEST:
+            yield {}
+            return
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen(64)  # runs that come before the libraries are imported wait
             number = listener.fileno()
-            child = processes.start(
-                [sys.executable, "-c", COMMAND, str(number)], env=dict(environment), pass_fds=[number]
-            )
+            command = [sys.executable, "-c", COMMAND, str(number)]
+            child = processes.start(command, env=dict(environment), pass_fds=[number])
         try:
             yield {VARIABLE: address}
         finally:
