@@ -146,14 +146,17 @@ def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tenso
     ends, prompt_of = options.get("cu_seq_lens_q"), options.pop("prompt_of", ())
     if ends is None:
         return sdpa_attention_forward(module, query, key, value, mask, **options)
-    queries, keys, values = (t.split(ends.diff().tolist(), 2) for t in (query, key, value))
+    sizes = ends.diff().tolist()
+    queries, keys, values = (t.split(sizes, 2) for t in (query, key, value))
+    longest = max((sizes[place] + sizes[prompt] for place, prompt in enumerate(prompt_of) if prompt >= 0), default=0)
+    causal = query.new_full((1, 1, longest, longest), -torch.inf).triu(1)  # each sequence takes its rows of it
     outputs = []
     for place, part in enumerate(zip(queries, keys, values, strict=True)):
         seen = None
         if prompt_of and (prompt := prompt_of[place]) >= 0:
             part = part[0], torch.cat([keys[prompt], part[1]], 2), torch.cat([values[prompt], part[2]], 2)
             new, every = part[0].shape[2], part[1].shape[2]
-            seen = torch.ones(1, 1, new, every, dtype=torch.bool, device=query.device).tril(every - new)
+            seen = causal[:, :, every - new : every, :every]
         outputs.append(sdpa_attention_forward(module, *part, seen, **options)[0])
     return torch.cat(outputs, 1), None
 
