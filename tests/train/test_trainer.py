@@ -241,7 +241,7 @@ def test_a_loss_that_is_not_trl_s_must_have_the_value_of_the_first_update(
     trainer = apprentice.trainer(model_folder, tmp_path, loss_type=loss_type, pack_tokens=pack_tokens)
     inputs, trainer._foreign = scored_batch(trainer), "another library"
     gradient(trainer, inputs)  # TRL's own has the value
-    wrong = inputs | {"advantages": inputs["advantages"] * 1.01}
+    wrong = inputs | {"advantages": inputs["advantages"] + 0.01 * inputs["advantages"].abs().mean()}
     trainer._check_value(trainer.compute_loss(trainer.model, dict(inputs)), inputs)
     if loss_type != "bnpo" or not pack_tokens:
         loss = trainer.compute_loss(trainer.model, dict(inputs))
