@@ -166,6 +166,7 @@ class Engine(NamedTuple):
     """An entry of ENGINES: its use in training (03_grpo) and in evaluation (04_evaluate)."""
 
     trains: bool = False
+    seeds_rows: bool = False  # in training each row has a seed of its own; else one seed draws all rows of a call
     vllm_mode: str = ""  # TRL's vllm_mode; empty: without vLLM
     open: Callable | None = None  # opens it for evaluation
 
@@ -218,9 +219,9 @@ def open_server(model: str, template: str, sampling: Sampling, config: dict, run
 
 
 ENGINES = {
-    "sampler": Engine(trains=True, open=open_sampler),  # the kit's sampler on a transformers model
+    "sampler": Engine(trains=True, seeds_rows=True, open=open_sampler),  # the kit's sampler on a transformers model
     "generate": Engine(trains=True),  # the model's own `generate`, by TRL
-    "vllm_colocate": Engine(trains=True, vllm_mode="colocate"),  # vLLM beside the trainer, by TRL
+    "vllm_colocate": Engine(trains=True, seeds_rows=True, vllm_mode="colocate"),  # vLLM beside the trainer, by TRL
     "vllm_server": Engine(trains=True, vllm_mode="server"),  # `trl vllm-serve`, by TRL
     "vllm": Engine(open=open_vllm),  # vLLM in this process
     "openai": Engine(open=open_server),  # any OpenAI-compatible server

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+SMALL = 10_000_000  # parameters below which a forward of more rows costs little more
+ROWS, SMALL_ROWS = 256, 512  # of a forward at most
 SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 
 
@@ -150,9 +152,10 @@ class _Batch:
 
 @torch.inference_mode()
 def generate(
-    model, prompts: list[list[int]], seeds: list[int], sampling: Sampling, *, eos: list[int], pad: int, batch_size=256
+    model, prompts: list[list[int]], seeds: list[int], sampling: Sampling, *, eos: list[int], pad: int, batch_size=0
 ) -> list[Sampled]:
-    """One completion for each prompt (token ids), in their order; rows are batched by prompt length.
+    """One completion for each prompt (token ids), in their order; rows are batched by prompt length, `batch_size` at
+    once (0: as many as suit the size of the model).
 
     The model's mode is not changed: put it in evaluation mode first if it has dropout.
     """
@@ -161,6 +164,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     samples: list[Sampled] = [None] * len(prompts)
     filters = warpers(sampling)
+    batch_size = batch_size or (SMALL_ROWS if sum(p.numel() for p in model.parameters()) < SMALL else ROWS)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)

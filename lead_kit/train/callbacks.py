@@ -6,7 +6,8 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from lead_kit.models.sampler import Completion, Sampling, row_seed
+from lead_kit.models.engines import ENGINES
+from lead_kit.models.sampler import Completion, Sampled, Sampling, row_seed
 from lead_kit.runs import checkpoints, ledger
 
 
@@ -56,22 +57,29 @@ class Validation(TrainerCallback):
         trainer.run.progress(step, trainer.args.max_steps // trainer.args.logging_steps, **{"pass@1": scores["pass@1"]})
 
     def rows(self, records: list[dict]) -> list[dict]:
-        ids, sampled = [record["prompt_ids"] for record in records], {}
-        for k in range(self.samples):  # one call for each: an engine with one seed a call would repeat itself
-            seeds = [row_seed(self.seed, record["id"], k) for record in records]
-            found = self.trainer.complete(ids, seeds, self.sampling)
-            sampled |= {(row, k): one for row, one in enumerate(found)}
+        """The ledger's rows of the samples of these records; the samples of a record stand together."""
         pairs = [(record, k) for record in records for k in range(self.samples)]
-        records = [record for record, _ in pairs]
-        sampled = [sampled[row, k] for row in range(len(ids)) for k in range(self.samples)]
+        sampled = self.sampled(pairs)
         texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
-        parts = zip(texts, sampled, records, strict=True)
-        completions = [Completion(text, len(s.ids), s.truncated, record["thinking"]) for text, s, record in parts]
-        verdicts = self.trainer.grader.verdicts(records, completions)
+        parts = zip(texts, sampled, pairs, strict=True)
+        completions = [Completion(text, len(s.ids), s.truncated, record["thinking"]) for text, s, (record, _) in parts]
+        verdicts = self.trainer.grader.verdicts([record for record, _ in pairs], completions)
         return [
             ledger.sample_row(record, k, completion, verdict)
             for (record, k), completion, verdict in zip(pairs, completions, verdicts, strict=True)
         ]
+
+    def sampled(self, pairs: list[tuple[dict, int]]) -> list[Sampled]:
+        """The sample of each record and its number: in one call, or where an engine has one seed for all rows of a
+        call, so that equal prompts would be answered alike, in one for each number."""
+        calls = [range(self.samples)] if ENGINES[self.trainer.engine].seeds_rows else [[k] for k in range(self.samples)]
+        found: dict[int, Sampled] = {}
+        for numbers in calls:
+            places = [place for place, (_, k) in enumerate(pairs) if k in numbers]
+            ids = [pairs[place][0]["prompt_ids"] for place in places]
+            seeds = [row_seed(self.seed, pairs[place][0]["id"], pairs[place][1]) for place in places]
+            found |= zip(places, self.trainer.complete(ids, seeds, self.sampling), strict=True)
+        return [found[place] for place in range(len(pairs))]
 
 
 class Report(TrainerCallback):

@@ -59,6 +59,20 @@ def test_a_prompt_that_is_asked_for_several_times_is_computed_once(kit):
     assert [one.ids for one in together] == [one.ids for one in alone]
 
 
+def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch):
+    rows, forward = [], kit.model.forward
+    monkeypatch.setattr(
+        kit.model, "forward", lambda **inputs: rows.append(len(inputs["input_ids"])) or forward(**inputs)
+    )
+    prompts, seeds = kit.prompts * 25, list(range(25 * len(kit.prompts)))
+    small = generate(kit, prompts, seeds)
+    assert max(rows) == kit.sample.SMALL_ROWS
+    rows.clear()
+    monkeypatch.setattr(kit.sample, "SMALL", 0)
+    assert [one.ids for one in generate(kit, prompts, seeds)] == [one.ids for one in small]
+    assert max(rows) == kit.sample.ROWS
+
+
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
     samples = generate(kit, kit.prompts, [0] * len(kit.prompts), temperature=0.0)
     for prompt, one in zip(kit.prompts, samples, strict=True):

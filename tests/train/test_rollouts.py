@@ -1,4 +1,4 @@
-"""The old log-probabilities of the loss are the sampler's own where a forward gives the same; rows come by number."""
+"""Rollouts of a trainer: rows by number, old log-probabilities from the sampler, validation in one call."""
 
 from types import SimpleNamespace
 
@@ -7,8 +7,10 @@ import torch
 from trl import GRPOTrainer
 
 from lead_kit.models.embedded import embedded_model
+from lead_kit.models.sampler import Sampling, row_seed
 from lead_kit.models.saving import save_model
 from lead_kit.train import old_logps
+from lead_kit.train.callbacks import Validation
 from lead_kit.train.trainer import LeadTrainer
 from tests import apprentice
 
@@ -85,6 +87,24 @@ def test_numbers_are_exact_in_float32_without_dropout():
     assert not old_logps.exact(model, whole)
     model.dropout.p = 0.0
     assert old_logps.exact(model, whole) and not old_logps.exact(model.bfloat16(), whole)
+
+
+@pytest.mark.parametrize("engine, calls", [("sampler", 1), ("generate", 2)])
+def test_validation_is_one_call_where_each_row_has_its_own_seed(fresh, tmp_path, engine, calls):
+    trainer = trainer_on(fresh, tmp_path, engine=engine)
+    records, sizes = [trainer.train_dataset[number] for number in range(6)], []
+    complete = trainer.complete
+    trainer.complete = lambda ids, seeds, sampling: sizes.append(len(ids)) or complete(ids, seeds, sampling)
+    validation = Validation(records, Sampling(24), every=1, samples=2, seed=0)
+    validation.trainer = trainer
+    rows = validation.rows(records)
+    assert sizes == [12 // calls] * calls
+    assert [(row["id"], row["sample"]) for row in rows] == [(one["id"], k) for one in records for k in range(2)]
+    assert any(one["completion"] != two["completion"] for one, two in zip(rows[::2], rows[1::2], strict=True))
+    if engine == "sampler":
+        for row, record in zip(rows, (one for one in records for _ in range(2)), strict=True):
+            (alone,) = complete([record["prompt_ids"]], [row_seed(0, row["id"], row["sample"])], Sampling(24))
+            assert trainer.processing_class.decode(alone.ids, skip_special_tokens=True) == row["completion"]
 
 
 def test_the_loader_hands_on_the_numbers_of_the_rows_that_trl_would_read(fresh, tmp_path, monkeypatch):
