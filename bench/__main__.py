@@ -10,7 +10,7 @@ import time
 
 from bench.table import FAIL, HEAD, Row, failed, line, markdown
 
-MODULES = ("sampler", "packing", "metrics", "growth")
+MODULES = ("commands", "metrics", "sampler", "packing", "trainer", "growth")
 
 
 def measured(name: str) -> list[Row]:

@@ -30,6 +30,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 
 from bench import sides
+from bench.table import Row, failed, judged, line
 from lead_kit.data import arithmetic
 from lead_kit.runs.find import ensure
 from lead_kit.train.refill import LOGPROBS
@@ -183,23 +184,24 @@ def gradient(trainer, batch: dict) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in learned])
 
 
-def compare(options, rollouts: int, folder: Path) -> bool:
-    """Prints the two sides at this batch size; False where a bar is missed."""
+def compare(options, rollouts: int, folder: Path) -> tuple[str, list[Row]]:
+    """The two sides at this batch size: the parts as text, and the rows with the bars."""
     ours = lead(options, rollouts, folder)
     theirs = sides.stock_trainer(options.model, ours, min(options.micro, rollouts // UPDATES), **adapter(options))
     torch.set_num_threads(options.threads)
     pairs = taking_turns(Turns(ours, options.clock), Turns(theirs, options.clock))
-    print(f"\n{rollouts} rollouts of at most {options.tokens} tokens, {len(pairs)} pairs; ", end="")
-    print(f"{options.clock} ms a batch (median)\n{'':15}{'TRL':>10}{'LeadTrainer':>14}")
+    lines = [f"{rollouts} rollouts of at most {options.tokens} tokens, {len(pairs)} pairs; {options.clock} ms a batch"]
+    lines.append(f"{'(median)':15}{'TRL':>10}{'LeadTrainer':>14}")
     for name in (*PARTS, "all"):
         kit, peer = (1000 * median(one[name] for one in side) for side in zip(*pairs, strict=True))
-        print(f"{name:15}{peer:10.0f}{kit:14.0f}")
+        lines.append(f"{name:15}{peer:10.0f}{kit:14.0f}")
     ratios = [peer["all"] / kit["all"] for kit, peer in pairs]
-    bar, apart = BARS.get(rollouts, 0.0), gradients_apart(ours, theirs)
-    verdict = "no bar" if not bar else f"bar {bar:g}: {'pass' if median(ratios) >= bar else 'FAIL'}"
-    print(f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; {verdict})")
-    print(f"gradients {apart:.1e} apart (bar {APART:g}: {'pass' if apart <= APART else 'FAIL'})", flush=True)
-    return median(ratios) >= bar and apart <= APART
+    ratio, apart, bar = median(ratios), gradients_apart(ours, theirs), BARS.get(rollouts)
+    name = f"LeadTrainer / TRL, {rollouts} rollouts"
+    value = f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(pairs)} pairs)"
+    speed = judged(name, value, f"≥ {bar:g}", ratio >= bar) if bar else Row(name, value)
+    gradients = judged(f"gradients of both, {rollouts} rollouts", f"{apart:.1e} apart", f"≤ {APART:g}", apart <= APART)
+    return "\n".join(lines), [speed, gradients]
 
 
 def alone(options) -> None:
@@ -212,25 +214,36 @@ def alone(options) -> None:
             print(json.dumps([batch["all"] for batch in side.batches[1:]]))
 
 
-def ranks(options) -> bool:
-    """Prints LeadTrainer's speed on several gloo ranks beside one process."""
-    held = True
+def ranks(options, given: list[str]) -> list[Row]:
+    """LeadTrainer's speed on several gloo ranks beside one process; `given` are the words of the command line."""
+    rows = []
     for rollouts in options.rollouts:
         seconds = {}
         for count in (1, options.ranks):
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-            command += ["-m", "bench.trainer", *sys.argv[1:], "--alone", "--rollouts", str(rollouts)]
+            command += ["-m", "bench.trainer", *given, "--alone", "--rollouts", str(rollouts)]
             environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
             out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
             seconds[count] = median(json.loads(out.splitlines()[-1]))
         one, several = 1000 * seconds[1], 1000 * seconds[options.ranks]
-        held &= one / several >= RANK_BAR
-        print(f"{rollouts} rollouts: {one:.0f} ms in one process, {several:.0f} ms in {options.ranks} ranks; ", end="")
-        print(f"ratio {one / several:.2f} (bar {RANK_BAR:g}: {'pass' if one / several >= RANK_BAR else 'FAIL'})")
-    return held
+        value = f"{one / several:.2f} ({one:.0f} ms in one process, {several:.0f} ms)"
+        name = f"{options.ranks} gloo ranks / one process, {rollouts} rollouts"
+        rows.append(judged(name, value, f"≥ {RANK_BAR:g}", one / several >= RANK_BAR))
+    return rows
 
 
-def arguments() -> argparse.Namespace:
+def rows() -> list[Row]:
+    """Both batch sizes, and two ranks at the larger one."""
+    found, options = [], arguments([])
+    options.model = str(ensure(options.model))
+    with tempfile.TemporaryDirectory() as folder:
+        for rollouts in options.rollouts:
+            found += compare(options, rollouts, Path(folder) / str(rollouts))[1]
+    given = ["--model", options.model, "--ranks", "2", "--pairs", "5", "--rollouts", "512"]
+    return found + ranks(arguments(given), given)
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="runs/02_sft/model", help="folder of an embedded model after SFT")
     parser.add_argument("--rollouts", type=int, nargs="+", default=list(BARS), help="rollouts a batch")
@@ -243,7 +256,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lora", action="store_true", help="both train a LoRA adapter")
     parser.add_argument("--ranks", type=int, default=0, help="LeadTrainer on so many ranks beside one process")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def main() -> int:
@@ -253,10 +266,16 @@ def main() -> int:
         alone(options)
         return 0
     if options.ranks:
-        return 0 if ranks(options) else 1
+        found = ranks(options, sys.argv[1:])
+        print(*map(line, found), sep="\n")
+        return int(failed(found))
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        held = [compare(options, rollouts, Path(folder) / str(rollouts)) for rollouts in options.rollouts]
-    return 0 if all(held) else 1
+        for rollouts in options.rollouts:
+            parts, compared = compare(options, rollouts, Path(folder) / str(rollouts))
+            print(f"\n{parts}\n\n" + "\n".join(map(line, compared)), flush=True)
+            found += compared
+    return int(failed(found))
 
 
 if __name__ == "__main__":
