@@ -73,6 +73,37 @@ def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch):
     assert max(rows) == kit.sample.ROWS
 
 
+def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(kit, monkeypatch):
+    masks, forward, seeds = [], kit.model.forward, list(range(len(kit.prompts)))
+    monkeypatch.setattr(
+        kit.model, "forward", lambda **inputs: masks.append(inputs["attention_mask"]) or forward(**inputs)
+    )
+    whole = generate(kit, kit.prompts, seeds)
+    assert masks[0].dim() == 2 and {mask.dim() for mask in masks[1:]} == {4} and not masks[1].all()
+    masks.clear()
+    monkeypatch.setattr(kit.model.config, "sliding_window", 4096, raising=False)
+    built = generate(kit, kit.prompts, seeds)
+    assert {mask.dim() for mask in masks} == {2}
+    assert [one.ids for one in whole] == [one.ids for one in built]
+    for one, other in zip(whole, built, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken"),
+    [
+        ({}, True),
+        ({"_attn_implementation": "eager"}, False),
+        ({"alibi": True}, False),
+        ({"layer_types": ["full_attention", "linear_attention"]}, False),
+        ({"layer_types": ["full_attention"]}, True),
+    ],
+)
+def test_a_model_that_reads_its_mask_itself_gets_the_plain_one(kit, settings, taken):
+    config = SimpleNamespace(**{"_attn_implementation": "sdpa_by_sequence"} | settings)
+    assert kit.sample.takes_whole_mask(config) == taken
+
+
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
     samples = generate(kit, kit.prompts, [0] * len(kit.prompts), temperature=0.0)
     for prompt, one in zip(kit.prompts, samples, strict=True):
