@@ -5,6 +5,7 @@ the source. Completions are untrusted text: every scan is linear in their length
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from math import cos, isfinite, log, pi
@@ -177,6 +178,8 @@ def repeats_in_chain(text: str) -> bool:
     words = text.split()
     if any(len(word) >= CHAIN_WORD for word in words):
         return True
+    if max(Counter(words).values(), default=0) < CHAIN_REPEATS:
+        return False
     number: dict[str, int] = {}
     ids = np.array([number.setdefault(word, len(number)) for word in words])
     for n in range(1, min(CHAIN_NGRAM, len(words) // CHAIN_REPEATS) + 1):

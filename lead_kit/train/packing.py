@@ -7,6 +7,7 @@ only Σ tokens² and needs no mask. On a CPU, where sdpa is used, the rows of on
 once, and each completion attends to it and to itself.
 """
 
+from itertools import compress
 from typing import NamedTuple
 
 import torch
@@ -83,10 +84,8 @@ def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_t
 def prompts_of(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[tuple[int, ...]]:
     """The prompt of each row, as token ids."""
     first = input_ids.shape[1] - logits_to_keep
-    return [
-        tuple(ids[kept].tolist())
-        for ids, kept in zip(input_ids[:, :first], attention_mask[:, :first].bool(), strict=True)
-    ]
+    ids, kept = (part[:, :first].tolist() for part in (input_ids, attention_mask))
+    return [tuple(compress(*row)) for row in zip(ids, kept, strict=True)]
 
 
 def shareable(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> bool:
