@@ -11,7 +11,7 @@ LAB_ARGS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
@@ -63,8 +63,13 @@ test-browser: install
 lab: install
 	$(BIN)/jupyter lab --ip 127.0.0.1 --ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save $(LAB_ARGS)
 
+# All benchmarks that end within minutes, as one table; growth at small sizes.
 bench: install
 	$(BIN)/python -m bench
+
+# How cost grows, at the sizes of docs/performance.md; on a quiet machine with BENCH_ARGS="--repeats 3".
+bench-growth: install
+	$(BIN)/python -m bench.growth --full $(BENCH_ARGS)
 
 bench-verify: install
 	$(BIN)/python bench/verify.py
