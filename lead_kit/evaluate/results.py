@@ -54,8 +54,9 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         _refuse_odd(frame[[*labels]], path)
         frame["run"] = shown(path)
         # A file of several models holds several runs.
-        if several := [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]:
-            frame["run"] += " of " + frame[several].astype(str).agg(" ".join, axis=1)
+        several = [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]
+        for place, label in enumerate(several):
+            frame["run"] += (" " if place else " of ") + frame[label].astype(str)
         frames.append(frame)
     if not frames:
         return pd.DataFrame(columns=[*NEEDED, "arm", "seed", "run"])

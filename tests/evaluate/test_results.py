@@ -33,6 +33,23 @@ def test_complete_samples_pass_without_a_note():
     assert len(frame) == 6 and notes == []
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([("m/a", "grpo", 0), ("m/b", "lead", 1)], ["of m/a grpo 0", "of m/b lead 1"]),
+        ([("m/a", "grpo", 0), ("m/b", "grpo", 0)], ["of m/a", "of m/b"]),
+        ([("m/a", "grpo", 0), ("m/a", "grpo", 3)], ["of 0", "of 3"]),
+        ([("m/a", "grpo", 0)], [""]),
+    ],
+)
+def test_a_file_of_several_models_holds_a_run_of_each(tmp_path, labels, names):
+    frames = [rows().drop(columns="run").assign(model=m, arm=arm, seed=seed) for m, arm, seed in labels]
+    path = tmp_path / "samples.jsonl"
+    pd.concat(frames).to_json(path, orient="records", lines=True)
+    frame = results.load_samples([str(path)])
+    assert list(dict.fromkeys(frame["run"])) == [f"{path} {name}".strip() for name in names]
+
+
 def test_a_missing_problem_is_named():
     both = pd.concat([rows("one"), rows("two", ids=("a", "c"))])
     assert "two lacks 1 of 3 problems: b" in refused(both)
