@@ -199,14 +199,17 @@ class LeadTrainer(PackedUpdate):
         return Group(correct, length, (components * weights).sum(-1), truncated, repetitive, components, weights)
 
     def _get_dataloader(self, dataset, *args, **kwargs):
-        """The loader of the numbers of the rows. TRL asks for the whole batch at every update and reads it once, and
-        accelerate would walk through each of its token ids."""
-        return super()._get_dataloader(range(len(dataset)), *args, **kwargs)
+        """The loader of the numbers of the training rows. TRL asks for the whole batch at every update and reads it
+        once, and accelerate would walk through each of its token ids."""
+        rows = range(len(dataset)) if dataset is self.train_dataset else dataset
+        return super()._get_dataloader(rows, *args, **kwargs)
 
-    def _prepare_inputs(self, generation_batch: list[int]):
-        different = list(dict.fromkeys(generation_batch))
-        rows = dict(zip(different, self.train_dataset.__getitems__(different), strict=True))
-        return super()._prepare_inputs([rows[number] for number in generation_batch])
+    def _prepare_inputs(self, generation_batch: list):
+        if self.model.training:
+            different = list(dict.fromkeys(generation_batch))
+            rows = dict(zip(different, self.train_dataset.__getitems__(different), strict=True))
+            generation_batch = [rows[number] for number in generation_batch]
+        return super()._prepare_inputs(generation_batch)
 
     def _generate_and_score_completions(self, inputs):
         if self.refill:
