@@ -17,7 +17,7 @@ def lead_trainer(model: str, folder: Path, *, rollouts: int, tokens: int, batche
     """LeadTrainer with TRL's own advantages, groups of 8; `others` are arguments of tests.apprentice.trainer."""
     sizes = {"batch_size": rollouts, "group_size": 8, "steps": batches, "pack_tokens": pack}
     machine = {"max_completion_length": tokens} | others.pop("machine", {})
-    ours = apprentice.trainer(Path(model), folder, machine=machine, **sizes, **others)
+    ours = apprentice.trainer(Path(model), folder, estimator="grpo", machine=machine, **sizes, **others)
     ours.estimate = bind_estimator(apprentice.KNOBS | {"estimator": "grpo", "std_epsilon": TRL_EPSILON})
     return ours
 
