@@ -64,14 +64,13 @@ def test_a_failing_cell_ends_the_run_with_its_reason(tmp_path, warm, fail, code,
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_nothing_is_left_running_when_lead_is_stopped(tmp_path, warm, number, code):
-    write_notebook(
-        tmp_path / "notebooks/sleepy.ipynb", SETTLE, DAEMON.replace("time.sleep", "time .sleep"), SLEEP, FINISH
-    )
+    daemon = DAEMON.replace("time.sleep(600)", f"time.sleep(600)  # {tmp_path}")
+    write_notebook(tmp_path / "notebooks/sleepy.ipynb", SETTLE, daemon, SLEEP, FINISH)
     process = lead(tmp_path, "run", "sleepy", **warm)
     kernel, papermill = map(int, until(process, "pids").split()[1:])
     until(process, "step 1/9")
     below = [psutil.Process(pid) for pid in (kernel, papermill)]
-    below += [p for p in psutil.process_iter() if "time .sleep" in " ".join(p.cmdline())]
+    below += [p for p in psutil.process_iter(["cmdline"]) if f"# {tmp_path}" in " ".join(p.info["cmdline"] or [])]
     assert len(below) == 3
     process.send_signal(number)
     err = process.communicate(timeout=600)[1]
