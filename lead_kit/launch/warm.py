@@ -94,7 +94,7 @@ def run(argv: list[str]) -> int | None:
             socket.send_fds(connection, [len(told).to_bytes(8, "big")], [0, 1, 2])
             connection.sendall(told)
             for number in processes.SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     signal.signal(number, lambda number, _: connection.send(bytes([number])))
             if connection.recv(len(BEGUN)) != BEGUN:
                 return None
