@@ -11,7 +11,7 @@ from tests.small import call
 from tests.test_hostile import infected
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("browser")]
-STEPS = 8
+STEPS = 16  # so many that a fast machine is still training when a test has looked
 GRPO = {"steps": STEPS, "batch_size": 32, "max_tokens": 32, "validate_every": 1, "validation_samples": 1}
 FRAMES = """() => { window.frames_seen = new Set(); new MutationObserver(() => document.querySelectorAll(
 '.jp-OutputArea-output img').forEach(one => window.frames_seen.add(one.src))).observe(document.body,
@@ -75,7 +75,7 @@ def test_a_training_is_seen_live_and_interrupt_then_run_all_resumes(server):
 
 
 def test_a_tab_may_be_closed_and_opened_again(server):
-    server.write("03_grpo", run_name="closed", **GRPO)
+    server.write("03_grpo", run_name="closed", **GRPO | {"steps": 40})
     tab = Tab(server.browser, server, "03_grpo")
     tab.run_all()
     tab.until(lambda: len(steps_of(server, "closed")) >= 2)
