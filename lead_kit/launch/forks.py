@@ -47,8 +47,8 @@ class Fork:
         if self.returncode is None:
             try:
                 ended, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # someone else has waited for it, as psutil does
-                self.returncode = 0
+            except ChildProcessError:  # psutil has waited for it: how it ended is lost, and must not pass for success
+                self.returncode = 1
             else:
                 self.returncode = os.waitstatus_to_exitcode(status) if ended else None
         return self.returncode
@@ -94,7 +94,7 @@ def _live(target: Callable[[], int | None], parent: int, files: Sequence[int | N
         code = target() or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # nothing may leave this function, or the child would go on as its parent
         traceback.print_exc()
     finally:
         threading._shutdown()

@@ -141,10 +141,10 @@ class Warm:
         files = []
         try:
             head, files, _, _ = socket.recv_fds(connection, 8, 3)
-            told = b""
-            while len(told) < int.from_bytes(head, "big"):
-                told += connection.recv(1 << 20) or self._broken()
-            request = json.loads(told)
+            size, told = int.from_bytes(head, "big"), b""
+            while len(told) < size and (part := connection.recv(size - len(told))):  # a signal may stand behind it
+                told += part
+            request = json.loads(told)  # fails when the message was cut off
         except (OSError, ValueError):
             request = None
         if request is None or facts(request["env"]) != self.facts:
@@ -159,10 +159,6 @@ class Warm:
                 connection.sendall(BEGUN)
         for file in files:
             os.close(file)
-
-    @staticmethod
-    def _broken() -> bytes:
-        raise ConnectionResetError
 
     @staticmethod
     def begin(request: dict) -> int:
