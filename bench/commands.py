@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from bench.table import Row, failed, judged, line
+from bench.table import Row, judged, show
 
 CALLS = 5
 BARS = {"": 0.25, "list": 0.5, "recipe figure1": 0.5}  # words after `lead`, and seconds
@@ -41,11 +41,5 @@ def rows() -> list[Row]:
     return found
 
 
-def main() -> int:
-    found = rows()
-    print(*map(line, found), sep="\n")
-    return int(failed(found))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(show(rows()))

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from bench.table import Row, failed, judged, line
+from bench.table import Row, judged, show
 from lead_kit.evaluate import metrics, stats
 
 PROBLEMS, SAMPLES, BAR_SECONDS = 1000, 64, 5.0
@@ -45,11 +45,5 @@ def rows() -> list[Row]:
     return [judged(name, value, f"≤ {BAR_SECONDS:g} s", ended - started <= BAR_SECONDS)]
 
 
-def main() -> int:
-    found = rows()
-    print(*map(line, found), sep="\n")
-    return int(failed(found))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(show(rows()))

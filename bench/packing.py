@@ -17,7 +17,7 @@ import pandas
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.table import Row, line
+from bench.table import Row, show
 from lead_kit.runs.find import ensure
 from lead_kit.train.packing import packed_logps
 
@@ -134,9 +134,5 @@ def rows() -> list[Row]:
     return measure(arguments(["--repeats", "3"]))
 
 
-def main() -> None:
-    print(*map(line, measure(arguments())), sep="\n")
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(show(measure(arguments())))

@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from bench.table import Row, failed, judged, line
+from bench.table import Row, judged, show
 from lead_kit.data import arithmetic
 from lead_kit.models import chat, sampler
 from lead_kit.models.loading import load_model
@@ -88,8 +88,7 @@ def main() -> int:
     options = arguments()
     found = measure(options)
     print(f"{options.batch} rows a forward, up to {options.max_tokens} tokens, {options.repeats} pairs")
-    print(*map(line, found), sep="\n")
-    return int(failed(found))
+    return show(found)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,12 @@ def line(row: tuple) -> str:
     return "  ".join([*cells, row[-1]]).rstrip()
 
 
+def show(rows: list[Row]) -> int:
+    """Prints the rows of a benchmark that is run alone; returns its exit code, 1 when a bar is not held."""
+    print(*map(line, rows), sep="\n")
+    return int(failed(rows))
+
+
 def markdown(rows: list[Row]) -> str:
     """All rows as a Markdown table."""
     lines = [HEAD, ["---"] * len(HEAD), *rows]

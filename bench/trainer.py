@@ -30,7 +30,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 
 from bench import sides
-from bench.table import Row, failed, judged, line
+from bench.table import Row, failed, judged, line, show
 from lead_kit.data import arithmetic
 from lead_kit.runs.find import ensure
 from lead_kit.train.refill import LOGPROBS
@@ -267,8 +267,7 @@ def main() -> int:
         return 0
     if options.ranks:
         found = ranks(options, sys.argv[1:])
-        print(*map(line, found), sep="\n")
-        return int(failed(found))
+        return show(found)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for rollouts in options.rollouts:
