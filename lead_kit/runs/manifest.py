@@ -133,9 +133,13 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def archive(folder: Path, manifest: dict) -> None:
-    """Moves what earlier attempts wrote to attempts/N, so that repeating the run loses nothing."""
-    archived = folder / "attempts" / str(len(manifest["attempts"]))
-    archived.mkdir(parents=True, exist_ok=True)
+    """Moves what earlier attempts wrote to attempts/N, so that repeating the run loses nothing.
+
+    N is free: the list of attempts begins anew after one that failed before it wrote anything.
+    """
+    taken = [int(kept.name) for kept in folder.glob("attempts/*") if kept.name.isdigit()]
+    archived = folder / "attempts" / str(max([len(manifest["attempts"]), *(number + 1 for number in taken)]))
+    archived.mkdir(parents=True)
     for entry in folder.iterdir():
         if entry.name not in ("attempts", "lock", "run.json"):
             entry.rename(archived / entry.name)

@@ -83,6 +83,24 @@ def test_the_same_run_again_keeps_what_the_first_wrote(root):
     assert len(again.manifest["attempts"]) == 2
 
 
+def test_what_an_attempt_wrote_is_kept_also_after_one_that_failed_with_nothing(root):
+    """As `lead check` does it under one name: train, again, a wrong parameter, again, again."""
+    folder = root / "runs/a/s0"
+
+    def attempt(steps, reward=None):
+        assert lock.hold(folder)
+        manifest.open_attempt(folder, settled(steps=steps), {}, root / "n.ipynb", replace=True)
+        if reward is not None:
+            (folder / "rollouts").mkdir()
+            (folder / "rollouts/reward.txt").write_text(str(reward))
+        manifest.close_attempt(folder, "failed" if reward is None else "done")
+
+    for steps, reward in enumerate((1, 2, None, 3, 4), 1):
+        attempt(steps, reward)
+    kept = [int((folder / "attempts" / name / "rollouts/reward.txt").read_text()) for name in ("1", "2", "3")]
+    assert kept == [1, 2, 3] and (folder / "rollouts/reward.txt").read_text() == "4"
+
+
 @pytest.mark.parametrize("checkpoint, steps", [(False, []), (True, [1, 2])])
 def test_an_interrupted_run_keeps_its_metrics_only_beside_a_complete_checkpoint(root, checkpoint, steps):
     run = Run(settled(), "n")
