@@ -128,6 +128,22 @@ def test_a_missing_reward_leaves_out_its_group():
     assert told.summary(data, found, outcomes, np.zeros(6))["groups"] == 3
 
 
+def test_variants_are_computed_in_the_groups_that_are_whole():
+    """Without one reward the accuracy of that rollout is not known, but its group is left out anyway."""
+    frame = FRAME.assign(reward=[1.0, 0.5, 1.2, 1.0, 0.0, np.nan], correct=[1, 0, 1, 1, 0, np.nan])
+    data, outcomes, refused, found = replay(["lead", "figure1/lead", "grpo(rewards=['format'])"], frame)
+    assert not refused and len(outcomes) == 4
+    # group 0: the right answer is alone, so R = 1 and −1, z = ±1/√2; ρ = 1/2 weighs 1.5 − 1.1/(1 + e^(10·(.75 − .5)))
+    weight = 0.4 + 1.1 / (1 + np.exp(10 * (0.5 - 0.75)))
+    assert outcomes["figure1/lead"].advantage[:2] == pytest.approx([0.5**0.5 * weight, -(0.5**0.5) * weight], rel=1e-4)
+    assert told.summary(data, found, outcomes, np.zeros(6))["explained"] == 1  # of the five that are recorded
+
+
+def test_a_refusal_that_holds_for_all_variants_is_told_once():
+    refused = replay(["lead", "dr_grpo"], FRAME.drop(columns="group"))[2]
+    assert len(refused) == 1 and "name the groups" in refused[0]
+
+
 @pytest.mark.parametrize(
     "without, text, told_in",
     [

@@ -175,11 +175,18 @@ def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):
     assert any("Groups of one rollout: 1" in note for note in notes)
 
 
+def test_values_that_single_rollouts_lack_are_counted_and_rewards_that_all_lack_are_none(tmp_path):
+    record = read(str(write(tmp_path / "a.csv", plain(reward=[None] * 4, length=[3, None, 4, None]))))
+    assert "Rollouts without a value: length 2." in record.notes
+    assert "reward" not in record.frame and record.notes[0].startswith("The record has no reward")
+
+
 @pytest.mark.parametrize(
     "frame, columns, told",
     [
         (plain(reward=[1, "good", 0, 0]), [], "row 2, column 'reward': 'good', expected a number"),
         (plain(reward=[1, float("inf"), 0, 0]), [], "row 2, column 'reward': inf, expected a number"),
+        (plain(length=[4, 0, -1, 2]), [], "row 3, column 'length': -1, expected a number of 0 or more"),
         (plain(truncated=[0, 1, 0.5, 0]), [], "row 3, column 'truncated': 0.5, expected true or false"),
         (plain(), ["reward=rewrad"], "no column 'rewrad'.*did you mean 'reward'"),
         (plain(), ["lenght=reward"], "no role 'lenght'.*did you mean 'length'"),
@@ -212,6 +219,7 @@ def test_a_completion_is_a_text_or_a_chat(tmp_path, value):
         ("a.jsonl", b'{"a": 1}\nx\n', "line 2: not valid JSON"),
         ("a.parquet", b"PAR1", "not a readable parquet file"),
         ("a.csv", b'"\n', "not a readable CSV file"),
+        ("a.csv", b"prompt,completion\np,caf\xe9\n", "line 2: not UTF-8 text"),
         ("a.txt", b"", "expected a file that ends in"),
         ("a.jsonl", b"", "holds no rows"),
     ],

@@ -32,6 +32,11 @@ class Rollouts(NamedTuple):
     groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size, rho
     unit: str = "tokens"  # of the field length
 
+    @property
+    def inside(self) -> np.ndarray:
+        """(rollouts,): whether a rollout is in one of the groups."""
+        return np.isin(np.arange(len(self.frame)), np.concatenate([block.rows.ravel() for block in self.blocks]))
+
     def at(self, values: np.ndarray, block: Block) -> torch.Tensor:
         """(groups, size) of values that are (rollouts,)."""
         return torch.from_numpy(np.ascontiguousarray(values[block.rows], dtype=float))

@@ -49,11 +49,18 @@ def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], tr
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
-        "explained": None if found.explained is None else float(found.explained.mean()),
+        "explained": share_explained(data, found),
         "share_without_accuracy_signal": share,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
         "truncated_late": health.late(truncated, data.frame),
     }
+
+
+def share_explained(data: Rollouts, found: Explanation) -> float | None:
+    """The share of the recorded rewards that is explained; None where none is recorded."""
+    if found.explained is None or "reward" not in data.fields:
+        return None
+    return float(found.explained[~np.isnan(data.fields["reward"])].mean())
 
 
 def percent(value: float) -> str:

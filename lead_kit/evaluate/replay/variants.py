@@ -122,7 +122,7 @@ def texts_in(constants) -> list[str]:
 
 def require(variant: Variant, data: Rollouts, names: Sequence[str]) -> None:
     """Raises InputError naming what the variant needs and the record lacks."""
-    there = {name for name, values in data.fields.items() if not np.isnan(values).any()} | {"repetitive"}
+    there = {name for name, values in data.fields.items() if not np.isnan(values[data.inside]).any()} | {"repetitive"}
     there |= {"components"} if names and "reward" not in names else set()
     for field in sorted(needed(variant) - there):
         raise InputError(f"{variant.name}: needs {MEANINGS[field]}, which the record lacks")
@@ -147,17 +147,18 @@ def rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str, 
         if "reward" not in data.fields:
             raise InputError(f"{variant.name}: the record has no reward; name rewards, as in grpo(rewards=['correct'])")
         return data.fields["reward"], data.parts, [data.weights[name] for name in data.parts]
-    correct, parts, rollouts = data.fields.get("correct"), {}, None
-    there = sorted(present(data.frame, correct))
+    correct, parts, rollouts, where = data.fields.get("correct"), {}, None, np.flatnonzero(data.inside)
+    there = sorted(present(data.frame.iloc[where], None if correct is None else correct[where]))
     for text in variant.rewards:
         if text == "correct" and "correct" in there:
             parts[text] = correct
         elif text in data.parts:
             parts[text] = data.parts[text]
         else:
-            rollouts = rollouts or rollouts_of(data.frame, correct)
+            rollouts = rollouts or rollouts_of(data.frame, correct, where)
             ((name, score),) = bind_rewards([text], variant.own).items()
-            parts[name] = computed(name, score, rollouts, there)
+            parts[name] = np.full(len(data.frame), np.nan)
+            parts[name][where] = computed(name, score, rollouts, there)
     total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))
     return total, parts, variant.weights
 
@@ -221,9 +222,8 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
         shaped, before, after, kept = steps(variant.estimate, variant.keep, data, total, parts, weights)
     except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's
         raise InputError(f"{variant.name}: {error}") from None
-    inside = np.isin(np.arange(len(total)), np.concatenate([block.rows.ravel() for block in data.blocks]))
     weighed = dict(zip(parts, weights, strict=True))
-    if (gap := np.where(inside, shaped - total, 0.0)).any():
+    if (gap := np.where(data.inside, shaped - total, 0.0)).any():
         parts, weighed = parts | {SHAPE: gap}, weighed | {SHAPE: 1.0}
     return Outcome(variant, total, parts, weighed, before, after, kept > 0)
 
@@ -236,7 +236,7 @@ def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str,
             outcomes[variant.name] = evaluate(variant, data)
         except InputError as error:
             refused.append(f"Not computed: {error}.")
-    return outcomes, refused
+    return outcomes, list(dict.fromkeys(refused))
 
 
 def paid_only(outcome: Outcome, data: Rollouts, names: Sequence[str]) -> np.ndarray:

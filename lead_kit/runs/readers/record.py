@@ -50,6 +50,8 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     frame = pd.concat(frames, ignore_index=True)
     frame["row"] = range(len(frame))
     with_total(frame, weights)
+    if "reward" in frame and frame["reward"].isna().all():
+        frame = frame.drop(columns="reward")
     notes = with_groups(frame, group_size)
     return Record(frame, list(dict.fromkeys(formats)), parameters, notes + lacks(frame))
 
@@ -109,7 +111,7 @@ def one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series
     if role in ("correct", "truncated"):
         return rows.flags(values, name, where)
     if role in ("reward", "length", "advantage", "step") or role.startswith(PART):
-        return rows.numbers(values, name, where)
+        return rows.numbers(values, name, where, least=0 if role == "length" else None)
     if role == "gold":
         return values.map(gold_text)
     return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
@@ -144,7 +146,8 @@ def with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
     """
     named = [role for role in ("group", "prompt", "id") if role in frame and frame[role].notna().all()]
     if not named and not group_size:
-        frame.drop(columns="group", errors="ignore", inplace=True)
+        if "group" in frame:
+            del frame["group"]
         return [
             "The record names no groups (no group, prompt or id), so nothing can be said about advantages; "
             "with group_size, rows in their order are groups."
@@ -168,6 +171,9 @@ def lacks(frame: pd.DataFrame) -> list[str]:
     missing = [name for name in ("step", "length", "truncated", "gold") if name not in frame]
     if missing:
         found.append(f"The record has no {', '.join(missing)}.")
+    gaps = {name: int(frame[name].isna().sum()) for name in ("step", "length", "truncated", "correct") if name in frame}
+    if told := ", ".join(f"{name} {count:,}" for name, count in gaps.items() if count):
+        found.append(f"Rollouts without a value: {told}.")
     if "group" in frame:
         sizes = frame["group"].value_counts().value_counts().sort_index()
         if len(sizes) > 1:
@@ -175,6 +181,6 @@ def lacks(frame: pd.DataFrame) -> list[str]:
             found.append(f"Groups differ in size ({told}); each is computed at its own size.")
         if 1 in sizes:
             found.append(
-                f"Groups of one rollout: {sizes[1]}; it has nothing to be compared with, so they are left out."
+                f"Groups of one rollout: {sizes[1]}; such a rollout has nothing to be compared with and is left out."
             )
     return found

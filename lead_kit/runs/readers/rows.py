@@ -1,6 +1,7 @@
 """Files of rollouts as rows: parquet, CSV, JSON lines, JSON lists and wandb's tables; folders and globs of them."""
 
 import glob
+import io
 import re
 from pathlib import Path
 
@@ -85,8 +86,12 @@ def parquet(path: Path) -> pd.DataFrame:
 def csv(path: Path) -> pd.DataFrame:
     """An empty cell is a missing number, or in a column of texts an empty text; "None" or "NA" stays a text."""
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
+        frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
         return frame.fillna({name: "" for name in frame if frame[name].dtype.kind not in "biuf"})
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{shown(path)}, line {line}: not UTF-8 text ({error.reason})") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{shown(path)} is not a readable CSV file: {shortened(str(error), 200)}") from None
 
@@ -119,21 +124,23 @@ def column(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
     return frame[name]
 
 
-def numbers(values: pd.Series, name: str, where: str) -> pd.Series:
+def numbers(values: pd.Series, name: str, where: str, least: float | None = None) -> pd.Series:
     """Floats, nan where a value is missing; true and false are 1 and 0.
 
-    Raises InputError naming the row of a value that is no finite number.
+    Raises InputError naming the row of a value that is no finite number, or below `least`.
     """
     if values.dtype.kind not in "biuf":
         words = {"true": 1.0, "false": 0.0, "": np.nan}
         values = values.map(lambda value: words.get(value.strip().lower(), value) if isinstance(value, str) else value)
     found = pd.to_numeric(values, errors="coerce").astype(float)
     bad = found.isna() & values.notna() | np.isinf(found)
+    bad |= False if least is None else found < least
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         value = values.iloc[row]
-        told = f"{value:g}" if isinstance(value, float) else shortened(repr(value))
-        raise InputError(f"{where}, row {row + 1}, column {name!r}: {told}, expected a number")
+        told = f"{value:g}" if isinstance(value, float | np.number) else shortened(repr(value))
+        expected = "a number" if least is None else f"a number of {least:g} or more"
+        raise InputError(f"{where}, row {row + 1}, column {name!r}: {told}, expected {expected}")
     return found
 
 
