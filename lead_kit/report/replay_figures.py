@@ -105,22 +105,58 @@ def by_reward(table: pd.DataFrame) -> Figure:
     """Σ|A| by reward: Shapley shares, one stacked bar for each variant. `table` is from `sources.by_reward`."""
     caption = (
         "Shapley shares of Σ|A|: what each reward adds to it, averaged over all orders; they add up to 1. "
-        "shape: what the estimator adds inside the group, such as a length term. Below 0: the reward lowers Σ|A|."
+        "shape: what the estimator adds inside the group, such as a length term. Below 0: the reward lowers Σ|A|. "
+        "Whiskers: 95% interval of the share that ends there, groups as clusters."
     )
     wide = table.pivot(index="variant", columns="reward", values="Shapley").fillna(0)
     wide = wide.loc[list(dict.fromkeys(table["variant"]))[::-1], list(dict.fromkeys(table["reward"]))]
+    half = table.assign(half=table["Shapley_high"] - table["Shapley"]).pivot(
+        index="variant", columns="reward", values="half"
+    )
+    half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
     figure, (axes,) = sheet(caption, 1, height_of(len(wide)), 4.6)
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
     wide.index = [label(name) for name in wide.index]
-    for name, look in zip(wide, REWARD_LOOKS * 3, strict=False):
+    for place, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
         values = wide[name].to_numpy()
         left = np.where(values >= 0, above, below)
         axes.barh(wide.index, values, left=left, height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white",
                   linewidth=0, label=label(name))  # fmt: skip
+        drawn = half[:, place] > 0.001
+        axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, place], fmt="none", color="black",
+                      linewidth=0.8, capsize=2)  # fmt: skip
         above, below = above + values.clip(min=0), below + values.clip(max=0)
-    axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.02, 1.02 * above.max())))
+    axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
     percentages(axes.xaxis)
     legend_above(figure, axes)
+    return figure
+
+
+@rc_context(STYLE)
+def by_length(table: pd.DataFrame) -> Figure:
+    """Σ|A| and the mean A by fifths of length, one line a variant. `table` is from `sources.by_length`."""
+    unit = table.columns[1]
+    caption = (
+        "Rollouts in fifths of their length. Left: share of Σ|A|; dashed: share of the rollouts. Right: "
+        "mean advantage. Bands: 95% intervals, groups as clusters."
+    )
+    figure, panels = across(caption, 2.4)
+    fifths = list(dict.fromkeys(table[unit]))
+    for axes, value in zip(panels, ("share of Σ|A|", "mean A"), strict=True):
+        for (name, line), look in zip(table.groupby("variant", sort=False), REWARD_LOOKS * 3, strict=False):
+            axes.plot(line[unit], line[value], color=look.colour, linestyle=look.line, marker=look.marker,
+                      label=label(name))  # fmt: skip
+            axes.fill_between(
+                line[unit], line[f"{value}_low"], line[f"{value}_high"], color=look.colour, alpha=0.15, linewidth=0
+            )
+        axes.set(xlabel=f"length ({unit})", ylabel=value)
+        axes.set_xticks(range(len(fifths)), fifths, rotation=25, ha="right", rotation_mode="anchor")
+    first = table[table["variant"] == table["variant"].iloc[0]]
+    panels[0].plot(first[unit], first["rollouts"] / first["rollouts"].sum(), "--", color="black", linewidth=0.8)
+    panels[0].set_ylim(0, None)
+    percentages(panels[0].yaxis)
+    panels[1].axhline(0, color="black", linewidth=0.6)
+    legend_above(figure, panels[0])
     return figure
 
 
@@ -187,21 +223,28 @@ def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
 @rc_context(STYLE)
 def over_training(steps: pd.DataFrame, how: str) -> Figure:
     """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `health.over_steps`."""
-    names = ["truncated", "repetitive", *(name for name in steps if name.startswith("reward_"))]
+    names = [
+        "truncated",
+        "repetitive",
+        *(name for name in steps if name.startswith("reward_") and f"{name}_low" in steps),
+    ]
     labels = {"truncated": "cut off", "repetitive": "repeats itself"}
     caption = (
         f"Means over the rollouts of each recorded step. Cut off: {how}. Repeats itself: an n-gram ten times in a row. "
-        "Below: the rewards, unweighted."
+        "Below: the rewards, unweighted. Bands: 95% intervals, groups as clusters."
     )
     figure, stacked = sheet(caption, len(names), 1.2)
     for axes, name in zip(stacked, names, strict=True):
         for (run, told), look in zip(short(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
             line = steps[steps["run"] == run]
             axes.plot(line["step"], line[name], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
+            axes.fill_between(
+                line["step"], line[f"{name}_low"], line[f"{name}_high"], color=look.colour, alpha=0.15, linewidth=0
+            )
         axes.set_ylabel(label(labels.get(name, name.removeprefix("reward_"))))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if name in labels:
-            axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[name].max())))
+            axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
             percentages(axes.yaxis)
     stacked[-1].set_xlabel(STEP)
     legend_above(figure, stacked[0])

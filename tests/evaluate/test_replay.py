@@ -77,6 +77,46 @@ def test_shapley_shares_add_up_and_a_reward_alone_has_all():
     assert (table["Shapley"].groupby("variant").sum() - 1).abs().max() < 1e-9
 
 
+def test_intervals_take_groups_as_clusters():
+    """Against leaving out one group at a time, whose spread the linearised intervals must have for many groups."""
+    rng, size, count = np.random.default_rng(0), 4, 60
+    correct, style = rng.integers(0, 2, size * count).astype(float), rng.random(size * count).round(2)
+    frame = pd.DataFrame({"run": "r", "step": 0, "group": np.repeat(np.arange(count), size), "completion": "a."})
+    frame = frame.assign(correct=correct, reward_correct=correct, reward_style=style, reward=correct + style)
+
+    def shares(frame):
+        data, outcomes, _, _ = replay(["dr_grpo"], frame.reset_index(drop=True))
+        return sources.by_reward(outcomes, data).iloc[0], against.pairs(outcomes, data).iloc[0]
+
+    whole, left = shares(frame), [shares(frame[frame["group"] != out]) for out in range(count)]
+    for place, name in enumerate(("Shapley", "moved")):
+        values = np.array([one[place][name] for one in left])
+        error = ((count - 1) / count * ((values - values.mean()) ** 2).sum()) ** 0.5
+        for bound, sign in (("low", -1), ("high", 1)):  # Student's t of 59 degrees of freedom is 2.001
+            gap = sign * (whole[place][f"{name}_{bound}"] - whole[place][name])
+            assert gap == pytest.approx(2.001 * error, rel=0.1), name
+
+
+def test_lengths_are_cut_into_fifths():
+    data, outcomes, _, _ = replay(["dr_grpo"])
+    table = sources.by_length(outcomes, data).query("variant == 'dr_grpo'")
+    # A is .25, −.25, .1, −.1, −.2, .2 at 10, 20, 10, 30, 5, 5 tokens, whose fifths begin at 5, 10 and 20
+    assert table["tokens"].tolist() == ["5–10", "10–20", "20–30"] and table["rollouts"].tolist() == [2, 2, 2]
+    assert table["share of Σ|A|"].tolist() == pytest.approx([0.4 / 1.1, 0.35 / 1.1, 0.35 / 1.1])
+    assert table["mean A"].tolist() == pytest.approx([0, 0.175, -0.175])
+    # groups give .25, .1 and nothing: residuals ±.075 and 0, standard error .075 √3/2, and t of 2 degrees is 4.303
+    assert table.iloc[1]["mean A_high"] == pytest.approx(0.175 + 4.303 * 0.075 * 3**0.5 / 2, rel=1e-3)
+
+
+def test_over_training_has_means_of_each_step_with_bounds():
+    frame = pd.concat([FRAME, FRAME.assign(step=1, correct=1.0, group=FRAME["group"] + 3)], ignore_index=True)
+    table = health.over_steps(replay(frame=frame)[0], np.array([1.0, 0, 1, 1, 0, 0] * 2)).set_index("step")
+    # groups of two: 1, 2 and 0 cut off of two, so shares .5, 1, 0 of standard error .5/√3, cut by nothing
+    assert table.loc[0, ["truncated", "correct"]].tolist() == [0.5, 0.5] and table.loc[1, "correct"] == 1
+    assert table.loc[0, "truncated_high"] == pytest.approx(0.5 + 4.303 * 0.5 / 3**0.5, rel=1e-3)
+    assert table.loc[1, ["correct_low", "correct_high"]].tolist() == [1, 1]
+
+
 def test_the_shape_is_a_part_of_its_own():
     # LEAD pays a lone right answer 1 and a wrong one −1: the shape is the −1 of wrong answers, with the length term
     data, outcomes, refused, _ = replay(["lead(length_alpha=0.0, weight_low=1.0, weight_high=1.0, label='penalty')"])

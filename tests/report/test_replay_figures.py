@@ -48,8 +48,11 @@ def test_runs_that_share_a_last_name_keep_their_whole_names():
 
 def test_rewards_are_stacked_above_and_below_zero():
     rows = [("one", "correct", 0.9), ("one", "style", 0.3), ("one", "penalty", -0.2), ("two", "correct", 1.0)]
-    figure = replay_figures.by_reward(pd.DataFrame(rows, columns=["variant", "reward", "Shapley"]))
+    table = pd.DataFrame(rows, columns=["variant", "reward", "Shapley"])
+    figure = replay_figures.by_reward(table.assign(Shapley_high=table["Shapley"] + [0.05, 0.05, 0, 0]))
     (axes,) = figure.axes
+    whiskers = np.concatenate([bars.get_segments() for bars in axes.collections if len(bars.get_segments())])
+    assert whiskers[:, :, 0].round(2).tolist() == [[0.85, 0.95], [1.15, 1.25]]
     drawn = {(round(bar.get_x(), 2), round(bar.get_width(), 2)) for bar in axes.patches if bar.get_width()}
     assert drawn == {(0, 0.9), (0.9, 0.3), (0, -0.2), (0, 1.0)} and legend(figure) == ["correct", "style", "penalty"]
     low, high = axes.get_xlim()
@@ -77,10 +80,25 @@ def test_what_was_learned_shows_growth_and_separation():
 
 def test_over_training_has_a_panel_for_each_number():
     steps = STEPS[["run", "step"]].assign(truncated=[0.9, 1.0, 0.1, 0.2], repetitive=0.0, reward_style=0.5)
+    for name in ("truncated", "repetitive", "reward_style"):
+        steps = steps.assign(**{f"{name}_low": steps[name] - 0.1, f"{name}_high": steps[name] + 0.1})
     figure = replay_figures.over_training(steps, "recorded")
     assert [axes.get_ylabel() for axes in figure.axes] == ["cut off", "repeats itself", "style"]
     assert figure.axes[0].get_ylim()[1] == pytest.approx(1.03)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.8, 1.1))
     assert "Cut off: recorded." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_lengths_have_a_line_for_each_variant_beside_the_share_of_the_rollouts():
+    table = pd.DataFrame({"variant": ["a", "a", "b", "b"], "tokens": ["1–5", "5–9"] * 2, "rollouts": [3, 1] * 2})
+    for name, values in {"share of Σ|A|": [0.6, 0.4, 0.5, 0.5], "mean A": [0.1, -0.1, 0.2, -0.2]}.items():
+        values = np.array(values)
+        table = table.assign(**{name: values, f"{name}_low": values - 0.05, f"{name}_high": values + 0.05})
+    left, right = (figure := replay_figures.by_length(table)).axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[0.6, 0.4], [0.5, 0.5], [0.75, 0.25]]
+    assert legend(figure) == ["a", "b"] and left.get_xlabel() == "length (tokens)"
+    assert right.get_ylabel() == "mean A" and len(right.collections) == 2
 
 
 def test_residuals_are_drawn_in_order():

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from lead_kit.evaluate import stats
 from lead_kit.evaluate.replay.batches import Rollouts, thirds
 from lead_kit.method.rewards import PENALTIES
 
@@ -48,15 +49,27 @@ def late(values: np.ndarray, frame: pd.DataFrame) -> float:
 
 
 def over_steps(data: Rollouts, cut: np.ndarray) -> pd.DataFrame:
-    """Means over the rollouts of each step: run, step, truncated, repetitive, characters, length, correct and parts."""
+    """Means over the rollouts of each step: run, step, truncated, repetitive, characters, length, correct and parts.
+
+    NAME_low and NAME_high are 95% bounds, with groups as clusters where they are known.
+    """
     if "step" not in data.frame or data.frame["step"].isna().any():
         return pd.DataFrame(columns=["run", "step"])
     columns = {"truncated": cut, "repetitive": data.repetitive()}
     columns["characters"] = data.frame["completion"].str.len().to_numpy()
     columns |= {name: data.fields[name] for name in ("length", "correct") if name in data.fields}
     columns |= {f"reward_{name}": values for name, values in data.parts.items()}
+    values = pd.DataFrame(columns, index=data.frame.index)
     keys = [data.frame["run"], data.frame["step"]]
-    return pd.DataFrame(columns, index=data.frame.index).groupby(keys).mean().reset_index()
+    cluster = data.frame["group"] if "group" in data.frame else data.frame.index
+    sums, counts = (values.groupby([*keys, cluster]).agg(one) for one in ("sum", "count"))
+    rows = []
+    for (run, step), total in sums.groupby(level=[0, 1]):
+        bounds = stats.t_interval(total.to_numpy().T, counts.loc[total.index].to_numpy().T)
+        named = zip(values, bounds.estimate, bounds.low, bounds.high, strict=True)
+        row = {name + end: one for name, *three in named for end, one in zip(("", "_low", "_high"), three, strict=True)}
+        rows.append({"run": run, "step": step} | row)
+    return pd.DataFrame(rows)
 
 
 def as_ledger(data: Rollouts) -> pd.DataFrame:

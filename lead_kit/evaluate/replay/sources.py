@@ -17,6 +17,7 @@ from lead_kit.evaluate.replay.variants import ROW_MEANS, SHAPE, Outcome, paid_on
 
 MOST_PARTS = 6  # Shapley values need 2^k evaluations
 BINS = 5  # of length
+MASS = "share of Σ|A|"
 
 
 def share(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float, float]:
@@ -25,6 +26,13 @@ def share(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float,
         return (np.nan,) * 3
     value, low, high, _ = stats.t_interval(numerator, denominator)
     return float(value), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+
+
+def ratio(name: str, numerator: np.ndarray, denominator: np.ndarray) -> dict[str, float]:
+    """Σ numerator / Σ denominator by its name, and its bounds with groups as clusters; nan where there is nothing."""
+    if not len(denominator) or not denominator.sum() > 0:
+        return bounds(name, (np.nan,) * 3)
+    return bounds(name, tuple(float(one) for one in stats.t_interval(numerator, denominator)[:3]))
 
 
 def token_weight(outcome: Outcome, data: Rollouts) -> np.ndarray | None:
@@ -86,28 +94,30 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     """Σ|A| by part of the reward: leave-one-out and Shapley shares, which for Shapley add up to 1.
 
     v(S) is Σ|A| if only the parts in S were paid. Leave-one-out: v(all) − v(all but it). Shapley: the mean over all
-    orders of what the part adds. The shape (length term, penalties) counts as a part of its own.
+    orders of what the part adds. The shape (length term, penalties) counts as a part of its own. Both are sums over
+    groups, which give their intervals.
     """
     rows = []
     for name, outcome in outcomes.items():
-        parts, total = list(outcome.parts), np.abs(outcome.advantage).sum()
-        if not total or len(parts) > MOST_PARTS:
+        parts, total = list(outcome.parts), masses(outcome, data)[0]
+        if not total.sum() or len(parts) > MOST_PARTS:
             continue
-        value = {(): 0.0}
+        value = {(): np.zeros(len(total))}
         for size in range(1, len(parts) + 1):
             for chosen in combinations(parts, size):
-                value[chosen] = float(np.abs(paid_only(outcome, data, chosen)).sum())
+                value[chosen] = data.summed(np.abs(paid_only(outcome, data, chosen)))
         whole = value[tuple(parts)]
         for part in parts:
             others = tuple(other for other in parts if other != part)
-            row = {"variant": name, "reward": part, "leave-one-out": (whole - value[others]) / total}
-            rows.append(row | {"Shapley": shapley(part, parts, value) / total})
-    return pd.DataFrame(rows, columns=["variant", "reward", "leave-one-out", "Shapley"])
+            row = {"variant": name, "reward": part} | ratio("leave-one-out", whole - value[others], total)
+            rows.append(row | ratio("Shapley", shapley(part, parts, value), total))
+    columns = ["variant", "reward", "leave-one-out", "leave-one-out_low", "leave-one-out_high"]
+    return pd.DataFrame(rows, columns=[*columns, "Shapley", "Shapley_low", "Shapley_high"])
 
 
-def shapley(part: str, parts: list[str], value: Mapping[tuple, float]) -> float:
-    """Σ over the sets S without the part of |S|! (k − 1 − |S|)! / k! (v(S and it) − v(S)) (Shapley 1953)."""
-    others, count, total = [other for other in parts if other != part], len(parts), 0.0
+def shapley(part: str, parts: list[str], value: Mapping[tuple, np.ndarray]) -> np.ndarray:
+    """(groups,): Σ over the sets S without the part of |S|! (k − 1 − |S|)! / k! (v(S and it) − v(S)) (Shapley 1953)."""
+    others, count, total = [other for other in parts if other != part], len(parts), np.zeros_like(value[()])
     for size in range(count):
         weight = factorial(size) * factorial(count - 1 - size) / factorial(count)
         for chosen in combinations(others, size):
@@ -117,30 +127,33 @@ def shapley(part: str, parts: list[str], value: Mapping[tuple, float]) -> float:
 
 
 def by_length(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
-    """Σ|A| by fifths of length (characters where no tokens are recorded), and the mean A in each."""
+    """Σ|A| by fifths of length (characters where no tokens are recorded), and the mean A in each, with intervals.
+
+    The second column is named by the unit.
+    """
     length = data.fields.get("length")
     unit = data.unit if length is not None else "characters"
     length = data.frame["completion"].str.len().to_numpy(float) if length is None else length
-    edges = np.unique(np.quantile(length, np.linspace(0, 1, BINS + 1)))
+    edges = np.unique(np.quantile(length, np.linspace(0, 1, BINS + 1)).round(6))  # two edges may differ by rounding
     place = np.clip(np.searchsorted(edges, length, side="right") - 1, 0, max(len(edges) - 2, 0))
     rows = []
     for name, outcome in outcomes.items():
-        size = np.abs(outcome.advantage)
+        size, total = np.abs(outcome.advantage), masses(outcome, data)[0]
         for number in range(max(len(edges) - 1, 1)):
-            inside = place == number
+            inside = (place == number).astype(float)
             row = {"variant": name, unit: f"{edges[number]:.0f}–{edges[min(number + 1, len(edges) - 1)]:.0f}"}
-            row |= {"rollouts": int(inside.sum()), "share of Σ|A|": size[inside].sum() / max(size.sum(), 1e-300)}
-            rows.append(row | {"mean A": outcome.advantage[inside].mean() if inside.any() else np.nan})
-    return pd.DataFrame(rows, columns=["variant", unit, "rollouts", "share of Σ|A|", "mean A"])
+            row |= {"rollouts": int(inside.sum())} | ratio(MASS, data.summed(size * inside), total)
+            rows.append(row | ratio("mean A", data.summed(outcome.advantage * inside), data.summed(inside)))
+    columns = [f"{name}{end}" for name in (MASS, "mean A") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["variant", unit, "rollouts", *columns])
 
 
-def shape_changes(outcome: Outcome, data: Rollouts) -> float:
+def shape_changes(outcome: Outcome, data: Rollouts) -> dict[str, float]:
     """Σ|A − A without the shape| / Σ|A|: what the length term and other shapes change; 0 without a shape."""
-    total = np.abs(outcome.advantage).sum()
-    if SHAPE not in outcome.parts or not total:
-        return 0.0
-    plain = paid_only(outcome, data, [name for name in outcome.parts if name != SHAPE])
-    return float(np.abs(outcome.advantage - plain).sum() / total)
+    plain = outcome.advantage
+    if SHAPE in outcome.parts:
+        plain = paid_only(outcome, data, [name for name in outcome.parts if name != SHAPE])
+    return ratio("changed_by_shape", data.summed(np.abs(outcome.advantage - plain)), masses(outcome, data)[0])
 
 
 def table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
@@ -159,11 +172,8 @@ def table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         row |= bounds("share_as_the_loss_weighs", nothing if weighed is None else without_signal(weighed, data.groups))
         row |= bounds("right_punished", wrong_way(outcome, data, correct, 1))
         row |= bounds("wrong_rewarded", wrong_way(outcome, data, correct, 0))
-        before = np.abs(outcome.before).sum()
-        row["changed_by_shape"] = shape_changes(outcome, data)
-        row["changed_by_weight"] = (
-            float(np.abs(outcome.advantage - outcome.before).sum() / before) if before else np.nan
-        )
+        weighed = data.summed(np.abs(outcome.advantage - outcome.before))
+        row |= shape_changes(outcome, data) | ratio("changed_by_weight", weighed, data.summed(np.abs(outcome.before)))
         rows.append(row)
     return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["variant"])
 
