@@ -1,4 +1,4 @@
-"""Which tripwires recorded rollouts would have tripped: the ledger's frame in, batch numbers and trips out."""
+"""Which tripwires a record would have tripped: rollouts, or what a run of the kit logged, in; trips out."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,6 +8,9 @@ import pandas as pd
 from lead_kit.errors import InputError
 from lead_kit.method import tripwires
 from lead_kit.method.rewards import repeats_in_chain
+from lead_kit.params import call_name
+from lead_kit.runs.log import read_metrics
+from lead_kit.runs.paths import resolve
 
 NEEDED = ("step", "group", "completion")
 COLUMNS = ["wire", "step", "sentence"]
@@ -65,6 +68,25 @@ def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyTyp
 
     A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
     """
-    rows = batch_numbers(rollouts, weights)
-    found = [trip._asdict() for trip in tripwires.replay(rows)]
-    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[COLUMNS], tripwires.unchecked(rows)
+    return looked_at(batch_numbers(rollouts, weights))
+
+
+def of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:
+    """`trips` of a run of the kit with these settled parameters, from what it logged of every batch and validation.
+
+    None for a record that is no such run: its rollouts are all there is.
+    """
+    folder = resolve(name)
+    if parameters is None or not (folder / "metrics.jsonl").is_file():
+        return None
+    names = [call_name(text, "rewards").rpartition(":")[2] for text in parameters["rewards"]]
+    weights = dict(zip(names, parameters["reward_weights"], strict=True))
+    validated = sorted((folder / "validation").glob("step_*.parquet"))
+    samples = len(pd.read_parquet(validated[0], columns=["id"])) if validated else 0
+    return looked_at(*tripwires.by_split(read_metrics(folder), weights), samples)
+
+
+def looked_at(*logged) -> tuple[pd.DataFrame, list]:
+    """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
+    found = [trip._asdict() for trip in tripwires.replay(*logged)]
+    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[COLUMNS], tripwires.unchecked(*logged[:2])

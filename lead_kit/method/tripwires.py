@@ -25,6 +25,7 @@ REPETITIVE, REPETITIVE_FOR = 0.1, 3  # share of answers with a chain, by GRPO-LE
 KL, KL_TIMES, KL_BEFORE = 0.5, 10.0, 20  # nats a token; times the median of the batches before
 CLIPPED, CLIPPED_FOR = 0.3, 3  # share of tokens whose ratio is clipped; healthy runs stay below .1
 GAP, GAP_TIMES = 0.01, 4.0  # nats a token between sampler and trainer, and times the first gap
+PARTS = ("", "_std", "_share", "_min", "_max")  # of a reward's name in the metrics
 BELOW_FOR, SPREADS = 2, 2.0  # validations in a row below the start by so many standard errors
 
 
@@ -179,6 +180,13 @@ WIRES = {  # name: the function, the numbers that it looks at
     "out_of_step": (out_of_step, ("sampler_gap",)),
     "below_start": (below_start, ("pass@1",)),
 }
+
+
+def by_split(lines: Rows, weights: Mapping[str, float]) -> tuple[list[dict], list[dict]]:
+    """The training and the validation rows of metrics.jsonl, without the numbers of rewards of weight 0."""
+    unpaid = {f"reward_{name}{part}" for name, weight in weights.items() if not weight for part in PARTS}
+    lines = [{name: value for name, value in line.items() if name not in unpaid} for line in lines]
+    return tuple([line for line in lines if line["split"] == split] for split in ("train", "validation"))
 
 
 def look(rows: Rows, held_out: Rows = (), samples: int = 0) -> dict[str, str]:

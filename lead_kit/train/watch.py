@@ -10,7 +10,6 @@ from lead_kit.runs.paths import shown
 from lead_kit.train.callbacks import Validation
 
 ACTIONS = dict.fromkeys(("warn", "stop", "off"))
-PARTS = ("", "_std", "_share", "_min", "_max")  # of a reward's name in the metrics
 
 
 class Watch(TrainerCallback):
@@ -29,11 +28,9 @@ class Watch(TrainerCallback):
     def rows(self) -> tuple[list[dict], list[dict]]:
         """The training and the validation rows so far, without the numbers of rewards that are not paid."""
         weights = dict(zip(self.trainer.grader.reward_table, self.trainer.reward_weights.tolist(), strict=True))
-        unpaid = {f"reward_{name}{part}" for name, weight in weights.items() if not weight for part in PARTS}
         file = self.trainer.run.path / "metrics.jsonl"
         lines = read_metrics(file) if file.is_file() else []  # a run that takes up another's checkpoint has none yet
-        lines = [{name: value for name, value in line.items() if name not in unpaid} for line in lines]
-        return tuple([line for line in lines if line["split"] == split] for split in ("train", "validation"))
+        return tripwires.by_split(lines, weights)
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Tells a resumed run what it was told before; with `stop` that ends it at once."""

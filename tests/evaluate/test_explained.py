@@ -9,6 +9,8 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.evaluate.replay import explained, golds, health, told, variants
 from lead_kit.launch.arm import training_parameters
+from lead_kit.method import rewards
+from lead_kit.method.rewards import Rollout
 from lead_kit.params import read_parameters
 from lead_kit.runs.readers.record import Record, read
 
@@ -53,6 +55,17 @@ def test_runs_with_other_weights_are_explained_each_by_its_own():
     found = explained.explain(Record(frame, [], weights, []))
     assert found.explained.all()
     assert found.parts["reflection_v2"].tolist() == pytest.approx([0, 0, 0, 0, 0.21, 0.33, 0, 0])
+
+
+def test_a_random_reward_is_computed_again_with_the_seed_of_its_run():
+    texts = [f"text {number}" for number in range(40)]
+    paid = [rewards.random(Rollout("", text, "", 0, False, None), seed=3) for text in texts]
+    frame = pd.DataFrame(
+        {"run": "r", "completion": texts, "group": 0, "step": 0, "reward": paid, "reward_random": paid}
+    )
+    own = {"rewards": ["random"], "reward_weights": [1.0], "seed": 3}
+    assert explained.explain(Record(frame, [], {"r": own}, [])).explained.all()
+    assert 0.2 < explained.explain(Record(frame, [], {"r": own | {"seed": 4}}, [])).explained.mean() < 0.8
 
 
 def test_golds_that_disagree_are_listed():

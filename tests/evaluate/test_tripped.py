@@ -6,6 +6,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.evaluate import tripped
 from lead_kit.method.rewards import Rollout, format, reflection_v2
+from lead_kit.runs.files import write_jsonl
 
 
 def frame(steps=1, **columns):
@@ -42,6 +43,20 @@ def test_what_a_record_lacks_is_named():
     assert table.empty and "dead_reward" in missing and "repetition" not in missing
     with pytest.raises(InputError, match="no column 'completion'; it has step, group"):
         tripped.batch_numbers(frame().drop(columns="completion"))
+
+
+def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_path):
+    """Its ledger holds one batch in ten, so the rollouts alone would not tell."""
+    lines = [{"step": step, "split": "train", "truncated": 1.0, "reward_style_std": 0.0} for step in (1, 2)]
+    lines += [{"step": step, "split": "validation", "pass@1": value} for step, value in ((0, 0.9), (1, 0.5), (2, 0.5))]
+    write_jsonl(tmp_path / "metrics.jsonl", lines)
+    (tmp_path / "validation").mkdir()
+    pd.DataFrame({"id": range(100)}).to_parquet(tmp_path / "validation/step_000000.parquet")
+    parameters = {"rewards": ["correct", "own.py:style"], "reward_weights": [1.0, 0.0]}
+    table, missing = tripped.of_run(str(tmp_path), parameters)
+    assert table[["wire", "step"]].to_numpy().tolist() == [["truncated", 2], ["below_start", 2]]
+    assert "dead_reward" in missing and "below_start" not in missing  # style is not paid
+    assert tripped.of_run(str(tmp_path), None) is None and tripped.of_run(str(tmp_path / "no"), parameters) is None
 
 
 @pytest.mark.slow

@@ -85,12 +85,12 @@ def explain(
         own = {} if rewards or weights else record.parameters.get(run, {})
         chosen, weighed = own.get("rewards", rewards), own.get("reward_weights", weights)
         again = None if regraded is None else regraded[frame.index]
-        found[run] = explain_run(frame, list(chosen), list(weighed), again)
+        found[run] = explain_run(frame, list(chosen), list(weighed), again, own.get("seed", 0))
     return merged(record.frame, found)
 
 
-def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded) -> Explanation:
-    """`explain` for one run. Rewards that are recorded alone need no search."""
+def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed=0) -> Explanation:
+    """`explain` for one run, whose rewards take its seed. Rewards that are recorded alone need no search."""
     recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
     rewards = rewards or [name.removeprefix(PART) for name in recorded]
     tried = pd.DataFrame(columns=["rewards", "parts", "explained"])
@@ -102,7 +102,7 @@ def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], r
         told = ", ".join(names) or "none"
         raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {told}")
     weighed = dict(zip(names, weights or [1.0] * len(names), strict=True))
-    found = add_up(frame, rewards, weighed, regraded, tried)
+    found = add_up(frame, rewards, weighed, regraded, tried, seed)
     if not len(tried) or found.explained.mean() >= LEAST:
         return found
     sentence = (
@@ -157,10 +157,12 @@ def try_published(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("explained", ascending=False, kind="stable", ignore_index=True)
 
 
-def add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, tried=None) -> Explanation:
+def add_up(
+    frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, tried=None, seed: int = 0
+) -> Explanation:
     """The parts, the residual and the accuracy for one set of rewards. A part is as recorded; else it is computed."""
     correct = frame["correct"].to_numpy(float) if "correct" in frame and frame["correct"].notna().any() else None
-    known = bind_rewards([text for text in rewards if call_name(text, "rewards") in REWARDS])
+    known = bind_rewards([text for text in rewards if call_name(text, "rewards") in REWARDS], seed=seed)
     there, rollouts = sorted(present(frame, correct)), rollouts_of(frame, correct)
     sentences, parts, gap = [], {}, np.zeros(len(frame))
     for name in weights:
