@@ -32,14 +32,19 @@ def sentences(folder: Path) -> list[str]:
     """What a run is doing or how it ended, and the newest line of its progress."""
     manifest = read_manifest(folder, complete=True)
     last, state = manifest["attempts"][-1], manifest["status"]
-    writing = lock.is_held(folder) or folder / "lock" in lock.held
-    if state == "running":
-        state = f"is running, {last.get('writer', '')}" if writing else "ended without being closed"
+    if state == "running" and not lock.is_written(folder):
+        state = "ended without being closed"
+    elif state == "running":  # in the run's own kernel it is open until `lead run` closes it
+        state = "has finished" if "finished" in last else f"is running, {last.get('writer', '')}"
     told = [f"{shown(folder)} {state if ' ' in state else f'is {state}'} (attempt {len(manifest['attempts'])})"]
     told += [line(last["reason"])] if last.get("reason") else []
     told += [f"since {last.get('start', '?')}" + (f", until {last['end']}" if last.get("end") else "")]
     summary = {name: f"{v:.3g}" if isinstance(v, float) else line(v) for name, v in manifest.get("summary", {}).items()}
     told += [", ".join(f"{name} {value}" for name, value in summary.items())] if summary else []
+    told += [
+        f"tripwire {line(trip['wire'])}, step {trip['step']}: {line(trip['sentence'])}"
+        for trip in manifest.get("tripwires", [])
+    ]
     return told + ([newest_progress(folder)] if newest_progress(folder) else [])
 
 

@@ -63,13 +63,19 @@ def check_held(folder: Path) -> None:
 def is_held(folder: Path) -> bool:
     """Whether a live process writes in the folder, other than this one and the `lead run` that started it."""
     path = folder / "lock"
+    return path not in held and is_written(folder) and path.read_text() != os.environ.get("LEAD_OWNER")
+
+
+def is_written(folder: Path) -> bool:
+    """Whether any live process writes in the folder."""
+    path = folder / "lock"
     if path in held or not path.is_file():
-        return False
+        return path in held
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return file.read() != os.environ.get("LEAD_OWNER")
+            return True
     return False
 
 

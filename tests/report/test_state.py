@@ -1,5 +1,6 @@
 """A run from outside: its state, its curve in letters, its last rollouts; a live run leaves its log and notebook."""
 
+import fcntl
 import json
 
 import pandas as pd
@@ -61,6 +62,25 @@ def test_a_run_is_shown_while_it_goes_on_and_when_it_is_done(root, capsys):
     assert "step 0 to 2, the last value 0.75" in said and "Rollouts of step 1" in said
     with pytest.raises(InputError, match=r"no run 'mien' \(did you mean 'mine'\?\)"):
         state.show_command("mien")
+
+
+def test_a_run_of_lead_run_is_open_until_that_closes_it_and_tells_its_tripwires(root, monkeypatch):
+    folder = root / "runs/mine"
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as owner:  # `lead run` holds the lock for its kernel
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        print("lead run", end="", file=owner, flush=True)
+        monkeypatch.setenv("LEAD_OWNER", "lead run")
+        config = Config({"run_name": "mine", "arm": "lead", "seed": 0}, {})
+        manifest.open_attempt(folder, config, {}, root / "notebooks/03_grpo.ipynb")
+        one = Run(config, "03_grpo")
+        one.trip(2, "truncated", "all were cut off")
+        told = state.sentences(folder)
+        assert told[0].startswith("runs/mine is running, process ")
+        assert "tripwire truncated, step 2: all were cut off" in told
+        one.finish()
+        assert state.sentences(folder)[0] == "runs/mine has finished (attempt 1)"
+    assert state.sentences(folder)[0] == "runs/mine ended without being closed (attempt 1)"
 
 
 def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):
