@@ -165,6 +165,9 @@ def test_groups_are_prompts_of_one_log_of_one_step(tmp_path):
     record = read(str(write(tmp_path / "c.csv", bare)))
     assert "group" not in record.frame and "names no groups" in record.notes[0]
     assert read(str(write(tmp_path / "c.csv", bare)), group_size=2).frame["group"].tolist() == [0, 0, 1, 1]
+    for size in (-2, 1):
+        with pytest.raises(InputError, match=f"group_size is {size}, expected 2 or more"):
+            read(str(tmp_path / "c.csv"), group_size=size)
 
 
 def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):

@@ -35,6 +35,8 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     recorded. `group_size` splits rows in order where the record names no groups, and larger groups of one prompt.
     Raises InputError naming file, column and row.
     """
+    if group_size < 0 or group_size == 1:
+        raise InputError(f"group_size is {group_size}, expected 2 or more, or 0 for groups as recorded")
     mapping, frames, parameters, formats = read_mapping(columns), [], {}, []
     for path, files in rows.sources(pattern):
         manifest = read_manifest(path) if path.is_dir() else None
