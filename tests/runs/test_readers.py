@@ -123,6 +123,17 @@ def test_samples_of_cs2916_take_the_step_from_the_name(tmp_path):
     assert frame["group"].tolist() == [0, 0, 1, 1] and frame["completion"].tolist() == ["2"] * 4
 
 
+def test_a_folder_of_several_runs_is_not_one_run(tmp_path):
+    """The same problems in the same step, in files of a run each, or in folders of a run each."""
+    for name in ("one", "two"):
+        write(tmp_path / "files" / f"{name}.parquet", plain())
+        write(tmp_path / "folders" / name / "step_3.json", plain().drop(columns="step").to_dict("records"))
+    for folder, runs in (("files", ["one", "two"]), ("folders", ["one", "two"])):
+        frame = read(str(tmp_path / folder)).frame
+        assert frame["group"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and frame["step"].tolist() == [3] * 8
+        assert [run.rpartition("/")[2] for run in frame["run"].unique()] == runs
+
+
 def test_results_of_verifiers_and_samples_of_openrlhf(tmp_path):
     result = {"example_id": 4, "prompt": CHAT, "completion": SAID, "task": "math", "reward": 1.0, "answer": "2"}
     lines = [result | {"is_truncated": False}, result | {"reward": 0.0, "is_truncated": True}]

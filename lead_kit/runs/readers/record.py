@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.runs import ledger
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import shown
 from lead_kit.runs.readers import rows
@@ -43,8 +44,7 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
         for file in files:
             frame, kind = read_file(file, mapping)
             if "run" not in frame:
-                one_run = path if path.is_dir() else file.parent if kind.a_file_a_step else file.with_suffix("")
-                frame["run"] = shown(one_run)
+                frame["run"] = shown(path if ledger.has_rollouts(path) else run_of(file, kind))
             frames.append(frame)
             formats.append(kind.name)
         if manifest:
@@ -56,6 +56,12 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
         frame = frame.drop(columns="reward")
     notes = with_groups(frame, group_size)
     return Record(frame, list(dict.fromkeys(formats)), parameters, notes + lacks(frame))
+
+
+def run_of(file: Path, kind: Format) -> Path:
+    """What a foreign file is a part of: the run that is its folder where a file is a step, else a run of its own."""
+    a_step = kind.a_file_a_step or STEP_IN_NAME.fullmatch(file.stem)
+    return file.parent if a_step else file.with_suffix("")
 
 
 def read_mapping(texts: Sequence[str]) -> dict[str, str]:
