@@ -42,7 +42,7 @@ def file_source(file: str, name: str, run) -> str:
     """The text of a Python file below the repository, which becomes an input of the run."""
     path = resolve(file)
     if not path.resolve().is_relative_to(ROOT) or path.suffix != ".py":
-        raise InputError(f"{name!r}: expected FILE.py:FUNCTION with a file below {shown(ROOT) or ROOT}")
+        raise InputError(f"{name!r}: expected FILE.py:FUNCTION with a file below the repository root")
     return run.input(path).read_text(encoding="utf-8")
 
 

@@ -128,10 +128,10 @@ def test_a_folder_of_several_runs_is_not_one_run(tmp_path):
     for name in ("one", "two"):
         write(tmp_path / "files" / f"{name}.parquet", plain())
         write(tmp_path / "folders" / name / "step_3.json", plain().drop(columns="step").to_dict("records"))
-    for folder, runs in (("files", ["one", "two"]), ("folders", ["one", "two"])):
-        frame = read(str(tmp_path / folder)).frame
+    for pattern in ("files", "files/*.parquet", "folders", "folders/*"):
+        frame = read(str(tmp_path / pattern)).frame
         assert frame["group"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and frame["step"].tolist() == [3] * 8
-        assert [run.rpartition("/")[2] for run in frame["run"].unique()] == runs
+        assert [run.rpartition("/")[2] for run in frame["run"].unique()] == ["one", "two"]
 
 
 def test_results_of_verifiers_and_samples_of_openrlhf(tmp_path):

@@ -34,11 +34,12 @@ def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
 
 
 def matches(pattern: Path) -> list[Path]:
-    """The runs with rollouts that a glob matches, earlier attempts aside; if there are none, the files it matches."""
+    """The runs with rollouts that a glob matches, earlier attempts aside; else its files; else its folders."""
     found = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
     found = [path for path in found if "attempts" not in path.parts]
     runs = [path for path in found if path.is_dir() and ledger.has_rollouts(path)]
-    return runs or [path for path in found if path.is_file() and path.suffix in SUFFIXES]
+    files = [path for path in found if path.is_file() and path.suffix in SUFFIXES]
+    return runs or files or [path for path in found if path.is_dir()]
 
 
 def inputs(pattern: str) -> list[Path]:
