@@ -6,7 +6,7 @@ of them together take a fraction of a second. `prechecks` looks at a batch of ro
 
 from typing import NamedTuple
 
-from lead_kit.data import overlap, prompts
+from lead_kit.data import clean, overlap, prompts
 from lead_kit.errors import InputError, chosen
 from lead_kit.untrusted import line
 
@@ -59,11 +59,22 @@ def contract(problems: list[dict], held_out: list[dict], tokenizer, model, grade
     rollouts = graded(problems, tokenizer, grader, settings["template"])
     paid = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
+        golds([row for row in problems + held_out if "gold" in row]),
         answers(rollouts, settings["template"], thinking, "correct" in paid),
         *forms(rollouts, paid, thinking),
         room(problems + held_out, model, settings["max_tokens"]),
         shared(problems, held_out),
     ]
+
+
+def golds(rows: list[dict]) -> Item:
+    """Whether the verifier can grade each gold answer against itself."""
+    faults = clean.lint_golds(rows)
+    if not faults:
+        return Item("golds", OK, f"all {len(rows):,} gold answers can be graded")
+    first = ", ".join(line(text) for text in faults[0][:2])
+    many = f"{len(faults):,} of {len(rows):,} gold answers cannot be graded, so they could earn no reward"
+    return Item("golds", STOP, f"{many}, e.g. {first} ({line(faults[0].reason)})")
 
 
 def graded(problems: list[dict], tokenizer, grader, template: str) -> list:

@@ -115,6 +115,13 @@ def cost(metrics: dict, steps: int, tokens: int) -> Item:
     return Item("cost", OK, f"{memory}; {seconds:.1f} s for {tokens:,} tokens, {total}")
 
 
+def conclude_ungradable(items: list[Item], run) -> None:
+    """Ends a run that was only to be checked where golds cannot be graded: a batch could not be paid."""
+    if any(item.name == "golds" and item.verdict == STOP for item in items):
+        run.place = (0, 0)
+        conclude(items, run)
+
+
 def conclude(items: list[Item], run) -> None:
     """Ends a run that was only to be checked: prints every item, keeps them in run.json, and leaves the notebook."""
     if not run.silent:

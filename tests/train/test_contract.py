@@ -40,6 +40,13 @@ def test_a_right_answer_in_the_form_of_the_prompt_is_accepted_unless_nothing_rea
     assert asks_for_what_nothing_reads.get(template, "") in found.sentence
 
 
+def test_golds_that_cannot_be_graded_stop_the_run():
+    assert items()["golds"].sentence == f"all {len(GOLDS)} gold answers can be graded"
+    found = items(golds=["7", "$$", "8"])["golds"]
+    assert found.verdict == STOP and found.sentence.startswith("1 of 3 gold answers cannot be graded")
+    assert "e.g. 1, $$ (the gold is empty)" in found.sentence
+
+
 def test_where_accuracy_is_not_paid_the_answer_is_only_told():
     found = items("rlite", rewards=("random", "correct"), weights=[1.0, 0.0])["answer"]
     assert found.verdict == LOOK and "are not accepted" in found.sentence

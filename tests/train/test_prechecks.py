@@ -1,10 +1,12 @@
 """What one batch of rollouts tells before a run, on batches small enough to count by hand."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from lead_kit.train import prechecks
-from lead_kit.train.contract import LOOK, OK, STOP
+from lead_kit.train.contract import LOOK, OK, STOP, Item
 
 
 def batch(right, level=1.0, **columns):
@@ -73,3 +75,15 @@ def test_the_cost_of_all_batches_is_that_of_one_times_their_number():
     found = prechecks.cost({"seconds": 36.0}, 200, 5000)
     assert found.verdict == OK and "36.0 s for 5,000 tokens, so 2 h 0 min for 200 batches" in found.sentence
     assert "s for" not in prechecks.cost({"seconds": None}, 200, 5000).sentence
+
+
+def test_a_check_ends_before_its_batch_where_golds_cannot_be_graded():
+    run = SimpleNamespace(
+        silent=True, place=(0, 3), note=lambda *_: None, finish=lambda **summary: told.update(summary)
+    )
+    told = {}
+    prechecks.conclude_ungradable([Item("golds", OK, "all"), Item("answer", STOP, "nothing reads it")], run)
+    assert run.place == (0, 3) and not told
+    with pytest.raises(SystemExit):
+        prechecks.conclude_ungradable([Item("golds", STOP, "1 of 3")], run)
+    assert run.place == (0, 0) and told == {"ok": 0, "look": 0, "stop": 1}
