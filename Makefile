@@ -40,9 +40,10 @@ test: install lint $(if $(shell command -v chromium),$(VENV)/driver)
 quick: install
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
-# Every fault that the tests cause, with what must come of it and what was seen, as a table.
+# Every fault that the tests cause, with what must come of it and what was seen, as a table. Each run is a process of its
+# own here; in `make test` most are forks of a warm process.
 faults: install
-	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --fault-table
+	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --fault-table --cold
 
 lint: install
 	$(BIN)/ruff check .

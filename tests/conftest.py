@@ -28,7 +28,15 @@ def warm() -> Iterator[dict[str, str]]:
         yield variables
 
 
+@pytest.fixture
+def forked(request, monkeypatch):
+    """Every `lead run` of the test is a fork of the warm process; with --cold it is a process of its own."""
+    if not request.config.getoption("--cold"):
+        monkeypatch.setattr(small, "ALSO", request.getfixturevalue("warm"))
+
+
 def pytest_addoption(parser):
+    parser.addoption("--cold", action="store_true", help="the runs of the campaign of faults are no forks")
     parser.addoption("--fault-table", action="store_true", help="print case, expected and seen of every test that ran")
 
 

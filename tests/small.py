@@ -15,6 +15,8 @@ from lead_kit.launch import processes
 TIMEOUT = 1800.0  # for a hang, not for a slow machine
 MARK = "LEAD_TEST"  # in the environment of everything that a test starts
 STARTED: list[subprocess.Popen] = []  # by the test that is running
+COLD = {"LEAD_WARM": ""}  # for a run that must be a process of its own
+ALSO: dict[str, str] = {}  # what every `lead` of a test has in its environment besides (see the fixture `forked`)
 
 PARAMETERS = """\
 run_name: str = "small"  # folder under runs/
@@ -92,7 +94,7 @@ def lead(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
     process = subprocess.Popen(
         [sys.executable, "-m", "lead_kit.cli", *arguments],
         cwd=root,
-        env=environment() | own | variables,
+        env=environment() | ALSO | own | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

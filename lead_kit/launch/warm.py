@@ -34,9 +34,10 @@ COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int
 READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
 LIBRARIES = (
     "papermill.execute", "papermill.engines", "papermill.clientwrap", "nbformat", "jupyter_client",
-    "ipykernel.kernelapp", "matplotlib.pyplot", "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet",
-    "datasets", "scipy.stats", "torch", "torch._dynamo", "transformers.trainer", "trl.trainer.grpo_trainer",
-    "trl.trainer.sft_trainer", "peft", "yaml",
+    "ipykernel.kernelapp", "ipykernel.debugger", "matplotlib.pyplot", "matplotlib.backends.backend_pdf",
+    "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet", "tabulate", "datasets", "scipy.stats", "torch",
+    "torch._dynamo", "transformers.trainer", "transformers.models.llama.modeling_llama", "trl.trainer.grpo_trainer",
+    "trl.trainer.sft_trainer", "peft", "httpx", "yaml",
 )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def run(argv: list[str]) -> int | None:
             connection.sendall(told)
             for number in processes.SIGNALS:
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                    signal.signal(number, lambda number, _: connection.send(bytes([number])))
+                    signal.signal(number, lambda number, _: _pass_on(connection, number))
             if connection.recv(len(BEGUN)) != BEGUN:
                 return None
         except ConnectionError:
@@ -103,9 +104,16 @@ def run(argv: list[str]) -> int | None:
         reply = b""
         with contextlib.suppress(ConnectionError):
             reply = connection.recv(8)
+        for number in processes.SIGNALS:  # there is nothing left to pass one on to
+            signal.signal(number, signal.SIG_IGN)
     if not reply:
         print("lead: the warm process ended, and this run with it", file=sys.stderr)
     return int(reply or 1)
+
+
+def _pass_on(connection: socket.socket, number: int) -> None:
+    with contextlib.suppress(OSError):  # the run has ended meanwhile
+        connection.send(bytes([number]))
 
 
 class Warm:
@@ -204,6 +212,7 @@ class Warm:
 def load() -> None:
     """Imports the libraries; those that are not installed are not needed."""
     sys.modules["rfc3987_syntax"] = None  # see kernel.py
+    sys.modules["debugpy"] = None  # which ipykernel would load into every kernel; nobody attaches one to a batch run
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel would
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):

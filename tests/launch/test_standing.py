@@ -9,7 +9,7 @@ import pytest
 
 from tests.small import SETTLE, call, write_notebook
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]
 KIT = Path(__file__).resolve().parents[2]
 MAKE = """\
 run_name: str = "make"  # folder
@@ -28,10 +28,10 @@ COPY = "text = run.input(source).read_text()\nrun.save_text('made.txt', text.upp
 READ = "run.finish(text=run.input(f'{of}/made.txt').read_text())"
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A repository with a recipe of two stages, the second reading what the first writes, both finished."""
-    root = tmp_path / "first"
+    root = tmp_path_factory.mktemp("finished")
     write_notebook(root / "notebooks/make.ipynb", SETTLE, COPY, parameters=MAKE)
     write_notebook(root / "notebooks/use.ipynb", SETTLE, READ, parameters=USE)
     (root / "data.txt").write_text("a")
@@ -42,6 +42,12 @@ def root(tmp_path):
     code, out, err = call(root, "reproduce", "two")
     assert code == 0, out + err
     return root
+
+
+@pytest.fixture
+def root(tmp_path, finished):
+    """A copy of it of the test's own."""
+    return shutil.copytree(finished, tmp_path / "first", symlinks=True)
 
 
 def attempts(root):
