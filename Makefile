@@ -35,7 +35,7 @@ demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 
 test: install lint $(if $(shell command -v chromium),$(VENV)/driver)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup
 
 quick: install
 	$(BIN)/python -m pytest -m "not slow" -n 2

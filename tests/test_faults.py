@@ -93,6 +93,7 @@ def test_a_notebook_that_is_none_is_told(root):
     assert code == 2 and "line 1, 'steps = 3': expected `name: type = literal  # help`" in err
 
 
+@pytest.mark.long
 def test_a_tracker_without_its_server_does_not_hold_a_run_up(root):
     pytest.importorskip("wandb")
     source = PARAMETERS + 'tracker: str = "wandb"  # sink\n'

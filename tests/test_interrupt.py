@@ -83,6 +83,7 @@ def test_an_interrupted_training_is_not_done_and_run_all_ends_as_if_nothing_had_
     assert (first["status"], second["status"]) == ("failed", "done")
 
 
+@pytest.mark.long
 def test_a_new_kernel_resumes_too(lab, root, whole):
     run, settings = root / "runs/restart", GRPO | {"run_name": "restart"}
     with lab.interrupted_at(run / "metrics.jsonl", 3):

@@ -119,6 +119,7 @@ def test_a_second_signal_does_not_disturb_the_first(tmp_path, number):
     assert kept(tmp_path)["attempts"][-1]["reason"] == f"stopped by {number.name}"
 
 
+@pytest.mark.long
 def test_silent_ranks_are_told_apart(tmp_path):
     hang = "if os.environ['RANK'] == '1':\n    os.kill(os.getpid(), 19)\nrun.progress(1, 9)\ntime.sleep(600)"
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, hang, FINISH)

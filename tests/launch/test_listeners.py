@@ -17,6 +17,7 @@ from tests.small import FINISH, SETTLE, lead, until, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
+DDP = str(KIT / "experiments/accelerate/ddp.yaml")
 MEET = """\
 import accelerate
 accelerate.Accelerator().wait_for_everyone()
@@ -48,8 +49,8 @@ def public(found: dict[str, str]) -> dict[str, str]:
     [
         (["run", "meet"], 0),
         (["run", "meet", "--nproc", "2"], 3),  # the store, and gloo in both ranks
-        (["run", "meet", "--nproc", "2", "--accelerate", str(KIT / "experiments/accelerate/ddp.yaml")], 3),
-        (["reproduce", "meeting", "--scale", "two"], 3),
+        pytest.param(["run", "meet", "--nproc", "2", "--accelerate", DDP], 3, marks=pytest.mark.long),
+        pytest.param(["reproduce", "meeting", "--scale", "two"], 3, marks=pytest.mark.long),
     ],
 )
 def test_a_run_listens_on_loopback_alone(tmp_path, words, at_least):

@@ -106,6 +106,7 @@ def test_a_failing_rank_ends_the_others(tmp_path):
     assert code == 1 and "KeyError: 'boom' on rank 1" in err and status(tmp_path) == "failed"
 
 
+@pytest.mark.long
 def test_another_distributed_type_than_asked_is_refused(tmp_path):
     write_notebook(tmp_path / "notebooks/ranks.ipynb", SETTLE, RANKS, FINISH)
     plugin = Path(__file__).parents[2] / "experiments/accelerate/fsdp2.yaml"
