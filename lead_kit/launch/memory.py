@@ -121,11 +121,12 @@ def minutes(job: Job, rates: Mapping, held_out: int) -> float:
     """Minutes that a job takes at a scale's `rates`, with `held_out` validation problems.
 
     The rates are tokens a second: `training`, forward and backward, and `sampling`; `prompt` and `answer` are the mean
-    tokens of a prompt and of an answer, `longest` those of the longest row of 02_sft. Loading, grading and writing are
-    left out.
+    tokens of a prompt and of an answer, `longest` those of the longest row of 02_sft. In packs a group shares its
+    prompt. Loading, grading and writing are left out.
     """
     values, stem = job.parameters, job.notebook.stem
-    answer, row = rates["answer"] / rates["sampling"], (rates["prompt"] + rates["answer"]) / rates["training"]
+    prompt = rates["prompt"] / (values["group_size"] if values.get("pack_tokens") else 1)
+    answer, row = rates["answer"] / rates["sampling"], (prompt + rates["answer"]) / rates["training"]
     if stem == "02_sft":
         seconds = values["steps"] * values["batch_size"] * row + held_out * answer
     elif stem == "03_grpo":
@@ -175,7 +176,7 @@ def dry_run(jobs: list[Job], scale: Mapping, commands: list[str]) -> str:
         lines.append(f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each")
         lines.append(f"  memory    {describe(first, made, scale['gpu_memory'], rates)}")
         if rates and first.notebook.stem in WITH_MODEL:
-            lines.append(f"  time      about {minutes(first, rates, held_out):.0f} minutes each on two idle cores")
+            lines.append(f"  time      about {minutes(first, rates, held_out):.0f} min each on two idle cores")
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")
         lines.append(f"  command   {command}")
         lines += [f"            and {len(group) - 1} more", ""] if len(group) > 1 else [""]

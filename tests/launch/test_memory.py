@@ -64,8 +64,11 @@ def test_minutes_on_a_cpu_are_tokens_over_the_scale_s_rates():
     # 10 updates of 12 rows of 100 tokens at 200 a second, and one answer of 40 tokens to each of 30 problems
     assert memory.minutes(small("sft", steps=10, batch_size=12), RATES, 30) == pytest.approx((60 + 12) / 60)
     # 10 batches of 16: an answer is sampled in .4 s and trained on in .5 s; 3 validations of 2 answers to 30 problems
-    changes = {"steps": 10, "batch_size": 16, "validate_every": 5, "validation_samples": 2}
+    changes = {"steps": 10, "batch_size": 16, "validate_every": 5, "validation_samples": 2, "pack_tokens": 0}
     assert memory.minutes(small("grpo", **changes), RATES, 30) == pytest.approx((160 * 0.9 + 3 * 60 * 0.4) / 60)
+    # in packs eight answers share a prompt: an answer is trained on in .2 s, its share of the prompt in .0375 s
+    changes["pack_tokens"] = 1024
+    assert memory.minutes(small("grpo", **changes), RATES, 30) == pytest.approx((160 * 0.6375 + 3 * 60 * 0.4) / 60)
     # 4 samples of each of 30 problems by each of 4 models
     assert memory.minutes(small("evaluate", n=4), RATES, 30) == pytest.approx(4 * 4 * 30 * 0.4 / 60)
 
