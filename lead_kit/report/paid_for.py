@@ -48,8 +48,12 @@ def rewards_in(table: pd.DataFrame) -> list[str]:
 
 
 def shown(table: pd.DataFrame) -> list[str]:
-    """The numbers worth a panel: the share, the rewards beside `correct`, and the words."""
-    return [SHARE, *(name for name in rewards_in(table) if name != "reward_correct"), WORDS]
+    """The numbers worth a panel: the share, the rewards beside `correct`, and the words.
+
+    There is no share where no logged batch of any run had an advantage.
+    """
+    names = [SHARE, *(name for name in rewards_in(table) if name != "reward_correct"), WORDS]
+    return [name for name in names if table[name].notna().any()]
 
 
 def points(table: pd.DataFrame) -> pd.DataFrame:

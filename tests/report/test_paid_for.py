@@ -31,6 +31,9 @@ def test_a_group_that_is_all_right_pays_for_something_else():
 def test_a_batch_without_advantages_has_no_share():
     found = paid_for.of_rollouts(rollouts(1, [[(1.0, 0.0, "a"), (1.0, 0.0, "b")]]))
     assert found[paid_for.SHARE].isna().all()
+    table = found.assign(run="r", arm="grpo", seed=0, split=paid_for.SPLIT, reward_format=0.5)
+    assert paid_for.shown(table) == ["reward_format", paid_for.WORDS] == list(paid_for.points(table)["metric"])
+    assert paid_for.sentences(table) == ["grpo at step 1: format 0.50 (one seed); words a completion 1.00 (one seed)"]
 
 
 def test_words_that_grew_come_with_their_rates():
