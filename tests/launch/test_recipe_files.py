@@ -105,6 +105,14 @@ def test_lengths_shrink_in_one_proportion_up_to_the_positions_of_the_embedded_mo
                 assert jobs(name, "tiny")[key][length] == max(1, round(min(values[length] * factor, most)))
 
 
+@pytest.mark.parametrize("scale", ["smoke", "tiny", "smollm2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_scale_fine_tunes_on_whole_solutions(name, scale):
+    """Their limit is no length of a rollout: shrunk like one it would leave out the teacher's solutions."""
+    limits = [job.parameters.get("max_length") for job in recipes.plan(name, scale) if job.notebook.stem == "02_sft"]
+    assert set(limits) <= {512}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_divide_at_every_scale(name):
     for scale in SCALES:
