@@ -38,7 +38,7 @@ demo: install
 demo-reflection: install
 	$(BIN)/lead reproduce figure_reflection --scale $(SCALE) --jobs $(JOBS)
 
-# A pretrained model of 135M parameters, without a hub: hours on two cores, and it goes on where it was stopped.
+# A pretrained model of 135M parameters, without a hub: about an hour on two cores; it goes on where it was stopped.
 demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 

@@ -12,9 +12,12 @@ from lead_kit.runs.files import read_jsonl
 from tests.stack import lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharded")]
-without_deepspeed = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: " + lab.DEEPSPEED
-)  # also on cases of FSDP2 that are left to `make test-stack` for their time
+no_deepspeed = importlib.util.find_spec("deepspeed") is None
+without_deepspeed = pytest.mark.skipif(no_deepspeed, reason="DeepSpeed is not installed: " + lab.DEEPSPEED)
+in_stack = pytest.mark.skipif(
+    no_deepspeed,
+    reason="takes a minute and is left to the environment of `make stack-shards`, where `make test-stack` runs it",
+)
 PLUGINS = ["fsdp2", *(pytest.param(zero, marks=without_deepspeed) for zero in ("zero2", "zero3"))]
 SFT = {"steps": 20, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 1e-3, "save_steps": 2}
 SFT |= {"optimizer": "adamw", "lora_dropout": 0.0, "lora_saved": []}
@@ -30,7 +33,7 @@ def root(tmp_path_factory):
     return lab.prepare(tmp_path_factory.mktemp("sharded"))
 
 
-@pytest.fixture(scope="module", params=["full", pytest.param("lora", marks=without_deepspeed)])
+@pytest.fixture(scope="module", params=["full", pytest.param("lora", marks=in_stack)])
 def alone(root, request):
     """One process's supervised fine-tuning."""
     lab.run(root, "02_sft", f"alone-{request.param}", adapter=request.param, **SFT)
@@ -89,7 +92,7 @@ def test_a_kl_to_the_start_is_that_on_whole_models(root, with_kl, plugin):
         assert ours == pytest.approx(theirs, abs=CLOSE) and any(theirs), metric
 
 
-@without_deepspeed
+@in_stack
 def test_in_bfloat16_the_losses_are_those_of_float32_within_its_precision(root, alone):
     """FSDP2 alone: DeepSpeed in bfloat16 needs a GPU."""
     name = f"bf16-{alone}"
@@ -98,7 +101,7 @@ def test_in_bfloat16_the_losses_are_those_of_float32_within_its_precision(root, 
     assert two == pytest.approx(one, abs=0.05) and two != pytest.approx(one, abs=CLOSE)
 
 
-@pytest.fixture(scope="module", params=["dapo", pytest.param("grpo", marks=without_deepspeed)])
+@pytest.fixture(scope="module", params=["dapo", pytest.param("grpo", marks=in_stack)])
 def packs_alone(root, request):
     """One process's packed updates; grpo weighs packs by their rows, dapo divides by the tokens of the batch."""
     packs(root, root / f"packs-{request.param}", request.param)
