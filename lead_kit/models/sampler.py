@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-SMALL = 10_000_000  # parameters below which a forward of more rows costs little more
+from lead_kit.models import decoding
+
 ROWS, SMALL_ROWS = 256, 512  # of a forward at most
 SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 
@@ -104,16 +105,6 @@ def pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProces
     return token, scores.gather(-1, token[:, None])[:, 0]
 
 
-def takes_whole_mask(config) -> bool:
-    """Whether a model's forward hands a 4-D mask on to every layer as it is: sdpa attention without windows or alibi.
-
-    transformers then builds none, which would be a tenth of a small model's step.
-    """
-    others = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "alibi")]
-    layers = set(getattr(config, "layer_types", None) or ())
-    return config._attn_implementation.startswith("sdpa") and not any(others) and layers <= {"full_attention"}
-
-
 class _Batch:
     """The unfinished rows: their cache, mask, positions, last token and place in the output; `first` are the logits of
     the first token.
@@ -125,12 +116,13 @@ class _Batch:
         device, width = model.device, max(map(len, prompts))
         different = list(dict.fromkeys(map(tuple, prompts)))
         places = {prompt: row for row, prompt in enumerate(different)}
-        self.model, self.whole_mask = model, takes_whole_mask(model.config.get_text_config())
+        self.model, self.whole_mask = model, decoding.takes_whole_mask(model.config.get_text_config())
+        self.step = decoding.Recorded(model) if decoding.recordable(model) else None
         self.ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in different], device=device)
         self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
         self.rows = torch.arange(len(different))
-        self.cache = DynamicCache(config=model.config)
+        self.cache = decoding.roomy_cache(model.config)
         repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         self.first = self.logits()[repeated]
         self.keep(repeated)
@@ -138,16 +130,11 @@ class _Batch:
 
     def logits(self) -> Tensor:
         """The next token's logits (rows, vocabulary)."""
-        one_token = self.whole_mask and self.ids.shape[1] == 1 < self.mask.shape[1]
-        output = self.model(
-            input_ids=self.ids,
-            attention_mask=self.mask.bool()[:, None, None] if one_token else self.mask,
-            position_ids=self.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1]
+        one_token = self.ids.shape[1] == 1 < self.mask.shape[1]
+        mask = self.mask.bool()[:, None, None] if self.whole_mask and one_token else self.mask
+        if self.step and one_token:
+            return self.step(self.ids, mask, self.positions, self.cache)
+        return decoding.forward(self.model, self.ids, mask, self.positions, self.cache)
 
     def extend(self, token: Tensor) -> None:
         self.ids = token[:, None]
@@ -175,7 +162,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     samples: list[Sampled] = [None] * len(prompts)
     filters = warpers(sampling)
-    batch_size = batch_size or (SMALL_ROWS if sum(p.numel() for p in model.parameters()) < SMALL else ROWS)
+    batch_size = batch_size or (SMALL_ROWS if sum(p.numel() for p in model.parameters()) < decoding.SMALL else ROWS)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)

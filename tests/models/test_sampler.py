@@ -41,49 +41,43 @@ def test_a_row_depends_neither_on_order_nor_on_batch_size(kit):
     assert len({tuple(ids) for ids in expected}) == len(expected)
 
 
-def test_a_prompt_that_is_asked_for_several_times_is_computed_once(kit):
-    widths, forward = [], kit.model.forward
+@pytest.fixture
+def forwards(kit):
+    """The inputs of every forward of the model, which is not recorded as long as it has a hook."""
+    inputs = []
+    handle = kit.model.register_forward_pre_hook(lambda model, args, kwargs: inputs.append(kwargs), with_kwargs=True)
+    yield inputs
+    handle.remove()
 
-    def counted(*args, **kwargs):
-        widths.append(tuple(kwargs["input_ids"].shape))
-        return forward(*args, **kwargs)
 
+def test_a_prompt_that_is_asked_for_several_times_is_computed_once(kit, forwards):
     prompts, seeds = [kit.prompts[i] for i in (0, 1, 0, 0, 1, 0)], list(range(6))
-    kit.model.forward = counted
-    try:
-        together = generate(kit, prompts, seeds)
-    finally:
-        kit.model.forward = forward
+    together = generate(kit, prompts, seeds)
+    widths = [tuple(inputs["input_ids"].shape) for inputs in forwards]
     assert widths[0] == (2, max(map(len, prompts))) and widths[1] == (6, 1)
     alone = [generate(kit, [prompt], [seed])[0] for prompt, seed in zip(prompts, seeds, strict=True)]
     assert [one.ids for one in together] == [one.ids for one in alone]
 
 
-def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch):
-    rows, forward = [], kit.model.forward
-    monkeypatch.setattr(
-        kit.model, "forward", lambda **inputs: rows.append(len(inputs["input_ids"])) or forward(**inputs)
-    )
+def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch, forwards):
     prompts, seeds = kit.prompts * 25, list(range(25 * len(kit.prompts)))
     small = generate(kit, prompts, seeds)
-    assert max(rows) == kit.sample.SMALL_ROWS
-    rows.clear()
-    monkeypatch.setattr(kit.sample, "SMALL", 0)
+    assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample.SMALL_ROWS
+    forwards.clear()
+    monkeypatch.setattr(kit.sample.decoding, "SMALL", 0)
     assert [one.ids for one in generate(kit, prompts, seeds)] == [one.ids for one in small]
-    assert max(rows) == kit.sample.ROWS
+    assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample.ROWS
 
 
-def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(kit, monkeypatch):
-    masks, forward, seeds = [], kit.model.forward, list(range(len(kit.prompts)))
-    monkeypatch.setattr(
-        kit.model, "forward", lambda **inputs: masks.append(inputs["attention_mask"]) or forward(**inputs)
-    )
+def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(kit, monkeypatch, forwards):
+    seeds = list(range(len(kit.prompts)))
     whole = generate(kit, kit.prompts, seeds)
+    masks = [inputs["attention_mask"] for inputs in forwards]
     assert masks[0].dim() == 2 and {mask.dim() for mask in masks[1:]} == {4} and not masks[1].all()
-    masks.clear()
+    forwards.clear()
     monkeypatch.setattr(kit.model.config, "sliding_window", 4096, raising=False)
     built = generate(kit, kit.prompts, seeds)
-    assert {mask.dim() for mask in masks} == {2}
+    assert {inputs["attention_mask"].dim() for inputs in forwards} == {2}
     assert [one.ids for one in whole] == [one.ids for one in built]
     for one, other in zip(whole, built, strict=True):
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-6)
@@ -101,7 +95,7 @@ def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(k
 )
 def test_a_model_that_reads_its_mask_itself_gets_the_plain_one(kit, settings, taken):
     config = SimpleNamespace(**{"_attn_implementation": "sdpa_by_sequence"} | settings)
-    assert kit.sample.takes_whole_mask(config) == taken
+    assert kit.sample.decoding.takes_whole_mask(config) == taken
 
 
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
