@@ -38,9 +38,12 @@ class Fork:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
+        # a signal for the child must wait until the child has handlers of its own, or this process's would swallow it
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, processes.SIGNALS)
         self.returncode, self.pid = None, os.fork()
         if self.pid == 0:
-            _live(target, parent, files, keep)
+            _live(target, parent, files, keep, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def poll(self) -> int | None:
         """The exit code (minus the signal that ended it), or None while it runs."""
@@ -71,8 +74,8 @@ class Fork:
     kill = functools.partialmethod(send_signal, signal.SIGKILL)
 
 
-def _live(target: Callable[[], int | None], parent: int, files: Sequence[int | None], keep: int) -> None:
-    """The whole life of a child."""
+def _live(target: Callable[[], int | None], parent: int, files: Sequence[int | None], keep: int, mask: set) -> None:
+    """The whole life of a child, which is born with signals blocked; `mask` are those that stay so."""
     code = 1
     try:
         os.setsid()
@@ -80,6 +83,7 @@ def _live(target: Callable[[], int | None], parent: int, files: Sequence[int | N
             ignored = signal.getsignal(number) == signal.SIG_IGN and number == signal.SIGHUP  # as under nohup
             signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         processes.die_with_parent(parent)
         for number, file in enumerate(files):
             if file is not None:
