@@ -28,7 +28,13 @@ class Server:
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, "-c", COMMAND, str(there.fileno()), judge]
-        self.process = subprocess.Popen(command, pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=[there.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a kernel that ends would wait for those of its own group; this one ends with its socket
+        )
         there.close()
 
     def spawn(self, cpu_seconds: float, memory: int) -> tuple[int, socket.socket]:

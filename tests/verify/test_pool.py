@@ -195,6 +195,13 @@ def test_closing_leaves_no_process_behind():
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+def test_the_processes_are_in_no_group_that_a_kernel_waits_for():
+    with Verifier() as own:
+        own.warm()
+        pids = [own._server.process.pid, *(worker.pid for worker in own._idle)]
+        assert len(pids) == 2 and os.getpgrp() not in map(os.getpgid, pids)
+
+
 def test_a_worker_killed_from_outside_changes_no_verdict():
     with Verifier(1).warm() as verifier:
         os.kill(verifier._idle[0].pid, signal.SIGKILL)
