@@ -45,8 +45,9 @@ demo-real: install
 test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup
 
+# The pure tests of the method, the verifier and the parameters, in seconds; `pytest -m "not slow"` runs all pure tests.
 quick: tools
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest tests/method tests/verify tests/test_params.py -m "not slow"
 
 # Every fault that the tests cause, with what must come of it and what was seen, as a table. Each run is a process of its
 # own here; in `make test` most are forks of a warm process.
