@@ -5,14 +5,13 @@ from pathlib import Path
 
 from tests import apprentice
 
-# an advantage a rollout, and one a token; dapo leaves rows without advantage out
-CASES = (("lead", "grpo"), ("whitened", "grpo"), ("grpo", "dapo"))
+ESTIMATORS = ("lead", "whitened")  # an advantage a rollout, and one a token
 
 if __name__ == "__main__":
-    for name, loss in CASES:
+    for name in ESTIMATORS:
         out = Path(sys.argv[2]) / name
         sizes = {"batch_size": 56, "group_size": 8, "steps": 1, "pack_tokens": 64}
-        trainer = apprentice.trainer(Path(sys.argv[1]), out, estimator=name, loss_type=loss, **sizes)
+        trainer = apprentice.trainer(Path(sys.argv[1]), out, estimator=name, loss_type="grpo", **sizes)
         trainer.train()
     if trainer.accelerator.is_main_process:
         print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)

@@ -93,8 +93,8 @@ class PackedUpdate(GRPOTrainer):
 
     def _without_zero_rows(self, inputs: dict) -> dict:
         """Without the rows whose advantage is 0, where that is exact; the logged entropy omits them too."""
-        uneven = self.accelerator.num_processes == 1 or self.pack_tokens  # without packs, TRL gathers by row
-        if not uneven or self.loss_type not in EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
+        single = self.accelerator.num_processes == 1
+        if not single or self.loss_type not in EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
             return inputs
         rows = inputs["advantages"].view(len(inputs["advantages"]), -1).any(-1)
         rows[0] |= not rows.any()  # the forward needs one row

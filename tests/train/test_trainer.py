@@ -90,12 +90,12 @@ def launch(nproc: int, model_folder: Path, out: Path) -> str:
 def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path):
     assert "processes 2" in launch(2, model_folder, tmp_path / "two")
     sizes = {"batch_size": 56, "group_size": 8, "steps": 1}
-    for name, loss in (("lead", "grpo"), ("whitened", "grpo"), ("grpo", "dapo")):
+    for name in ("lead", "whitened"):
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
-        apprentice.trainer(model_folder, alone, estimator=name, loss_type=loss, **sizes).train()
+        apprentice.trainer(model_folder, alone, estimator=name, loss_type="grpo", **sizes).train()
         one, two = ledger.read_rollouts(alone), ledger.read_rollouts(both)
         assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
-        assert two["advantage"].abs().max() > 0 and (loss != "dapo" or (two["advantage"] == 0).any())
+        assert two["advantage"].abs().max() > 0
         assert one["advantage"].to_numpy() == pytest.approx(two["advantage"].to_numpy(), abs=1e-5)
         first, second = (read_jsonl(folder / "metrics.jsonl")[0] for folder in (alone, both))
         for metric in ("loss", "grad_norm"):
