@@ -9,6 +9,8 @@ SCALE ?= tiny
 # e.g. LAB_ARGS="--allow-root --port 8890"
 LAB_ARGS ?=
 JOBS ?= 2
+# processes of pytest; tests also wait, so three keep two cores busy
+WORKERS ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: install tools demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
@@ -43,7 +45,7 @@ demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 
 test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadgroup
 
 # The pure tests of the method, the verifier and the parameters, in seconds; `pytest -m "not slow"` runs all pure tests.
 quick: tools
