@@ -52,22 +52,20 @@ def uv() -> list[str]:
     return own if subprocess.run(asked, capture_output=True).returncode == 0 else []
 
 
+def bytecode() -> list[str]:
+    """Asks uv to compile what it installs, as pip does, where Python is told not to keep what it compiles itself
+    (PYTHONDONTWRITEBYTECODE, as in many containers): each process would spend seven seconds on that otherwise.
+    """
+    return ["--compile-bytecode"] if sys.dont_write_bytecode else []
+
+
 def main(arguments: list[str]) -> int:
     pip = [sys.executable, "-m", "pip"]
     if command := uv():
         listed = subprocess.run([*pip, "config", "list"], capture_output=True, text=True).stdout
         words, variables = passed_on(settings(listed), arguments)
-        # all indexes count, as with pip
-        asked = [
-            *command,
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            sys.executable,
-            "--index-strategy",
-            "unsafe-best-match",
-        ]
+        asked = [*command, "pip", "install", "--quiet", "--python", sys.executable, *bytecode()]
+        asked += ["--index-strategy", "unsafe-best-match"]  # all indexes count, as with pip
         if subprocess.run([*asked, *words, *arguments], env=os.environ | variables).returncode == 0:
             return 0
         print("uv could not install this; pip tries it again", file=sys.stderr, flush=True)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from lead_kit.launch import install
 from lead_kit.runs.paths import ROOT
 
@@ -37,3 +39,9 @@ def test_it_needs_the_standard_library_only():
     path = ROOT / "lead_kit" / "launch" / "install.py"
     code = f"import runpy; runpy.run_path({str(path)!r}, run_name='x')"
     assert subprocess.run([sys.executable, "-S", "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("kept, words", [(True, []), (False, ["--compile-bytecode"])])
+def test_what_is_installed_is_compiled_where_python_does_not_keep_it(monkeypatch, kept, words):
+    monkeypatch.setattr(sys, "dont_write_bytecode", not kept)
+    assert install.bytecode() == words
