@@ -8,7 +8,7 @@
 Both trainers live in one process and take turns, a batch each; the ratio is the median over the pairs. Stock TRL
 samples by transformers' `generate`, as it does without vLLM. The learning rate is 0, so that all batches are alike. The
 gradients are compared on the same rollouts after the same small change of the weights, so that the old
-log-probabilities count.
+log-probabilities count; one token whose ratio stands at the bound of the clip can fall on either side of it.
 """
 
 import argparse
