@@ -38,7 +38,7 @@ from lead_kit.train.refill import LOGPROBS
 BARS = {128: 3.0, 512: 4.0}  # LeadTrainer's speed in stock TRL's, by rollouts a batch
 RANK_BAR = 1.7  # two ranks in one process's speed, on two idle cores
 APART = 1e-5  # of the gradients, relative
-GRADIENTS = 5  # batches whose gradients are compared; a token at the bound of the clip may fall on either side of it
+GRADIENTS = 5  # batches whose gradients are compared
 UPDATES = 2  # optimiser updates a batch
 PARTS = ("generation", "reward", "old log-probs", "forward", "loss", "backward", "optimizer", "rest")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

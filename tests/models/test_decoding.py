@@ -48,13 +48,15 @@ def test_the_recorded_step_draws_what_the_librarys_forward_draws(kind, caplog):
     assert len(decoding.RECORDS) == 1 and torch.equal(torch.get_rng_state(), random)
     assert not caplog.records
     assert max(len(one.ids) for one in samples) > decoding.ROOM > min(len(one.ids) for one in samples)
+    assert [one.ids for one in sampled(policy)] == [one.ids for one in samples]  # from the record that is there now
     for one, other in zip(samples, by_the_library(policy), strict=True):
         assert one.ids == other.ids
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
 
 
-def test_weights_that_have_changed_are_used_and_another_model_shares_the_recording():
-    policy, other = model("llama"), model("llama", seed=1)
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_weights_that_have_changed_are_used_and_another_model_shares_the_recording(kind):
+    policy, other = model(kind), model(kind, seed=1)
     before = sampled(policy)
     with torch.no_grad():
         policy.model.layers[0].mlp.down_proj.weight.mul_(-300)
