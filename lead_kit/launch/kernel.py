@@ -68,7 +68,7 @@ class Provisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs) -> dict:
         """Lets the fork begin, with the arguments that a new process would get."""
         self.process = self.waiting.go(["kernel", *cmd[cmd.index("-f") :]], kwargs["env"])
-        self.pid, self.pgid = self.process.pid, os.getpgid(self.process.pid)
+        self.pid = self.pgid = self.process.pid  # it begins with a group of its own, if only once it has a core
         return self.connection_info
 
 
