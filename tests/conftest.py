@@ -1,6 +1,8 @@
-"""Fixtures shared by all tests: where the real problems lie, if they are there."""
+"""Fixtures shared by all tests: where the real problems lie, if they are there; and a temporary folder that goes."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from lead_kit.launch import warm as warm_process
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
+TEMPORARY = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +36,19 @@ def forked(request, monkeypatch):
     """Every `lead run` of the test is a fork of the warm process; with --cold it is a process of its own."""
     if not request.config.getoption("--cold"):
         monkeypatch.setattr(small, "ALSO", request.getfixturevalue("warm"))
+
+
+def pytest_configure(config):
+    """A temporary folder for the whole session: a run that a test kills cannot remove its own. The workers of xdist
+    inherit it. Its name is short, because sockets lie in it."""
+    if not hasattr(config, "workerinput"):
+        config.stash[TEMPORARY] = tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="lead-")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Removes that folder; where a test failed, what it has written stays there."""
+    if (folder := session.config.stash.get(TEMPORARY, None)) and exitstatus != pytest.ExitCode.TESTS_FAILED:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_addoption(parser):
