@@ -19,7 +19,7 @@ MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "train": {"models", "method", "data", "runs"},
     "evaluate": {"models", "method", "verify", "data", "runs"},
     "report": {"evaluate", "data", "runs"},
-    "launch": {"runs"},
+    "launch": {"verify", "runs"},
 }
 STANDARD = set(sys.stdlib_module_names) | {"lead_kit"}
 NUMERIC = {"numpy", "scipy", "torch", "sympy", "math_verify", "latex2sympy2_extended"}

@@ -73,9 +73,12 @@ class Provisioner(LocalProvisioner):
 
 
 def execute_cells() -> None:
-    """The kernel of a fork."""
+    """The kernel of a fork, and the server of its verifier, which must be forked before the kernel has threads."""
     from ipykernel import kernelapp
 
+    from lead_kit.verify import pool, server
+
+    server.prepare(forks.Fork, pool.Verifier.judge)
     kernelapp.launch_new_instance()
 
 

@@ -32,12 +32,13 @@ PATIENCE = 60.0  # seconds for a run to say what it is
 COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int(sys.argv[1])))"
 # What libraries read when they are imported: a run in which one of these differs has to import them itself.
 READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
+SEED = {"PYTHONHASHSEED": "0"}  # as the verifier needs it; a run with another one imports for itself
 LIBRARIES = (
     "papermill.execute", "papermill.engines", "papermill.clientwrap", "nbformat", "jupyter_client",
     "ipykernel.kernelapp", "ipykernel.debugger", "matplotlib.pyplot", "matplotlib.backends.backend_pdf",
     "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet", "tabulate", "datasets", "scipy.stats", "torch",
     "torch._dynamo", "transformers.trainer", "transformers.models.llama.modeling_llama", "trl.trainer.grpo_trainer",
-    "trl.trainer.sft_trainer", "peft", "httpx", "yaml",
+    "trl.trainer.sft_trainer", "peft", "httpx", "yaml", "sympy",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             listener.listen(64)  # runs that come before the libraries are imported wait
             number = listener.fileno()
             command = [sys.executable, "-c", COMMAND, str(number)]
-            child = processes.start(command, env=dict(environment), pass_fds=[number])
+            child = processes.start(command, env=environment | SEED, pass_fds=[number])
         try:
             yield {VARIABLE: address}
         finally:
@@ -70,7 +71,7 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 def facts(environment: Mapping[str, str]) -> dict[str, str]:
     """What must be the same in the warm process and in a run."""
-    return {name: value for name, value in environment.items() if name.startswith(READ)}
+    return SEED | {name: value for name, value in environment.items() if name.startswith(READ)}
 
 
 def run(argv: list[str]) -> int | None:

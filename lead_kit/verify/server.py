@@ -1,5 +1,5 @@
 """This side of the process that forks workers: one for all verifiers of a process, started at first need, ended with
-the last of them."""
+the last of them. A process that will have threads may fork it early (`prepare`); it then loads at first need."""
 
 import json
 import os
@@ -7,11 +7,15 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+
+from lead_kit.verify import worker
 
 COMMAND = "from lead_kit.verify.worker import main; main()"
 PATIENCE = 300.0  # seconds for one request; loading the algebra on a busy machine is part of the first
 _lock = threading.Lock()
 _servers: dict[str, "Server"] = {}
+_prepared: dict[str, tuple[socket.socket, subprocess.Popen]] = {}  # judge → its control socket, the process that waits
 
 
 class Ended(RuntimeError):
@@ -23,12 +27,16 @@ class Server:
 
     def __init__(self, judge: str):
         self.judge, self.users, self.lock, self.dead = judge, 0, threading.Lock(), False
-        self.control, there = socket.socketpair()
+        self.control, self.process = _prepared.pop(judge, None) or self._start(judge)
         self.control.settimeout(PATIENCE)
+
+    @staticmethod
+    def _start(judge: str) -> tuple[socket.socket, subprocess.Popen]:
+        control, there = socket.socketpair()
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, "-c", COMMAND, str(there.fileno()), judge]
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             pass_fds=[there.fileno()],
             env=environment,
@@ -36,6 +44,7 @@ class Server:
             process_group=0,  # a kernel that ends would wait for those of its own group; this one ends with its socket
         )
         there.close()
+        return control, process
 
     def spawn(self, cpu_seconds: float, memory: int) -> tuple[int, socket.socket]:
         """(pid, socket) of a new worker."""
@@ -80,6 +89,15 @@ class Server:
         return cpu_time(self.process.pid)
 
 
+def prepare(fork: Callable, judge: str) -> None:
+    """Makes the server of a judge module now, as a fork of this process, which must have no threads and PYTHONHASHSEED
+    0. `fork(target, files, keep)` gives what has Popen's `pid`, `wait` and `kill` (launch/forks.py)."""
+    control, there = socket.socketpair()
+    process = fork(lambda: worker.run(there, judge), (), keep=there.fileno())
+    there.close()
+    _prepared[judge] = control, process
+
+
 def acquire(judge: str) -> Server:
     """The server of a judge module, started if none runs or the last one has died; `release` it."""
     with _lock:
@@ -105,9 +123,10 @@ def forget() -> None:
     """In a forked child: the server belongs to the parent."""
     global _lock
     _lock = threading.Lock()
-    for server in _servers.values():
-        server.control.close()
+    for control in [server.control for server in _servers.values()] + [control for control, _ in _prepared.values()]:
+        control.close()
     _servers.clear()
+    _prepared.clear()
 
 
 def cpu_time(pid: int) -> float:

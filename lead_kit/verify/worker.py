@@ -85,10 +85,16 @@ def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: in
 
 
 def main() -> None:
-    """Load, then answer spawn and reap until the control socket closes."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """The server as a process of its own: its arguments are the control socket's descriptor and the judge module."""
+    run(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+
+
+def run(control: socket.socket, name: str) -> None:
+    """Wait for a request, load the judge module, then answer spawn and reap until the control socket closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a notebook must not reach the workers
-    judge = importlib.import_module(sys.argv[2])
+    if not control.recv(1, socket.MSG_PEEK):
+        os._exit(0)
+    judge = importlib.import_module(name)
     judge.warm()
     gc.freeze()
     while True:

@@ -15,6 +15,17 @@ from tests.small import FINISH, SETTLE, call, lead, small_notebook, until, write
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
 TOLD = "import os, sys\nprint('imported', 'torch' in sys.modules, 'pids', os.getpid(), os.getppid())"
+VERIFY = """\
+import os, sys
+from lead_kit import verify
+verifier = verify.shared()
+for gold, answer in (("2\\\\sqrt{2}", "\\\\sqrt{8}"), ("3\\\\sqrt{2}", "\\\\sqrt{18}")):
+    assert verifier.compare(answer, gold).correct
+    server = verifier._server.process
+    print("server", type(server).__name__, server.pid, sys.flags.hash_randomization)
+    for pid in [each.pid for each in verifier._idle] + [server.pid]:
+        os.kill(pid, 9)
+    server.wait()"""
 SLEEP = "run.log(1, 'train', reward=0.5)\nprint('pids', os.getpid(), os.getppid())\nrun.progress(1, 9)\ntime.sleep(600)"
 
 
@@ -41,6 +52,15 @@ def test_the_rollouts_of_a_training_are_those_of_a_run_by_itself(tmp_path, warm)
     for one, other in zip(*logged, strict=True):
         same = {name for name in one if "time" not in name and "second" not in name}
         assert {name: one[name] for name in same} == {name: other[name] for name in same}
+
+
+def test_the_verifiers_server_is_a_fork_too_and_its_successor_a_process_of_its_own(tmp_path, warm):
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, VERIFY, FINISH)
+    code, out, err = call(tmp_path, "run", "small", **warm)
+    assert code == 0, err
+    told = [line.split()[1:] for line in out.splitlines() if line.startswith("server")]
+    assert [(kind, seeded) for kind, _, seeded in told] == [("Fork", "0"), ("Popen", "0")]
+    assert all(ended(psutil.Process(int(pid))) for _, pid, _ in told if psutil.pid_exists(int(pid)))
 
 
 def test_a_run_that_sets_what_libraries_read_imports_them_itself(tmp_path, warm):
