@@ -164,9 +164,9 @@ class Run:
                 writers[target.suffix](part)
         return target
 
-    def save_figure(self, name: str, figure, frame=None, folder: str | Path | None = None) -> Path:
-        """Writes `name`.png and .pdf, the plotted points of `frame` as `name`.csv, and the caption as `name`.txt if the
-        figure has one (its label); returns the path of the .png.
+    def save_figure(self, name: str, figure, frame=None, folder: str | Path | None = None, pdf: bool = True) -> Path:
+        """Writes `name`.png and, unless `pdf` is off, `name`.pdf, the plotted points of `frame` as `name`.csv, and the
+        caption as `name`.txt if the figure has one (its label); returns the path of the .png.
 
         They go to the run's figures/, or to `folder` (relative to the repository root).
         """
@@ -174,9 +174,9 @@ class Run:
         image = target / f"{name}.png"
         if self.silent:
             return image
-        for kind, metadata in FIGURE_METADATA.items():
+        for kind in ("pdf", "png") if pdf else ("png",):
             with atomic(target / f"{name}.{kind}") as part:
-                figure.savefig(part, format=kind, metadata=metadata, bbox_inches="tight", dpi=150)
+                figure.savefig(part, format=kind, metadata=FIGURE_METADATA[kind], bbox_inches="tight", dpi=150)
         if frame is not None:
             with atomic(target / f"{name}.csv") as part:
                 frame.to_csv(part, index=False)

@@ -221,6 +221,9 @@ def test_a_figure_is_saved_with_its_points(root):
     assert path == root / "figures/trend.png" and Path(root / "figures/trend.csv").read_text() == "step,pass@1\n1,0.5\n"
     assert run.save_figure("trend", figure, frame, folder="figures").read_bytes() == first
     assert Path(root / "figures/trend.txt").read_text() == "What it shows.\n"  # the caption beside the image
+    run.save_figure("quick", figure, pdf=False)
+    assert sorted(p.name for p in (run.path / "figures").iterdir()) == ["quick.png", "quick.txt"]
+    assert Path(root / "figures/trend.pdf").is_file()
 
 
 def test_a_folder_takes_its_name_only_when_the_block_ends_well(root):
