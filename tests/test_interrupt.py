@@ -103,6 +103,11 @@ def test_a_second_interruption_stops_at_once_and_says_where_the_run_goes_on(lab,
     assert "interrupt again to stop now" in lab.text()
 
 
+def test_problems_that_fill_no_batch_are_refused(lab, root):
+    cell, reply = lab.run_all("03_grpo", **GRPO | {"run_name": "few", "batch_size": 512, "validate_every": 0})
+    assert cell == "c16" and "ended at step 0 of 6: its problems fill no batch" in reply["evalue"]
+
+
 def test_fine_tuning_resumes_with_the_same_end(lab, root):
     run, settings = root / "runs/sft", SFT | {"run_name": "sft"}
     assert lab.run_all("02_sft", **SFT | {"run_name": "sft_whole"})[1]["status"] == "ok", lab.text()
@@ -128,8 +133,3 @@ def test_an_evaluation_keeps_its_samples_and_goes_on(lab, root):
     assert reply["status"] == "ok", (cell, reply)
     after = [(row["id"], row["sample"], row["completion"]) for row in read_jsonl(run / "samples.jsonl")]
     assert after[: len(kept)] == kept and len(set(after)) == len(after) == 3200
-
-
-def test_problems_that_fill_no_batch_are_refused(lab, root):
-    cell, reply = lab.run_all("03_grpo", **GRPO | {"run_name": "few", "batch_size": 512, "validate_every": 0})
-    assert cell == "c16" and "ended at step 0 of 6: its problems fill no batch" in reply["evalue"]

@@ -19,11 +19,11 @@ FRAMES = """() => { window.frames_seen = new Set(); new MutationObserver(() => d
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, warm):
     """A server whose runs/ holds a small model after SFT, so that Run All of 00 and 03 starts at once."""
     start, options = playwright()
     root = prepared(tmp_path_factory.mktemp("browser"))
-    code, _, err = call(root, "run", "02_sft", "-p", "steps", "120", "--brief")
+    code, _, err = call(root, "run", "02_sft", "-p", "steps", "120", "--brief", **warm)
     assert code == 0, err
     one = Server(root)
     with start as play:

@@ -158,6 +158,7 @@ def attempts(root):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "2")
     code, out, err = call(root, *words)
@@ -182,6 +183,7 @@ def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_failing_run_is_named_and_the_others_go_on(root):
     change(root, "alpha: 0.5", "fail: bug")
     code, out, err = call(root, "reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
@@ -192,7 +194,7 @@ def test_a_failing_run_is_named_and_the_others_go_on(root):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_an_interrupted_recipe_goes_on_where_it_was(root, number, code):
+def test_an_interrupted_recipe_goes_on_where_it_was(root, warm, number, code):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
     process = lead(root, *words)
     for line in process.stdout:
@@ -203,7 +205,7 @@ def test_an_interrupted_recipe_goes_on_where_it_was(root, number, code):
     err = process.communicate(timeout=60)[1]
     assert process.returncode == code and ("continues from here" in err or number == signal.SIGKILL)
     assert psutil.wait_procs(below, timeout=10)[1] == []
-    code, _, err = call(root, *words)
+    code, _, err = call(root, *words, **warm)
     assert code == 0, err
     assert attempts(root)["data"] == 1 and sorted(attempts(root).values()) == [1, 1, 1, 2]
 
