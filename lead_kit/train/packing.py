@@ -211,11 +211,13 @@ def most_packs(packs: int, device: torch.device) -> int:
 
 
 def packs_of(attention_mask: Tensor, token_budget: int, order: list[int]) -> list[list[int]]:
-    """The rows of each pack, taken in this order; equally many packs on every process that trains."""
+    """The rows of each pack, taken in this order; equally many packs on every process that trains, of which the last
+    are empty where a process has fewer rows."""
     lengths = attention_mask.sum(1)[order].tolist()
     packs = pack_rows(lengths, token_budget)
-    packs = pack_rows(lengths, token_budget, most_packs(len(packs), attention_mask.device))
-    return [[order[place] for place in pack] for pack in packs]
+    most = most_packs(len(packs), attention_mask.device)
+    packs = pack_rows(lengths, token_budget, most)
+    return [[order[place] for place in pack] for pack in packs] + [[]] * (most - len(packs))
 
 
 def rows_of(inputs: dict, rows: Tensor) -> dict:
@@ -225,10 +227,13 @@ def rows_of(inputs: dict, rows: Tensor) -> dict:
 
 
 def micro_batches(inputs: dict, token_budget: int) -> list[dict]:
-    """The rows of an optimiser update as one micro-batch for each pack."""
+    """The rows of an optimiser update as one micro-batch for each pack. An empty pack is a row without advantage: the
+    other processes wait for its forward and backward."""
     ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
     packs = packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]))
-    return [rows_of(inputs, torch.tensor(rows, device=mask.device)) for rows in packs]
+    idle = rows_of(inputs, torch.tensor([0], device=mask.device))
+    idle["advantages"] = torch.zeros_like(idle["advantages"])
+    return [rows_of(inputs, torch.tensor(rows, device=mask.device)) if rows else idle for rows in packs]
 
 
 def by_prompt(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[int]:
@@ -253,10 +258,11 @@ def packed_logps(
 
     The numbers of a padded forward, at the cost of the real tokens only. `fused`: the model has TRL's fused head
     (add_fused_lm_head, which applies the temperature itself and computes entropies if told to); no logits are kept.
-    `learned`: the entropies get a gradient.
+    `learned`: the entropies get a gradient. Without a budget (0) all rows are one pack.
     """
     layout = (input_ids, attention_mask, logits_to_keep)
-    packs = packs_of(attention_mask, token_budget, by_prompt(*layout))
+    order = by_prompt(*layout)
+    packs = packs_of(attention_mask, token_budget, order) if token_budget else [order]
     shared = not input_ids.is_cuda and attend_by_sequence(model) and shareable(*layout)
     flat = [(flatten_shared if shared else flatten)(rows, *layout) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]

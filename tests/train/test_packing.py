@@ -204,7 +204,7 @@ WORKER = """
 import sys, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaForCausalLM
-from lead_kit.train.packing import packed_logps
+from lead_kit.train.packing import micro_batches, packed_logps
 dist.init_process_group("gloo")
 rank = dist.get_rank()
 batch = torch.load(f"{sys.argv[1]}/batch.pt", weights_only=True)
@@ -216,7 +216,13 @@ model = DistributedDataParallel(model)
 logps, _ = packed_logps(model, batch["ids"][rows], batch["mask"][rows], batch["keep"], 1.0, 20)
 logps.sum().backward()
 gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
-torch.save({"gradient": gradient, "forwards": len(forwards)}, f"{sys.argv[1]}/{rank}.pt")
+first = batch["ids"].shape[1] - batch["keep"]
+part = slice(0, 1) if rank else slice(3, 6)  # one row on one process, three packs on the other
+parts = {"prompt_": slice(first), "completion_": slice(first, None)}
+inputs = {f"{name}{kind}": batch[kind][part, columns] for name, columns in parts.items() for kind in ("ids", "mask")}
+packs = micro_batches(inputs | {"advantages": torch.ones(len(inputs["prompt_ids"]))}, 20)
+told = {"gradient": gradient, "forwards": len(forwards), "packs": [pack["advantages"].tolist() for pack in packs]}
+torch.save(told, f"{sys.argv[1]}/{rank}.pt")
 dist.barrier()
 dist.destroy_process_group()
 """
@@ -234,6 +240,7 @@ def test_two_processes_run_as_many_forwards_and_share_the_padded_gradient(tiny, 
     subprocess.run([*command, str(tmp_path / "worker.py"), str(tmp_path)], check=True, timeout=120, env=environment)
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one["forwards"] == other["forwards"] == 3
+    assert one["packs"] == [[1.0], [1.0], [1.0]] and other["packs"] == [[1.0], [0.0], [0.0]]
     padded = gradients(tiny, padded_logps(tiny, ids, mask, keep, 1.0)[0].sum() / 2)  # processes are averaged
     assert torch.equal(one["gradient"], other["gradient"])
     assert (padded - one["gradient"]).norm() < 1e-6 * padded.norm()

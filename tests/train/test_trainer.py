@@ -88,11 +88,12 @@ def launch(nproc: int, model_folder: Path, out: Path) -> str:
 
 
 def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path):
+    from tests import straddle
+
     assert "processes 2" in launch(2, model_folder, tmp_path / "two")
-    sizes = {"batch_size": 56, "group_size": 8, "steps": 1}
-    for name in ("lead", "whitened"):
+    for name, case in straddle.CASES.items():
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
-        apprentice.trainer(model_folder, alone, estimator=name, loss_type="grpo", **sizes).train()
+        apprentice.trainer(model_folder, alone, **case).train()
         one, two = ledger.read_rollouts(alone), ledger.read_rollouts(both)
         assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
         assert two["advantage"].abs().max() > 0

@@ -1,0 +1,61 @@
+"""The rows of an update that have an advantage, dealt out so that every process has about as many tokens."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from accelerate import Accelerator
+from torch.nn.functional import pad
+
+from lead_kit.train.packing import by_prompt, rows_of
+
+
+def parts(lengths: Sequence[int], count: int) -> list[range]:
+    """Consecutive parts of about equal sums, none of them empty. `lengths` has at least `count` entries."""
+    sums, cuts = list(accumulate(lengths, initial=0)), [0]
+    for part in range(1, count):
+        goal = sums[-1] * part / count
+        at = bisect_left(sums, goal)
+        at -= goal - sums[at - 1] < sums[at] - goal
+        cuts.append(min(max(at, cuts[-1] + 1), len(lengths) - (count - part)))
+    return [range(*ends) for ends in zip(cuts, [*cuts[1:], len(lengths)], strict=True)]
+
+
+def with_advantage(advantages: torch.Tensor, least: int) -> torch.Tensor:
+    """(rows,) whether the row trains. Rows without advantage stand in where fewer than `least` have one."""
+    rows = advantages.view(len(advantages), -1).any(-1)
+    missing = max(0, least - int(rows.sum()))
+    rows[(~rows).nonzero()[:missing, 0]] = True
+    return rows
+
+
+def gathered(inputs: dict, accelerator: Accelerator) -> dict:
+    """TRL's batch with the rows of all processes, in their order, as wide as the widest; one exchange for each type."""
+    rows = inputs["completion_mask"].shape[:1]
+    own = [inputs[f"{part}_mask"].shape[1] for part in ("prompt", "completion")]
+    widths = accelerator.gather(torch.tensor([own], device=accelerator.device)).amax(0).tolist()
+    fields = {name: values for name, values in inputs.items() if torch.is_tensor(values) and values.shape[:1] == rows}
+    for name, values in fields.items():
+        if (
+            values.dim() == 2
+        ):  # prompts are padded on the left, completions and what belongs to their tokens on the right
+            prompt = name.startswith("prompt")
+            fields[name] = pad(values, (widths[0] - own[0], 0) if prompt else (0, widths[1] - own[1]))
+    whole = dict(inputs)
+    for kind in dict.fromkeys(values.dtype for values in fields.values()):  # in the same order everywhere
+        names = [name for name, values in fields.items() if values.dtype == kind]
+        flat = [fields[name].flatten(1) if fields[name].dim() > 1 else fields[name][:, None] for name in names]
+        both = accelerator.gather(torch.cat(flat, 1)).split([part.shape[1] for part in flat], 1)
+        whole |= {name: part.reshape(-1, *fields[name].shape[1:]) for name, part in zip(names, both, strict=True)}
+    return whole
+
+
+def shared_out(inputs: dict, accelerator: Accelerator) -> dict:
+    """This process's part of the rows of all processes that have an advantage; rows of one prompt stay together."""
+    whole = gathered(inputs, accelerator)
+    whole = rows_of(whole, with_advantage(whole["advantages"], accelerator.num_processes))
+    ids, mask = (torch.cat([whole[f"prompt_{part}"], whole[f"completion_{part}"]], 1) for part in ("ids", "mask"))
+    order = by_prompt(ids, mask, whole["completion_mask"].shape[1])
+    mine = parts(mask.sum(1)[order].tolist(), accelerator.num_processes)[accelerator.process_index]
+    return rows_of(whole, torch.tensor([order[place] for place in mine], device=mask.device))
