@@ -33,15 +33,12 @@ def with_advantage(advantages: torch.Tensor, least: int) -> torch.Tensor:
 def gathered(inputs: dict, accelerator: Accelerator) -> dict:
     """TRL's batch with the rows of all processes, in their order, as wide as the widest; one exchange for each type."""
     rows = inputs["completion_mask"].shape[:1]
-    own = [inputs[f"{part}_mask"].shape[1] for part in ("prompt", "completion")]
-    widths = accelerator.gather(torch.tensor([own], device=accelerator.device)).amax(0).tolist()
     fields = {name: values for name, values in inputs.items() if torch.is_tensor(values) and values.shape[:1] == rows}
-    for name, values in fields.items():
-        if (
-            values.dim() == 2
-        ):  # prompts are padded on the left, completions and what belongs to their tokens on the right
-            prompt = name.startswith("prompt")
-            fields[name] = pad(values, (widths[0] - own[0], 0) if prompt else (0, widths[1] - own[1]))
+    wide = [name for name, values in fields.items() if values.dim() == 2]
+    own = torch.tensor([[fields[name].shape[1] for name in wide]], device=accelerator.device)
+    for name, width in zip(wide, accelerator.gather(own).amax(0).tolist(), strict=True):
+        missing = width - fields[name].shape[1]  # TRL pads prompts on the left and the rest on the right
+        fields[name] = pad(fields[name], (missing, 0) if name.startswith("prompt") else (0, missing))
     whole = dict(inputs)
     for kind in dict.fromkeys(values.dtype for values in fields.values()):  # in the same order everywhere
         names = [name for name, values in fields.items() if values.dtype == kind]

@@ -1,6 +1,7 @@
 """LeadTrainer on TRL: the logged advantage is the pure function's, on one process and on two; drops, refill, resume."""
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -90,7 +91,16 @@ def launch(nproc: int, model_folder: Path, out: Path) -> str:
 def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path):
     from tests import straddle
 
-    assert "processes 2" in launch(2, model_folder, tmp_path / "two")
+    said = launch(2, model_folder, tmp_path / "two")
+    assert "processes 2" in said
+    [whole] = [json.loads(line.partition(" ")[2]) for line in said.splitlines() if line.startswith("gathered")]
+    assert whole == {
+        "prompt_ids": [[0, 7], [7, 7]],
+        "completion_mask": [[1.0, 1.0], [1.0, 0.0]],
+        "advantages": [0.0, 0.5],
+        "ratio": [[1.0], [2.0]],  # one value a row, however long its completion
+        "items": 3,
+    }
     for name, case in straddle.CASES.items():
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
         apprentice.trainer(model_folder, alone, **case).train()
