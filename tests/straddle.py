@@ -15,6 +15,7 @@ CASES = {  # an advantage a rollout, and one a token; rows shared out anew, in p
     "whitened": {"estimator": "whitened", "loss_type": "grpo"} | SIZES,
     "shared": {"estimator": "grpo", "loss_type": "dapo"} | SIZES,
     "single": {"estimator": "lead", "loss_type": "dapo"} | SIZES,
+    "vespo": {"estimator": "grpo", "loss_type": "vespo"} | SIZES,
 }
 PACKS = {"single": 1}
 

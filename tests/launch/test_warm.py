@@ -61,7 +61,16 @@ def test_the_verifiers_server_is_a_fork_too_and_its_successor_a_process_of_its_o
     assert code == 0, err
     told = [line.split()[1:] for line in out.splitlines() if line.startswith("server")]
     assert [(kind, seeded) for kind, _, seeded in told] == [("Fork", "0"), ("Popen", "0")]
-    assert all(ended(psutil.Process(int(pid))) for _, pid, _ in told if psutil.pid_exists(int(pid)))
+
+
+def test_a_verifiers_server_that_nobody_asked_ends_with_the_run(tmp_path, warm):
+    waiting = (
+        "from lead_kit.verify import server\n[(_, waiting)] = server._prepared.values()\nprint('pid', waiting.pid)"
+    )
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, waiting, FINISH)
+    code, out, err = call(tmp_path, "run", "small", **warm)
+    [pid] = [int(line.split()[1]) for line in out.splitlines() if line.startswith("pid")]
+    assert code == 0 and not psutil.pid_exists(pid), err
 
 
 def test_a_run_that_sets_what_libraries_read_imports_them_itself(tmp_path, warm):
