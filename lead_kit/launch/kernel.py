@@ -4,6 +4,7 @@ The supervisor, or host.py once for each rank, starts it with one argument: JSON
 `parameters`. What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
 """
 
+import functools
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from lead_kit.launch import failure, forks
 from lead_kit.launch.processes import die_with_parent
-from lead_kit.runs.files import write_text
+from lead_kit.runs.files import encoded, write_text
 from lead_kit.runs.lock import HOST
 from lead_kit.runs.paths import ROOT
 
@@ -107,19 +108,30 @@ def size(output) -> int:
 
 
 class CappedEngine(Engine):
-    """Papermill's engine with the client above."""
+    """Papermill's engine with the client above. Papermill checks and formats the whole notebook twice a cell; here only
+    at the end."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, input_path=None, log_output=False, **options):
         options |= {"startup_timeout": start_timeout, "timeout": None, "iopub_timeout": OUTPUT_SECONDS}
         options["on_cell_complete"] = lambda cell, cell_index: keep_so_far(nb_man)
-        Client(nb_man, kernel_name=kernel_name, **options).execute()
+        nb_man.save = functools.partial(save_so_far, nb_man)
+        try:
+            Client(nb_man, kernel_name=kernel_name, **options).execute()
+        finally:
+            del nb_man.save
+
+
+def save_so_far(nb_man, **_unused) -> None:
+    """Takes the place of papermill's `save` while cells run."""
+    Path(nb_man.output_path).write_bytes(encoded(json.dumps(nb_man.nb)))
+    nb_man.last_save_time = nb_man.now()
 
 
 def keep_so_far(nb_man) -> None:
     """Writes the notebook as far as it is executed, so that a run that goes on can be looked at in its folder."""
     part = Path(nb_man.output_path)
-    write_text(part.with_name(part.name[1:]), nbformat.writes(nb_man.nb) + "\n")
+    write_text(part.with_name(part.name[1:]), json.dumps(nb_man.nb) + "\n")
 
 
 def write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:

@@ -40,8 +40,12 @@ FIRST = (  # all that 01_preprocess needs
 )  # fmt: skip
 THEN = (
     "torch", "torch._dynamo", "datasets", "transformers.trainer", "transformers.models.llama.modeling_llama",
-    "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer", "peft", "sympy",
+    "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer", "peft", "latex2sympy2_extended",
 )  # fmt: skip
+FORMULAS = (
+    "\\int_0^1 x^2dx+\\lim_{x\\to 0}\\frac{\\sin x}{x}",
+    "\\prod_{k=1}^{n}k+\\sum_{k=0}^{n}\\lfloor 7\\pi\\rfloor",
+)
 
 
 @contextlib.contextmanager
@@ -228,6 +232,11 @@ def load(loop: Warm) -> None:
             importlib.import_module(name)
         if name in THEN:
             loop.once(0)
+    with contextlib.suppress(ImportError):
+        from latex2sympy2_extended import latex2sympy
+
+        for formula in FORMULAS:  # at its first formulas its parser builds tables, which every verifier needs
+            latex2sympy(formula)
     loop.selector.register(loop.listener, selectors.EVENT_READ)
 
 
