@@ -31,7 +31,7 @@ def with_advantage(advantages: torch.Tensor, least: int) -> torch.Tensor:
 
 
 def gathered(inputs: dict, accelerator: Accelerator) -> dict:
-    """TRL's batch with the rows of all processes, in their order, as wide as the widest; one exchange for each type."""
+    """TRL's batch with the rows of all processes, in their order, as wide as the widest; two exchanges."""
     rows = inputs["completion_mask"].shape[:1]
     fields = {name: values for name, values in inputs.items() if torch.is_tensor(values) and values.shape[:1] == rows}
     wide = [name for name, values in fields.items() if values.dim() == 2]
@@ -39,12 +39,11 @@ def gathered(inputs: dict, accelerator: Accelerator) -> dict:
     for name, width in zip(wide, accelerator.gather(own).amax(0).tolist(), strict=True):
         missing = width - fields[name].shape[1]  # TRL pads prompts on the left and the rest on the right
         fields[name] = pad(fields[name], (missing, 0) if name.startswith("prompt") else (0, missing))
+    flat = [(v.flatten(1) if v.dim() > 1 else v[:, None]).contiguous().view(torch.uint8) for v in fields.values()]
+    both = accelerator.gather(torch.cat(flat, 1)).split([part.shape[1] for part in flat], 1)
     whole = dict(inputs)
-    for kind in dict.fromkeys(values.dtype for values in fields.values()):  # in the same order everywhere
-        names = [name for name, values in fields.items() if values.dtype == kind]
-        flat = [fields[name].flatten(1) if fields[name].dim() > 1 else fields[name][:, None] for name in names]
-        both = accelerator.gather(torch.cat(flat, 1)).split([part.shape[1] for part in flat], 1)
-        whole |= {name: part.reshape(-1, *fields[name].shape[1:]) for name, part in zip(names, both, strict=True)}
+    for (name, values), part in zip(fields.items(), both, strict=True):
+        whole[name] = part.contiguous().view(values.dtype).reshape(-1, *values.shape[1:])
     return whole
 
 
