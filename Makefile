@@ -74,7 +74,7 @@ test-browser: tools
 	$(BIN)/python -m pytest tests/browser tests/report/test_document.py tests/test_hostile.py -rs
 
 lab: install
-	$(BIN)/jupyter lab --ip 127.0.0.1 --ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save $(LAB_ARGS)
+	$(BIN)/python -m lead_kit.launch.lab $(LAB_ARGS)
 
 # All benchmarks that end within minutes, as one table; growth at small sizes.
 bench: install

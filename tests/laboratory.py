@@ -1,33 +1,37 @@
 """A notebook in a live kernel, as JupyterLab runs it: cells in order, Interrupt, Restart."""
 
-import os
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 
+from lead_kit.launch import lab
 from lead_kit.params import load_notebook
 from lead_kit.runs.files import read_jsonl
+from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 600  # seconds; for a hang, not for a slow machine
-OUTSIDE = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN")
 
 
 class Lab:
-    """A kernel in which notebooks are executed cell by cell. `said` holds the outputs of the last call of `run_all`."""
+    """A kernel in which notebooks are executed cell by cell, as `make lab` starts it: a fork where the variables name
+    a warm process. `said` holds the outputs of the last call of `run_all`."""
 
     def __init__(self, root: Path, **variables: str):
         self.root, self.said, self.seen, self.notebook = root, [], [], ""
-        clean = {key: value for key, value in os.environ.items() if key not in OUTSIDE}
-        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        clean |= {"LEAD_ROOT": str(root), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "JPY_SESSION_NAME": "live.ipynb"}
-        self.variables = clean | variables
+        self.variables = small.environment() | {"LEAD_ROOT": str(root), "JPY_SESSION_NAME": "live.ipynb"} | variables
         self._start()
 
     def _start(self) -> None:
-        self.kernel, self.client = start_new_kernel(kernel_name="python3", env=self.variables, cwd=str(self.root))
+        self.kernel = KernelManager(kernel_name="python3")
+        self.kernel.provisioner = lab.Provisioner(kernel_spec=self.kernel.kernel_spec, parent=self.kernel)
+        self.kernel.start_kernel(env=self.variables, cwd=str(self.root))
+        self.client = self.kernel.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=PATIENCE)
 
     def close(self) -> None:
         self.client.stop_channels()
@@ -62,12 +66,12 @@ class Lab:
         return cell["id"], reply
 
     @contextmanager
-    def interrupted_at(self, file: Path, lines: int, times: int = 1):
-        """Interrupts what is executed in the block as soon as a JSON-lines file has so many lines."""
+    def interrupted_when(self, claim: Callable[[], bool], times: int = 1):
+        """Interrupts what is executed in the block as soon as the claim holds."""
         over = threading.Event()
 
         def wait() -> None:
-            while not (file.is_file() and len(read_jsonl(file, torn=True)) >= lines):
+            while not claim():
                 if over.wait(0.01):
                     return
             for _ in range(times):
@@ -81,6 +85,10 @@ class Lab:
         finally:
             over.set()
             thread.join()
+
+    def interrupted_at(self, file: Path, lines: int, times: int = 1):
+        """Interrupts what is executed in the block as soon as a JSON-lines file has so many lines."""
+        return self.interrupted_when(lambda: file.is_file() and len(read_jsonl(file, torn=True)) >= lines, times)
 
     def text(self) -> str:
         """All that the cells printed or showed as text."""

@@ -42,9 +42,9 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(root):
+def trained(root, warm):
     """The run of all functions of the page together, as a user has it after Run All in 03_grpo."""
-    lab = Lab(root)
+    lab = Lab(root, **warm)
     for cell in load_notebook(ROOT / "notebooks" / "03_grpo.ipynb")["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] != "code":

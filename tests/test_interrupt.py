@@ -25,8 +25,8 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab(root):
-    lab = Lab(root)
+def lab(root, warm):
+    lab = Lab(root, **warm)
     yield lab
     lab.close()
 

@@ -80,7 +80,7 @@ def execute_cells() -> None:
     from lead_kit.verify import pool, server
 
     server.prepare(forks.Fork, pool.Verifier.judge)
-    kernelapp.launch_new_instance()
+    kernelapp.launch_new_instance(parent_handle=os.getppid())  # ipykernel read it from the environment at its import
 
 
 class Client(PapermillNotebookClient):

@@ -27,9 +27,8 @@ from lead_kit.launch import forks, processes
 
 VARIABLE = "LEAD_WARM"  # names the socket of a warm process
 LONGEST = 100  # characters of a socket's path; the system allows 107 bytes
-BEGUN = b"+"  # the answer when a run has been forked
 PATIENCE = 60.0  # seconds for a run to say what it is
-COMMAND = "import sys; from lead_kit.launch import warm; sys.exit(warm.serve(int(sys.argv[1])))"
+COMMAND = "import sys; from lead_kit.launch import warm; warm.serve(*map(int, sys.argv[1:]))"
 # What libraries read when they are imported: a run in which one of these differs has to import them itself.
 READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
 SEED = {"PYTHONHASHSEED": "0"}  # as the verifier needs it; a run with another one imports for itself
@@ -49,8 +48,9 @@ FORMULAS = (
 
 
 @contextlib.contextmanager
-def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def server(environment: Mapping[str, str], interactive: bool = False) -> Iterator[dict[str, str]]:
     """A warm process for as long as the context lasts; gives the variables by which `lead run` finds it.
+    `interactive`: for kernels of JupyterLab, which have a debugger and never begin without the libraries.
 
     There is none, and no variable, where the temporary folder's path is too long for a socket.
     """
@@ -63,7 +63,7 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             listener.bind(address)
             listener.listen(64)  # runs that come before the libraries are imported wait
             number = listener.fileno()
-            command = [sys.executable, "-c", COMMAND, str(number)]
+            command = [sys.executable, "-c", COMMAND, str(number), str(int(interactive))]
             child = processes.start(command, env=environment | SEED, pass_fds=[number])
         try:
             yield {VARIABLE: address}
@@ -88,25 +88,17 @@ def run(argv: list[str]) -> int | None:
     """
     if forks.warm:
         return None
-    address = os.environ[VARIABLE]
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(address)
-        except OSError:
-            return None
-        if "--die-with-parent" in argv:  # which this process does
-            place = argv.index("--die-with-parent")
-            argv = argv[:place] + argv[place + 2 :]
-        told = json.dumps({"argv": argv, "env": dict(os.environ), "cwd": os.getcwd()}).encode()
-        try:
-            socket.send_fds(connection, [len(told).to_bytes(8, "big")], [0, 1, 2])
-            connection.sendall(told)
-            for number in processes.SIGNALS:
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                    signal.signal(number, lambda number, _: _pass_on(connection, number))
-            if connection.recv(len(BEGUN)) != BEGUN:
-                return None
-        except ConnectionError:
+    if "--die-with-parent" in argv:  # which this process does
+        place = argv.index("--die-with-parent")
+        argv = argv[:place] + argv[place + 2 :]
+    connection = ask(os.environ, "lead_kit.cli:main", ["lead", *argv], os.getcwd(), [0, 1, 2])
+    if connection is None:
+        return None
+    with connection:
+        for number in processes.SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, lambda number, _: _pass_on(connection, number))
+        if not begun(connection):
             return None
         reply = b""
         with contextlib.suppress(ConnectionError):
@@ -116,6 +108,30 @@ def run(argv: list[str]) -> int | None:
     if not reply:
         print("lead: the warm process ended, and this run with it", file=sys.stderr)
     return int(reply or 1)
+
+
+def ask(env: Mapping[str, str], call: str, argv: list[str], cwd: str, files: list[int]) -> socket.socket | None:
+    """Asks the warm process that `env` names for a fork that calls `call` (module:function) there, with these files as
+    its 0, 1 and 2. A byte sent on the connection is a signal for the fork; its exit code comes as text; when the
+    connection is closed the fork is killed. None if the warm process has ended."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(env[VARIABLE])
+        told = json.dumps({"call": call, "argv": argv, "env": dict(env), "cwd": cwd}).encode()
+        socket.send_fds(connection, [len(told).to_bytes(8, "big")], files)
+        connection.sendall(told)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def begun(connection: socket.socket) -> int:
+    """The process id of the fork, when there is one; 0 if the warm process makes none."""
+    try:
+        return int.from_bytes(connection.recv(8), "big")
+    except ConnectionError:
+        return 0
 
 
 def _pass_on(connection: socket.socket, number: int) -> None:
@@ -171,20 +187,21 @@ class Warm:
             self.selector.register(connection, selectors.EVENT_READ)
             self.selector.register(handle, selectors.EVENT_READ, connection)
             with contextlib.suppress(OSError):
-                connection.sendall(BEGUN)
+                connection.sendall(fork.pid.to_bytes(8, "big"))
         for file in files:
             os.close(file)
 
     @staticmethod
     def begin(request: dict) -> int:
-        """In the fork: `lead run`."""
+        """In the fork: what was asked for."""
         import numpy
 
         forks.warm = True
         forks.set_place(request["env"], request["cwd"])
         numpy.random.seed()  # its state was drawn when it was imported
-        sys.argv, sys.path[0] = ["lead", *request["argv"]], ""
-        return importlib.import_module("lead_kit.cli").main()
+        sys.argv, sys.path[0] = request["argv"], ""
+        module, _, function = request["call"].partition(":")
+        return getattr(importlib.import_module(module), function)()
 
     def passed_on(self, connection: socket.socket) -> None:
         """A signal for the run; or the outer process has ended, and then the run must not go on."""
@@ -216,17 +233,19 @@ class Warm:
             self.end()
 
 
-def load(loop: Warm) -> None:
+def load(loop: Warm, interactive: bool) -> None:
     """Imports the libraries; those that are not installed are not needed.
 
     One run that comes before torch is imported is forked without it: the first of a recipe seldom needs it.
     """
     sys.modules["rfc3987_syntax"] = None  # see kernel.py
-    sys.modules["debugpy"] = None  # which ipykernel would load into every kernel; nobody attaches one to a batch run
+    if not interactive:  # nobody attaches one to a batch run, and ipykernel would load it into every kernel
+        sys.modules["debugpy"] = None
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel would
     for name in (*FIRST, *THEN):
         if name == THEN[0]:
-            loop.once(0)
+            if not interactive:
+                loop.once(0)
             loop.selector.unregister(loop.listener)
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -240,13 +259,14 @@ def load(loop: Warm) -> None:
     loop.selector.register(loop.listener, selectors.EVENT_READ)
 
 
-def serve(listener: int) -> int:
+def serve(listener: int, interactive: int) -> None:
     """The life of the warm process."""
-    processes.adopt_orphans()
+    if not interactive:  # what somebody starts from a cell may outlive the kernel
+        processes.adopt_orphans()
     loop = Warm(listener)
     for number in processes.SIGNALS:
         signal.signal(number, loop.end)
-    load(loop)
+    load(loop, bool(interactive))
     gc.freeze()  # collecting what is shared would copy it into each fork
     while True:
         loop.once()

@@ -1,7 +1,6 @@
 """JupyterLab as a user has it: a server, a browser, a tab with a notebook, its menus and what is seen in it."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -13,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from lead_kit.params import load_notebook
+from tests import small
 from tests.browser import FLAGS, chromium
 from tests.laboratory import with_values
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "browser-test"
 PATIENCE = 600  # seconds; for a hang, not for a slow machine
-OUTSIDE = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN", "JPY_SESSION_NAME")
 # every cell is in the page, also outside the window: what is asked for is then what a user sees on scrolling
 SETTINGS = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
 SETTINGS |= {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -32,23 +31,20 @@ def free_port() -> int:
 
 
 class Server:
-    """A JupyterLab on loopback over a root with copies of the notebooks."""
+    """The JupyterLab of `make lab` over a root with copies of the notebooks; `variables` name a warm process."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, variables: dict[str, str]):
         self.root, self.port, own = root, free_port(), root / ".jupyter"
         (own / "settings").mkdir(parents=True)
         (own / "settings" / "overrides.json").write_text(json.dumps(SETTINGS))
         paths = {name: str(own / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
-        clean = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
-        clean |= paths | {"LEAD_ROOT": str(root), "OMP_NUM_THREADS": "1", "JUPYTER_RUNTIME_DIR": str(own / "runtime")}
-        clean["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}"]
-        options += [f"--ServerApp.root_dir={root}", f"--LabApp.app_settings_dir={own / 'settings'}"]
-        options += [f"--IdentityProvider.token={TOKEN}"]
-        options += ["--ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save"]
+        folders = paths | {"LEAD_ROOT": str(root), "JUPYTER_RUNTIME_DIR": str(own / "runtime")}
+        options = ["--no-browser", "--allow-root", f"--port={self.port}", f"--ServerApp.root_dir={root}"]
+        options += [f"--LabApp.app_settings_dir={own / 'settings'}", f"--IdentityProvider.token={TOKEN}"]
         self.log = (own / "log.txt").open("wb")
-        command = [sys.executable, "-m", "jupyterlab", *options]
-        self.process = subprocess.Popen(command, cwd=root, env=clean, stdout=self.log, stderr=self.log)
+        command = [sys.executable, "-m", "lead_kit.launch.lab", *options]
+        env = small.environment() | folders | variables
+        self.process = subprocess.Popen(command, cwd=root, env=env, stdout=self.log, stderr=self.log)
         end = time.monotonic() + PATIENCE
         while not self.answers():
             assert self.process.poll() is None and time.monotonic() < end, (own / "log.txt").read_text()

@@ -23,9 +23,9 @@ def server(tmp_path_factory, warm):
     """A server whose runs/ holds a small model after SFT, so that Run All of 00 and 03 starts at once."""
     start, options = playwright()
     root = prepared(tmp_path_factory.mktemp("browser"))
-    code, _, err = call(root, "run", "02_sft", "-p", "steps", "120", "--brief", **warm)
+    code, _, err = call(root, "run", "02_sft", "-p", "steps", "40", "--brief", **warm)
     assert code == 0, err
-    one = Server(root)
+    one = Server(root, warm)
     with start as play:
         one.browser = play.chromium.launch(**options)
         yield one
@@ -75,7 +75,7 @@ def test_a_training_is_seen_live_and_interrupt_then_run_all_resumes(server):
 
 
 def test_a_tab_may_be_closed_and_opened_again(server):
-    server.write("03_grpo", run_name="closed", **GRPO | {"steps": 40})
+    server.write("03_grpo", run_name="closed", **GRPO | {"steps": 24})
     tab = Tab(server.browser, server, "03_grpo")
     tab.run_all()
     tab.until(lambda: len(steps_of(server, "closed")) >= 2)

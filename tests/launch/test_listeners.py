@@ -67,9 +67,9 @@ def test_a_run_listens_on_loopback_alone(tmp_path, words, at_least):
 
 def test_jupyter_lab_listens_on_loopback_alone(tmp_path):
     recipe = (KIT / "Makefile").read_text().partition("\nlab:")[2].splitlines()[1]
-    words = recipe.replace("$(LAB_ARGS)", "").split("jupyter ")[1].split()  # as `make lab` starts it
+    words = recipe.replace("$(LAB_ARGS)", "").split("python ")[1].split()  # as `make lab` starts it
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    command = [sys.executable, "-m", "jupyter", *words, "--no-browser", "--allow-root", "--notebook-dir", str(tmp_path)]
+    command = [sys.executable, *words, "--no-browser", "--allow-root", "--notebook-dir", str(tmp_path)]
     server = processes.start(command, env=os.environ | folders, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + WAIT

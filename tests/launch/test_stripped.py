@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
-from lead_kit.launch import stripped
+from lead_kit.launch import lab, stripped
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -46,5 +46,6 @@ def test_notebooks_elsewhere_are_saved_as_they_are(tmp_path):
     stripped.on_save({"type": "file", "content": "x"}, "notebooks/n.txt")
 
 
-def test_the_makefile_names_the_hook():
-    assert "--ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save" in (ROOT / "Makefile").read_text()
+def test_make_lab_names_the_hook():
+    assert "lead_kit.launch.lab" in (ROOT / "Makefile").read_text()
+    assert "--ContentsManager.pre_save_hook=lead_kit.launch.stripped.on_save" in lab.OPTIONS

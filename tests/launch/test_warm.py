@@ -40,6 +40,7 @@ def test_the_libraries_are_there_before_the_run_begins(tmp_path, warm):
     assert kept(tmp_path)["status"] == "done" and kept(tmp_path)["attempts"][0]["command"][:2] == ["lead", "run"]
     assert "imported True" in call(tmp_path, "run", "small", "--again", **warm)[1]
     assert "imported False" in call(tmp_path, "run", "small", "--again")[1]
+    assert "NOTE: " not in (tmp_path / "runs/small/log.txt").read_text()  # ipykernel's, for kernels without a parent
 
 
 def test_the_rollouts_of_a_training_are_those_of_a_run_by_itself(tmp_path, warm):
