@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 
-from lead_kit.launch import processes
+from lead_kit.launch import processes, warm
 
 TIMEOUT = 1800.0  # for a hang, not for a slow machine
 MARK = "LEAD_TEST"  # in the environment of everything that a test starts
 STARTED: list[subprocess.Popen] = []  # by the test that is running
 COLD = {"LEAD_WARM": ""}  # for a run that must be a process of its own
+AT_START = dict(os.environ)  # importing the kit's trainer adds to it, and a warm process then refuses to make a fork
 ALSO: dict[str, str] = {}  # what every `lead` of a test has in its environment besides (see the fixture `forked`)
 
 PARAMETERS = """\
@@ -84,7 +85,8 @@ def small_notebook(root: Path, *extra: str) -> Path:
 def environment() -> dict[str, str]:
     """What every `lead` of a test has in its environment."""
     outer = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN", "LEAD_WARM")
-    clean = {name: value for name, value in os.environ.items() if name not in outer}
+    added = {name for name in os.environ if name.startswith(warm.READ) and name not in AT_START}
+    clean = {name: value for name, value in os.environ.items() if name not in {*outer, *added}}
     return clean | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 

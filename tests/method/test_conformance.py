@@ -1,9 +1,6 @@
 """The formulas against other ways to compute them: plain loops, the released order of operations, TRL's own loss."""
 
 import math
-import os
-import subprocess
-import sys
 from statistics import fmean, stdev
 
 import pytest
@@ -236,42 +233,17 @@ def test_our_loss_and_its_gradient_are_trl_s(tmp_path, loss_type, settings):
 
 # -- a group that lies on two processes --------------------------------------------------------------------------------
 
-WORKER = """
-import sys, torch, torch.distributed as dist
-from lead_kit.method.advantages import Group
-from lead_kit.method.estimators import bind_estimator
-dist.init_process_group("gloo")
-rank, world = dist.get_rank(), dist.get_world_size()
-fields = torch.load(sys.argv[1], weights_only=True)
-mine = fields[:, rank * fields.shape[1] // world : (rank + 1) * fields.shape[1] // world].contiguous()
-parts = [torch.empty_like(mine) for _ in range(world)]
-dist.all_gather(parts, mine)
-whole = torch.cat(parts, 1).view(2, -1, 4)
-knobs = dict(estimator="lead", length_alpha=0.05, wrong_reward=-1.0, weight_low=0.4, weight_high=1.5,
-    weight_midpoint=0.75, weight_steepness=10.0, std_ddof=1, std_epsilon=1e-6)
-advantage = bind_estimator(knobs)(Group(whole[0], whole[1], whole[0])).flatten()
-rows = mine.shape[1]
-torch.save(advantage[rank * rows : (rank + 1) * rows], f"{sys.argv[2]}/{rank}.pt")
-dist.barrier()
-dist.destroy_process_group()
-"""
-
 
 @pytest.mark.slow
-def test_a_group_on_two_processes_has_the_advantages_it_has_on_one(tmp_path):
+def test_a_group_on_two_processes_has_the_advantages_it_has_on_one(tmp_path, warm):
     """Three groups of four, six rows a process: the second group straddles both."""
+    from tests import ranks
+
     generator = torch.Generator().manual_seed(1)
     correct = tensor([1.0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0])
     length = torch.randint(10, 500, (12,), generator=generator).float()
     torch.save(torch.stack([correct, length]), tmp_path / "fields.pt")
-    (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run(
-        [*command, str(tmp_path / "worker.py"), str(tmp_path / "fields.pt"), str(tmp_path)],
-        check=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    ranks.run(warm, "tests.straddle:groups", tmp_path / "fields.pt", tmp_path)
     batch = Group(correct.view(3, 4), length.view(3, 4), correct.view(3, 4))
     alone = lead_with(length_alpha=0.05, wrong_reward=-1.0)(batch).flatten()
     slices = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

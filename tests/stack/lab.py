@@ -10,7 +10,7 @@ from random import Random
 
 from lead_kit.data import arithmetic
 from lead_kit.runs.files import read_jsonl
-from tests import apprentice
+from tests import apprentice, small
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).parent / "shim"
@@ -32,9 +32,17 @@ def prepare(root: Path) -> Path:
 
 
 def start(
-    root: Path, notebook: str, name: str, *, plugin: str = "", precision: str = "no", **parameters
+    root: Path,
+    notebook: str,
+    name: str,
+    *,
+    plugin: str = "",
+    precision: str = "no",
+    warm: dict | None = None,
+    **parameters,
 ) -> subprocess.Popen:
-    """`lead run` on the prepared model and problems, on one rank; with `plugin`, an accelerate file's name, on two."""
+    """`lead run` on the prepared model and problems, on one rank; with `plugin`, an accelerate file's name, on two.
+    `warm` names a warm process for one rank."""
     given = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"} | parameters
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name]
     for key, value in given.items():
@@ -43,7 +51,8 @@ def start(
     if plugin not in ("", UNSHARDED):
         command += ["--accelerate", str(accelerate_file(root, plugin, precision))]
     with (root / f"{name}.log").open("w") as log:
-        return subprocess.Popen(command, cwd=root, env=environment(root), stdout=log, stderr=subprocess.STDOUT)
+        env = environment(root) if warm is None else small.environment() | {"LEAD_ROOT": str(root)} | warm
+        return subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=subprocess.STDOUT)
 
 
 def environment(root: Path) -> dict[str, str]:

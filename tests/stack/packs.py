@@ -32,7 +32,7 @@ class FromTheStart(LeadTrainer):
         )
 
 
-if __name__ == "__main__":
+def main() -> None:
     apprentice.LeadTrainer = FromTheStart
     model_folder, out, loss_type = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     trainer = apprentice.trainer(model_folder, out, estimator="grpo", loss_type=loss_type, **SIZES)
@@ -41,3 +41,7 @@ if __name__ == "__main__":
     trainer.train()
     saving.save_gathered(trainer, out / "model")
     check_processes(trainer.accelerator)
+
+
+if __name__ == "__main__":
+    main()

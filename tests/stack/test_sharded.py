@@ -9,6 +9,7 @@ import torch
 
 from lead_kit.models import loading, saving
 from lead_kit.runs.files import read_jsonl
+from tests import ranks
 from tests.stack import lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharded")]
@@ -34,9 +35,9 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["full", pytest.param("lora", marks=in_stack)])
-def alone(root, request):
+def alone(root, request, warm):
     """One process's supervised fine-tuning."""
-    lab.run(root, "02_sft", f"alone-{request.param}", adapter=request.param, **SFT)
+    lab.run(root, "02_sft", f"alone-{request.param}", adapter=request.param, warm=warm, **SFT)
     return request.param
 
 
@@ -102,20 +103,10 @@ def test_in_bfloat16_the_losses_are_those_of_float32_within_its_precision(root, 
 
 
 @pytest.fixture(scope="module", params=["dapo", pytest.param("grpo", marks=in_stack)])
-def packs_alone(root, request):
+def packs_alone(root, request, warm):
     """One process's packed updates; grpo weighs packs by their rows, dapo divides by the tokens of the batch."""
-    packs(root, root / f"packs-{request.param}", request.param)
+    ranks.run(warm, "tests.stack.packs:main", root / "model", root / f"packs-{request.param}", request.param, count=1)
     return request.param
-
-
-def packs(root, out, loss_type, *launcher, **variables):
-    command = [sys.executable, "-m", *launcher, *(["-m"] if launcher else []), "tests.stack.packs"]
-    process = subprocess.Popen(
-        [*map(str, command), str(root / "model"), str(out), loss_type],
-        cwd=lab.ROOT,
-        env=lab.environment(root) | variables,
-    )
-    assert lab.ended(process) == 0
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
@@ -123,8 +114,10 @@ def test_packed_updates_are_those_of_one_process(root, packs_alone, plugin):
     one, two = root / f"packs-{packs_alone}", root / f"packs-{packs_alone}-{plugin}"
     options = ["--config_file", lab.accelerate_file(root, plugin), "--num_processes", 2, "--num_machines", 1]
     kind = "fsdp2" if plugin == "fsdp2" else "deepspeed"
-    launcher = ["accelerate.commands.launch", *options, "--main_process_port", 0]
-    packs(root, two, packs_alone, *launcher, LEAD_DISTRIBUTED=kind, LEAD_NPROC="2")
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options, "--main_process_port", 0]
+    command += ["-m", "tests.stack.packs", root / "model", two, packs_alone]
+    env = lab.environment(root) | {"LEAD_DISTRIBUTED": kind, "LEAD_NPROC": "2"}
+    assert lab.ended(subprocess.Popen([*map(str, command)], cwd=lab.ROOT, env=env)) == 0
     theirs, ours = (read_jsonl(folder / "metrics.jsonl") for folder in (one, two))
     assert len(ours) == len(theirs) > 1
     for metric in ("loss", "grad_norm"):

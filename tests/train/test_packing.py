@@ -1,9 +1,6 @@
 """A packed forward gives what a padded one gives."""
 
 import copy
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -19,6 +16,7 @@ from lead_kit.train.packing import (
     packed_logps,
     shareable,
 )
+from tests import ranks
 
 ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12)), min_size=1, max_size=8)
 
@@ -200,44 +198,13 @@ def test_an_ordinary_forward_and_a_saved_model_are_as_before(tiny, tmp_path):
     assert "by_sequence" not in (tmp_path / "config.json").read_text()
 
 
-WORKER = """
-import sys, torch, torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
-from transformers import LlamaForCausalLM
-from lead_kit.train.packing import micro_batches, packed_logps
-dist.init_process_group("gloo")
-rank = dist.get_rank()
-batch = torch.load(f"{sys.argv[1]}/batch.pt", weights_only=True)
-rows = slice(3 * rank, 3 * rank + 3)
-model = LlamaForCausalLM.from_pretrained(sys.argv[1])
-forwards = []
-model.register_forward_hook(lambda *_: forwards.append(1))
-model = DistributedDataParallel(model)
-logps, _ = packed_logps(model, batch["ids"][rows], batch["mask"][rows], batch["keep"], 1.0, 20)
-logps.sum().backward()
-gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
-first = batch["ids"].shape[1] - batch["keep"]
-part = slice(0, 1) if rank else slice(3, 6)  # one row on one process, three packs on the other
-parts = {"prompt_": slice(first), "completion_": slice(first, None)}
-inputs = {f"{name}{kind}": batch[kind][part, columns] for name, columns in parts.items() for kind in ("ids", "mask")}
-packs = micro_batches(inputs | {"advantages": torch.ones(len(inputs["prompt_ids"]))}, 20)
-told = {"gradient": gradient, "forwards": len(forwards), "packs": [pack["advantages"].tolist() for pack in packs]}
-torch.save(told, f"{sys.argv[1]}/{rank}.pt")
-dist.barrier()
-dist.destroy_process_group()
-"""
-
-
 @pytest.mark.slow
-def test_two_processes_run_as_many_forwards_and_share_the_padded_gradient(tiny, tmp_path):
+def test_two_processes_run_as_many_forwards_and_share_the_padded_gradient(tiny, tmp_path, warm):
     """Rows of 2–4 tokens on one process, of 13–20 on the other: one pack alone, but as many as the other's three."""
     ids, mask, keep = ragged([(1, 1), (2, 1), (2, 2), (8, 5), (8, 9), (8, 12)])
     torch.save({"ids": ids, "mask": mask, "keep": keep}, tmp_path / "batch.pt")
     tiny.save_pretrained(tmp_path)
-    (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(tmp_path / "worker.py"), str(tmp_path)], check=True, timeout=120, env=environment)
+    ranks.run(warm, "tests.straddle:packs", tmp_path)
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one["forwards"] == other["forwards"] == 3
     assert one["packs"] == [[1.0], [1.0], [1.0]] and other["packs"] == [[1.0], [0.0], [0.0]]

@@ -2,11 +2,7 @@
 
 import inspect
 import json
-import os
-import subprocess
-import sys
 import weakref
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,6 +18,7 @@ from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
 from lead_kit.train.callbacks import equal_part
 from lead_kit.train.packing import micro_batches
+from tests import ranks
 
 pytestmark = pytest.mark.slow
 
@@ -78,20 +75,10 @@ def test_the_ledger_holds_the_advantage_of_the_pure_function(apprentice, model_f
     assert list(trainer._logs["advantages"])[-len(last) :] == pytest.approx(last)
 
 
-def launch(nproc: int, model_folder: Path, out: Path) -> str:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(nproc), "--master_port", "0"]
-    command += ["--standalone", "-m", "tests.straddle", str(model_folder), str(out)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path):
+def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path, warm):
     from tests import straddle
 
-    said = launch(2, model_folder, tmp_path / "two")
+    said = ranks.run(warm, "tests.straddle:trainings", model_folder, tmp_path / "two")
     assert "processes 2" in said
     [whole] = [json.loads(line.partition(" ")[2]) for line in said.splitlines() if line.startswith("gathered")]
     assert whole == {
