@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from importlib.metadata import entry_points
 
 import pytest
 
+from lead_kit.launch import lab as laboratory
 from lead_kit.launch import warm as warm_process
 from tests.laboratory import PATIENCE, Lab
 
@@ -52,6 +54,11 @@ def test_a_kernel_that_was_killed_is_found_dead(lab):
         assert time.monotonic() < end
         time.sleep(0.02)
     assert lab.kernel.provisioner.process.returncode == 128 + signal.SIGKILL
+
+
+def test_jupyter_finds_the_provisioner():
+    [found] = entry_points(group="jupyter_client.kernel_provisioners", name=laboratory.NAME)
+    assert found.load() is laboratory.Provisioner
 
 
 def test_without_a_warm_process_a_kernel_is_a_process(tmp_path):
