@@ -11,7 +11,7 @@ from lead_kit.launch import lab as laboratory
 from lead_kit.launch import warm as warm_process
 from tests.laboratory import PATIENCE, Lab
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 PLACE = "import os; print(os.getppid(), os.getpid())"
 LOADED = "import sys; print(sorted({'torch', 'trl', 'lead_kit.train'} & set(sys.modules)))"
 
