@@ -1,8 +1,11 @@
-"""Turns off hub look-ups for local models. Call it before importing transformers, which reads the setting then."""
+"""Turns off hub look-ups for local models. Call it before importing transformers, which reads the setting then; where a
+warm process has imported it already, the libraries are told."""
 
 import os
+import sys
 from pathlib import Path
 
+READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
 EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
 
 
@@ -15,4 +18,6 @@ def is_path(name: str) -> bool:
 def if_local(*names: str) -> None:
     """Turns the hub off for this process when every model is embedded or a folder."""
     if all(name in EMBEDDED or is_path(name) for name in names):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        off = os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1"
+        for module in filter(None, map(sys.modules.get, READERS)):
+            module.HF_HUB_OFFLINE = off or module.HF_HUB_OFFLINE
