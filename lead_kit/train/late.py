@@ -18,7 +18,7 @@ class Late(ModuleType):
     @property
     def run(self):
         """wandb's active run, or None."""
-        real = sys.modules[NAME]
+        real = sys.modules.get(NAME, self)
         return None if real is self else real.run
 
     def __getattr__(self, name: str):
@@ -29,7 +29,7 @@ class Late(ModuleType):
 
 def install() -> None:
     """Puts it in wandb's place, where wandb is installed and not yet imported."""
-    if NAME not in sys.modules and (spec := find_spec(NAME)):
+    if NAME not in sys.modules and (spec := find_spec(NAME)) and spec.origin:  # a mere folder has none
         late = Late(NAME, "wandb, imported at its first use.")
         late.__spec__, late.__file__ = spec, spec.origin  # which others look up in every module
         sys.modules[NAME] = late

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("wandb")
 ASKED_BY_TRL = """
 import sys
 import lead_kit.train
