@@ -50,7 +50,7 @@ test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
 
 # The pure tests of the method, the verifier and the parameters, in seconds; `pytest -m "not slow"` runs all pure tests.
 quick: tools
-	$(BIN)/python -m pytest tests/method tests/verify tests/test_params.py -m "not slow"
+	$(BIN)/python -m pytest tests/method tests/verify tests/test_parameters.py -m "not slow"
 
 # Every fault that the tests cause, with what must come of it and what was seen, as a table. Each run is a process of its
 # own here; in `make test` most are forks of a warm process.
@@ -71,10 +71,10 @@ $(VENV)/driver: $(VENV)/installed
 	touch $@
 
 test-browser: tools
-	$(BIN)/python -m pytest tests/browser tests/report/test_document.py tests/test_hostile.py -rs
+	$(BIN)/python -m pytest tests/browser tests/report/test_export_run.py tests/test_hostile.py -rs
 
 lab: install
-	$(BIN)/python -m lead_kit.launch.lab $(LAB_ARGS)
+	$(BIN)/python -m lead_kit.launch.jupyterlab $(LAB_ARGS)
 
 # All benchmarks that end within minutes, as one table; growth at small sizes.
 bench: install

@@ -26,17 +26,16 @@ import trl
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback
 
-from bench import packing, sampler
+from bench import packing, sampler, small_trainer
 from lead_kit.data import arithmetic
-from lead_kit.launch import memory
+from lead_kit.launch import estimates
 from lead_kit.launch.recipes import Job
 from lead_kit.models import chat, engines
-from lead_kit.models.embedded import arithmetic_tokenizer
 from lead_kit.models.sampler import Request, Sampling
 from lead_kit.models.saving import save_model
-from lead_kit.runs.log import read_metrics
+from lead_kit.models.tiny_models import arithmetic_tokenizer
+from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.paths import ROOT, RUNS
-from tests import apprentice
 
 GRADIENT_BARS = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # bf16 keeps 8 bits: 0.4% at each step, forth and back
 PACKED_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}  # nats; the largest difference over all tokens
@@ -78,7 +77,7 @@ def agreement(options, folder: Path) -> list[str]:
 
     The loss itself shows nothing: in the first update its value does not depend on the log-probabilities.
     """
-    trainer = apprentice.trainer(apprentice.train(folder / "apprentice"), folder / "run", estimator="grpo")
+    trainer = small_trainer.trainer(small_trainer.train(folder / "small_trainer"), folder / "run", estimator="grpo")
     rows = [trainer.train_dataset[i] for i in range(8) for _ in range(trainer.num_generations)]
     inputs = trainer._generate_and_score_completions(rows)
     trainer.current_gradient_accumulation_steps = 1
@@ -166,7 +165,7 @@ def lead_trainer(options, folder: Path):
     cuda = options.device == "cuda"
     machine = {"use_cpu": not cuda, "bf16": cuda, "gradient_checkpointing": cuda, "max_completion_length": TOKENS}
     sizes |= {"pack_tokens": 8192, "machine": machine}
-    return apprentice.trainer(folder / "model", folder / "lead", estimator="grpo", rewards=("random",), **sizes)
+    return small_trainer.trainer(folder / "model", folder / "lead", estimator="grpo", rewards=("random",), **sizes)
 
 
 def trainers(options, folder: Path) -> list[str]:
@@ -192,13 +191,13 @@ def trainers(options, folder: Path) -> list[str]:
 
 def beside_estimate(trainer, peak: int) -> str:
     config = trainer.model.config
-    shape = memory.Shape(
+    shape = estimates.Shape(
         trainer.model.num_parameters(), config.num_hidden_layers, config.hidden_size, config.vocab_size
     )
     values = {"max_tokens": trainer.max_completion_length, "pack_tokens": trainer.pack_tokens}
     job = Job("x", "grpo", None, None, Path("03_grpo.ipynb"), values, [], 1, "")
-    estimate = memory.training_bytes(shape, job, "") / memory.GIB
-    return f"peak memory {peak / memory.GIB:.2f} GiB, estimated {estimate:.2f} GiB"
+    estimate = estimates.training_bytes(shape, job, "") / estimates.GIB
+    return f"peak memory {peak / estimates.GIB:.2f} GiB, estimated {estimate:.2f} GiB"
 
 
 def notebooks(options, folder: Path) -> list[str]:

@@ -5,20 +5,20 @@ from pathlib import Path
 
 from trl import GRPOTrainer
 
+from bench import small_trainer
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.models.loading import load_model
 from lead_kit.train.grading import Grader
-from tests import apprentice
 
 TRL_EPSILON = 1e-4  # beside the spread of a group, in TRL
 
 
 def lead_trainer(model: str, folder: Path, *, rollouts: int, tokens: int, batches: int, pack: int, **others):
-    """LeadTrainer with TRL's own advantages, groups of 8; `others` are arguments of tests.apprentice.trainer."""
+    """LeadTrainer with TRL's own advantages, groups of 8; `others` are arguments of bench.small_trainer.trainer."""
     sizes = {"batch_size": rollouts, "group_size": 8, "steps": batches, "pack_tokens": pack}
     machine = {"max_completion_length": tokens} | others.pop("machine", {})
-    ours = apprentice.trainer(Path(model), folder, estimator="grpo", machine=machine, **sizes, **others)
-    ours.estimate = bind_estimator(apprentice.KNOBS | {"estimator": "grpo", "std_epsilon": TRL_EPSILON})
+    ours = small_trainer.trainer(Path(model), folder, estimator="grpo", machine=machine, **sizes, **others)
+    ours.estimate = bind_estimator(small_trainer.KNOBS | {"estimator": "grpo", "std_epsilon": TRL_EPSILON})
     return ours
 
 

@@ -33,7 +33,7 @@ from bench import sides
 from bench.table import Row, failed, judged, line, show
 from lead_kit.data import arithmetic
 from lead_kit.runs.find import ensure
-from lead_kit.train.refill import LOGPROBS
+from lead_kit.train.dynamic_sampling import LOGPROBS
 
 BARS = {128: 3.0, 512: 4.0}  # LeadTrainer's speed in stock TRL's, by rollouts a batch
 RANK_BAR = 1.7  # two ranks in one process's speed, on two idle cores

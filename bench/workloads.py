@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.evaluate import results
+from lead_kit.evaluate import sample_arrays
 from lead_kit.evaluate.score import score_command
-from lead_kit.report import curves, evaluation_figures, experiments, paid_for, reading, tables, training_figures
-from lead_kit.runs import ledger, paths
+from lead_kit.replay import advantage_mass
+from lead_kit.report import curves, evaluation_figures, sample_text, select_runs, tables, training_figures
+from lead_kit.runs import paths, rollout_file
 from lead_kit.runs.files import write_jsonl
-from lead_kit.verify import clusters, compare, normalform, units
+from lead_kit.verify import clusters, compare, normal_form, units
 
 ARMS, SEEDS = ("grpo", "lead"), (0, 1)
 EACH = 5  # samples of a problem
@@ -40,7 +41,7 @@ class Clock:
 
 def forget() -> None:
     """Clears what the verifier remembers of answers: a new kernel has seen none."""
-    for module in (clusters, compare, normalform, units):
+    for module in (clusters, compare, normal_form, units):
         for one in vars(module).values():
             if hasattr(one, "cache_clear"):
                 one.cache_clear()
@@ -78,11 +79,11 @@ def evaluations(folder: Path, problems: int, each: int, seeds: tuple[int, ...]) 
 def suites_of(files: list[str], clock: Clock) -> tuple[pd.DataFrame, dict]:
     """What 04_evaluate and 05_figures begin with: samples read, checked and turned into arrays."""
     forget()
-    frame = results.load_samples(files)
+    frame = sample_arrays.load_samples(files)
     clock("read")
-    frame, _ = results.check(frame)
+    frame, _ = sample_arrays.check(frame)
     clock("check")
-    suites = results.suites(frame)
+    suites = sample_arrays.suites(frame)
     clock("answers into classes")
     return frame, suites
 
@@ -98,7 +99,7 @@ def told(files: list[str]) -> dict[str, float]:
     evaluation_figures.forest(differences).png()
     evaluation_figures.budget_curve(tables.budget_points(suites), tables.setting(suites)).png()
     clock("figures")
-    reading.caveats(frame, 1.0)
+    sample_text.caveats(frame, 1.0)
     frame.sort_values("length")
     clock("sentences")
     return clock.parts
@@ -144,7 +145,7 @@ def training_run(folder: Path, arm: str, seed: int) -> None:
             lines.append({"step": step, "split": "validation", "pass@1": mean, "length": length, "truncated": 0.0})
     write_jsonl(folder / "metrics.jsonl", lines)
     validated = [{"id": f"p{number}", "correct": True} for number in range(64)]
-    ledger.write_rows(validated, folder / "validation" / "step_000005.parquet")
+    rollout_file.write_rows(validated, folder / "validation" / "step_000005.parquet")
     for step in (10, 20, 30):
         rows = sample_rows(BATCH // GROUP, GROUP, random)
         scores = random.standard_normal(len(rows)).tolist()
@@ -154,7 +155,7 @@ def training_run(folder: Path, arm: str, seed: int) -> None:
             for at, (one, score) in enumerate(zip(rows, scores, strict=True))
         ]
         rows = [one | more for one, more in zip(rows, logged, strict=True)]
-        ledger.write_rows(rows, folder / "rollouts" / f"step_{step:06d}.parquet")
+        rollout_file.write_rows(rows, folder / "rollouts" / f"step_{step:06d}.parquet")
 
 
 @contextmanager
@@ -180,20 +181,20 @@ def runs(count: int, folder: Path) -> dict[str, float]:
 
 def drawn_runs() -> dict[str, float]:
     clock = Clock()
-    chosen, _ = experiments.newest("pass@1")
+    chosen, _ = select_runs.newest("pass@1")
     clock("choice of runs")
     trained = curves.having(curves.load_runs(chosen), "pass@1")
     clock("read")
-    values, apart = curves.points(trained, "pass@1"), experiments.differing(trained, "pass@1")
-    sentences = [*curves.gaps(values), experiments.caution(apart), curves.setting(trained)]
+    values, apart = curves.points(trained, "pass@1"), select_runs.differing(trained, "pass@1")
+    sentences = [*curves.gaps(values), select_runs.caution(apart), curves.setting(trained)]
     clock("sentences")
     training_figures.trend(trained, note=" ".join(sentences)).png()
     training_figures.response_length(trained).png()
     training_figures.reward_components(trained).png()
     clock("figures")
-    paid = paid_for.load(trained)
-    training_figures.panels(paid, paid_for.shown(paid), paid_for.SPLIT).png()
-    paid_for.sentences(paid)
+    paid = advantage_mass.load(trained)
+    training_figures.panels(paid, advantage_mass.shown(paid), advantage_mass.SPLIT).png()
+    advantage_mass.sentences(paid)
     clock("rollouts")
     by_cluster, notes = tables.cluster_values(trained, {})
     tables.report(by_cluster, notes, seed=0)
@@ -224,14 +225,14 @@ def step(folder: Path, *, rollouts: int, tokens: int, group: int, pack: int = 40
     """
     from datasets import Dataset
 
+    from bench import small_trainer
     from lead_kit.data import arithmetic
     from lead_kit.models.chat import prompted
-    from tests import apprentice
 
     sizes = {"batch_size": rollouts, "group_size": group, "updates_per_batch": 2, "steps": 1}
     sizes |= {"pack_tokens": pack, "micro_batch_size": rollouts if pack else 64}  # as 03_grpo: packs share one hand-on
     machine = {"max_completion_length": tokens}
-    trainer = apprentice.trainer(
+    trainer = small_trainer.trainer(
         Path("tiny-bytes"), folder, estimator="grpo", rewards=("random",), machine=machine, **sizes
     )
     trainer.eos_token_ids = [-1]  # no token ends a completion

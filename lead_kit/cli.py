@@ -8,7 +8,7 @@ import signal
 import sys
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
-from lead_kit.untrusted import visible
+from lead_kit.safe_text import visible
 
 
 class Parser(argparse.ArgumentParser):
@@ -145,18 +145,22 @@ def show_arguments(add) -> None:
 
 
 COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
-    "run": ("launch.supervisor:run_command", "execute a notebook in its run folder", run_arguments),
+    "run": ("launch.run_notebook:run_command", "execute a notebook in its run folder", run_arguments),
     "check": ("launch.check:check_command", "train one batch and say what speaks against a run", check_arguments),
-    "reproduce": ("launch.reproduce:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
-    "recipe": ("launch.reproduce:show_recipe", "show a recipe: each parameter, value and source", recipe_arguments),
-    "list": ("launch.reproduce:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
+    "reproduce": ("launch.run_recipe:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
+    "recipe": ("launch.run_recipe:show_recipe", "show a recipe: each parameter, value and source", recipe_arguments),
+    "list": ("launch.run_recipe:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
     "replay": ("launch.replay:replay_command", "what recorded rollouts were really paid for", replay_arguments),
     "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", verify_arguments),
     "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
-    "plan-stage": ("report.stage:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
+    "plan-stage": ("report.stage_plan:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
     "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", leaks_arguments),
-    "show": ("report.state:show_command", "a run's state, curve and last rollouts, live or finished", show_arguments),
-    "export": ("report.document:export_command", "one HTML of a run that opens without a network", export_arguments),
+    "show": (
+        "report.show_run:show_command",
+        "a run's state, curve and last rollouts, live or finished",
+        show_arguments,
+    ),
+    "export": ("report.export_run:export_command", "one HTML of a run that opens without a network", export_arguments),
     "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", compare_arguments),
 }
 
@@ -208,9 +212,9 @@ def main(argv: list[str] | None = None) -> int:
         options = vars(parse(argv))
         command, parent = options.pop("command"), options.pop("die_with_parent", None)
         if parent is not None:
-            from lead_kit.launch import processes
+            from lead_kit.launch import process_tree
 
-            processes.die_with_parent(parent or None, signal.SIGTERM)  # 0: the parent is not known
+            process_tree.die_with_parent(parent or None, signal.SIGTERM)  # 0: the parent is not known
         if command in ("run", "check", "replay") and "LEAD_WARM" in os.environ:
             from lead_kit.launch import warm
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
-from lead_kit.launch import lab
-from lead_kit.params import load_notebook
+from lead_kit.launch import jupyterlab
+from lead_kit.parameters import load_notebook
 from lead_kit.runs.files import read_jsonl
 from tests import small
 
@@ -27,7 +27,7 @@ class Lab:
 
     def _start(self) -> None:
         self.kernel = KernelManager(kernel_name="python3")
-        self.kernel.provisioner = lab.Provisioner(kernel_spec=self.kernel.kernel_spec, parent=self.kernel)
+        self.kernel.provisioner = jupyterlab.Provisioner(kernel_spec=self.kernel.kernel_spec, parent=self.kernel)
         self.kernel.start_kernel(env=self.variables, cwd=str(self.root))
         self.client = self.kernel.client()
         self.client.start_channels()

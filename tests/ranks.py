@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from lead_kit.launch import warm as warm_process
-from lead_kit.launch.lab import Distant
+from lead_kit.launch.jupyterlab import Distant
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]

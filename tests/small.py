@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from lead_kit.launch import processes, warm
+from lead_kit.launch import process_tree, warm
 
 TIMEOUT = 1800.0  # for a hang, not for a slow machine
 MARK = "LEAD_TEST"  # in the environment of everything that a test starts
@@ -27,7 +27,7 @@ fail: str = ""  # what goes wrong
 SETTLE = """\
 import os, time
 from lead_kit.errors import InputError
-from lead_kit.params import settle
+from lead_kit.parameters import settle
 from lead_kit.runs.find import ensure
 from lead_kit.runs.run import Run
 config = settle(globals())
@@ -45,7 +45,7 @@ if fail == "dies":
     os.kill(os.getpid(), 9)"""
 RANKS = """\
 import accelerate, torch
-from lead_kit.runs.ranks import check_processes
+from lead_kit.runs.distributed import check_processes
 accelerator = accelerate.Accelerator()
 check_processes(accelerator)
 total = accelerator.gather(torch.tensor([accelerator.process_index + 1.0])).sum().item()
@@ -124,8 +124,8 @@ def end_started() -> list[psutil.Process]:
     for process in running:
         process.terminate()
     psutil.wait_procs([psutil.Process(process.pid) for process in running if process.poll() is None], timeout=30)
-    left = processes.with_variable(MARK, mark()) if STARTED else []
-    processes.send(signal.SIGKILL, left)
+    left = process_tree.with_variable(MARK, mark()) if STARTED else []
+    process_tree.send(signal.SIGKILL, left)
     psutil.wait_procs(left, timeout=30)
     for process in STARTED:
         process.wait()

@@ -9,11 +9,11 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaForCausalLM
 
+from bench import small_trainer
 from lead_kit.method.advantages import Group
 from lead_kit.method.estimators import bind_estimator
-from lead_kit.train import balance
+from lead_kit.train import share_rows
 from lead_kit.train.packing import micro_batches, packed_logps
-from tests import apprentice
 
 SIZES = {"batch_size": 56, "group_size": 8, "steps": 1}
 CASES = {  # an advantage a rollout, and one a token; rows shared out anew, in packs and each in a pack of its own
@@ -30,12 +30,12 @@ def trainings() -> None:
     """Packed steps of seven groups, the middle one on both ranks. Arguments: model and output."""
     for name, case in CASES.items():
         out = Path(sys.argv[2]) / name
-        trainer = apprentice.trainer(Path(sys.argv[1]), out, pack_tokens=PACKS.get(name, 64), **case)
+        trainer = small_trainer.trainer(Path(sys.argv[1]), out, pack_tokens=PACKS.get(name, 64), **case)
         trainer.train()
     rank = trainer.accelerator.process_index
     own = {"prompt_ids": torch.full((1, 1 + rank), 7), "completion_mask": torch.ones(1, 2 - rank)}
     own |= {"advantages": torch.tensor([rank / 2]), "ratio": torch.full((1, 1), 1.0 + rank)}
-    whole = balance.gathered(own | {"items": torch.tensor(3)}, trainer.accelerator)
+    whole = share_rows.gathered(own | {"items": torch.tensor(3)}, trainer.accelerator)
     if trainer.accelerator.is_main_process:
         print("gathered", json.dumps({name: values.tolist() for name, values in whole.items()}))
         print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.params import load_notebook
+from lead_kit.parameters import load_notebook
 from tests.laboratory import Lab, with_values
 from tests.small import call
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from lead_kit.runs.log import read_metrics
+from lead_kit.runs.metrics_file import read_metrics
 from tests.small import FINISH, SETTLE, call, lead, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]  # each starts `lead`

@@ -11,10 +11,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from lead_kit.params import load_notebook
-from lead_kit.report import document
+from lead_kit.parameters import load_notebook
+from lead_kit.report import export_run
 from tests import browser, small
-from tests.report.test_document import ACT, ATTACKS, loads
+from tests.report.test_export_run import ACT, ATTACKS, loads
 
 ROOT = Path(__file__).resolve().parents[1]
 ARM = f'$\\frac$ <img src=x onerror="{ACT}">'
@@ -99,7 +99,7 @@ def test_hostile_texts_are_shown_and_do_not_act(name, executed, tmp_path):
         page = "".join(output.get("data", {}).get("text/html", ""))
         assert loads(page) == []
         assert "$" not in page or "mathjax_ignore" in page
-    exported = document.document(folder)
+    exported = export_run.document(folder)
     assert loads(exported) == [] and len(exported) < 3_000_000
     html = tmp_path / "page.html"
     html.write_text(exported, encoding="utf-8")
@@ -124,4 +124,4 @@ def test_no_cell_builds_html_or_styles_a_frame_by_itself():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         source = "\n".join("".join(c["source"]) for c in load_notebook(path)["cells"] if c["cell_type"] == "code")
         found = re.findall(r"\bHTML\(|\.style\b|\.to_html\(|\.to_string\(|Markdown\((?!tables\.markdown)", source)
-        assert not found, f"{path.name}: {found}; report.show and untrusted.py show texts"
+        assert not found, f"{path.name}: {found}; report.show and safe_text.py show texts"

@@ -1,4 +1,4 @@
-"""Who may import whom: the table of the nine wings, imports inside functions included."""
+"""Who may import whom: the table of the ten wings, imports inside functions included."""
 
 import ast
 import functools
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
-AT_THE_ROOT = {"__init__", "cells", "cli", "errors", "params", "untrusted"}
+AT_THE_ROOT = {"__init__", "cells", "cli", "errors", "parameters", "safe_text"}
 MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "verify": set(),
     "method": {"verify"},
@@ -18,14 +18,15 @@ MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "models": {"data", "runs"},
     "train": {"models", "method", "data", "runs"},
     "evaluate": {"models", "method", "verify", "data", "runs"},
-    "report": {"evaluate", "data", "runs"},
+    "report": {"evaluate", "data", "runs", "replay"},
+    "replay": {"report", "evaluate", "method", "verify", "data", "runs"},
     "launch": {"verify", "runs"},
 }
 STANDARD = set(sys.stdlib_module_names) | {"lead_kit"}
 NUMERIC = {"numpy", "scipy", "torch", "sympy", "math_verify", "latex2sympy2_extended"}
 FRAMES = {"datasets", "pandas", "matplotlib", "wandb", "numpy", "pyarrow", "yaml", "tqdm"}
 MODELS = {"transformers", "trl", "tokenizers", "peft", "accelerate", "vllm", "unsloth", "safetensors"}
-PURE = ["method", "evaluate/metrics", "evaluate/stats", "params", "errors", "data/prompts", "data/arithmetic"]
+PURE = ["method", "evaluate/metrics", "evaluate/stats", "parameters", "errors", "data/prompts", "data/arithmetic"]
 DOCUMENT = {"ipywidgets", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
 LATE = {"vllm", "unsloth", "wandb", "flash_attn", "gguf", "reasoning_gym"}  # imported where used: few have them
 HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
@@ -124,14 +125,14 @@ def test_engines_that_few_have_are_imported_where_they_are_used():
 
 
 def test_the_command_line_loads_nothing_heavy():
-    for start in ("cli", "launch/supervisor", "launch/reproduce"):
+    for start in ("cli", "launch/run_notebook", "launch/run_recipe"):
         for path in reach(KIT / f"{start}.py"):
             assert not packages(path, inside=False) & HEAVY, name_of(path)
 
 
 def test_only_the_figures_touch_matplotlib():
     users = {name_of(path) for path in FILES if "matplotlib" in packages(path)}
-    assert users <= {f"report/{name}" for name in ("style", "training_figures", "evaluation_figures", "replay_figures")}
+    assert users <= {"report/style", "report/training_figures", "report/evaluation_figures", "replay/figures"}
 
 
 def test_arrows_make_no_circle():

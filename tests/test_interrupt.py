@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.params import load_notebook
+from lead_kit.parameters import load_notebook
 from lead_kit.runs import manifest
 from lead_kit.runs.files import read_jsonl
 from tests.laboratory import Lab

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.params import TYPES, load_notebook, read_parameters
+from lead_kit.parameters import TYPES, load_notebook, read_parameters
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]

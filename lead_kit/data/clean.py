@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas
 
-from lead_kit.data import overlap
+from lead_kit.data import near_duplicates
 from lead_kit.errors import InputError
 from lead_kit.verify import Verifier, lint_golds
 
@@ -111,24 +111,24 @@ def symbolically_simple(records: list[dict]) -> Sifted:
 def without_duplicates(records: list[dict], threshold: float) -> Sifted:
     """Keeps one record of each problem: drops texts equal up to formatting, and near duplicates with equal answers.
 
-    Of equal ones, the first with a worked solution is kept, else the first. lead_kit.data.overlap compares problems.
+    Of equal ones, the first with a worked solution is kept, else the first (see lead_kit.data.near_duplicates).
     """
     order = sorted(range(len(records)), key=lambda i: not records[i].get("solution"))
     ranked = [records[i] for i in order]
     reasons = [""] * len(records)
-    for match in overlap.matches(ranked, threshold=threshold):
+    for match in near_duplicates.matches(ranked, threshold=threshold):
         left, right = order[match.left], order[match.right]
         if match.kind != "variant" and not reasons[left] and not reasons[right]:
             reasons[right] = duplicate_reason(records[left], records[right], match)
     return sift(records, reasons)
 
 
-def duplicate_reason(kept: dict, dropped: dict, match: overlap.Match) -> str:
+def duplicate_reason(kept: dict, dropped: dict, match: near_duplicates.Match) -> str:
     """Why `dropped` is a duplicate of `kept`."""
     reason = "equal up to formatting" if match.kind == "same text" else "near duplicate"
     if kept["problem"] == dropped["problem"]:
         reason = "exact duplicate"
-    if overlap.answer_key(kept) != overlap.answer_key(dropped):
+    if near_duplicates.answer_key(kept) != near_duplicates.answer_key(dropped):
         reason += ", another answer"
     return f"{reason}: of {kept['id']}, score {match.score:.2f}"
 
@@ -137,7 +137,7 @@ def leaks(records: list[dict], evaluation: dict[str, list[dict]], threshold: flo
     """Training records that are also in an evaluation set, and variants to look at: one row a pair, columns LEAK."""
     held_out = [(name, record) for name, one_set in evaluation.items() for record in one_set]
     rows = []
-    for match in overlap.matches(records, [record for _, record in held_out], threshold):
+    for match in near_duplicates.matches(records, [record for _, record in held_out], threshold):
         mine, (name, theirs) = records[match.left], held_out[match.right]
         row = (mine["id"], name, match.kind, round(match.score, 3), mine["problem"], mine["gold"])
         rows.append(dict(zip(LEAK, (*row, theirs["id"], theirs["problem"], theirs["gold"]), strict=True)))
@@ -160,8 +160,8 @@ def by_prompt_length(records: list[dict], count: Callable[[str], int], limit: in
 
 def without(records: list[dict], held_out: list[dict]) -> Sifted:
     """Drops the problems that are held out, compared in normal form."""
-    ids = {overlap.key(record["problem"]): record["id"] for record in held_out}
-    twins = [ids.get(overlap.key(record["problem"])) for record in records]
+    ids = {near_duplicates.key(record["problem"]): record["id"] for record in held_out}
+    twins = [ids.get(near_duplicates.key(record["problem"])) for record in records]
     return sift(records, [f"held out for validation: {twin}" if twin else "" for twin in twins])
 
 
@@ -175,7 +175,7 @@ def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[d
 
     Records with equal texts in normal form stay together. Raises InputError when nothing would be left to train on.
     """
-    keys = [overlap.key(record["problem"]) for record in records]
+    keys = [near_duplicates.key(record["problem"]) for record in records]
     sizes = Counter(keys)
     texts, chosen, taken = sorted(sizes), set(), 0
     Random(seed).shuffle(texts)

@@ -7,8 +7,8 @@ import pyarrow
 import pyarrow.parquet
 
 from lead_kit.data import prompts
-from lead_kit.data.rows import COLUMNS
-from lead_kit.data.sets import SUFFIXES
+from lead_kit.data.named_sets import SUFFIXES
+from lead_kit.data.normalise_rows import COLUMNS
 from lead_kit.errors import InputError, nearest, shortened
 from lead_kit.runs.files import parse_json, read_jsonl
 from lead_kit.runs.paths import resolve, shown

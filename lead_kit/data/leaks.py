@@ -8,7 +8,7 @@ from lead_kit.data import clean, loading
 from lead_kit.errors import InputError
 from lead_kit.runs.files import atomic, refuse_unwritable
 from lead_kit.runs.paths import shown
-from lead_kit.untrusted import line
+from lead_kit.safe_text import line
 
 REPORT = ["set", "problems", "in training", "share", "variants", "removed"]
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 from random import Random
 
-from lead_kit.data import arithmetic, gym, words
+from lead_kit.data import arithmetic, reasoning_gym, word_problems
 from lead_kit.data.files import read_rows
-from lead_kit.data.rows import records
-from lead_kit.data.sets import SETS, SUFFIXES, SUITES, Source
+from lead_kit.data.named_sets import SETS, SUFFIXES, SUITES, Source
+from lead_kit.data.normalise_rows import records
 from lead_kit.errors import InputError, nearest
 from lead_kit.runs.paths import resolve
 
-EMBEDDED = {"arithmetic": arithmetic, "words": words}
+EMBEDDED = {"arithmetic": arithmetic, "words": word_problems}
 
 
 def load_problems(
@@ -35,8 +35,10 @@ def load_problems(
     if is_drawn(name) and not path:
         if count < 1:
             raise InputError(f"count is {count}: expected how many problems of {name} to draw")
-        if gym.is_gym(name):
-            return gym.draw(str(name), count, f"{split or 'train'}-{seed}", exclude, distinct=split == "validation")
+        if reasoning_gym.is_gym(name):
+            return reasoning_gym.draw(
+                str(name), count, f"{split or 'train'}-{seed}", exclude, distinct=split == "validation"
+            )
         return drawn(str(name), split or "train", count, seed, weights, exclude)
     if is_data_file(name):
         name, path = Path(name).stem, path or name
@@ -55,7 +57,7 @@ def load_problems(
 
 def is_drawn(name: str | Path) -> bool:
     """Whether the problems of this set are drawn at random: an embedded task, or a data set of reasoning_gym."""
-    return str(name) in EMBEDDED or gym.is_gym(name)
+    return str(name) in EMBEDDED or reasoning_gym.is_gym(name)
 
 
 def is_data_file(name: str | Path) -> bool:

@@ -14,7 +14,7 @@ from lead_kit.errors import InputError, shortened
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
 from lead_kit.runs.paths import shown
-from lead_kit.untrusted import line
+from lead_kit.safe_text import line
 from lead_kit.verify import STATUSES, Verdict, Verifier
 from lead_kit.verify.extraction import REGIONS
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from lead_kit.errors import InputError
-from lead_kit.launch.supervisor import find_notebook, run_command
-from lead_kit.params import Parameter, check, read_parameters
+from lead_kit.launch.run_notebook import find_notebook, run_command
+from lead_kit.parameters import Parameter, check, read_parameters
 from lead_kit.runs import manifest
 from lead_kit.runs.paths import run_folder
 

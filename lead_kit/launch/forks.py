@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
-from lead_kit.launch import processes
+from lead_kit.launch import process_tree
 
 POLL = 0.02  # seconds between two looks at a child that is waited for
 warm = False  # whether this process is a fork of a warm one
@@ -39,7 +39,7 @@ class Fork:
         sys.stderr.flush()
         parent = os.getpid()
         # a signal for the child must wait until the child has handlers of its own, or this process's would swallow it
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, processes.SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, process_tree.SIGNALS)
         self.returncode, self.pid = None, os.fork()
         if self.pid == 0:
             _live(target, parent, files, keep, mask)
@@ -79,12 +79,12 @@ def _live(target: Callable[[], int | None], parent: int, files: Sequence[int | N
     code = 1
     try:
         os.setsid()
-        for number in (*processes.SIGNALS, signal.SIGCHLD, signal.SIGALRM):
+        for number in (*process_tree.SIGNALS, signal.SIGCHLD, signal.SIGALRM):
             ignored = signal.getsignal(number) == signal.SIG_IGN and number == signal.SIGHUP  # as under nohup
             signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        processes.die_with_parent(parent)
+        process_tree.die_with_parent(parent)
         for number, file in enumerate(files):
             if file is not None:
                 os.dup2(file, number)

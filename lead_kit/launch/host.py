@@ -17,7 +17,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from lead_kit.errors import InputError
-from lead_kit.launch import failure, placement, processes
+from lead_kit.launch import placement, process_tree, run_error
 
 POLL = 0.2  # seconds between two looks at the ranks
 BEAT = 1.0  # seconds between two signs of life to the other hosts
@@ -66,7 +66,7 @@ def start_ranks(ranks: placement.Ranks, meeting: tuple[str, int], variables: Map
     children = []
     for local in range(ranks.nproc):
         own = {"RANK": str(ranks.first + local), "LOCAL_RANK": str(local)}
-        children.append(processes.start(command, env={**variables, **shared, **own}))
+        children.append(process_tree.start(command, env={**variables, **shared, **own}))
     return children
 
 
@@ -158,14 +158,14 @@ def run_with_others(hosts: Hosts, meeting: tuple[str, int], variables: Mapping, 
 
 
 def main() -> int:
-    processes.die_with_parent()
+    process_tree.die_with_parent()
     told = json.loads(sys.argv[1])
     job, agreed = told.pop("job"), told.pop("run")
     ranks = placement.Ranks(**told)
     try:
         return run(ranks, job, agreed)
     except (HostLost, InputError) as error:
-        failure.write_error(Path(job["folder"]), ranks.first, type(error).__name__, str(error))
+        run_error.write_error(Path(job["folder"]), ranks.first, type(error).__name__, str(error))
         return 1
 
 

@@ -25,8 +25,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lead_kit.launch import failure, forks
-from lead_kit.launch.processes import die_with_parent
+from lead_kit.launch import forks, run_error
+from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.runs.files import encoded, write_text
 from lead_kit.runs.lock import HOST
 from lead_kit.runs.paths import ROOT
@@ -36,7 +36,7 @@ CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
 OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
 SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 KERNEL = (
-    "import os; from lead_kit.launch.processes import die_with_parent; "
+    "import os; from lead_kit.launch.process_tree import die_with_parent; "
     "die_with_parent(int(os.environ['JPY_PARENT_PID'])); "
     "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
 )
@@ -138,10 +138,12 @@ def write_failure(folder: Path, rank: int, error: PapermillExecutionError | Runt
     """Keeps the error for the supervisor: its name, its sentence and, from a cell, its traceback."""
     if isinstance(error, PapermillExecutionError):
         trace = f"In cell {error.cell_index + 1}:\n" + COLOUR.sub("", "\n".join(error.traceback))
-        failure.write_error(folder, rank, error.ename, error.evalue, trace)
+        run_error.write_error(folder, rank, error.ename, error.evalue, trace)
         return
     died = "the kernel died: killed from outside, or out of memory"
-    failure.write_error(folder, rank, type(error).__name__, died if isinstance(error, DeadKernelError) else str(error))
+    run_error.write_error(
+        folder, rank, type(error).__name__, died if isinstance(error, DeadKernelError) else str(error)
+    )
 
 
 def finish_notebook(part: Path, target: Path, broken: bool) -> None:

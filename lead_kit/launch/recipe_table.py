@@ -4,7 +4,7 @@ import yaml
 
 from lead_kit.launch import recipes
 from lead_kit.launch.recipes import as_text, load_recipe
-from lead_kit.params import read_parameters
+from lead_kit.parameters import read_parameters
 
 
 def sources(recipe_name: str) -> dict[tuple[str, ...], str]:

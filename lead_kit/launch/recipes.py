@@ -39,7 +39,7 @@ from typing import NamedTuple
 from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
 from lead_kit.launch import controls
 from lead_kit.launch.shape import fit, is_a, read_yaml
-from lead_kit.params import Parameter, check, read_parameters
+from lead_kit.parameters import Parameter, check, read_parameters
 from lead_kit.runs.paths import ROOT, run_folder
 
 EXPERIMENTS = ROOT / "experiments"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lead_kit.errors import InputError
-from lead_kit.launch.supervisor import run_command
+from lead_kit.launch.run_notebook import run_command
 from lead_kit.runs.paths import file_name, resolve
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 
 import psutil
 
-from lead_kit.launch import forks, processes
+from lead_kit.launch import forks, process_tree
 
 VARIABLE = "LEAD_WARM"  # names the socket of a warm process
 LONGEST = 100  # characters of a socket's path; the system allows 107 bytes
@@ -64,13 +64,13 @@ def server(environment: Mapping[str, str], interactive: bool = False) -> Iterato
             listener.listen(64)  # runs that come before the libraries are imported wait
             number = listener.fileno()
             command = [sys.executable, "-c", COMMAND, str(number), str(int(interactive))]
-            child = processes.start(command, env=environment | SEED, pass_fds=[number])
+            child = process_tree.start(command, env=environment | SEED, pass_fds=[number])
         try:
             yield {VARIABLE: address}
         finally:
             child.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(processes.PATIENCE)
+                child.wait(process_tree.PATIENCE)
             child.kill()
             child.wait()
 
@@ -95,7 +95,7 @@ def run(argv: list[str]) -> int | None:
     if connection is None:
         return None
     with connection:
-        for number in processes.SIGNALS:
+        for number in process_tree.SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 signal.signal(number, lambda number, _: _pass_on(connection, number))
         if not begun(connection):
@@ -103,7 +103,7 @@ def run(argv: list[str]) -> int | None:
         reply = b""
         with contextlib.suppress(ConnectionError):
             reply = connection.recv(8)
-        for number in processes.SIGNALS:  # there is nothing left to pass one on to
+        for number in process_tree.SIGNALS:  # there is nothing left to pass one on to
             signal.signal(number, signal.SIG_IGN)
     if not reply:
         print("lead: the warm process ended, and this run with it", file=sys.stderr)
@@ -224,8 +224,8 @@ class Warm:
         os.close(handle)
         known = {fork.pid for fork, _ in self.runs.values()}
         left = [child for child in psutil.Process().children() if child.pid not in known]
-        processes.send(signal.SIGKILL, left)
-        psutil.wait_procs(left, timeout=processes.PATIENCE)
+        process_tree.send(signal.SIGKILL, left)
+        psutil.wait_procs(left, timeout=process_tree.PATIENCE)
         with contextlib.suppress(OSError):
             connection.sendall(str(code if code >= 0 else 128 - code).encode())
         connection.close()
@@ -262,9 +262,9 @@ def load(loop: Warm, interactive: bool) -> None:
 def serve(listener: int, interactive: int) -> None:
     """The life of the warm process."""
     if not interactive:  # what somebody starts from a cell may outlive the kernel
-        processes.adopt_orphans()
+        process_tree.adopt_orphans()
     loop = Warm(listener)
-    for number in processes.SIGNALS:
+    for number in process_tree.SIGNALS:
         signal.signal(number, loop.end)
     load(loop, bool(interactive))
     gc.freeze()  # collecting what is shared would copy it into each fork

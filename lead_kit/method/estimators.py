@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lead_kit.errors import InputError, chosen
 from lead_kit.method.advantages import BASELINES, BY_COMPONENT, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
-from lead_kit.params import call_name, named, with_own
+from lead_kit.parameters import call_name, named, with_own
 
 
 class Parts(NamedTuple):

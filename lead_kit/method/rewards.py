@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lead_kit.errors import InputError, shortened
-from lead_kit.params import named, with_own
+from lead_kit.parameters import named, with_own
 from lead_kit.verify.verdict import Verdict
 
 

@@ -2,7 +2,7 @@
 
 An engine's `sample(requests)` yields (Request, Completion) pairs in the order in which they finish. Each request has
 its own seed, so samples do not depend on the order of the requests. `settings` holds all other settings that a sample
-depends on; evaluate/store.py keeps them beside the samples.
+depends on; evaluate/sample_file.py keeps them beside the samples.
 """
 
 import gc
@@ -14,15 +14,15 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation import ContinuousBatchingConfig
 
-from lead_kit.data.sets import Settings
+from lead_kit.data.named_sets import Settings
 from lead_kit.errors import InputError, chosen
 from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
-from lead_kit.models.embedded import SIZES
 from lead_kit.models.loading import load_model, load_tokenizer
+from lead_kit.models.openai_client import Server
 from lead_kit.models.packaged import resolved
 from lead_kit.models.sampler import Completion, Request, Sampled, Sampling
-from lead_kit.models.server import Server
+from lead_kit.models.tiny_models import SIZES
 from lead_kit.runs.find import locate_model
 
 PAGES = None  # of continuous batching's cache; None: as many as fit into the memory

@@ -16,11 +16,11 @@ from transformers import (
 )
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.models.embedded import SIZES, TOKENIZERS, embedded_model
 from lead_kit.models.packaged import PACKAGED, resolved
+from lead_kit.models.tiny_models import SIZES, TOKENIZERS, embedded_model
+from lead_kit.runs.distributed import sharded
 from lead_kit.runs.files import unreadable
-from lead_kit.runs.offline import is_path
-from lead_kit.runs.ranks import sharded
+from lead_kit.runs.hub_offline import is_path
 
 # Otherwise every run prints progress bars of file loading and deprecation warnings.
 transformers.utils.logging.disable_progress_bar()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from lead_kit.models import decoding
+from lead_kit.models import kv_cache
 
 ROWS, SMALL_ROWS = 256, 512  # of a forward at most
 SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
@@ -116,13 +116,13 @@ class _Batch:
         device, width = model.device, max(map(len, prompts))
         different = list(dict.fromkeys(map(tuple, prompts)))
         places = {prompt: row for row, prompt in enumerate(different)}
-        self.model, self.whole_mask = model, decoding.takes_whole_mask(model.config.get_text_config())
-        self.step = decoding.Recorded(model) if decoding.recordable(model) else None
+        self.model, self.whole_mask = model, kv_cache.takes_whole_mask(model.config.get_text_config())
+        self.step = kv_cache.Recorded(model) if kv_cache.recordable(model) else None
         self.ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in different], device=device)
         self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
         self.rows = torch.arange(len(different))
-        self.cache = decoding.roomy_cache(model.config)
+        self.cache = kv_cache.roomy_cache(model.config)
         repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         self.first = self.logits()[repeated]
         self.keep(repeated)
@@ -134,7 +134,7 @@ class _Batch:
         mask = self.mask.bool()[:, None, None] if self.whole_mask and one_token else self.mask
         if self.step and one_token:
             return self.step(self.ids, mask, self.positions, self.cache)
-        return decoding.forward(self.model, self.ids, mask, self.positions, self.cache)
+        return kv_cache.forward(self.model, self.ids, mask, self.positions, self.cache)
 
     def extend(self, token: Tensor) -> None:
         self.ids = token[:, None]
@@ -162,7 +162,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     samples: list[Sampled] = [None] * len(prompts)
     filters = warpers(sampling)
-    batch_size = batch_size or (SMALL_ROWS if sum(p.numel() for p in model.parameters()) < decoding.SMALL else ROWS)
+    batch_size = batch_size or (SMALL_ROWS if sum(p.numel() for p in model.parameters()) < kv_cache.SMALL else ROWS)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)

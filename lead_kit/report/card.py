@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import results
-from lead_kit.params import read_parameters
+from lead_kit.evaluate import sample_arrays
+from lead_kit.parameters import read_parameters
 from lead_kit.report import tables
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import ROOT, shown
-from lead_kit.untrusted import line
+from lead_kit.safe_text import line
 
 VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
 HASH = 16  # digits of a SHA-256 that are shown
@@ -98,7 +98,7 @@ def result(folder: Path, manifest: dict) -> str:
                    for name, value in manifest.get("summary", {}).items()}  # fmt: skip
         return tables.markdown(_rows(summary)) + "\nThis notebook has no samples, so these numbers have no interval.\n"
     try:
-        arms, differences, notes = tables.evaluation(results.suites(results.check(frame)[0]))
+        arms, differences, notes = tables.evaluation(sample_arrays.suites(sample_arrays.check(frame)[0]))
     except InputError as error:
         return f"No result: {line(error)}\n"
     printed = [tables.printed_arms(arms), *([tables.printed_differences(differences)] if len(differences) else [])]
@@ -108,12 +108,12 @@ def result(folder: Path, manifest: dict) -> str:
 def samples(folder: Path, manifest: dict) -> pd.DataFrame | None:
     """The samples of an evaluation, or of a training run's first and last validation; None where there are none."""
     if (folder / "samples.jsonl").is_file():
-        return results.load_samples([str(folder)])
+        return sample_arrays.load_samples([str(folder)])
     files = sorted((folder / "validation").glob("step_*.parquet"))
     frames = []
     for file in dict.fromkeys([*files[:1], *files[-1:]]):
         step = int(file.stem.removeprefix("step_"))
         arm = f"step {step}" if step else "before training"
-        frame = results.read_samples(file).assign(arm=arm, run=arm, benchmark="validation")
+        frame = sample_arrays.read_samples(file).assign(arm=arm, run=arm, benchmark="validation")
         frames.append(frame.assign(seed=manifest["parameters"].get("seed", 0)))
     return pd.concat(frames, ignore_index=True) if frames else None

@@ -10,13 +10,13 @@ import pandas as pd
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import stats
-from lead_kit.evaluate.results import first_few
-from lead_kit.report.exports import KEYS, labelled, trl_completions, wandb_export
+from lead_kit.evaluate.sample_arrays import first_few
+from lead_kit.report.import_curves import KEYS, labelled, trl_completions, wandb_export
 from lead_kit.runs.find import find
-from lead_kit.runs.ledger import has_rollouts
-from lead_kit.runs.log import read_metrics
 from lead_kit.runs.manifest import read_manifest
+from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.paths import resolve, shown
+from lead_kit.runs.rollout_file import has_rollouts
 
 # the start and the control arms come first, then the paper's, in this order; others follow by name
 ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lead_kit.report import curves, tables
 from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, legend_above, looks, sheet
 from lead_kit.report.training_figures import draw_curves
-from lead_kit.untrusted import label
+from lead_kit.safe_text import label
 
 DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
 # A part of a metric's name and its unit; the first match counts.

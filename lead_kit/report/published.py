@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from lead_kit.data import sets
+from lead_kit.data import named_sets
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import metrics, stats
-from lead_kit.evaluate.results import Suite
+from lead_kit.evaluate.sample_arrays import Suite
 from lead_kit.runs.manifest import read_manifest
 
 SETTINGS = ["n", "temperature", "top_p", "min_p", "max_tokens", "problems"]
@@ -61,10 +61,10 @@ def settings_of(samples: list[Path]) -> dict:
     """Sampling settings of an evaluation by 04_evaluate, from the run.json beside its samples; {} without one."""
     for path in samples:
         given = (read_manifest(path if path.is_dir() else path.parent) or {}).get("parameters", {})
-        source = sets.SETS.get(given.get("benchmark"))
+        source = named_sets.SETS.get(given.get("benchmark"))
         if source and source.asked:
-            overrides = {name: given[name] for name in sets.Settings._fields if name in given}
-            return sets.settings(given["benchmark"], **overrides)._asdict()
+            overrides = {name: given[name] for name in named_sets.Settings._fields if name in given}
+            return named_sets.settings(given["benchmark"], **overrides)._asdict()
     return {}
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
-from lead_kit.evaluate.results import Suite
+from lead_kit.evaluate.sample_arrays import Suite
 from lead_kit.report import curves
-from lead_kit.untrusted import as_markdown, line
+from lead_kit.safe_text import as_markdown, line
 
 CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval

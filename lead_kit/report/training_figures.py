@@ -27,7 +27,7 @@ from lead_kit.report.style import (
     sheet,
     ticks_at,
 )
-from lead_kit.untrusted import label
+from lead_kit.safe_text import label
 
 SMALL = {  # the small panels of `progress`, from the training rows
     "reward": lambda rows: rows.get("reward"),

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 from lead_kit.errors import InputError
+from lead_kit.runs.distributed import processes, rank
 from lead_kit.runs.files import sync, unreadable, write_text
 from lead_kit.runs.paths import resolve, shown
-from lead_kit.runs.ranks import processes, rank
 
 SEAL = "checkpoint.json"
 

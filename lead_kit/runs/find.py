@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.params import read_parameters
+from lead_kit.parameters import read_parameters
 from lead_kit.runs import lock
+from lead_kit.runs.hub_offline import EMBEDDED, is_path
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.offline import EMBEDDED, is_path
 from lead_kit.runs.paths import ROOT, RUNS, resolve, shown
-from lead_kit.runs.stages import Stages
+from lead_kit.runs.upstream_progress import Stages
 
 
 def labels(models: list[str]) -> dict[str, dict]:

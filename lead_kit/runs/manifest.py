@@ -12,7 +12,7 @@ from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import plain, write_text
 from lead_kit.runs.lock import check_held, identity, release
-from lead_kit.runs.log import truncate
+from lead_kit.runs.metrics_file import truncate
 from lead_kit.runs.paths import ROOT, RUNS, shown
 
 NEEDED = {"notebook": str, "status": str, "parameters": dict, "attempts": list}  # what is read of a run.json

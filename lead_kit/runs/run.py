@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
-from lead_kit.params import Config, refuse_secrets
-from lead_kit.runs import lock, log, manifest, provenance, recorder, tracking
+from lead_kit.parameters import Config, refuse_secrets
+from lead_kit.runs import lock, manifest, metrics_file, notebook_recorder, provenance, tracking
 from lead_kit.runs.checkpoints import latest_checkpoint
+from lead_kit.runs.distributed import check_processes, rank
 from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
 from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
 from lead_kit.runs.progress import Progress, live
-from lead_kit.runs.ranks import check_processes, rank
 
 FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
@@ -66,7 +66,7 @@ class Run:
             raise
         atexit.register(self._close_unfinished)
         if live():
-            recorder.record(self.path)
+            notebook_recorder.record(self.path)
 
     def _close_unfinished(self) -> None:
         """Marks the attempt as failed when the kernel ends before `finish`; the next kernel continues the run."""
@@ -103,7 +103,7 @@ class Run:
     def truncate_metrics(self, after_step: int) -> None:
         """Deletes metrics, rollouts and validation samples of later steps; call it when resuming from a checkpoint."""
         if not self.silent:
-            log.truncate(self.path, after_step)
+            metrics_file.truncate(self.path, after_step)
 
     def input(self, path: str | Path) -> Path:
         """The absolute path of a file or folder that the run reads; its hash is kept. Raises InputError if missing."""

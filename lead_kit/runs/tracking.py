@@ -5,8 +5,8 @@ import warnings
 from pathlib import Path
 
 from lead_kit.errors import chosen
-from lead_kit.runs import ledger
-from lead_kit.untrusted import visible
+from lead_kit.runs import rollout_file
+from lead_kit.safe_text import visible
 
 STEP = "rollout_step"  # the axis of every metric
 ROWS = 64  # of the table of samples
@@ -58,8 +58,8 @@ class Wandb:
 
     def _send_files(self) -> None:
         sent = {f"figures/{path.stem}": self.wandb.Image(str(path)) for path in self.folder.glob("figures/*.png")}
-        if ledger.has_rollouts(self.folder):
-            rows = ledger.read_rollouts(self.folder)
+        if rollout_file.has_rollouts(self.folder):
+            rows = rollout_file.read_rollouts(self.folder)
             rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in SAMPLED if name in rows]].head(ROWS)
             texts = {name: rows[name].map(visible) for name in rows.select_dtypes(exclude="number")}
             sent["samples"] = self.wandb.Table(dataframe=rows.assign(**texts))

@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 
 from lead_kit.data import clean
-from lead_kit.runs import ledger
-from lead_kit.runs.log import read_metrics
-from lead_kit.train.contract import LOOK, OK, SHARED, STOP, Item, told
+from lead_kit.runs import rollout_file
+from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.train.preflight import LOOK, OK, SHARED, STOP, Item, told
 
 CUT_LOOK, CUT_STOP = 0.1, 0.9  # share of answers that are cut off
 SIGNAL = 0.3  # share of groups with signal below which most of the batch is sampled for nothing
@@ -41,7 +41,10 @@ def batch(trainer, config: dict) -> list[Item]:
     `config` has max_tokens, steps and group_size, as the notebook names them.
     """
     trainer.accelerator.wait_for_everyone()
-    rollouts, metrics = ledger.read_rollouts(trainer.run.path), read_metrics(trainer.run.path / "metrics.jsonl")[-1]
+    rollouts, metrics = (
+        rollout_file.read_rollouts(trainer.run.path),
+        read_metrics(trainer.run.path / "metrics.jsonl")[-1],
+    )
     weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
     return [
         lengths(rollouts, config["max_tokens"]),

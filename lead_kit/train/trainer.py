@@ -22,12 +22,12 @@ from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import colocated
 from lead_kit.models.sampler import Completion, Sampled, Sampling
-from lead_kit.runs import ledger
-from lead_kit.train import in_step, old_logps
-from lead_kit.train.callbacks import Seal
+from lead_kit.runs import rollout_file
+from lead_kit.train import old_logps, weight_sync_check
+from lead_kit.train.dynamic_sampling import Refill
 from lead_kit.train.grading import Grader
-from lead_kit.train.refill import Refill
-from lead_kit.train.update import ROW_MEANS, PackedUpdate
+from lead_kit.train.packed_loss import ROW_MEANS, PackedUpdate
+from lead_kit.train.validation import Seal
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns about rollout_func in every trainer
 TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
@@ -62,7 +62,7 @@ class LeadTrainer(PackedUpdate):
         price = PAY_KL.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
-        self._in_step, self._sampler_gap = in_step.InStep(), None
+        self._in_step, self._sampler_gap = weight_sync_check.InStep(), None
         self._given = None  # completions that the refill sampled ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
@@ -218,7 +218,7 @@ class LeadTrainer(PackedUpdate):
         with old_logps.replaced(self) as replace:
             output = replace(super()._generate_and_score_completions(inputs))
         if self.use_vllm:
-            self._sampler_gap = in_step.gap(self, output)
+            self._sampler_gap = weight_sync_check.gap(self, output)
             self._in_step.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
@@ -293,7 +293,7 @@ class LeadTrainer(PackedUpdate):
             pairs = zip(rows, unweighted.flatten().tolist(), weighted.flatten().tolist(), strict=True)
             rows = [row | {"advantage_before": before, "advantage": after} for row, before, after in pairs]
             if self.accelerator.is_main_process:
-                ledger.write_rows(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
+                rollout_file.write_rows(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
 
     def _ledger_rows(self, step: int, shaped: Tensor) -> list[dict]:
         """This process's rollouts; `reward` is the weighted sum of the rewards, `shaped` what the estimator takes."""
@@ -305,7 +305,7 @@ class LeadTrainer(PackedUpdate):
         for place, (record, one, scores, reward, after) in enumerate(zip(*columns, strict=True), first):
             group, member = divmod(place, self.num_generations)
             completion = Completion(one.completion, one.length, one.truncated, record["thinking"])
-            row = {"step": step, "group": group} | ledger.sample_row(record, member, completion, one.verdict)
+            row = {"step": step, "group": group} | rollout_file.sample_row(record, member, completion, one.verdict)
             row |= {"problem": one.problem, "reward": reward, "shaped": after}
             rows.append(row | dict(zip(names, scores, strict=True)))
         return rows

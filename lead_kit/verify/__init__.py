@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from lead_kit.verify import clusters
 from lead_kit.verify.extraction import extract
-from lead_kit.verify.lint import Fault, lint_golds
-from lead_kit.verify.normalform import normal
+from lead_kit.verify.gold_check import Fault, lint_golds
+from lead_kit.verify.normal_form import normal
 from lead_kit.verify.pool import Verifier
 from lead_kit.verify.verdict import STATUSES, Verdict
 

@@ -7,11 +7,11 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from lead_kit.verify import compare, exact, guard
-from lead_kit.verify.judge import Exact, Undecided, decimals
-from lead_kit.verify.nodes import Bag, Leaf
-from lead_kit.verify.normalform import normal
-from lead_kit.verify.structure import read
+from lead_kit.verify import compare, limits, rationals
+from lead_kit.verify.answer_types import Bag, Leaf
+from lead_kit.verify.exact_judge import Exact, Undecided, decimals
+from lead_kit.verify.normal_form import normal
+from lead_kit.verify.parse_answer import read
 
 BUDGET = 5  # CPU seconds of algebra for one problem, in units of what one comparison may take
 KNOWN = 1 << 14  # described answers kept
@@ -54,11 +54,11 @@ class Answer(NamedTuple):
 def described(text: str) -> Answer:
     """The answer of this text. One that the guard refuses equals nothing, not even itself."""
     whole = compare.quick(text, text) is not None
-    if not whole and guard.refuse(text):
+    if not whole and limits.refuse(text):
         return Answer(text, "", "", False, None, None)
-    gold, form = normal(guard.gold_text(text)), normal(text)
+    gold, form = normal(limits.gold_text(text)), normal(text)
     node = read(form) if gold == form else None
-    number = exact.value(node.text) if isinstance(node, Leaf) and not node.unit else None
+    number = rationals.value(node.text) if isinstance(node, Leaf) and not node.unit else None
     return Answer(text, "" if gold == "None" else gold, form, whole, number, node)
 
 

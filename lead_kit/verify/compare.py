@@ -7,9 +7,7 @@ raises Undecided for the rest; then, only if needed, in a worker with the judge 
 import re
 from functools import lru_cache
 
-from lead_kit.verify.judge import Exact, Undecided
-from lead_kit.verify.leaves import as_ratio, clocks, leaves, ratios, words
-from lead_kit.verify.nodes import (
+from lead_kit.verify.answer_types import (
     Bag,
     Clock,
     Congruence,
@@ -23,8 +21,10 @@ from lead_kit.verify.nodes import (
     Row,
     Words,
 )
-from lead_kit.verify.scan import letters, rename, vector
-from lead_kit.verify.structure import read
+from lead_kit.verify.compare_parts import as_ratio, clocks, leaves, ratios, words
+from lead_kit.verify.exact_judge import Exact, Undecided
+from lead_kit.verify.latex_scan import letters, rename, vector
+from lead_kit.verify.parse_answer import read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
 PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from lead_kit.verify import compare, exact, extraction, guard, server, worker
-from lead_kit.verify.normalform import normal
+from lead_kit.verify import compare, extraction, limits, rationals, server, worker
+from lead_kit.verify.normal_form import normal
 from lead_kit.verify.verdict import Verdict
 
 STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
@@ -120,9 +120,9 @@ class Verifier:
         if order not in ORDERS:
             raise ValueError(f"order is {order!r}, expected one of {', '.join(ORDERS)}")
         status, reason, path = self._decide(answer, gold, order)
-        if status == "correct" and problem and guard.restated(normal(answer), normal(guard.gold_text(gold)), problem):
+        if status == "correct" and problem and limits.restated(normal(answer), normal(limits.gold_text(gold)), problem):
             status, reason, path = "wrong", "it stands in the problem", "problem"
-        return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
+        return Verdict(status, answer[: limits.SHOWN], reason, path, time.perf_counter() - start)
 
     def check_many(
         self,
@@ -172,8 +172,8 @@ class Verifier:
         decided = compare.quick(answer, gold)
         if decided is not None:
             return decided
-        if len(answer) > guard.MAX_LENGTH:  # before the cache, which must not keep a megabyte
-            return "rejected", guard.refuse(answer), "guard"
+        if len(answer) > limits.MAX_LENGTH:  # before the cache, which must not keep a megabyte
+            return "rejected", limits.refuse(answer), "guard"
         key = (gold, answer, order)
         with self._lock:
             if key in self._cache:
@@ -187,29 +187,29 @@ class Verifier:
         return decided
 
     def _decide_slowly(self, answer: str, gold: str, order: str) -> tuple[str, str, str]:
-        if refusal := guard.refuse(answer):
+        if refusal := limits.refuse(answer):
             return "rejected", refusal, "guard"
-        if refusal := guard.refuse(gold):
+        if refusal := limits.refuse(gold):
             return "gold_unparseable", f"the gold is refused: {refusal}", "gold"
-        theirs, ours = normal(guard.gold_text(gold)), normal(answer)
+        theirs, ours = normal(limits.gold_text(gold)), normal(answer)
         decided = compare.exactly(theirs, ours, order)
         return decided if decided is not None else self._ask(theirs, ours, *([order] if order != "any" else []))
 
     def ask(self, answer: str, gold: str) -> Verdict:
         """The worker's judge alone on an extracted answer: no fast path, no cache. The guard still stands before it."""
         start = time.perf_counter()
-        refusal = guard.refuse(answer) or guard.refuse(gold)
+        refusal = limits.refuse(answer) or limits.refuse(gold)
         status, reason, path = ("rejected", refusal, "guard") if refusal else self._ask(normal(gold), normal(answer))
-        return Verdict(status, answer[: guard.SHOWN], reason, path, time.perf_counter() - start)
+        return Verdict(status, answer[: limits.SHOWN], reason, path, time.perf_counter() - start)
 
     def unreadable(self, gold: str) -> str:
         """Why a gold cannot be graded, or only by its spelling; empty if it can."""
-        if refusal := guard.refuse(gold):
+        if refusal := limits.refuse(gold):
             return refusal
-        text = normal(guard.gold_text(gold))
+        text = normal(limits.gold_text(gold))
         if not text or text == "None":
             return "the gold is empty"
-        if exact.value(text) is not None:
+        if rationals.value(text) is not None:
             return ""
         status, reason, _ = self._ask(text, text)
         return "" if status == "correct" else reason

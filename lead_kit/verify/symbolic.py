@@ -4,12 +4,12 @@ from fractions import Fraction
 
 import sympy
 
-from lead_kit.verify import compare, exact, judge
+from lead_kit.verify import compare, exact_judge, rationals
 from lead_kit.verify.algebra import Unreadable, parse
-from lead_kit.verify.identity import ADDED, BROKEN, COUNTING, collapsed, identical, multiple, vanishes
-from lead_kit.verify.nodes import Bag, Leaf, Named, Qualified, Relation, Row, Words
-from lead_kit.verify.scan import FLIPPED
-from lead_kit.verify.structure import read
+from lead_kit.verify.answer_types import Bag, Leaf, Named, Qualified, Relation, Row, Words
+from lead_kit.verify.latex_scan import FLIPPED
+from lead_kit.verify.parse_answer import read
+from lead_kit.verify.same_function import ADDED, BROKEN, COUNTING, collapsed, identical, multiple, vanishes
 
 PROSE = 3  # words of a gold beyond which it is prose (articles not counted)
 EXAMPLES = (  # one of each kind, so that nothing is left to import once a worker may open no file
@@ -42,7 +42,7 @@ class GoldUnreadable(ValueError):
     """The gold is no expression of the grammar: no answer can be compared with it by value."""
 
 
-class Algebra(judge.Exact):
+class Algebra(exact_judge.Exact):
     """Expressions as sympy objects: exact where both are rational, else identical as functions."""
 
     path = "symbolic"
@@ -50,7 +50,7 @@ class Algebra(judge.Exact):
     def same(self, gold: str, answer: str) -> bool:
         try:
             return super().same(gold, answer)
-        except judge.Undecided:
+        except exact_judge.Undecided:
             pass
         theirs = readable(gold)
         try:
@@ -68,7 +68,7 @@ class Algebra(judge.Exact):
     def scaled(self, gold: str, answer: str, factor: str) -> bool:
         try:
             return super().scaled(gold, answer, factor)
-        except judge.Undecided:
+        except exact_judge.Undecided:
             pass
         try:
             theirs, ours = readable(gold), parse(answer) * parse(factor)
@@ -78,10 +78,10 @@ class Algebra(judge.Exact):
 
     def _rounds(self, gold: str, answer: str, ours: sympy.Expr) -> bool:
         """A decimal gold and an exact value that rounds to it."""
-        if judge.decimals(gold) is None or ours.free_symbols or not ours.is_real:
+        if exact_judge.decimals(gold) is None or ours.free_symbols or not ours.is_real:
             return False
         value = Fraction(str(ours.evalf(30)))
-        return judge.rounds_to(gold, exact.value(gold), answer, value)
+        return exact_judge.rounds_to(gold, rationals.value(gold), answer, value)
 
     def family(self, gold: str, answer: str) -> bool:
         """a+bk and c+dn over the integers: d is b or -b, and c-a is a multiple of b."""

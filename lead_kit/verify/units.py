@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from lead_kit.verify import exact
+from lead_kit.verify import rationals
 
 # dimension: the names of a unit = its size in the dimension's own; the first name is the canonical one
 TABLE = {
@@ -140,9 +140,9 @@ def strip(text: str) -> tuple[str, str]:
 
 def _measured(number: str, words: list[str], money: str) -> tuple[str, str] | None:
     """`3 million dollars` as (3000000, dollar); None if the words make no unit of it."""
-    while words and words[0].lower() in NUMBER_WORDS and (value := exact.value(number)) is not None:
+    while words and words[0].lower() in NUMBER_WORDS and (value := rationals.value(number)) is not None:
         value *= NUMBER_WORDS[words.pop(0).lower()]
-        number = exact.text(value)
+        number = rationals.text(value)
     phrase = " ".join(words)
     unit = canonical(phrase)
     if unit is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.params import load_notebook
+from lead_kit.parameters import load_notebook
 from tests import small
 from tests.browser import FLAGS, chromium
 from tests.laboratory import with_values
@@ -42,7 +42,7 @@ class Server:
         options = ["--no-browser", "--allow-root", f"--port={self.port}", f"--ServerApp.root_dir={root}"]
         options += [f"--LabApp.app_settings_dir={own / 'settings'}", f"--IdentityProvider.token={TOKEN}"]
         self.log = (own / "log.txt").open("wb")
-        command = [sys.executable, "-m", "lead_kit.launch.lab", *options]
+        command = [sys.executable, "-m", "lead_kit.launch.jupyterlab", *options]
         env = small.environment() | folders | variables
         self.process = subprocess.Popen(command, cwd=root, env=env, stdout=self.log, stderr=self.log)
         end = time.monotonic() + PATIENCE

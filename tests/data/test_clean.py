@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.data import clean, overlap, rates
+from lead_kit.data import clean, near_duplicates, read_pass_rates
 from lead_kit.data.loading import load_problems
 from lead_kit.errors import InputError
 from lead_kit.verify import Verifier
@@ -41,7 +41,7 @@ def test_the_second_stage_keeps_what_the_first_solved_sometimes(tmp_path):
     for step in (0, 1):  # two rollouts of each prompt in each of two files
         rows = [{"id": i, "correct": bool(c)} for i, all_ in hits.items() for c in all_[2 * step : 2 * step + 2]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rollouts" / f"step_{step:06d}.parquet")
-    solved = rates.rates(rates.of_samples(tmp_path))
+    solved = read_pass_rates.rates(read_pass_rates.of_samples(tmp_path))
     assert solved == {"never": 0.0, "some": 0.5, "most": 0.75, "always": 1.0}
     rows = [{"id": name, "problem": name, "gold": "1"} for name in [*hits, "unseen"]]
     kept, dropped = clean.by_pass_rate(rows, solved, 0.0, 0.75)
@@ -105,11 +105,13 @@ def test_long_prompts_leave():
 @given(st.lists(st.sampled_from(["a b", "a  b", "c", "d", "e", "f"]), min_size=4, max_size=20), st.integers(0, 9))
 def test_a_split_loses_nothing_and_shares_no_text(problems, seed):
     rows = records(*problems)
-    if len({overlap.key(p) for p in problems}) < 3:
+    if len({near_duplicates.key(p) for p in problems}) < 3:
         return
     train, held_out = clean.split(rows, 1, seed)
     assert sorted(map(repr, train + held_out)) == sorted(map(repr, rows)) and held_out
-    assert not {overlap.key(r["problem"]) for r in train} & {overlap.key(r["problem"]) for r in held_out}
+    assert not {near_duplicates.key(r["problem"]) for r in train} & {
+        near_duplicates.key(r["problem"]) for r in held_out
+    }
     assert clean.split(rows, 1, seed) == (train, held_out)
     assert clean.without(rows, held_out).kept == train
 

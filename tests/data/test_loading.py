@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lead_kit.data.files import read_rows, save_problems, save_verl
 from lead_kit.data.loading import expand_names, hub_rows, load_problems, with_traces
-from lead_kit.data.rows import COLUMNS, boxed
-from lead_kit.data.sets import SETS, SUITES, Source
+from lead_kit.data.named_sets import SETS, SUITES, Source
+from lead_kit.data.normalise_rows import COLUMNS, boxed
 from lead_kit.errors import InputError
 
 

@@ -15,7 +15,7 @@ check: str = "refuse"  # as in 03_grpo
 stops: int = 0  # items that say stop
 """
 CHECK = """\
-from lead_kit.train.contract import Item, require
+from lead_kit.train.preflight import Item, require
 require([Item("answer", "stop", "nothing reads it")] * stops, check)
 if check == "only":
     from lead_kit.train.prechecks import conclude

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lead_kit.launch import processes
+from lead_kit.launch import process_tree
 from tests import small
 from tests.small import COLD, FINISH, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
@@ -87,7 +87,7 @@ def test_what_a_killed_run_left_running_is_ended_by_its_next_attempt(tmp_path):
     process.kill()
     process.communicate()
     time.sleep(1)
-    left = processes.with_variable("LEAD_RUN", f"{tmp_path}/runs/small host 0")
+    left = process_tree.with_variable("LEAD_RUN", f"{tmp_path}/runs/small host 0")
     assert len(left) == 1  # the daemon
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, WORK, FINISH)
     code, out, _ = call(tmp_path, "run", "small")
@@ -151,7 +151,7 @@ def test_a_call_that_takes_too_long_leaves_nothing_running(tmp_path):
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, DAEMON, SLEEP, FINISH)
     with pytest.raises(subprocess.TimeoutExpired):
         call(tmp_path, "run", "small", timeout=15)
-    assert processes.with_variable(small.MARK, small.mark()) == []
+    assert process_tree.with_variable(small.MARK, small.mark()) == []
 
 
 def test_reproduce_killed_as_a_job_starts_leaves_no_run(tmp_path):
@@ -163,14 +163,14 @@ def test_reproduce_killed_as_a_job_starts_leaves_no_run(tmp_path):
     (tmp_path / "experiments/Snakefile").symlink_to(KIT / "experiments/Snakefile")
     for delay in (0.0, 0.05, 0.15, 0.3):
         process = lead(tmp_path, "reproduce", "one", "--scale", "tiny")
-        while not (jobs := [p for p in processes.with_variable(small.MARK, small.mark()) if is_job(p)]):
+        while not (jobs := [p for p in process_tree.with_variable(small.MARK, small.mark()) if is_job(p)]):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(delay)
         process.kill()
         process.communicate()
         assert all(ended(job) for job in jobs)
-        assert [p for p in processes.with_variable(small.MARK, small.mark()) if not ended(p, 20)] == []
+        assert [p for p in process_tree.with_variable(small.MARK, small.mark()) if not ended(p, 20)] == []
 
 
 def is_job(process):
@@ -189,4 +189,4 @@ def test_a_stopped_lead_ends_its_whole_tree(tmp_path):
     os.kill(process.pid, signal.SIGHUP)
     process.communicate(timeout=WAIT)
     assert process.returncode == 128 + signal.SIGHUP
-    assert processes.with_variable(small.MARK, small.mark()) == []
+    assert process_tree.with_variable(small.MARK, small.mark()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lead_kit.launch import processes
+from lead_kit.launch import process_tree
 from tests.small import FINISH, SETTLE, lead, until, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
@@ -70,7 +70,7 @@ def test_jupyter_lab_listens_on_loopback_alone(tmp_path):
     words = recipe.replace("$(LAB_ARGS)", "").split("python ")[1].split()  # as `make lab` starts it
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     command = [sys.executable, *words, "--no-browser", "--allow-root", "--notebook-dir", str(tmp_path)]
-    server = processes.start(command, env=os.environ | folders, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = process_tree.start(command, env=os.environ | folders, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + WAIT
         while not (found := listening(server.pid)) and time.monotonic() < end:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lead_kit.launch import recipe_table, recipes
-from lead_kit.params import read_parameters
+from lead_kit.parameters import read_parameters
 from lead_kit.report.published import published
 
 NAMES = sorted(path.stem for path in (recipes.EXPERIMENTS / "recipes").glob("*.yaml"))

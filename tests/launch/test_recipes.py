@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import memory, recipe_table, recipes
+from lead_kit.launch import estimates, recipe_table, recipes
 from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
 
 KIT = Path(__file__).resolve().parents[2]
@@ -217,8 +217,8 @@ def test_memory_is_what_the_docstring_adds_up():
     job = recipes.Job(
         "x", "grpo", None, None, Path("03_grpo.ipynb"), values, [], 8, "experiments/accelerate/fsdp2.yaml"
     )
-    need = memory.training_bytes(memory.shape_of("org/Model-7B", {}), job, "fsdp2") / memory.GIB
+    need = estimates.training_bytes(estimates.shape_of("org/Model-7B", {}), job, "fsdp2") / estimates.GIB
     assert need == pytest.approx(38.26, abs=0.01)
-    assert memory.shape_of("runs/a/model", {"runs/a": "runs/b/model", "runs/b": "tiny"}) is memory.NAMED["tiny"]
-    assert memory.shape_of("some/model", {}) is None
-    assert memory.describe(job, {}, 24.0).endswith("more than the card's 24")
+    assert estimates.shape_of("runs/a/model", {"runs/a": "runs/b/model", "runs/b": "tiny"}) is estimates.NAMED["tiny"]
+    assert estimates.shape_of("some/model", {}) is None
+    assert estimates.describe(job, {}, 24.0).endswith("more than the card's 24")

@@ -6,7 +6,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.launch.recipes import Job
-from lead_kit.launch.reproduce import own_resources, set_resources, split_resources
+from lead_kit.launch.run_recipe import own_resources, set_resources, split_resources
 
 GIVEN = {"gres": "gpu:8", "runtime": "60", "nodes": "2"}
 

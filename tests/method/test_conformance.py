@@ -143,7 +143,7 @@ def trl_trainer(folder, **settings):
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    from lead_kit.models.embedded import embedded_model
+    from lead_kit.models.tiny_models import embedded_model
 
     model, tokenizer = embedded_model("tiny-bytes")
     model.save_pretrained(folder / "model")  # β > 0: TRL reads the reference from where the model came from

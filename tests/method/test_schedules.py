@@ -4,7 +4,7 @@ import pytest
 import torch
 from pytest import approx
 
-from lead_kit.params import bind
+from lead_kit.parameters import bind
 from tests.references.schedules import SCHEDULES, constant, cosine_floor, warmup
 
 

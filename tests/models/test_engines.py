@@ -18,9 +18,9 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from lead_kit.data import arithmetic, sets
+from lead_kit.data import arithmetic, named_sets
 from lead_kit.errors import InputError
-from lead_kit.evaluate import sampling
+from lead_kit.evaluate import draw_samples
 from lead_kit.models import engines, sampler
 from lead_kit.models.chat import Chat
 from lead_kit.models.loading import load_model
@@ -29,25 +29,25 @@ from lead_kit.models.sampler import Sampling
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = arithmetic.draw(6, 7, [1.0, 1.0])
-SETTINGS = sets.settings("arithmetic", max_tokens=24)
+SETTINGS = named_sets.settings("arithmetic", max_tokens=24)
 CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "server": ""}
 CONFIG |= {"concurrency": 2, "thinking": False, "stop": []}
 
 
 @pytest.fixture(scope="module")
 def kit():
-    from lead_kit.models import server
+    from lead_kit.models import openai_client
 
     torch.set_num_threads(1)
-    return SimpleNamespace(engines=engines, evaluation=sampling, sample=sampler, server=server)
+    return SimpleNamespace(engines=engines, evaluation=draw_samples, sample=sampler, server=openai_client)
 
 
 @pytest.fixture(scope="module")
 def model_folder(kit, tmp_path_factory):
     """A model that is right some of the time; the server samples only with do_sample in its generation settings."""
-    from tests import apprentice
+    from bench import small_trainer
 
-    folder = apprentice.train(tmp_path_factory.mktemp("engines") / "model")
+    folder = small_trainer.train(tmp_path_factory.mktemp("engines") / "model")
     written = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps(written | {"do_sample": True, "top_k": 0}))
     return folder

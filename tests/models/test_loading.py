@@ -19,10 +19,10 @@ from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
 from lead_kit.models import loading, saving
 from lead_kit.models.chat import counter
-from lead_kit.models.embedded import arithmetic_tokenizer, byte_tokenizer, embedded_model
 from lead_kit.models.loading import load_model
 from lead_kit.models.saving import merged, save_model
-from lead_kit.runs import offline
+from lead_kit.models.tiny_models import arithmetic_tokenizer, byte_tokenizer, embedded_model
+from lead_kit.runs import hub_offline
 
 pytestmark = pytest.mark.slow
 
@@ -197,7 +197,7 @@ def test_weights_that_were_cut_off_are_refused(models, tmp_path):
 def test_the_hub_is_off_exactly_when_every_model_is_here(monkeypatch, tmp_path):
     for names, off in ((["tiny", str(tmp_path)], True), (["tiny", "Qwen/Qwen2.5-0.5B"], False)):
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        offline.if_local(*names)
+        hub_offline.if_local(*names)
         assert os.environ.get("HF_HUB_OFFLINE") == ("1" if off else None)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 

@@ -14,7 +14,7 @@ LIMIT = 24
 def kit():
     from lead_kit.data import arithmetic
     from lead_kit.models import chat, sampler
-    from lead_kit.models.embedded import embedded_model
+    from lead_kit.models.tiny_models import embedded_model
 
     torch.set_num_threads(1)
     model, tokenizer = embedded_model("tiny", seed=3)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.report import browse, rollouts
+from lead_kit.report import rollout_widgets, rollouts
 
 ATTACK = "<img src=x onerror=alert(1)>"
 
@@ -88,14 +88,14 @@ def test_nothing_grew():
 
 
 def test_the_choosers_show_a_group_or_a_table():
-    whole = browse.look(LOGGED, 2, 1, browse.ANY, (-1, 1))
+    whole = rollout_widgets.look(LOGGED, 2, 1, rollout_widgets.ANY, (-1, 1))
     assert "I verify 14" in whole.html and "<img" not in whole.html
-    listed = browse.look(LOGGED, 2, browse.ANY, "wrong", (-1, 0.5))
+    listed = rollout_widgets.look(LOGGED, 2, rollout_widgets.ANY, "wrong", (-1, 0.5))
     assert listed.frame["completion"].tolist() == ["no", ATTACK]
-    assert browse.look(LOGGED, 1, 1, browse.ANY, (-1, 1)).frame.empty  # step 1 has one group
+    assert rollout_widgets.look(LOGGED, 1, 1, rollout_widgets.ANY, (-1, 1)).frame.empty  # step 1 has one group
 
 
 def test_the_choosers_offer_what_was_logged_and_the_whole_range():
-    controls = browse.browser(LOGGED).children[0].children
+    controls = rollout_widgets.browser(LOGGED).children[0].children
     assert [control.description for control in controls] == ["step", "group", "status", "reward"]
     assert controls[0].value == 2 and controls[3].value[0] < 0 and controls[3].value[1] > 1

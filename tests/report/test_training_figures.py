@@ -13,7 +13,7 @@ from pytest import approx
 from lead_kit.evaluate import stats
 from lead_kit.report import curves, style, training_figures
 from lead_kit.runs import paths
-from lead_kit.runs.ledger import write_rows
+from lead_kit.runs.rollout_file import write_rows
 
 
 def training(arms=("grpo", "length", "lead"), seeds=3):

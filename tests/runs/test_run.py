@@ -10,12 +10,12 @@ import pandas
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.params import Config
-from lead_kit.runs import find, lock, manifest, paths, run, stages
+from lead_kit.parameters import Config
+from lead_kit.runs import find, lock, manifest, paths, run, upstream_progress
 from lead_kit.runs.checkpoints import seal
 from lead_kit.runs.files import atomic
 from lead_kit.runs.find import ensure
-from lead_kit.runs.log import read_metrics
+from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.run import Run
 
 
@@ -245,7 +245,7 @@ def test_an_unknown_tracker_is_refused(root, tracker, message):
 
 
 def test_each_stage_before_a_run_has_lines_of_its_own_and_no_others(capsys):
-    two = stages.Stages("02_sft")
+    two = upstream_progress.Stages("02_sft")
     for line in ("notebooks/02_sft.ipynb → runs/02_sft, attempt 1", "01_preprocess: step 0/1", "2000 rows"):
         two.hear(line)
     for line in ("01_preprocess: step 1/1", "step 9/450  loss 3.88", "step 450/450  loss 0.26  0:00 left"):
@@ -261,8 +261,8 @@ def test_each_stage_before_a_run_has_lines_of_its_own_and_no_others(capsys):
 
 
 def test_a_live_notebook_has_one_bar_for_each_stage(monkeypatch, capsys):
-    monkeypatch.setattr(stages, "live", lambda: True)
-    two = stages.Stages("02_sft")
+    monkeypatch.setattr(upstream_progress, "live", lambda: True)
+    two = upstream_progress.Stages("02_sft")
     for line in ("01_preprocess: step 0/1", "01_preprocess: step 1/1", "step 9/450  loss 3.88"):
         two.hear(line)
     two.end()
@@ -275,7 +275,7 @@ def test_a_live_notebook_has_one_bar_for_each_stage(monkeypatch, capsys):
 
 LIVE = """\
 import os
-from lead_kit.params import settle
+from lead_kit.parameters import settle
 from lead_kit.runs.run import Run
 config = settle(globals())
 run = Run(config, "live")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lead_kit.runs import tracking
-from lead_kit.runs.ledger import write_rows
+from lead_kit.runs.rollout_file import write_rows
 
 pytest.importorskip("wandb")
 from wandb.proto import wandb_internal_pb2  # noqa: E402

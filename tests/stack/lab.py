@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from random import Random
 
+from bench import small_trainer
 from lead_kit.data import arithmetic
 from lead_kit.runs.files import read_jsonl
-from tests import apprentice, small
+from tests import small
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).parent / "shim"
@@ -23,9 +24,11 @@ def prepare(root: Path) -> Path:
     """The repository's notebooks, a model that is right some of the time, and problems with a solution."""
     for name in ("notebooks", "experiments", "pyproject.toml"):
         (root / name).symlink_to(ROOT / name)
-    apprentice.train(root / "model")
+    small_trainer.train(root / "model")
     rng = Random(0)
-    rows = [r | {"solution": arithmetic.trace(r["problem"], rng)} for r in arithmetic.draw(64, 7, apprentice.WEIGHTS)]
+    rows = [
+        r | {"solution": arithmetic.trace(r["problem"], rng)} for r in arithmetic.draw(64, 7, small_trainer.WEIGHTS)
+    ]
     for name, part in {"train": rows[:48], "validation": rows[48:]}.items():
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     return root

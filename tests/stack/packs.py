@@ -7,11 +7,11 @@ import copy
 import sys
 from pathlib import Path
 
+from bench import small_trainer
 from lead_kit.models import saving
 from lead_kit.models.sampler import generate
-from lead_kit.runs.ranks import check_processes
+from lead_kit.runs.distributed import check_processes
 from lead_kit.train.trainer import LeadTrainer
-from tests import apprentice
 
 SIZES = {"batch_size": 56, "group_size": 8, "updates_per_batch": 1, "steps": 2, "pack_tokens": 64}
 
@@ -33,11 +33,11 @@ class FromTheStart(LeadTrainer):
 
 
 def main() -> None:
-    apprentice.LeadTrainer = FromTheStart
+    small_trainer.LeadTrainer = FromTheStart
     model_folder, out, loss_type = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    trainer = apprentice.trainer(model_folder, out, estimator="grpo", loss_type=loss_type, **SIZES)
+    trainer = small_trainer.trainer(model_folder, out, estimator="grpo", loss_type=loss_type, **SIZES)
     if not trainer.accelerator.is_main_process:
-        trainer.run = apprentice.Notes(out / "other")
+        trainer.run = small_trainer.Notes(out / "other")
     trainer.train()
     saving.save_gathered(trainer, out / "model")
     check_processes(trainer.accelerator)

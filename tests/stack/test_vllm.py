@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed: make stack-vllm")
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
-from lead_kit.data import arithmetic, sets
-from lead_kit.models import embedded, engines
+from bench import small_trainer
+from lead_kit.data import arithmetic, named_sets
+from lead_kit.models import engines, tiny_models
 from lead_kit.models.loading import load_model
 from lead_kit.models.sampler import Request, Sampling, row_seed
 from lead_kit.runs.files import read_jsonl
-from tests import apprentice
 
 pytestmark = pytest.mark.slow
 RECORDS = arithmetic.draw(12, 7, [1.0, 1.0])
@@ -30,8 +30,8 @@ CONFIG = {"dtype": "float32", "batch_size": 64, "stop": [], "vllm_memory": 0.05,
 def model_folder(tmp_path_factory):
     """A model that has learned a little, with heads of 32: vLLM's CPU attention knows no smaller ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(embedded.SIZES, "tiny", (64, 2, 2, 176, 512))
-        return apprentice.train(tmp_path_factory.mktemp("vllm") / "model")
+        patch.setitem(tiny_models.SIZES, "tiny", (64, 2, 2, 176, 512))
+        return small_trainer.train(tmp_path_factory.mktemp("vllm") / "model")
 
 
 class Inputs:
@@ -40,7 +40,7 @@ class Inputs:
 
 
 def samples(model_folder, n=2, **changes):
-    settings = sets.settings("arithmetic", max_tokens=24, **changes)
+    settings = named_sets.settings("arithmetic", max_tokens=24, **changes)
     engine = engines.for_evaluation("vllm", str(model_folder), settings, CONFIG, Inputs())
     asked = [Request(r, k, row_seed(0, r["id"], k)) for r in RECORDS for k in range(n)]
     return {(r.record["id"], r.sample): one for r, one in engine.sample(asked)}
@@ -71,8 +71,8 @@ def colocated_trainer(model_folder, out, **others):
         patch.setattr(_custom_ops, "_supports_onednn", False)
         patch.setattr(utils, "check_cpu_sgl_kernel", lambda *_: False)
         config = trl.GRPOConfig
-        patch.setattr(apprentice, "GRPOConfig", lambda **given: config(**given | settings, vllm_max_model_length=96))
-        return apprentice.trainer(model_folder, out, engine="vllm_colocate", **others)
+        patch.setattr(small_trainer, "GRPOConfig", lambda **given: config(**given | settings, vllm_max_model_length=96))
+        return small_trainer.trainer(model_folder, out, engine="vllm_colocate", **others)
 
 
 def test_validation_has_its_settings_and_seeds_and_vllm_has_the_trained_weights(model_folder, tmp_path):
@@ -120,7 +120,7 @@ def test_a_server_of_vllm_answers_engine_openai(model_folder):
                     break
             time.sleep(1)
         config = CONFIG | {"server": f"http://127.0.0.1:{port}/v1", "concurrency": 4, "thinking": False}
-        settings = sets.settings("arithmetic", max_tokens=24, temperature=0.0)
+        settings = named_sets.settings("arithmetic", max_tokens=24, temperature=0.0)
         engine = engines.for_evaluation("openai", str(model_folder), settings, config, Inputs())
         theirs = {r.record["id"]: one.text for r, one in engine.sample([Request(r, 0, 0) for r in RECORDS])}
     finally:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lead_kit import verify
-from lead_kit.evaluate import audit, sampling, score
+from lead_kit.evaluate import compare_graders, draw_samples, score
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.models import chat
 from lead_kit.models.sampler import Completion, Request
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # transformers and the verifier's workers take se
 
 @pytest.mark.parametrize("template, opened", [(R1, True), (CLOSED, False), (PLAIN, False)])
 def test_the_rendered_prompt_says_whether_it_opened_a_thought(template, opened):
-    from lead_kit.models.embedded import byte_tokenizer
+    from lead_kit.models.tiny_models import byte_tokenizer
 
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
@@ -45,13 +45,13 @@ def test_training_and_validation_grade_inside_the_thought():
 def test_evaluation_keeps_the_thought_with_the_sample_and_score_and_audit_read_it(tmp_path, capsys):
     pairs = [(Request(RECORD, k, k), Completion(text, 2, False, True)) for k, text in enumerate((CUT, WHOLE))]
     path = tmp_path / "samples.jsonl"
-    rows = sampling.grade_and_append(pairs, path, 0, False, {"benchmark": "b"})
+    rows = draw_samples.grade_and_append(pairs, path, 0, False, {"benchmark": "b"})
     assert [row["correct"] for row in rows] == [False, True] and [row["thinking"] for row in rows] == [True, True]
     score.score_command(str(path))
     assert "Pass@1        0.5000" in capsys.readouterr().out
     verdicts = [json.loads(line) for line in path.with_suffix(".verdicts.jsonl").read_text().splitlines()]
     assert [row["status"] for row in verdicts] == ["no_answer", "correct"]
-    assert [row["completion"].startswith("<think>") for row in audit.load(path)] == [True, True]
+    assert [row["completion"].startswith("<think>") for row in compare_graders.load(path)] == [True, True]
 
 
 def test_score_takes_the_thought_as_an_option_for_other_files(tmp_path, capsys):

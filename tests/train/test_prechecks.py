@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.train import prechecks
-from lead_kit.train.contract import LOOK, OK, STOP, Item
+from lead_kit.train.preflight import LOOK, OK, STOP, Item
 
 
 def batch(right, level=1.0, **columns):

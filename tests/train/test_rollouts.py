@@ -6,13 +6,13 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from lead_kit.models.embedded import embedded_model
+from bench import small_trainer
 from lead_kit.models.sampler import Sampling, row_seed
 from lead_kit.models.saving import save_model
+from lead_kit.models.tiny_models import embedded_model
 from lead_kit.train import old_logps
-from lead_kit.train.callbacks import Validation
 from lead_kit.train.trainer import LeadTrainer
-from tests import apprentice
+from lead_kit.train.validation import Validation
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def fresh(tmp_path_factory):
 
 
 def trainer_on(model, out, **others):
-    return apprentice.trainer(model, out, estimator="grpo", rewards=("random",), **{"updates_per_batch": 2} | others)
+    return small_trainer.trainer(model, out, estimator="grpo", rewards=("random",), **{"updates_per_batch": 2} | others)
 
 
 def scored(trainer) -> tuple[dict, int]:

@@ -11,28 +11,28 @@ import torch
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
 from lead_kit.method.estimators import bind_estimator
-from lead_kit.method.keep import mixed_groups
+from lead_kit.method.group_filters import mixed_groups
 from lead_kit.models.sampler import Sampling
-from lead_kit.runs import ledger
+from lead_kit.runs import rollout_file
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
-from lead_kit.train.callbacks import equal_part
 from lead_kit.train.packing import micro_batches
+from lead_kit.train.validation import equal_part
 from tests import ranks
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def apprentice():
-    from tests import apprentice
+def small_trainer():
+    from bench import small_trainer
 
-    return apprentice
+    return small_trainer
 
 
 @pytest.fixture(scope="module")
-def model_folder(apprentice, tmp_path_factory):
-    return apprentice.train(tmp_path_factory.mktemp("apprentice") / "model")
+def model_folder(small_trainer, tmp_path_factory):
+    return small_trainer.train(tmp_path_factory.mktemp("small_trainer") / "model")
 
 
 def as_group(rollouts: pd.DataFrame, size: int) -> advantages.Group:
@@ -58,13 +58,13 @@ def test_the_signatures_that_are_overridden_are_as_known():
     ]  # fmt: skip
 
 
-def test_the_ledger_holds_the_advantage_of_the_pure_function(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, updates_per_batch=2)
+def test_the_ledger_holds_the_advantage_of_the_pure_function(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, updates_per_batch=2)
     trainer.train()
-    rollouts = ledger.read_rollouts(tmp_path)
+    rollouts = rollout_file.read_rollouts(tmp_path)
     assert sorted(set(rollouts["step"])) == [1, 2]
     assert 0 < rollouts["correct"].mean() < 1
-    estimate = bind_estimator(apprentice.KNOBS | {"estimator": "lead"})
+    estimate = bind_estimator(small_trainer.KNOBS | {"estimator": "lead"})
     for _, batch in rollouts.groupby("step"):
         group = as_group(batch, 4)
         shaped, before, after = estimate.steps(group)
@@ -75,7 +75,7 @@ def test_the_ledger_holds_the_advantage_of_the_pure_function(apprentice, model_f
     assert list(trainer._logs["advantages"])[-len(last) :] == pytest.approx(last)
 
 
-def test_two_processes_with_packs_train_as_one_process_without(apprentice, model_folder, tmp_path, warm):
+def test_two_processes_with_packs_train_as_one_process_without(small_trainer, model_folder, tmp_path, warm):
     from tests import straddle
 
     said = ranks.run(warm, "tests.straddle:trainings", model_folder, tmp_path / "two")
@@ -90,8 +90,8 @@ def test_two_processes_with_packs_train_as_one_process_without(apprentice, model
     }
     for name, case in straddle.CASES.items():
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
-        apprentice.trainer(model_folder, alone, **case).train()
-        one, two = ledger.read_rollouts(alone), ledger.read_rollouts(both)
+        small_trainer.trainer(model_folder, alone, **case).train()
+        one, two = rollout_file.read_rollouts(alone), rollout_file.read_rollouts(both)
         assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
         assert two["advantage"].abs().max() > 0
         assert one["advantage"].to_numpy() == pytest.approx(two["advantage"].to_numpy(), abs=1e-5)
@@ -113,10 +113,10 @@ def scored_batch(trainer) -> dict:
     return trainer._generate_and_score_completions(rows)
 
 
-def test_rows_without_advantage_change_nothing_in_the_gradient(apprentice, model_folder, tmp_path):
-    from lead_kit.train.update import PackedUpdate
+def test_rows_without_advantage_change_nothing_in_the_gradient(small_trainer, model_folder, tmp_path):
+    from lead_kit.train.packed_loss import PackedUpdate
 
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", batch_size=32, group_size=4)
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", batch_size=32, group_size=4)
     inputs = scored_batch(trainer)
     assert (inputs["advantages"] == 0).any() and (inputs["advantages"] != 0).any()
     fast = gradient(trainer, inputs)
@@ -126,8 +126,8 @@ def test_rows_without_advantage_change_nothing_in_the_gradient(apprentice, model
     assert (fast - slow).norm() / slow.norm() < 1e-6
 
 
-def test_one_update_a_batch_is_reinforce(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo")
+def test_one_update_a_batch_is_reinforce(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo")
     inputs = scored_batch(trainer)
     ratio = gradient(trainer, inputs)  # −min(wA, clip(w)A) with w = 1
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
@@ -142,8 +142,8 @@ def test_one_update_a_batch_is_reinforce(apprentice, model_folder, tmp_path):
     assert (ratio - reinforce).norm() / reinforce.norm() < 1e-5
 
 
-def test_a_prompt_mean_weighs_every_prompt_alike(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="prompt_mean")
+def test_a_prompt_mean_weighs_every_prompt_alike(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", loss_type="prompt_mean")
     inputs = scored_batch(trainer)
     ours = gradient(trainer, inputs)
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
@@ -160,8 +160,8 @@ def test_a_prompt_mean_weighs_every_prompt_alike(apprentice, model_folder, tmp_p
     assert (ours - by_hand).norm() / by_hand.norm() < 1e-5
 
 
-def test_a_dropped_group_leaves_the_token_count(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, keep=mixed_groups)
+def test_a_dropped_group_leaves_the_token_count(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, keep=mixed_groups)
     inputs = scored_batch(trainer)
     kept = mixed_groups(trainer._group).repeat_interleave(4)
     assert not kept.all() and kept.any()
@@ -170,8 +170,8 @@ def test_a_dropped_group_leaves_the_token_count(apprentice, model_folder, tmp_pa
     assert (inputs["advantages"][~kept] == 0).all()
 
 
-def test_dynamic_sampling_fills_the_batch_with_mixed_groups(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=12)
+def test_dynamic_sampling_fills_the_batch_with_mixed_groups(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=12)
     inputs = scored_batch(trainer)
     assert mixed_groups(trainer._group).all()
     assert len(inputs["advantages"]) == 32
@@ -180,15 +180,15 @@ def test_dynamic_sampling_fills_the_batch_with_mixed_groups(apprentice, model_fo
     assert trainer.refill.report["extra_generations"] >= 1
 
 
-def test_dynamic_sampling_says_when_its_cap_is_reached(apprentice, model_folder, tmp_path, capsys):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=1)
+def test_dynamic_sampling_says_when_its_cap_is_reached(small_trainer, model_folder, tmp_path, capsys):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=1)
     scored_batch(trainer)
     assert trainer.refill.report["groups_with_signal"] < 1
     assert "after 1 generation batches" in capsys.readouterr().out
 
 
-def test_the_whitened_baseline_trains_on_advantages_of_tokens(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="whitened", updates_per_batch=2)
+def test_the_whitened_baseline_trains_on_advantages_of_tokens(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="whitened", updates_per_batch=2)
     inputs = scored_batch(trainer)
     assert inputs["advantages"].shape == inputs["completion_ids"].shape
     mask = inputs["completion_mask"].bool()
@@ -197,9 +197,9 @@ def test_the_whitened_baseline_trains_on_advantages_of_tokens(apprentice, model_
     trainer.train()
 
 
-def test_a_kl_that_costs_nothing_needs_no_reference(apprentice, model_folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(apprentice.KNOBS, "kl_reward_coef", 0.0)
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="whitened")
+def test_a_kl_that_costs_nothing_needs_no_reference(small_trainer, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(small_trainer.KNOBS, "kl_reward_coef", 0.0)
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="whitened")
     inputs = scored_batch(trainer)
     assert not hasattr(trainer, "reference") and trainer._group.kl is None
     group = trainer._with_kl(trainer._group, inputs)
@@ -207,8 +207,8 @@ def test_a_kl_that_costs_nothing_needs_no_reference(apprentice, model_folder, tm
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "luspo"])
-def test_packs_over_an_update_add_up_to_the_padded_loss(apprentice, model_folder, tmp_path, loss_type):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type=loss_type)
+def test_packs_over_an_update_add_up_to_the_padded_loss(small_trainer, model_folder, tmp_path, loss_type):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", loss_type=loss_type)
     inputs = scored_batch(trainer)
     padded = gradient(trainer, inputs)
     trainer.pack_tokens = 64
@@ -220,8 +220,8 @@ def test_packs_over_an_update_add_up_to_the_padded_loss(apprentice, model_folder
     assert (packed - padded).norm() / padded.norm() < 1e-5
 
 
-def test_bnpo_and_the_entropy_bonus_average_over_packs(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="bnpo", pack_tokens=128)
+def test_bnpo_and_the_entropy_bonus_average_over_packs(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", loss_type="bnpo", pack_tokens=128)
     trainer.entropy_coef, trainer._entropy_bonus_enabled = 0.1, True
     inputs = scored_batch(trainer)
     packs = micro_batches(inputs, 128)
@@ -234,9 +234,9 @@ def test_bnpo_and_the_entropy_bonus_average_over_packs(apprentice, model_folder,
 @pytest.mark.parametrize("pack_tokens", [0, 64])
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "bnpo", "luspo"])
 def test_a_loss_that_is_not_trl_s_must_have_the_value_of_the_first_update(
-    apprentice, model_folder, tmp_path, loss_type, pack_tokens
+    small_trainer, model_folder, tmp_path, loss_type, pack_tokens
 ):
-    trainer = apprentice.trainer(model_folder, tmp_path, loss_type=loss_type, pack_tokens=pack_tokens)
+    trainer = small_trainer.trainer(model_folder, tmp_path, loss_type=loss_type, pack_tokens=pack_tokens)
     inputs, trainer._foreign = scored_batch(trainer), "another library"
     gradient(trainer, inputs)  # TRL's own has the value
     wrong = inputs | {"advantages": inputs["advantages"] + 0.01 * inputs["advantages"].abs().mean()}
@@ -247,9 +247,9 @@ def test_a_loss_that_is_not_trl_s_must_have_the_value_of_the_first_update(
             trainer._check_value(loss, wrong)
 
 
-def test_one_forward_s_tokens_are_all_that_an_update_holds(apprentice, model_folder, tmp_path):
+def test_one_forward_s_tokens_are_all_that_an_update_holds(small_trainer, model_folder, tmp_path):
     """The graph of a pack is gone before the next forward begins."""
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", loss_type="grpo", pack_tokens=128)
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", loss_type="grpo", pack_tokens=128)
     inputs, alive = scored_batch(trainer), []
 
     def count(_module, _inputs, output):
@@ -263,39 +263,39 @@ def test_one_forward_s_tokens_are_all_that_an_update_holds(apprentice, model_fol
     assert len(alive) > 2
 
 
-def test_a_reward_that_is_no_number_stops_the_training(apprentice, model_folder, tmp_path, monkeypatch):
+def test_a_reward_that_is_no_number_stops_the_training(small_trainer, model_folder, tmp_path, monkeypatch):
     from lead_kit.method.rewards import REWARDS
 
     def broken(rollout):
         return float("nan") if rollout.length > 10 else 1.0
 
     monkeypatch.setitem(REWARDS, "broken", broken)
-    trainer = apprentice.trainer(model_folder, tmp_path, estimator="grpo", rewards=("broken",))
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", rewards=("broken",))
     with pytest.raises(InputError, match="the reward 'broken' is nan, expected a finite number"):
         trainer.train()
 
 
-def test_lead_without_the_reward_correct_is_refused(apprentice, model_folder, tmp_path):
+def test_lead_without_the_reward_correct_is_refused(small_trainer, model_folder, tmp_path):
     with pytest.raises(InputError, match="replaces the reward 'correct', which must have weight 1"):
-        apprentice.trainer(model_folder, tmp_path, rewards=("random",))
+        small_trainer.trainer(model_folder, tmp_path, rewards=("random",))
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(apprentice, model_folder, tmp_path):
-    whole = apprentice.trainer(model_folder, tmp_path / "whole", updates_per_batch=2, steps=4, save_steps=4)
+def test_a_resumed_run_ends_as_an_uninterrupted_one(small_trainer, model_folder, tmp_path):
+    whole = small_trainer.trainer(model_folder, tmp_path / "whole", updates_per_batch=2, steps=4, save_steps=4)
     whole.train()
     # as if the run had been stopped after two of its four batches, while it wrote a later checkpoint
     saved = tmp_path / "whole" / "checkpoints"
     (saved / "checkpoint-8" / "checkpoint.json").unlink()
     checkpoint = chosen_checkpoint("", saved)
     assert updates_in(checkpoint) == 4
-    second = apprentice.trainer(model_folder, tmp_path / "rest", updates_per_batch=2, steps=4, save_steps=4)
+    second = small_trainer.trainer(model_folder, tmp_path / "rest", updates_per_batch=2, steps=4, save_steps=4)
     second.train(resume_from_checkpoint=str(checkpoint))
     pairs = zip(whole.model.state_dict().items(), second.model.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for (_, one), other in pairs)
 
 
-def test_validation_has_its_own_settings_with_the_models_own_generate(apprentice, model_folder, tmp_path):
-    trainer = apprentice.trainer(model_folder, tmp_path, engine="generate")
+def test_validation_has_its_own_settings_with_the_models_own_generate(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, engine="generate")
     ids = [trainer.train_dataset[i]["prompt_ids"] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
 
     def completions(seed, **settings):
@@ -323,6 +323,6 @@ def test_every_process_validates_as_many_problems_as_the_others():
         ({"loss_type": "grpo", "beta": 0.1, "keep": mixed_groups}, "keep 'mixed_groups' drops groups from loss_type"),
     ],
 )
-def test_a_loss_that_would_not_mean_what_it_says_is_refused(apprentice, model_folder, tmp_path, settings, sentence):
+def test_a_loss_that_would_not_mean_what_it_says_is_refused(small_trainer, model_folder, tmp_path, settings, sentence):
     with pytest.raises(InputError, match=sentence):
-        apprentice.trainer(model_folder, tmp_path, estimator="grpo", **settings)
+        small_trainer.trainer(model_folder, tmp_path, estimator="grpo", **settings)

@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from lead_kit import verify
-from lead_kit.data import words
+from lead_kit.data import word_problems
 from lead_kit.method.rewards import REWARDS
-from lead_kit.models.embedded import embedded_model
+from lead_kit.models.tiny_models import embedded_model
 from lead_kit.train.grading import Grader
 
 pytestmark = pytest.mark.slow
@@ -23,9 +23,9 @@ GROUPS, SIZE, LIMIT = 24, 8, 96
 def groups():
     """GROUPS lists of SIZE graded rollouts of one prompt each, cut off at LIMIT tokens."""
     _, tokenizer = embedded_model("tiny-words", seed=0)
-    records, rng = words.draw(GROUPS, 5, [1.0, 1.0]), Random(0)
+    records, rng = word_problems.draw(GROUPS, 5, [1.0, 1.0]), Random(0)
     records = [record for record in records for _ in range(SIZE)]
-    traces = [words.trace(record["problem"], rng, stuck=0.2) for record in records]
+    traces = [word_problems.trace(record["problem"], rng, stuck=0.2) for record in records]
     drawn = [(tokenizer(text)["input_ids"] + [tokenizer.eos_token_id])[:LIMIT] for text in traces]
     grader = Grader({}, verify.shared())
     completions = [

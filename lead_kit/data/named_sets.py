@@ -1,0 +1,109 @@
+"""The named data sets: where each lies, what its columns are called, and the settings of each benchmark."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from lead_kit.data.reasoning_gym import is_gym
+from lead_kit.errors import InputError, chosen
+
+
+class Settings(NamedTuple):
+    """A benchmark's prompt template, samples a problem and sampling settings. A notebook can override each."""
+
+    template: str
+    n: int
+    temperature: float
+    top_p: float
+    min_p: float
+    max_tokens: int
+
+
+class Source(NamedTuple):
+    """Where a named set lies on the hub, and its columns; "a.0.b" means field b of the first item of column a."""
+
+    hub: str
+    split: str
+    problem: str
+    gold: str = ""  # empty: the last box of the solution
+    solution: str = ""
+    level: str = ""
+    id: str = ""
+    config: str = ""  # several, separated by commas: their rows are joined
+    files: str = ""  # one file of a repository with several
+    wrong: tuple[str, ...] = ()  # columns of the wrong options of a multiple-choice question
+    keep: tuple[str, ...] = ()  # other columns to keep
+    asked: Settings | None = None  # settings, if the set is a benchmark
+
+
+# What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
+GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
+FOUR_SAMPLES = GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
+GYM = Settings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
+SUFFIXES = (".json", ".jsonl", ".parquet")  # of data files
+UNSET = -1.0  # the override that leaves a setting unchanged
+
+
+def settings(benchmark: str, **overrides) -> Settings:
+    """The benchmark's settings with the overrides that are set: those other than "", 0 (`n`, `max_tokens`) or −1.
+
+    A file is a benchmark of your own: it has no settings, so template, n, temperature and max_tokens must be given.
+    Raises InputError for a set that is no benchmark, naming the nearest one.
+    """
+    benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
+    benchmarks |= {benchmark: GYM} if is_gym(benchmark) else {}
+    unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": UNSET, "top_p": UNSET, "min_p": UNSET}
+    changed = {name: value for name, value in overrides.items() if value != unset[name]}
+    if Path(benchmark).suffix in SUFFIXES:
+        missing = [name for name in ("template", "n", "temperature", "max_tokens") if name not in changed]
+        if missing:
+            raise InputError(f"benchmark {benchmark!r} is a file, which sets nothing: give {', '.join(missing)}, too")
+        return Settings(**{"top_p": 1.0, "min_p": 0.0} | changed)
+    return chosen(benchmarks, benchmark, "benchmark")._replace(**changed)
+
+
+# Hub ids and columns as in public code that loads these sets. Unconfirmed columns are marked.
+SETS = {
+    # the embedded tasks, drawn by lead_kit.data.arithmetic and lead_kit.data.word_problems
+    "arithmetic": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 96)),
+    "words": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 160)),
+    "DeepScaleR": Source("agentica-org/DeepScaleR-Preview-Dataset", "train", "problem", "answer", "solution"),
+    # unconfirmed: the owner is that of the checkpoint PlanePaper/LEAD-14B; the columns are found by common names
+    "GRPO-LEAD-SFTData": Source("PlanePaper/GRPO-LEAD-SFTData", "train", ""),
+    "DeepMath-103K": Source("zwhe99/DeepMath-103K", "train", "question", "final_answer", "r1_solution_1", "difficulty",
+                            keep=("topic",)),
+    "MATH-lighteval": Source("DigitalLearningGmbH/MATH-lighteval", "train", "problem", "", "solution", "level",
+                             config="default", keep=("type",)),
+    # the solution is the chat's answer (a trace of R1), on which open-r1 trains; the column "solution" is a human's
+    "OpenR1-Math-220k": Source("open-r1/OpenR1-Math-220k", "train", "problem", "answer", "messages",
+                               config="default", keep=("problem_type",)),
+    # one of two files in the repository; turns are {"from", "value"}, the answer is read from the trace
+    "Light-R1-stage2": Source("qihoo360/Light-R1-SFTData", "train", "conversations.0.value", "",
+                              "conversations.1.value", files="stage2-3k.json"),
+    # in GRPO-LEAD's repository, not on the hub; correctness: hits among sixteen samples of stage 1
+    "GRPO-LEAD-stage1": Source("", "", "problem", "answer", "solution", "difficulty", files="stage1_data.json"),
+    "GRPO-LEAD-stage2-3": Source("", "", "problem", "answer", "solution", "difficulty", files="stage_2&3_data.json",
+                                 keep=("correctness",)),
+    # in the course's repository, not on the hub
+    "math3k": Source("", "", "prompt", "answer", "", "difficulty",
+                     files="GAIR-NLP/cs2916 2025/hw1/data/train/math3k_rl_prompt.jsonl"),
+    "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id", asked=GRPO_LEAD),
+    "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id", asked=GRPO_LEAD),
+    # the copies that RLite's recipes load; their columns are found by common names
+    "AIME24-sea-snell": Source("sea-snell/aime-2024", "test", "", asked=GRPO_LEAD),
+    "AIME25-opencompass": Source("opencompass/AIME2025", "test", "", config="AIME2025-I,AIME2025-II", asked=GRPO_LEAD),
+    "MATH-500": Source("HuggingFaceH4/MATH-500", "test", "problem", "answer", "solution", "level", "unique_id",
+                       keep=("subject",), asked=FOUR_SAMPLES),
+    "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id", asked=GRPO_LEAD),
+    # open-ended, text only, mathematics, English, competition: the only split is called train
+    "OlympiadBench": Source("Hothan/OlympiadBench", "train", "question", "final_answer", id="id",
+                            config="OE_TO_maths_en_COMP", keep=("subfield",), asked=FOUR_SAMPLES),
+    "GSM8K": Source("openai/gsm8k", "test", "question", "answer", config="main", asked=GRPO_LEAD._replace(n=1)),
+    "Minerva": Source("math-ai/minervamath", "test", "question", "answer", asked=FOUR_SAMPLES),
+    # gated: needs an accepted licence and a token on the machine
+    "GPQA-diamond": Source("Idavidrein/gpqa", "train", "Question", "Correct Answer", id="Record ID",
+                           config="gpqa_diamond", keep=("Subdomain",),
+                           wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
+                           asked=FOUR_SAMPLES._replace(template="multiple_choice")),
+}  # fmt: skip
+# Evaluation sets that one name stands for: the five of DeepScaleR
+SUITES = {"DeepScaleR-evaluation": ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench")}

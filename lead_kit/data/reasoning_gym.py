@@ -1,0 +1,121 @@
+r"""Problems drawn by the package reasoning-gym (Apache-2.0), an optional extra, and its scorers as a reward.
+
+A data set is named `reasoning_gym:chain_sum(min_terms=2, max_terms=3)`: one of the package's, with its difficulty
+settings as arguments. The reward `reasoning_gym` gives the score, 0 to 1, of the package's own scorer for that set.
+"""
+
+import inspect
+import json
+import re
+import sys
+from hashlib import blake2b
+
+from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.parameters import read_call
+
+PREFIX = "reasoning_gym:"
+REQUIREMENT = "reasoning-gym==0.1.25"
+COMPUTES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|simplify)\(")  # what runs a text as a program
+
+
+def is_gym(name) -> bool:
+    return str(name).startswith(PREFIX)
+
+
+def data_sets() -> dict:
+    """The package's data sets: name → (class, class of its settings). Raises InputError where it is not installed."""
+    try:
+        from reasoning_gym.factory import DATASETS
+    except ImportError:
+        raise InputError(f"reasoning_gym needs the package {REQUIREMENT}: pip install {REQUIREMENT}") from None
+    return {name: entry for name, entry in DATASETS.items() if name != "composite"}
+
+
+def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), distinct: bool = False) -> list[dict]:
+    """n records {id, problem, gold, level, source, reasoning_gym}, none with a text in `exclude`.
+
+    The last column is the package's entry as JSON, which its scorer needs; a worked solution of the entry becomes the
+    record's, with the answer in a box. Raises InputError for an unknown data set or setting, for entries without one
+    answer, and where n such problems are not found.
+    """
+    short, arguments = read_call(name.removeprefix(PREFIX), "dataset")
+    sets = data_sets()
+    if short not in sets:
+        raise InputError(f"no data set {shortened(repr(short))} in reasoning_gym{nearest_or_all(short, sets)}")
+    kind, settings = sets[short]
+    size = 3 * n + 100
+    known = inspect.signature(settings).parameters
+    for argument in arguments:
+        if argument not in known or argument in ("seed", "size"):
+            raise InputError(f"{PREFIX}{short} has no setting {argument!r}{nearest(argument, known)}")
+    number = int.from_bytes(blake2b(f"{seed}".encode(), digest_size=4).digest(), "big")
+    try:
+        drawn = kind(settings(**arguments, seed=number, size=size))
+    except (AssertionError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: {shortened(str(error) or 'a setting is out of its range')}") from None
+    seen, records = set(exclude), []
+    for place in range(size):
+        entry = drawn[place]
+        text, answer = entry["question"], entry["answer"]
+        if not isinstance(answer, str):
+            raise InputError(f"{PREFIX}{short}: its problems have no single answer, so they cannot be graded")
+        if text in seen:
+            continue
+        if distinct:
+            seen.add(text)
+        records.append(record(short, seed, place, entry))
+        if len(records) == n:
+            return records
+    raise InputError(f"{name}: only {len(records)} of {n} problems were found among {size}")
+
+
+def record(short: str, seed: str, place: int, entry: dict) -> dict:
+    """The kit's record of one entry."""
+    facts = entry["metadata"]
+    difficulty, worked = facts.get("difficulty"), facts.get("answer_cot")
+    one = {
+        "id": f"{short}-{seed}-{place}",
+        "problem": entry["question"],
+        "gold": entry["answer"].strip(),
+        "level": float(difficulty) if isinstance(difficulty, int | float) else None,
+        "source": PREFIX + short,
+        "reasoning_gym": json.dumps(entry, default=str),
+    }
+    if worked:  # gsm_symbolic ends its solutions with four hashes and the answer
+        one["solution"] = f"{worked.rpartition('####')[0].strip()}\n\\boxed{{{one['gold']}}}"
+    return one
+
+
+def scorer(short: str):
+    """The package's scorer of one data set. Raises InputError for one that runs answers as programs."""
+    sets = data_sets()
+    kind, settings = sets[short]
+    if COMPUTES.search(inspect.getsource(sys.modules[kind.score_answer.__module__])):
+        raise InputError(
+            f"the scorer of {PREFIX}{short} runs an answer as a program, which a model's text must not be; use the "
+            "reward correct"
+        )
+    return kind(settings()).score_answer
+
+
+SCORERS: dict = {}
+
+
+def reasoning_gym(rollout) -> float:
+    """reasoning-gym: the score, 0 to 1, of the answer by the scorer of the problem's data set; 0 without an answer.
+
+    Raises InputError for a problem that does not come from the package.
+    """
+    if "reasoning_gym" not in rollout.record:
+        raise InputError(
+            f"the reward 'reasoning_gym' scores problems of {PREFIX}…, not {shortened(rollout.problem)!r}; expected "
+            "the reward correct"
+        )
+    entry = json.loads(rollout.record["reasoning_gym"])
+    short = entry["metadata"]["source_dataset"]
+    if short not in SCORERS:
+        SCORERS[short] = scorer(short)
+    return float(SCORERS[short](rollout.verdict.answer or None, entry))
+
+
+REWARDS = {"reasoning_gym": reasoning_gym}

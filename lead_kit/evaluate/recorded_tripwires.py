@@ -1,0 +1,92 @@
+"""Which tripwires a record would have tripped: rollouts, or what a run of the kit logged, in; trips out."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+from lead_kit.errors import InputError
+from lead_kit.method import tripwires
+from lead_kit.method.rewards import repeats_in_chain
+from lead_kit.parameters import call_name
+from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.runs.paths import resolve
+
+NEEDED = ("step", "group", "completion")
+COLUMNS = ["wire", "step", "sentence"]
+
+
+def batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
+    """One row of numbers for each step, as `metrics.jsonl` has them, of what the record holds.
+
+    `rollouts` has step, group, completion, and where they are known truncated, correct, length, reward (the sum that
+    was paid), advantage and reward_NAME for each component. `weights` are those of the components in the sum (default
+    1). Where no advantage is recorded it is the z-score of the reward in its group. Raises InputError for a record
+    without a needed column.
+    """
+    for name in NEEDED:
+        if name not in rollouts:
+            raise InputError(f"the record has no column {name!r}; it has {', '.join(map(str, rollouts.columns))}")
+    if "repetitive" not in rollouts:
+        rollouts = rollouts.assign(repetitive=[repeats_in_chain(text) for text in rollouts["completion"]])
+    return [{"step": int(step)} | _numbers(batch, weights) for step, batch in rollouts.groupby("step", sort=True)]
+
+
+def _numbers(batch: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, float]:
+    means = ("truncated", "correct", "length", "reward", "repetitive")
+    numbers = {name: float(batch[name].mean()) for name in means if name in batch and batch[name].notna().all()}
+    size = _advantage(batch)
+    if size is not None:
+        numbers["zero_advantage"] = float((size.groupby(batch["group"]).max() == 0).mean())
+    if size is not None and "correct" in numbers and size.sum() > 0:
+        flat = batch["correct"].groupby(batch["group"]).transform("nunique") == 1
+        numbers["advantage_share_flat_accuracy"] = float(size[flat].sum() / size.sum())
+    names = [name.removeprefix("reward_") for name in batch if name.startswith("reward_") and batch[name].notna().all()]
+    variances = {}
+    for name in names:
+        values = batch[f"reward_{name}"].astype(float)
+        numbers |= {f"reward_{name}": float(values.mean()), f"reward_{name}_std": float(values.std(ddof=0))}
+        variances[name] = float(values.var(ddof=0)) * weights.get(name, 1.0) ** 2
+    if len(names) > 1 and sum(variances.values()) > 0:
+        numbers |= {f"reward_{name}_share": part / sum(variances.values()) for name, part in variances.items()}
+    return numbers
+
+
+def _advantage(batch: pd.DataFrame) -> pd.Series | None:
+    """|advantage| of each rollout as recorded, else by GRPO's z-score; None where neither it nor a reward is there."""
+    if "advantage" in batch and batch["advantage"].notna().all():
+        return batch["advantage"].abs()
+    if "reward" not in batch or batch["reward"].isna().any():
+        return None
+    groups = batch.groupby("group")["reward"]
+    spread = groups.transform("max") - groups.transform("min")
+    return ((batch["reward"] - groups.transform("mean")) / groups.transform("std")).where(spread > 0, 0.0).abs()
+
+
+def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> tuple[pd.DataFrame, list]:
+    """The trips of a record as a table (wire, step, sentence), and the wires that it has no numbers for.
+
+    A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
+    """
+    return looked_at(batch_numbers(rollouts, weights))
+
+
+def of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:
+    """`trips` of a run of the kit with these settled parameters, from what it logged of every batch and validation.
+
+    None for a record that is no such run: its rollouts are all there is.
+    """
+    folder = resolve(name)
+    if parameters is None or not (folder / "metrics.jsonl").is_file():
+        return None
+    names = [call_name(text, "rewards").rpartition(":")[2] for text in parameters["rewards"]]
+    weights = dict(zip(names, parameters["reward_weights"], strict=True))
+    validated = sorted((folder / "validation").glob("step_*.parquet"))
+    samples = len(pd.read_parquet(validated[0], columns=["id"])) if validated else 0
+    return looked_at(*tripwires.by_split(read_metrics(folder), weights), samples)
+
+
+def looked_at(*logged) -> tuple[pd.DataFrame, list]:
+    """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
+    found = [trip._asdict() for trip in tripwires.replay(*logged)]
+    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[COLUMNS], tripwires.unchecked(*logged[:2])

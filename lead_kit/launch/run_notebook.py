@@ -1,0 +1,217 @@
+"""`lead run`: checks a notebook's parameters, locks its run folder and supervises the processes that execute it.
+
+    lead run ── (lead_kit.launch.host, one process per rank) ── lead_kit.launch.kernel (papermill) ── kernel
+
+Papermill only executes. Locking, the log, signals and the end of every process are here. Each process of the chain
+dies with its parent, so that nothing keeps running even when `lead` itself is killed.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from lead_kit import safe_text
+from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.launch import forks, process_tree, run_error, silence
+from lead_kit.launch.placement import Ranks, environment, placed
+from lead_kit.parameters import check, read_parameters
+from lead_kit.runs import lock, manifest, provenance
+from lead_kit.runs.paths import ROOT, run_folder, shown
+
+# the beginnings of the lines of Run.progress, of a stage before the run, and of Run.trip
+PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
+POLL = 0.5  # seconds between two looks at the folder's lock
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook by path, or by the stem of its file in notebooks/. Raises InputError with the nearest name."""
+    folder = ROOT / "notebooks"
+    for path in (Path(name), ROOT / name, folder / name, folder / f"{name}.ipynb"):
+        if path.is_file():
+            return path.absolute()
+    stems = sorted({p.stem for place in (folder, Path(name).absolute().parent) for p in place.glob("*.ipynb")})
+    raise InputError(f"no notebook {name!r}{nearest_or_all(Path(name).stem, stems)}")
+
+
+def command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) -> list[str]:
+    """The command that executes the notebook: one kernel, or the ranks of this host."""
+    if not ranks.several:
+        return [sys.executable, "-m", "lead_kit.launch.kernel", json.dumps(job)]
+    agreed = {"notebook": shown(notebook), "code": provenance.code_hash(notebook), "nproc": ranks.nproc, **settled}
+    told = {**ranks._asdict(), "job": job, "run": agreed}
+    return [sys.executable, "-m", "lead_kit.launch.host", json.dumps(told)]
+
+
+def finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
+    """The message that the very same run is already finished; empty when it is not."""
+    earlier = manifest.read_manifest(folder, complete=True)
+    if not earlier or not (folder / "done").is_file() or manifest.changes(earlier, settled, notebook):
+        return ""
+    if manifest.other_sources(earlier):
+        return ""
+    same_code = earlier["attempts"][-1]["code"] == provenance.code_hash(notebook)
+    note = "" if same_code else " (with other code than the notebook has now)"
+    return f"{shown(folder)} is finished{note}; use --again to repeat it"
+
+
+def run_command(
+    notebook: str,
+    parameters: Mapping,
+    run_name: str | None = None,
+    again: bool = False,
+    replace: bool = False,
+    wait: bool = False,
+    brief: bool = False,
+    prefix: str = "",
+    anyway: bool = False,
+    **ranks,
+) -> int:
+    """`lead run`: runs a notebook in its folder. Returns 0, 1 (a cell failed), 2 (bad input) or 128 + signal.
+
+    `parameters` are text or values; `ranks` are the fields of Ranks. Raises InputError before anything starts when
+    they do not fit.
+    """
+    prefix = f"[{prefix}] " if prefix else ""
+    notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
+    declared = read_parameters(notebook)
+    named = {} if run_name is None else {"run_name": run_name}
+    given = check(dict(parameters) | named | ({"check": "warn"} if anyway else {}), declared)
+    settled = {name: parameter.default for name, parameter in declared.items()} | given
+    folder = run_folder(settled.get("run_name", notebook.stem))
+    job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
+    command, variables = command_of(ranks, job, settled, notebook), environment(ranks, folder)
+    process_tree.raise_on_signals()
+    try:
+        if ranks.node_rank:  # node 0 holds the lock and writes the record
+            return take_part(folder, command, variables, ranks)
+        lock.hold(folder, wait)
+        if not again and (message := finished_message(folder, settled, notebook)):
+            print(prefix + message, flush=True)
+            return 0
+        end_earlier(variables["LEAD_RUN"], prefix)
+        earlier = manifest.read_manifest(folder)
+        attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
+        print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
+        if len(attempts) > 1 and (news := manifest.news(earlier, settled, notebook)):
+            print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(news)}", flush=True)
+        return supervise(folder, command, variables, ranks, prefix, brief)
+    except process_tree.Stopped as stopped:
+        return 128 + stopped.args[0]
+    finally:
+        lock.release(folder)
+
+
+def supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+    """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
+    (folder / run_error.FILE).unlink(missing_ok=True)
+    process_tree.adopt_orphans()
+    status, reason = "failed", "lead was stopped"
+    try:
+        code = stream(folder, command, variables, ranks, prefix, brief)
+        error = run_error.read_error(folder, code) or unfinished(folder)
+        status, reason = ("failed", error["sentence"]) if error else ("done", "")
+        return run_error.print_error(folder, error) if error else 0
+    except process_tree.Stopped as stopped:
+        reason = f"stopped by {signal.Signals(stopped.args[0]).name}"
+        print(f"{prefix}{reason}; the same command continues {shown(folder)}", file=sys.stderr, flush=True)
+        raise
+    finally:
+        process_tree.end_children()
+        lock.check_held(folder)  # raises when the folder is gone: nothing may be written under its name
+        (folder / run_error.FILE).unlink(missing_ok=True)
+        keep_notebooks(folder)
+        manifest.close_attempt(folder, status, reason)
+
+
+def end_earlier(mark: str, prefix: str = "") -> None:
+    """Ends what an earlier attempt at this run left running on this host."""
+    if count := process_tree.end_left_over("LEAD_RUN", mark):
+        what = "process" if count == 1 else "processes"
+        print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
+
+
+def take_part(folder: Path, command: list[str], variables: dict[str, str], ranks: Ranks) -> int:
+    """Runs the ranks of a host other than the first; their output goes to this terminal."""
+    end_earlier(variables["LEAD_RUN"])
+    process_tree.adopt_orphans()
+    print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lead-") as scratch:
+            variables = variables | {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
+            code = process_tree.start(command, cwd=ROOT, env=variables).wait()
+        error = run_error.read_error(folder, code)
+        return run_error.print_error(folder, error) if error else 0
+    finally:
+        process_tree.end_children()
+
+
+def unfinished(folder: Path) -> dict | None:
+    """The error of a notebook that ended without `run.finish`, as after sys.exit(0) in a cell; None when it did."""
+    if "finished" in manifest.read_manifest(folder)["attempts"][-1]:
+        return None
+    sentence = "the notebook ended before `run.finish()`, so the run is not done"
+    return {"name": "", "sentence": sentence, "traceback": "", "rank": 0, "host": lock.HOST}
+
+
+def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+    """Runs the command; its stdout goes to the terminal (`brief`: progress only) and log.txt, its stderr to log.txt.
+
+    Raises InputError when the folder is deleted meanwhile.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="lead-")  # for sockets; hides the user's start-up files
+    with scratch as name, (folder / "log.txt").open("ab", buffering=0) as log:
+        log.write(f"--- {manifest.timestamp()}\n".encode())
+        variables = variables | {"JUPYTER_RUNTIME_DIR": name, "IPYTHONDIR": name}
+        if forks.warm and not ranks.several:
+            child = forks.start(command, ROOT, variables, stderr=log.fileno())
+        else:
+            child = process_tree.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
+        # a thread, because a process left behind could keep the pipe open after the child has ended
+        heard = silence.Watch(folder, child.pid, ranks.nproc)
+        lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)
+        lines.start()
+        while child.poll() is None:
+            lock.check_held(folder)
+            if told := heard.look():
+                log.write(f"{told}\n".encode())
+                print(prefix + told, flush=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(POLL)
+        lines.join(timeout=process_tree.PATIENCE)
+        lock.check_held(folder)
+        return child.returncode
+
+
+def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard: silence.Watch) -> None:
+    """Copies lines to the log and, with the prefix, to the terminal; prints the last state of a line redrawn by \\r."""
+    terminal_open = True
+    for line in source:
+        heard.hear()
+        log.write(line)
+        text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
+        if terminal_open and (not brief or PROGRESS.match(text)):
+            try:
+                print(prefix + safe_text.line(text, safe_text.LONG), flush=True)
+            except BrokenPipeError:  # the reader has left (`lead run … | head`), which must not stop the run
+                terminal_open = False
+
+
+def keep_notebooks(folder: Path) -> None:
+    """Gives the notebook of an interrupted execution its name, unless it is only half written."""
+    for part in [folder / ".notebook.ipynb", *folder.glob("ranks/.*.ipynb")]:
+        if not part.is_file():
+            continue
+        try:
+            json.loads(part.read_text(encoding="utf-8"))
+            part.replace(part.with_name(part.name[1:]))
+        except ValueError:
+            part.unlink()

@@ -1,0 +1,89 @@
+"""What the reward was paid for: where the advantages of logged rollouts come from, and which words grew.
+
+A group whose answers are all right or all wrong says nothing about accuracy; its advantages pay for another reward.
+"""
+
+import re
+from collections import Counter
+
+import pandas as pd
+
+from lead_kit.evaluate import stats
+from lead_kit.report import curves
+from lead_kit.report.training_figures import trend_points
+from lead_kit.runs import rollout_file
+from lead_kit.runs.paths import resolve
+
+SPLIT = "rollouts"
+SHARE = "share of Σ|A| without accuracy signal"  # from groups whose answers are all right or all wrong
+WORDS = "words a completion"
+WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+
+
+def of_rollouts(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """For each logged step: SHARE, WORDS and the mean of each reward. A batch without any advantage has no share."""
+    groups = rollouts.groupby(["step", "group"])
+    weight = groups["advantage"].agg(lambda a: a.abs().sum())
+    silent = groups["correct"].nunique() < 2
+    parts = {SHARE: weight.where(silent, 0).groupby("step").sum() / weight.groupby("step").sum()}
+    parts[WORDS] = rollouts["completion"].str.split().str.len().groupby(rollouts["step"]).mean()
+    for name in [name for name in rollouts if name.startswith("reward_")]:
+        parts[name] = rollouts.groupby("step")[name].mean()
+    return pd.DataFrame(parts).reset_index()
+
+
+def load(frame: pd.DataFrame) -> pd.DataFrame:
+    """The tidy frame of `curves` with these numbers for every run that kept rollouts; empty if only one reward ran."""
+    parts = []
+    for (run, arm, seed), _ in frame.groupby(["run", "arm", "seed"], sort=False):
+        if rollout_file.has_rollouts(resolve(run)):
+            rollouts = rollout_file.read_rollouts(resolve(run))
+            parts.append(of_rollouts(rollouts).assign(run=run, arm=arm, seed=seed, split=SPLIT))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return table if len(rewards_in(table)) > 1 else table.iloc[:0]
+
+
+def rewards_in(table: pd.DataFrame) -> list[str]:
+    return [name for name in table if name.startswith("reward_")]
+
+
+def shown(table: pd.DataFrame) -> list[str]:
+    """The numbers worth a panel: the share, the rewards beside `correct`, and the words.
+
+    There is no share where no logged batch of any run had an advantage.
+    """
+    names = [SHARE, *(name for name in rewards_in(table) if name != "reward_correct"), WORDS]
+    return [name for name in names if table[name].notna().any()]
+
+
+def points(table: pd.DataFrame) -> pd.DataFrame:
+    """The plotted points of `training_figures.panels`: metric, arm, step, mean, low, high, seeds."""
+    return pd.concat([trend_points(table, y, SPLIT).assign(metric=y) for y in shown(table)], ignore_index=True)
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """For each arm, the numbers of the last logged step with 95% t-intervals over seeds."""
+    lines, last = [], table["step"].max()
+    for arm in curves.arms_of(table):
+        rows = table[(table["arm"] == arm) & (table["step"] == last)]
+        told = []
+        for name in shown(table):
+            values = rows[name].dropna().tolist()
+            if len(values) > 1:
+                one = stats.t_interval(values)
+                told.append(f"{name.removeprefix('reward_')} {one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]")
+            elif values:
+                told.append(f"{name.removeprefix('reward_')} {values[0]:.2f} (one seed)")
+        lines.append(f"{arm} at step {last}: {'; '.join(told)}")
+    return lines
+
+
+def grown(rollouts: pd.DataFrame, most: int = 5) -> list[tuple[str, float, float]]:
+    """The words whose number a completion grew most from the first logged step to the last: (word, before, after)."""
+    ends = [
+        rollouts[rollouts["step"] == step]["completion"] for step in (rollouts["step"].min(), rollouts["step"].max())
+    ]
+    before, after = (Counter(word for text in texts for word in WORD.findall(text.lower())) for texts in ends)
+    rates = {word: (before[word] / len(ends[0]), after[word] / len(ends[1])) for word in before | after}
+    ordered = sorted(rates.items(), key=lambda item: item[1][0] - item[1][1])
+    return [(word, *rate) for word, rate in ordered[:most] if rate[1] > rate[0]]

@@ -1,0 +1,192 @@
+"""Where the gradient comes from: Σ|A| by the groups' accuracy, by reward, by length and over training.
+
+The share without accuracy signal is Σ|A| of the groups whose answers are all right or all wrong, over Σ|A|: such
+advantages cannot teach the model to answer rightly. Intervals take groups as clusters.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+import pandas as pd
+
+from lead_kit.evaluate import stats
+from lead_kit.replay.groups import KINDS, THIRDS, Rollouts
+from lead_kit.replay.variants import ROW_MEANS, SHAPE, Outcome, paid_only
+
+MOST_PARTS = 6  # Shapley values need 2^k evaluations
+BINS = 5  # of length
+MASS = "share of Σ|A|"
+
+
+def share(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float, float]:
+    """(Σ numerator / Σ denominator, low, high), groups as clusters, within 0 and 1; nan where there is nothing."""
+    if not len(denominator) or not denominator.sum() > 0:
+        return (np.nan,) * 3
+    value, low, high, _ = stats.t_interval(numerator, denominator)
+    return float(value), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+
+
+def ratio(name: str, numerator: np.ndarray, denominator: np.ndarray) -> dict[str, float]:
+    """Σ numerator / Σ denominator by its name, and its bounds with groups as clusters; nan where there is nothing."""
+    if not len(denominator) or not denominator.sum() > 0:
+        return bounds(name, (np.nan,) * 3)
+    return bounds(name, tuple(float(one) for one in stats.t_interval(numerator, denominator)[:3]))
+
+
+def token_weight(outcome: Outcome, data: Rollouts) -> np.ndarray | None:
+    """The weight of a rollout in the variant's loss, beside A; None where it needs lengths that are not recorded."""
+    if outcome.variant.loss_type in ROW_MEANS:
+        return np.ones(len(data.frame))
+    length = data.fields.get("length")
+    if length is None or outcome.variant.loss_type != "prompt_mean":
+        return length
+    weight = np.ones(len(length))
+    for block in data.blocks:
+        weight[block.rows] = length[block.rows] / length[block.rows].mean(1, keepdims=True).clip(1)
+    return weight
+
+
+def masses(outcome: Outcome, data: Rollouts) -> tuple[np.ndarray, np.ndarray | None]:
+    """(groups,): Σ|A| of each group, and Σ|A| as the variant's loss weighs it (None without lengths)."""
+    size, weight = np.abs(outcome.advantage), token_weight(outcome, data)
+    return data.summed(size), None if weight is None else data.summed(size * weight)
+
+
+def without_signal(mass: np.ndarray, groups: pd.DataFrame) -> tuple[float, float, float]:
+    """The share of Σ|A| in groups whose accuracies are all equal, with its interval; groups of unknown accuracy out."""
+    known = groups["kind"].to_numpy() >= 0
+    return share((mass * (groups["kind"].to_numpy() > 0))[known], mass[known])
+
+
+def by_kind(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
+    """Σ|A| split by the accuracy of the groups: all of the record, then each third. variant, part, kind, share, …"""
+    rows = []
+    for name, outcome in outcomes.items():
+        mass = masses(outcome, data)[0]
+        for part in ("all", *THIRDS):
+            chosen = np.ones(len(mass), bool) if part == "all" else data.groups["third"] == THIRDS.index(part)
+            chosen &= data.groups["kind"] >= 0
+            for place, kind in enumerate(KINDS):
+                of_kind = (data.groups["kind"] == place)[chosen]
+                value, low, high = share(mass[chosen] * of_kind, mass[chosen])
+                row = {"variant": name, "steps": part, "groups are": kind, "groups": int(of_kind.sum())}
+                rows.append(row | {"share of Σ|A|": value, "low": low, "high": high})
+    columns = ["variant", "steps", "groups are", "groups", "share of Σ|A|", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).dropna(subset="share of Σ|A|")
+
+
+def over_steps(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
+    """The share without accuracy signal at each recorded step: run, variant, step, value, low, high."""
+    columns, rows = ["run", "variant", "step", "value", "low", "high"], []
+    if "step" not in data.groups or data.groups["step"].isna().any():
+        return pd.DataFrame(columns=columns)
+    for name, outcome in outcomes.items():
+        mass = masses(outcome, data)[0]
+        for (run, step), part in data.groups.groupby(["run", "step"], sort=True):
+            value, low, high = without_signal(mass[part.index], part)
+            rows.append({"run": run, "variant": name, "step": step, "value": value, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=columns).dropna(subset="value")
+
+
+def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
+    """Σ|A| by part of the reward: leave-one-out and Shapley shares, which for Shapley add up to 1.
+
+    v(S) is Σ|A| if only the parts in S were paid. Leave-one-out: v(all) − v(all but it). Shapley: the mean over all
+    orders of what the part adds. The shape (length term, penalties) counts as a part of its own. Both are sums over
+    groups, which give their intervals.
+    """
+    rows = []
+    for name, outcome in outcomes.items():
+        parts, total = list(outcome.parts), masses(outcome, data)[0]
+        if not total.sum() or len(parts) > MOST_PARTS:
+            continue
+        value = {(): np.zeros(len(total))}
+        for size in range(1, len(parts) + 1):
+            for chosen in combinations(parts, size):
+                value[chosen] = data.summed(np.abs(paid_only(outcome, data, chosen)))
+        whole = value[tuple(parts)]
+        for part in parts:
+            others = tuple(other for other in parts if other != part)
+            row = {"variant": name, "reward": part} | ratio("leave-one-out", whole - value[others], total)
+            rows.append(row | ratio("Shapley", shapley(part, parts, value), total))
+    columns = ["variant", "reward", "leave-one-out", "leave-one-out_low", "leave-one-out_high"]
+    return pd.DataFrame(rows, columns=[*columns, "Shapley", "Shapley_low", "Shapley_high"])
+
+
+def shapley(part: str, parts: list[str], value: Mapping[tuple, np.ndarray]) -> np.ndarray:
+    """(groups,): Σ over the sets S without the part of |S|! (k − 1 − |S|)! / k! (v(S and it) − v(S)) (Shapley 1953)."""
+    others, count, total = [other for other in parts if other != part], len(parts), np.zeros_like(value[()])
+    for size in range(count):
+        weight = factorial(size) * factorial(count - 1 - size) / factorial(count)
+        for chosen in combinations(others, size):
+            joined = tuple(one for one in parts if one in chosen or one == part)
+            total += weight * (value[joined] - value[chosen])
+    return total
+
+
+def by_length(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
+    """Σ|A| by fifths of length (characters where no tokens are recorded), and the mean A in each, with intervals.
+
+    The second column is named by the unit.
+    """
+    length = data.fields.get("length")
+    unit = data.unit if length is not None else "characters"
+    length = data.frame["completion"].str.len().to_numpy(float) if length is None else length
+    edges = np.unique(np.quantile(length, np.linspace(0, 1, BINS + 1)).round(6))  # two edges may differ by rounding
+    place = np.clip(np.searchsorted(edges, length, side="right") - 1, 0, max(len(edges) - 2, 0))
+    rows = []
+    for name, outcome in outcomes.items():
+        size, total = np.abs(outcome.advantage), masses(outcome, data)[0]
+        for number in range(max(len(edges) - 1, 1)):
+            inside = (place == number).astype(float)
+            row = {"variant": name, unit: f"{edges[number]:.0f}–{edges[min(number + 1, len(edges) - 1)]:.0f}"}
+            row |= {"rollouts": int(inside.sum())} | ratio(MASS, data.summed(size * inside), total)
+            rows.append(row | ratio("mean A", data.summed(outcome.advantage * inside), data.summed(inside)))
+    columns = [f"{name}{end}" for name in (MASS, "mean A") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["variant", unit, "rollouts", *columns])
+
+
+def shape_changes(outcome: Outcome, data: Rollouts) -> dict[str, float]:
+    """Σ|A − A without the shape| / Σ|A|: what the length term and other shapes change; 0 without a shape."""
+    plain = outcome.advantage
+    if SHAPE in outcome.parts:
+        plain = paid_only(outcome, data, [name for name in outcome.parts if name != SHAPE])
+    return ratio("changed_by_shape", data.summed(np.abs(outcome.advantage - plain)), masses(outcome, data)[0])
+
+
+def table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
+    """One row a variant; the intervals take groups as clusters. changed_by_weight is Σ|A − A before the weight| over
+    Σ|A before the weight|.
+    """
+    rows, correct = [], data.fields.get("correct")
+    for name, outcome in outcomes.items():
+        mass, weighed = masses(outcome, data)
+        kept = data.summed(outcome.kept.astype(float)) > 0
+        row = {"variant": name, "groups": len(mass), "kept": int(kept.sum()), "dropped": int((~kept).sum())}
+        row |= {"with advantage": int((mass > 0).sum()), "sum_abs_advantage": mass.sum()}
+        row["effective_groups"] = mass.sum() ** 2 / max((mass**2).sum(), 1e-300)
+        row |= bounds("share_without_accuracy_signal", without_signal(mass, data.groups))
+        nothing = (np.nan,) * 3
+        row |= bounds("share_as_the_loss_weighs", nothing if weighed is None else without_signal(weighed, data.groups))
+        row |= bounds("right_punished", wrong_way(outcome, data, correct, 1))
+        row |= bounds("wrong_rewarded", wrong_way(outcome, data, correct, 0))
+        weighed = data.summed(np.abs(outcome.advantage - outcome.before))
+        row |= shape_changes(outcome, data) | ratio("changed_by_weight", weighed, data.summed(np.abs(outcome.before)))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["variant"])
+
+
+def bounds(name: str, values: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+
+
+def wrong_way(outcome: Outcome, data: Rollouts, correct, right: int) -> tuple[float, float, float]:
+    """In groups with right and wrong answers: the share of right ones with A < 0, or (right 0) of wrong with A > 0."""
+    if correct is None:
+        return (np.nan,) * 3
+    chosen = correct == right
+    against = chosen & (outcome.advantage < 0 if right else outcome.advantage > 0)
+    mixed = data.groups["kind"].to_numpy() == 0
+    return share(data.summed(against.astype(float))[mixed], data.summed(chosen.astype(float))[mixed])

@@ -1,0 +1,251 @@
+"""The figures of a replay, one function each: tables of `evaluate.replay` in, Figure out."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, legend_above, sheet
+from lead_kit.safe_text import label
+
+STEP = "step (rollout batches)"
+SHARE = "share_without_accuracy_signal"
+BARS = "#4477AA"
+
+
+def short(names) -> dict[str, str]:
+    """The last part of each run's name, or the whole name where two runs would share it."""
+    last = {name: str(name).rpartition("/")[2] for name in dict.fromkeys(names)}
+    alone = {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
+    return {name: label(text) for name, text in alone.items()}
+
+
+def height_of(rows: int) -> float:
+    """Inches of a panel with so many named rows."""
+    return 0.5 + 0.17 * max(rows, 2)
+
+
+def percentages(axis) -> None:
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+@rc_context(STYLE)
+def residuals(table: pd.DataFrame) -> Figure:
+    """What remains of the recorded reward after its computed parts. `table` is from `explained.residuals`."""
+    caption = "Recorded reward minus the rewards computed from the text, to two decimals; the most frequent values."
+    figure, (axes,) = sheet(caption)
+    drawn = table.sort_values("residual")
+    axes.bar([f"{value:g}" for value in drawn["residual"]], drawn["share"], color=BARS, width=0.6)
+    axes.set(xlabel="residual (reward)", ylabel="share of rollouts", ylim=(0, 1))
+    percentages(axes.yaxis)
+    return figure
+
+
+@rc_context(STYLE)
+def without_signal(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
+    """Σ|A| without accuracy signal: over steps as recorded, one line a run, and one bar for each variant.
+
+    `steps` is from `sources.over_steps` (of one variant), `drawn` from `bars`.
+    """
+    caption = (
+        "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded "
+        "rewards under GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters."
+    )
+    caption, height = " ".join(filter(None, [caption, note])), max(2.2, height_of(len(drawn)))
+    figure, stacked = across(caption, height) if len(steps) else sheet(caption, 1, height, 4.6)
+    if len(steps):
+        lines(stacked[0], steps)
+        legend_above(figure, stacked[0])
+    axes, drawn = stacked[-1], drawn.iloc[::-1]
+    names = drawn["variant"].map(label)
+    whiskers = np.abs(drawn[["low", "high"]].to_numpy().T - drawn["value"].to_numpy())
+    axes.barh(names, drawn["value"], color=BARS, height=0.6)
+    axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
+    axes.set(xlabel="share of Σ|A| without accuracy signal", xlim=(0, 1))
+    percentages(axes.xaxis)
+    return figure
+
+
+def bars(table: pd.DataFrame) -> pd.DataFrame:
+    """The bars of `without_signal` from `sources.table`: variant, value, low, high."""
+    if SHARE not in table:
+        return pd.DataFrame(columns=["variant", "value", "low", "high"])
+    drawn = table[["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]].dropna(subset=SHARE)
+    return drawn.set_axis(["variant", "value", "low", "high"], axis=1)
+
+
+def joined(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
+    """The plotted points of `without_signal`; a bar has no run and no step."""
+    steps = steps.assign(run=steps["run"].map(short(steps["run"])))
+    return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
+
+
+def across(caption: str, height: float) -> tuple[Figure, np.ndarray]:
+    """Two panels side by side, each with its own y axis."""
+    figure, axes = sheet(caption, 2, height, PAGE, across=True)
+    for one in axes:
+        one.remove()
+    return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
+
+
+def lines(axes, steps: pd.DataFrame) -> None:
+    """One line with its band for each run."""
+    for (run, told), look in zip(short(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
+        line = steps[steps["run"] == run]
+        axes.plot(line["step"], line["value"], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
+        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
+    axes.set(xlabel=STEP, ylabel="share of Σ|A|\nwithout accuracy signal", ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    percentages(axes.yaxis)
+
+
+@rc_context(STYLE)
+def by_reward(table: pd.DataFrame) -> Figure:
+    """Σ|A| by reward: Shapley shares, one stacked bar for each variant. `table` is from `sources.by_reward`."""
+    caption = (
+        "Shapley shares of Σ|A|: what each reward adds to it, averaged over all orders; they add up to 1. "
+        "shape: what the estimator adds inside the group, such as a length term. Below 0: the reward lowers Σ|A|. "
+        "Whiskers: 95% interval of the share that ends there, groups as clusters."
+    )
+    wide = table.pivot(index="variant", columns="reward", values="Shapley").fillna(0)
+    wide = wide.loc[list(dict.fromkeys(table["variant"]))[::-1], list(dict.fromkeys(table["reward"]))]
+    half = table.assign(half=table["Shapley_high"] - table["Shapley"]).pivot(
+        index="variant", columns="reward", values="half"
+    )
+    half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
+    figure, (axes,) = sheet(caption, 1, height_of(len(wide)), 4.6)
+    above, below = np.zeros(len(wide)), np.zeros(len(wide))
+    wide.index = [label(name) for name in wide.index]
+    for place, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
+        values = wide[name].to_numpy()
+        left = np.where(values >= 0, above, below)
+        axes.barh(wide.index, values, left=left, height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white",
+                  linewidth=0, label=label(name))  # fmt: skip
+        drawn = half[:, place] > 0.001
+        axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, place], fmt="none", color="black",
+                      linewidth=0.8, capsize=2)  # fmt: skip
+        above, below = above + values.clip(min=0), below + values.clip(max=0)
+    axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
+    percentages(axes.xaxis)
+    legend_above(figure, axes)
+    return figure
+
+
+@rc_context(STYLE)
+def by_length(table: pd.DataFrame) -> Figure:
+    """Σ|A| and the mean A by fifths of length, one line a variant. `table` is from `sources.by_length`."""
+    unit = table.columns[1]
+    caption = (
+        "Rollouts in fifths of their length. Left: share of Σ|A|; dashed: share of the rollouts. Right: "
+        "mean advantage. Bands: 95% intervals, groups as clusters."
+    )
+    figure, panels = across(caption, 2.4)
+    fifths = list(dict.fromkeys(table[unit]))
+    for axes, value in zip(panels, ("share of Σ|A|", "mean A"), strict=True):
+        for (name, line), look in zip(table.groupby("variant", sort=False), REWARD_LOOKS * 3, strict=False):
+            axes.plot(line[unit], line[value], color=look.colour, linestyle=look.line, marker=look.marker,
+                      label=label(name))  # fmt: skip
+            axes.fill_between(
+                line[unit], line[f"{value}_low"], line[f"{value}_high"], color=look.colour, alpha=0.15, linewidth=0
+            )
+        axes.set(xlabel=f"length ({unit})", ylabel=value)
+        axes.set_xticks(range(len(fifths)), fifths, rotation=25, ha="right", rotation_mode="anchor")
+    first = table[table["variant"] == table["variant"].iloc[0]]
+    panels[0].plot(first[unit], first["rollouts"] / first["rollouts"].sum(), "--", color="black", linewidth=0.8)
+    panels[0].set_ylim(0, None)
+    percentages(panels[0].yaxis)
+    panels[1].axhline(0, color="black", linewidth=0.6)
+    legend_above(figure, panels[0])
+    return figure
+
+
+@rc_context(STYLE)
+def matrix(flips: pd.DataFrame, moved: pd.DataFrame) -> Figure:
+    """Variants by variants: above the diagonal the share of advantages that change their sign, below Σ|A| moved."""
+    caption = (
+        "Above the diagonal: share of rollouts whose advantage has the other sign. Below it: share of Σ|A| that stands "
+        "on other rollouts, ½ Σ|p − q| for the two variants' shares of |A|."
+    )
+    count = len(flips)
+    upper = np.triu(np.ones((count, count), bool), 1)
+    values = np.where(upper, flips.to_numpy(), moved.to_numpy())
+    side = 1.0 + 0.42 * count
+    figure, (axes,) = sheet(caption, 1, side, side + 1.2)
+    shades = axes.imshow(
+        np.ma.masked_where(np.eye(count, dtype=bool), values), cmap="Blues", vmin=0, vmax=values.max() or 1
+    )
+    dark = values.max() * 0.6
+    for row, column in np.ndindex(count, count):
+        if row != column:
+            colour = "white" if values[row, column] > dark else "black"
+            axes.text(column, row, f"{values[row, column]:.0%}", ha="center", va="center", fontsize=6.5, color=colour)
+    axes.set_xticks(range(count), map(label, flips.columns), rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), map(label, flips.index))
+    axes.grid(visible=False)
+    figure.colorbar(shades, ax=axes, format=PercentFormatter(1, decimals=0), shrink=0.8)
+    return figure
+
+
+@rc_context(STYLE)
+def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
+    """Phrases that grew and carry advantage, early against late; and whether each reward separates right from wrong.
+
+    `phrases` is from `learned.grown`, `separation` from `learned.separation`.
+    """
+    caption = (
+        "Left: share of completions with the phrase in the first (hollow) and the last third of the steps; the number "
+        "is the mean advantage of late completions with it. Right: share of pairs (right, wrong) of one group in which "
+        "the right answer has the higher reward, ties half; whiskers: 95% intervals, groups as clusters."
+    )
+    figure, (left, right) = across(caption, max(2.2, height_of(len(phrases))))
+    drawn = phrases.assign(phrase=phrases["phrase"].map(label)).iloc[::-1]
+    left.hlines(drawn["phrase"], drawn["early"], drawn["late"], color="#888888", linewidth=1)
+    left.plot(drawn["early"], drawn["phrase"], "o", color="black", markerfacecolor="white")
+    left.plot(drawn["late"], drawn["phrase"], "o", color="black")
+    for row in drawn.itertuples():
+        left.annotate(f"{row.A:+.2f}", (row.late, row.phrase), (5, -2), textcoords="offset points", fontsize=6)
+    left.set_xlabel("share of completions")
+    left.margins(x=0.18)
+    percentages(left.xaxis)
+    thirds = separation[separation["steps"] != "all"]
+    for (name, line), look in zip(thirds.groupby("reward", sort=False), REWARD_LOOKS * 3, strict=False):
+        whiskers = np.abs(line[["low", "high"]].to_numpy().T - line["separation"].to_numpy())
+        right.errorbar(line["steps"], line["separation"], yerr=whiskers, color=look.colour, linestyle=look.line,
+                       marker=look.marker, capsize=2, label=label(name))  # fmt: skip
+    right.axhline(0.5, color="black", linewidth=0.6)
+    right.set(xlabel="third of the steps", ylabel="right above wrong (share of pairs)", ylim=(0, 1))
+    if len(thirds):
+        legend_above(figure, right)
+    return figure
+
+
+@rc_context(STYLE)
+def over_training(steps: pd.DataFrame, how: str) -> Figure:
+    """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `health.over_steps`."""
+    names = [
+        "truncated",
+        "repetitive",
+        *(name for name in steps if name.startswith("reward_") and f"{name}_low" in steps),
+    ]
+    labels = {"truncated": "cut off", "repetitive": "repeats itself"}
+    caption = (
+        f"Means over the rollouts of each recorded step. Cut off: {how}. Repeats itself: an n-gram ten times in a row. "
+        "Below: the rewards, unweighted. Bands: 95% intervals, groups as clusters."
+    )
+    figure, stacked = sheet(caption, len(names), 1.2)
+    for axes, name in zip(stacked, names, strict=True):
+        for (run, told), look in zip(short(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
+            line = steps[steps["run"] == run]
+            axes.plot(line["step"], line[name], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
+            axes.fill_between(
+                line["step"], line[f"{name}_low"], line[f"{name}_high"], color=look.colour, alpha=0.15, linewidth=0
+            )
+        axes.set_ylabel(label(labels.get(name, name.removeprefix("reward_"))))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if name in labels:
+            axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
+            percentages(axes.yaxis)
+    stacked[-1].set_xlabel(STEP)
+    legend_above(figure, stacked[0])
+    return figure

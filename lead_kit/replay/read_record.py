@@ -1,0 +1,194 @@
+"""`read`: rollouts of any tool as one frame with columns named by role, and sentences on what the record lacks."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.replay import read_files
+from lead_kit.replay.formats import ACCURACY, FORMATS, ROLES, Format, format_of
+from lead_kit.runs import rollout_file
+from lead_kit.runs.manifest import read_manifest
+from lead_kit.runs.paths import shown
+
+PART = "reward_"  # the columns of a reward's parts
+MEANING = {"completion": "the text that was generated", "prompt": "the problem or the whole prompt"}
+STEP_IN_NAME = re.compile(r"step_(\d+)")
+
+
+class Record(NamedTuple):
+    """Recorded rollouts. The frame has one row a rollout; columns that the record lacks are absent."""
+
+    frame: pd.DataFrame  # run, row and those of ROLES and reward_NAME that are there; group: one number for each group
+    formats: list[str]  # names of the formats that were read
+    parameters: dict[str, dict]  # settled parameters by run, for runs of the kit
+    notes: list[str]  # what the record lacks, as sentences
+
+
+def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (), group_size: int = 0) -> Record:
+    """The rollouts that a run folder, a file or a glob names.
+
+    `columns` maps roles to columns, as in "completion=text"; `weights` are those of the parts where no total is
+    recorded. `group_size` splits rows in order where the record names no groups, and larger groups of one prompt.
+    Raises InputError naming file, column and row.
+    """
+    if group_size < 0 or group_size == 1:
+        raise InputError(f"group_size is {group_size}, expected 2 or more, or 0 for groups as recorded")
+    mapping, frames, parameters, formats = read_mapping(columns), [], {}, []
+    for path, files in read_files.sources(pattern):
+        manifest = read_manifest(path) if path.is_dir() else None
+        for file in files:
+            frame, kind = read_file(file, mapping)
+            if "run" not in frame:
+                frame["run"] = shown(path if rollout_file.has_rollouts(path) else run_of(file, kind))
+            frames.append(frame)
+            formats.append(kind.name)
+        if manifest:
+            parameters[shown(path)] = manifest["parameters"]
+    frame = pd.concat(frames, ignore_index=True)
+    frame["row"] = range(len(frame))
+    with_total(frame, weights)
+    if "reward" in frame and frame["reward"].isna().all():
+        frame = frame.drop(columns="reward")
+    notes = with_groups(frame, group_size)
+    return Record(frame, list(dict.fromkeys(formats)), parameters, notes + lacks(frame))
+
+
+def run_of(file: Path, kind: Format) -> Path:
+    """What a foreign file is a part of: the run that is its folder where a file is a step, else a run of its own."""
+    a_step = kind.a_file_a_step or STEP_IN_NAME.fullmatch(file.stem)
+    return file.parent if a_step else file.with_suffix("")
+
+
+def read_mapping(texts: Sequence[str]) -> dict[str, str]:
+    """{role: column} from texts such as "completion=text". Raises InputError for an unknown role."""
+    mapping = {}
+    for text in texts:
+        role, equals, column = (part.strip() for part in text.partition("="))
+        if not equals or not column:
+            raise InputError(f"columns has {text!r}, expected ROLE=COLUMN, e.g. completion=text")
+        if role not in ROLES and not role.startswith(PART):
+            raise InputError(f"columns names no role {role!r}{nearest_or_all(role, ROLES)}")
+        mapping[role] = column
+    return mapping
+
+
+def read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, Format]:
+    """One file with its columns named by role, and its format."""
+    raw, where = read_files.read_rows(path), shown(path)
+    raw.columns = [str(name) for name in raw.columns]
+    kind = format_of(set(raw)) or FORMATS[-1]
+    names = {role: role for role in ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
+    names |= {name: name for name in raw if name.startswith(PART)}
+    names |= {PART + name: name for name in reward_columns(raw, kind, {*names.values(), *mapping.values()})}
+    names |= mapping
+    if "completion" not in names:
+        there = ", ".join(list(raw)[:12])
+        known = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in FORMATS[:-1])
+        raise InputError(
+            f"{where} has no column 'completion', {MEANING['completion']}; there are: {there}. Name it with "
+            f"-p columns completion=COLUMN, or bring a file of a known tool ({known})"
+        )
+    frame = pd.DataFrame({role: one_column(raw, role, column, where) for role, column in names.items()})
+    if "step" not in frame and (number := STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
+        frame["step"] = float(number[1])
+    part = next((PART + name for name in ACCURACY if PART + name in frame), None)
+    if part and frame[part].dropna().isin([0, 1]).all():
+        frame = frame.rename(columns={part: PART + "correct"})
+        frame["correct"] = frame.get("correct", frame[PART + "correct"])
+    return frame, kind
+
+
+def reward_columns(raw: pd.DataFrame, kind: Format, taken: set[str]) -> list[str]:
+    """TRL logs each reward as a column of its own name; of other tools only columns `reward_NAME` are parts."""
+    if kind.name != "TRL completions":
+        return []
+    free = [name for name in raw if name not in taken and name not in ROLES and not name.startswith("__")]
+    return [name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()]
+
+
+def one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series:
+    """The values of a role, checked. Raises InputError naming column and row."""
+    values = read_files.column(raw, name, where)
+    if role in ("completion", "prompt"):
+        return read_files.texts(values, name, where, "assistant" if role == "completion" else "")
+    if role in ("correct", "truncated"):
+        return read_files.flags(values, name, where)
+    if role in ("reward", "length", "advantage", "step") or role.startswith(PART):
+        return read_files.numbers(values, name, where, least=0 if role == "length" else None)
+    if role == "gold":
+        return values.map(gold_text)
+    return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
+
+
+def gold_text(value) -> str | None:
+    """The right answer as a text; verl's dictionaries give their ground truth, a list its first item."""
+    if isinstance(value, dict):
+        value = value.get("ground_truth")
+    if isinstance(value, list | tuple):
+        value = value[0] if value else None
+    return None if value is None or value != value or value == "" else str(value)
+
+
+def with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:
+    """Adds `reward` where only its parts are there: their weighted sum. Raises InputError for weights that do not fit.
+
+    Weights that are not given are 1 each, as TRL's default is.
+    """
+    parts = [name for name in frame if name.startswith(PART)]
+    if "reward" not in frame and parts:
+        if weights and len(weights) != len(parts):
+            raise InputError(f"recorded_weights has {len(weights)} values for the parts {', '.join(parts)}")
+        weighted = frame[parts] * (list(weights) or [1.0] * len(parts))
+        frame["reward"] = weighted.sum(axis=1, min_count=1)  # as TRL: a part that was not given counts nothing
+
+
+def with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
+    """Numbers the groups in the column `group`: the rollouts of one prompt in one batch. Returns sentences.
+
+    A recorded group is split where its prompts differ, because the rollouts of a group share their prompt.
+    """
+    named = [role for role in ("group", "prompt", "id") if role in frame and frame[role].notna().all()]
+    if not named and not group_size:
+        if "group" in frame:
+            del frame["group"]
+        return [
+            "The record names no groups (no group, prompt or id), so nothing can be said about advantages; "
+            "with group_size, rows in their order are groups."
+        ]
+    keys = [role for role in ("run", "table", "step") if role in frame]
+    keys += [role for role in named if role != "id" or len(named) == 1]
+    frame["group"] = frame.groupby(keys, sort=False, dropna=False).ngroup()
+    if group_size:
+        place = frame.groupby("group").cumcount() // group_size
+        frame["group"] = frame.assign(place=place).groupby(["group", "place"], sort=False).ngroup()
+    return [] if named else [f"The record names no groups: {group_size} rows in their order are one group."]
+
+
+def lacks(frame: pd.DataFrame) -> list[str]:
+    """Sentences on what is not recorded and on groups that are not alike."""
+    found = []
+    if "reward" not in frame:
+        found.append("The record has no reward, so only rewards that the text or golds decide can be computed.")
+    elif count := int(frame["reward"].isna().sum()):
+        found.append(f"Rollouts without a reward: {count}; their groups are left out wherever advantages are needed.")
+    missing = [name for name in ("step", "length", "truncated", "gold") if name not in frame]
+    if missing:
+        found.append(f"The record has no {', '.join(missing)}.")
+    gaps = {name: int(frame[name].isna().sum()) for name in ("step", "length", "truncated", "correct") if name in frame}
+    if told := ", ".join(f"{name} {count:,}" for name, count in gaps.items() if count):
+        found.append(f"Rollouts without a value: {told}.")
+    if "group" in frame:
+        sizes = frame["group"].value_counts().value_counts().sort_index()
+        if len(sizes) > 1:
+            told = ", ".join(f"{count} of {size}" for size, count in sizes.items())
+            found.append(f"Groups differ in size ({told}); each is computed at its own size.")
+        if 1 in sizes:
+            found.append(
+                f"Groups of one rollout: {sizes[1]}; such a rollout has nothing to be compared with and is left out."
+            )
+    return found

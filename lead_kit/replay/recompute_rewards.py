@@ -1,0 +1,258 @@
+"""Is the record explained? The recorded reward against the one computed from the text, and what the rest could be."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lead_kit.errors import InputError
+from lead_kit.method.rewards import REWARDS, Rollout, bind_rewards, finite
+from lead_kit.parameters import call_name
+from lead_kit.replay.read_record import PART, Record
+from lead_kit.verify.verdict import Verdict
+
+TOLERANCE = 0.0051  # rewards are recorded with two decimals
+LEAST = 0.5  # a set of rewards that explains less than this share of the rollouts is no explanation
+SAMPLE = 1000  # rollouts on which the published sets of rewards are tried
+PUBLISHED = {  # sets of rewards of weight 1, tried where the record has no parts and none are given
+    "accuracy alone": ("correct",),
+    "GRPO_reflection (2603.14041)": ("correct", "format", "reflection_v2"),
+    "GRPO_reflection, first version": ("correct", "format", "reflection_v1"),
+    "open-r1": ("correct", "format", "reasoning_steps"),
+}
+LEVELS = ((0.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))  # values that an accuracy part can have: 1 is right
+READS = {"length": "length", "truncated": "truncated", "gold": "gold", "verdict": "correct", "correct": "correct"}
+
+
+class Explanation(NamedTuple):
+    """The parts of the recorded reward, one number a rollout each; nan where it is not known."""
+
+    parts: dict[str, np.ndarray]  # by name of the reward, unweighted
+    weights: dict[str, float]
+    correct: np.ndarray | None  # 1 right, 0 wrong: as recorded, or the part that remains
+    residual: np.ndarray | None  # recorded minus computed reward; without a gold the accuracy is in it
+    explained: np.ndarray | None  # booleans
+    tried: pd.DataFrame  # each set of rewards that was tried, and the share that it explains
+    sentences: list[str]
+
+
+def rollouts_of(frame: pd.DataFrame, correct=None, where=None) -> list[Rollout]:
+    """The rows as the kit's rollouts. What the record lacks is None there, and no reward that reads it is called."""
+    rows = frame if where is None else frame.iloc[where]
+    verdicts = {
+        1.0: Verdict("correct", "", "as recorded", "record"),
+        0.0: Verdict("wrong", "", "as recorded", "record"),
+    }
+    columns = [rows[name] if name in rows else [None] * len(rows) for name in ("prompt", "gold", "length", "truncated")]
+    known = [None] * len(rows) if correct is None else (correct if where is None else correct[where])
+    return [
+        Rollout(prompt or "", text, gold, length, None if cut is None else bool(cut), verdicts.get(right))
+        for text, prompt, gold, length, cut, right in zip(rows["completion"], *columns, known, strict=True)
+    ]
+
+
+def reads(function: Callable) -> set[str]:
+    """The fields of the record that a reward looks at, from the names in its code."""
+    code = getattr(function, "func", function).__code__
+    return {READS[name] for name in code.co_names if name in READS}
+
+
+def computed(name: str, score: Callable, rollouts: list[Rollout], there: Sequence[str]) -> np.ndarray:
+    """A reward of every rollout. Raises InputError naming what the record lacks."""
+    if missing := sorted(reads(score) - set(there)):
+        raise InputError(f"the reward {name!r} needs {' and '.join(missing)} of each rollout, which the record lacks")
+    return np.array([finite(name, score(one), one) for one in rollouts])
+
+
+def present(frame: pd.DataFrame, correct=None) -> set[str]:
+    """The fields that every rollout of the record has."""
+    fields = {name for name in ("length", "truncated", "gold") if name in frame and frame[name].notna().all()}
+    known = correct is not None and not np.isnan(correct).any()
+    return fields | ({"correct"} if known else set())
+
+
+def explain(
+    record: Record, rewards: Sequence[str] = (), weights: Sequence[float] = (), regraded: np.ndarray | None = None
+) -> Explanation:
+    """The record's reward from its text, run by run. `rewards` are those that were paid, with arguments; empty: those
+    of the run's own record, else the published set that explains most. `regraded`: the accuracy by given golds.
+
+    Raises InputError for rewards that do not exist or whose weights do not fit.
+    """
+    found = {}
+    for run, frame in record.frame.groupby("run", sort=False):
+        own = {} if rewards or weights else record.parameters.get(run, {})
+        chosen, weighed = own.get("rewards", rewards), own.get("reward_weights", weights)
+        again = None if regraded is None else regraded[frame.index]
+        found[run] = explain_run(frame, list(chosen), list(weighed), again, own.get("seed", 0))
+    return merged(record.frame, found)
+
+
+def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed=0) -> Explanation:
+    """`explain` for one run, whose rewards take its seed. Rewards that are recorded alone need no search."""
+    recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
+    rewards = rewards or [name.removeprefix(PART) for name in recorded]
+    tried = pd.DataFrame(columns=["rewards", "parts", "explained"])
+    if not rewards and "reward" in frame and frame["reward"].notna().any():
+        tried = try_published(frame)
+        rewards = list(PUBLISHED[tried.iloc[0]["rewards"]])
+    names = [call_name(text, "recorded_rewards").rpartition(":")[2] for text in rewards]  # as the ledger names them
+    if weights and len(weights) != len(names):
+        told = ", ".join(names) or "none"
+        raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {told}")
+    weighed = dict(zip(names, weights or [1.0] * len(names), strict=True))
+    found = add_up(frame, rewards, weighed, regraded, tried, seed)
+    if not len(tried) or found.explained.mean() >= LEAST:
+        return found
+    sentence = (
+        "No published set of rewards explains half of the record, so the reward is not taken apart and the accuracy is "
+        "not known: name its rewards with recorded_rewards, or give golds."
+    )
+    return untaken(frame, None, [sentence], tried)._replace(explained=found.explained)
+
+
+def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> float:
+    """The share of rollouts, of those in kept groups, whose recorded advantage is the computed one (to 1% or .001)."""
+    recorded = frame["advantage"].to_numpy(float)
+    return float(np.isclose(recorded, advantage, rtol=0.01, atol=0.001)[kept].mean()) if kept.any() else np.nan
+
+
+def merged(frame: pd.DataFrame, found: dict[str, Explanation]) -> Explanation:
+    """The explanations of all runs as one; weights that differ between runs are multiplied into the parts."""
+    if len(found) == 1:
+        return next(iter(found.values()))
+    at = {run: np.flatnonzero(frame["run"] == run) for run in found}
+    names = list(dict.fromkeys(name for one in found.values() for name in one.parts))
+    alike = all(one.weights == next(iter(found.values())).weights for one in found.values())
+
+    def joined(values: dict) -> np.ndarray | None:
+        if any(value is None for value in values.values()):
+            return None
+        whole = np.zeros(len(frame), next(iter(values.values())).dtype)
+        for run, value in values.items():
+            whole[at[run]] = value
+        return whole
+
+    parts = {}
+    for name in names:
+        own = {run: one.parts.get(name, np.zeros(len(at[run]))) for run, one in found.items()}
+        parts[name] = joined({run: v if alike else v * found[run].weights.get(name, 1.0) for run, v in own.items()})
+    weights = {name: next(iter(found.values())).weights.get(name, 1.0) if alike else 1.0 for name in names}
+    whole = [joined({run: getattr(one, f) for run, one in found.items()}) for f in ("correct", "residual", "explained")]
+    tried = [one.tried.assign(run=run) for run, one in found.items() if len(one.tried)]
+    sentences = dict.fromkeys(sentence for one in found.values() for sentence in one.sentences)
+    table = pd.concat(tried, ignore_index=True) if tried else pd.DataFrame(columns=["rewards", "parts", "explained"])
+    return Explanation(parts, weights, *whole, table, list(sentences))
+
+
+def try_published(frame: pd.DataFrame) -> pd.DataFrame:
+    """The share of a sample of rollouts that each published set of rewards explains, most first."""
+    where = np.unique(np.linspace(0, len(frame) - 1, SAMPLE).astype(int))
+    sample = frame.iloc[where]
+    rows = []
+    for name, texts in PUBLISHED.items():
+        found = add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
+        rows.append({"rewards": name, "parts": " + ".join(texts), "explained": float(found.explained.mean())})
+    return pd.DataFrame(rows).sort_values("explained", ascending=False, kind="stable", ignore_index=True)
+
+
+def add_up(
+    frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, tried=None, seed: int = 0
+) -> Explanation:
+    """The parts, the residual and the accuracy for one set of rewards. A part is as recorded; else it is computed."""
+    correct = frame["correct"].to_numpy(float) if "correct" in frame and frame["correct"].notna().any() else None
+    known = bind_rewards([text for text in rewards if call_name(text, "rewards") in REWARDS], seed=seed)
+    there, rollouts = sorted(present(frame, correct)), rollouts_of(frame, correct)
+    sentences, parts, gap = [], {}, np.zeros(len(frame))
+    for name in weights:
+        column = np.nan_to_num(frame[PART + name].to_numpy(float)) if PART + name in frame else None
+        if name == "correct":
+            continue
+        try:
+            if name not in known:
+                raise InputError(f"the reward {name!r} is not one of the kit's")
+            again = computed(name, known[name], rollouts, there)
+            gap += 0 if column is None else weights[name] * (column - again)
+            parts[name] = again if column is None else column
+        except InputError as error:
+            sentences.append(f"Not computed again: {error}.")
+            if column is None:
+                return untaken(frame, correct, sentences, tried)
+            parts[name] = column
+    if "reward" not in frame:
+        return Explanation(parts, weights, correct, None, None, tried, sentences)
+    return compare(frame, parts, weights, correct, gap, regraded, tried, sentences)
+
+
+def untaken(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Explanation:
+    """The total as its only part."""
+    total = frame["reward"].to_numpy(float) if "reward" in frame else None
+    parts = {} if total is None else {"reward": total}
+    explained = None if total is None else np.zeros(len(frame), bool)
+    return Explanation(parts, dict.fromkeys(parts, 1.0), correct, total, explained, tried, sentences)
+
+
+def compare(frame, parts, weights, correct, gap, regraded, tried, sentences) -> Explanation:
+    """The recorded total minus the computed parts. Where the accuracy is not recorded, it is what remains."""
+    total = frame["reward"].to_numpy(float)
+    rest = total - sum((weights[name] * values for name, values in parts.items()), np.zeros(len(frame)))
+    if "correct" not in weights:
+        return Explanation(parts, weights, correct, rest + gap, np.abs(rest + gap) < TOLERANCE, tried, sentences)
+    if correct is None and PART + "correct" not in frame:
+        agree = {levels: near(rest / (weights["correct"] or 1.0), levels) for levels in LEVELS}
+        levels = max(LEVELS, key=lambda one: agree[one].sum())  # the first of those that explain most
+        explained, accuracy = agree[levels], (rest / (weights["correct"] or 1.0)).round()
+        correct = np.where(explained, (accuracy == 1).astype(float), np.nan)
+        parts = {"correct": np.where(explained, accuracy, rest), **parts}
+        if explained.mean() < LEAST:
+            correct = None
+            sentences.append("What remains of the reward is no accuracy in half of the rollouts, so none is known.")
+        else:
+            told = ", ".join(f"{level:g}" for level in levels)
+            sentences.append(f"No accuracy is recorded: what remains of the reward is {told}, and 1 is taken as right.")
+    else:
+        paid = frame[PART + "correct"].to_numpy(float) if PART + "correct" in frame else correct
+        correct = (paid == 1).astype(float) if correct is None else correct
+        parts = {"correct": np.nan_to_num(paid), **parts}
+        rest = rest - weights["correct"] * np.nan_to_num(correct)
+        explained = np.abs(rest + gap) < TOLERANCE
+    if regraded is not None and correct is not None:
+        explained = explained & ~(np.abs(regraded - correct) > 0.5)
+    return Explanation(parts, weights, correct, rest + gap, explained, tried, sentences)
+
+
+def near(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Whether a value is one of the levels."""
+    return (np.abs(values[:, None] - np.array(levels)).min(1)) < TOLERANCE
+
+
+def residuals(found: Explanation) -> pd.DataFrame:
+    """The most frequent residuals, to two decimals, with their number and what each could be."""
+    if found.residual is None:
+        return pd.DataFrame(columns=["residual", "rollouts", "share", "could be"])
+    counts = pd.Series(found.residual).round(2).value_counts().head(12)
+    table = counts.rename_axis("residual").reset_index(name="rollouts")
+    table["share"] = table["rollouts"] / len(found.residual)
+    return table.assign(**{"could be": [meaning(value) for value in table["residual"]]})
+
+
+def meaning(residual: float) -> str:
+    """What a residual could be."""
+    if abs(residual) < TOLERANCE:
+        return "nothing is left, or a wrong answer where no gold is recorded"
+    if abs(residual - 1) < TOLERANCE:
+        return "a right answer where no gold is recorded"
+    if abs(residual + 1) < TOLERANCE:
+        return "a penalty of 1: a wrong or an unfinished answer"
+    return "an integer reward that is not named" if abs(residual - round(residual)) < TOLERANCE else "not explained"
+
+
+def disagreements(frame: pd.DataFrame, found: Explanation, regraded: np.ndarray, golds: Sequence) -> pd.DataFrame:
+    """The rollouts whose recorded accuracy differs from the verifier's: a file for 07_verifier_audit."""
+    differ = np.flatnonzero(np.abs(regraded - found.correct) > 0.5)
+    rows = frame.iloc[differ]
+    table = pd.DataFrame(
+        {"id": rows["group"] if "group" in rows else rows["row"], "gold": [golds[at] for at in differ]}
+    )
+    return table.assign(completion=rows["completion"], recorded=found.correct[differ], regraded=regraded[differ])

@@ -1,0 +1,114 @@
+"""A replay in numbers and in words: run.json's summary and the paragraph that reads the tables aloud."""
+
+import numpy as np
+import pandas as pd
+
+from lead_kit.errors import chosen
+from lead_kit.replay import attribution, diagnostics
+from lead_kit.replay.groups import Rollouts, cut
+from lead_kit.replay.read_record import Record
+from lead_kit.replay.recompute_rewards import Explanation
+from lead_kit.replay.variants import RECORDED, Outcome
+
+LENGTHS = {
+    "recorded": None,
+    "characters": lambda texts: texts.str.len(),
+    "words": lambda texts: texts.str.split().str.len(),
+}
+
+
+def prepare(
+    record: Record, found: Explanation, lengths: str, regraded: np.ndarray | None, end_marker: str, max_tokens: int
+) -> Rollouts:
+    """The record with its parts and accuracy, cut into groups.
+
+    `lengths`: what stands for the tokens where the record has none (a name of LENGTHS). Raises InputError.
+    """
+    frame, fields = record.frame, {}
+    stand_in = chosen(LENGTHS, lengths, "lengths")
+    if "reward" in frame:
+        fields["reward"] = frame["reward"].to_numpy(float)
+    if "length" in frame and frame["length"].notna().all():
+        fields["length"] = frame["length"].to_numpy(float)
+    elif stand_in:
+        fields["length"] = stand_in(frame["completion"]).to_numpy(float)
+    accuracy = found.correct if found.correct is not None else regraded
+    if accuracy is not None and not np.isnan(accuracy).all():
+        fields["correct"] = accuracy
+    truncated, how = diagnostics.cut_off(frame, end_marker, max_tokens)
+    if how != diagnostics.TEXT:  # an estimate from the text is a diagnosis, and no variant's input
+        fields["truncated"] = truncated
+    data = cut(frame, fields, found.parts, found.weights)
+    return data if lengths == "recorded" or "length" in frame else data._replace(unit=lengths)
+
+
+def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
+    """The numbers of run.json, for the rewards as recorded; None where the record does not say."""
+    recorded, parts = outcomes.get(RECORDED), diagnostics.parts(data)
+    share = attribution.without_signal(attribution.masses(recorded, data)[0], data.groups)[0] if recorded else np.nan
+    return {
+        "rollouts": len(data.frame),
+        "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
+        "explained": share_explained(data, found),
+        "share_without_accuracy_signal": share,
+        "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
+        "truncated_late": diagnostics.late(truncated, data.frame),
+    }
+
+
+def share_explained(data: Rollouts, found: Explanation) -> float | None:
+    """The share of the recorded rewards that is explained; None where none is recorded."""
+    if found.explained is None or "reward" not in data.fields:
+        return None
+    return float(found.explained[~np.isnan(data.fields["reward"])].mean())
+
+
+def percent(value: float) -> str:
+    return "unknown" if value is None or np.isnan(value) else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
+
+
+def paragraph(
+    numbers: dict, parts: pd.DataFrame, kinds: pd.DataFrame, rewards: pd.DataFrame, table: pd.DataFrame, how: str
+) -> list[str]:
+    """What the numbers say, in sentences. `how`: how it is known that a completion was cut off."""
+    told = [f"{numbers['rollouts']:,} rollouts in {numbers['groups']:,} groups."]
+    if numbers["explained"] is not None:
+        told.append(f"The rewards that are named explain {percent(numbers['explained'])} of the recorded rewards.")
+    if table is not None and len(table) and table.iloc[0]["variant"] == RECORDED:
+        told += of_recorded(table.iloc[0], kinds, rewards)
+    dead = parts.loc[parts["dead"], "reward"].tolist()
+    if dead:
+        names = ", ".join(dead)
+        told.append(
+            f"Dead: {names}, which {'differs' if len(dead) == 1 else 'differ'} inside less than 1% of the groups."
+        )
+    if not np.isnan(numbers["truncated_late"]):
+        told.append(f"In the last third {percent(numbers['truncated_late'])} of the completions were cut off ({how}).")
+    return told
+
+
+def of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
+    """What was paid for under the rewards as recorded."""
+    told, name = [], "share_without_accuracy_signal"
+    if not np.isnan(row[name]):
+        told.append(
+            f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}] of Σ|A| stands in "
+            "groups whose answers are all right or all wrong, so it says nothing about accuracy."
+        )
+        ends = kinds[(kinds["variant"] == RECORDED) & (kinds["groups are"] != "accuracy differs")]
+        ends = ends.groupby("steps")["share of Σ|A|"].sum()
+        if {"early", "late"} <= set(ends.index):
+            told.append(
+                f"That share was {percent(ends['early'])} in the first third and {percent(ends['late'])} in the last."
+            )
+    if not np.isnan(row["right_punished"]):
+        told.append(
+            f"In groups with right and wrong answers, {percent(row['right_punished'])} of the right ones got a "
+            f"negative advantage and {percent(row['wrong_rewarded'])} of the wrong ones a positive one."
+        )
+    own = rewards[rewards["variant"] == RECORDED].sort_values("Shapley", ascending=False)
+    if len(own) > 1:
+        told.append(
+            "Σ|A| by reward (Shapley): " + ", ".join(f"{r.reward} {percent(r.Shapley)}" for r in own.itertuples()) + "."
+        )
+    return told

@@ -1,0 +1,250 @@
+"""The variants: arms of recipes, named estimators with parameters, your own; and the advantages that each gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lead_kit.errors import InputError
+from lead_kit.method.advantages import BASELINES, BATCH_WIDE, PAY_KL, Group, as_scored
+from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
+from lead_kit.method.group_filters import KEEP, every_group
+from lead_kit.method.rewards import bind_rewards
+from lead_kit.parameters import Parameter, check, named, read_call
+from lead_kit.replay.groups import Block, Rollouts, group_of, require_groups
+from lead_kit.replay.recompute_rewards import computed, present, rollouts_of
+
+RECORDED, TRAINED = "as recorded", "as trained"
+SHAPE = "shape"  # the part of a reward that depends on the group, such as a length term
+ROW_MEANS = ("grpo", "sapo")  # losses that average the tokens of each rollout first, so that its length has no weight
+MEANINGS = {
+    "length": "the tokens of each rollout (-p lengths characters lets characters stand in)",
+    "truncated": "whether each rollout was cut off (-p end_marker TEXT names what a complete one holds)",
+    "correct": "the accuracy of each rollout (-p golds FILE, or -p columns correct=COLUMN)",
+    "components": "each reward alone (-p recorded_rewards, or -p columns reward_NAME=COLUMN)",
+    "kl": "the log-probabilities of policy and reference",
+}
+
+
+class Variant(NamedTuple):
+    """An estimator, a keep rule and, where they are not those of the record, rewards."""
+
+    name: str
+    estimate: Estimate
+    keep: Callable[[Group], torch.Tensor]
+    rewards: list[str] | None  # with arguments; None: as recorded
+    weights: list[float]
+    loss_type: str
+    own: Mapping[str, Callable] = MappingProxyType({})
+
+
+class Outcome(NamedTuple):
+    """What a variant makes of the record; (rollouts,) arrays are 0 outside of groups."""
+
+    variant: Variant
+    reward: np.ndarray  # the weighted sum
+    parts: dict[str, np.ndarray]  # the rewards by name, unweighted, and SHAPE: what the shape adds to their sum
+    weights: dict[str, float]
+    before: np.ndarray  # the advantage before the weight; 0 in dropped groups
+    advantage: np.ndarray
+    kept: np.ndarray  # booleans
+
+
+def read_variant(
+    text: str, declared: Mapping[str, Parameter], arm: Callable[[str], dict], own: Mapping[str, Callable]
+) -> Variant:
+    """The variant that a text names: RECIPE/ARM, or an estimator with parameters of 03_grpo, as in
+    `lead(length_alpha=0.1, keep="mixed_groups")`. `label` renames it. `arm` gives the parameters of a recipe's arm.
+
+    Raises InputError for an unknown name, parameter or value.
+    """
+    name, arguments = read_call(text, "variants")
+    label = str(arguments.pop("label", text))
+    of_arm = "/" in name and ".py" not in name
+    config = {parameter: one.default for parameter, one in declared.items()}
+    config |= arm(name) if of_arm else {"estimator": name}
+    config |= check(arguments, declared)
+    chosen = of_arm or "rewards" in arguments
+    if chosen and len(config["rewards"]) != len(config["reward_weights"]):
+        if "reward_weights" in arguments:
+            raise InputError(
+                f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
+            )
+        config["reward_weights"] = [1.0] * len(config["rewards"])
+    estimate, keep = bind_estimator(config, own), named(config["keep"], KEEP, "keep")
+    rewards = list(config["rewards"]) if chosen else None
+    return Variant(label, estimate, keep, rewards, list(config["reward_weights"]), config["loss_type"], own)
+
+
+def read_variants(
+    texts: Sequence[str], declared: Mapping[str, Parameter], arm: Callable, own: Mapping, trained: Mapping | None = None
+) -> list[Variant]:
+    """The recorded rewards under GRPO's z-score first; then, for one run of the kit, as it was `trained` (unless by an
+    estimator of the user's own, whose file may have changed); then those that are named. Raises InputError for a name
+    twice.
+    """
+    variants = [read_variant(f"grpo(label={RECORDED!r})", declared, arm, own)]
+    parts = ("estimator", "group_shape", "group_baseline", "group_weight", "keep")
+    if trained and "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
+        config = {name: trained.get(name, one.default) for name, one in declared.items()}
+        estimate, keep = bind_estimator(config, own), named(config["keep"], KEEP, "keep")
+        variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], own))
+    variants += [read_variant(text, declared, arm, own) for text in texts]
+    names = [variant.name for variant in variants]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"variants names {twice[0]!r} twice; label=... gives a variant another name")
+    return variants
+
+
+# -- what a variant needs ---------------------------------------------------------------------------------------------
+
+
+def needed(variant: Variant) -> set[str]:
+    """The fields of a Group that the parts of a variant look at, from the names in their code."""
+    found = set()
+    for part in (*variant.estimate, variant.keep):
+        code = getattr(part, "func", part).__code__
+        found |= {name for name in (*code.co_names, *texts_in(code.co_consts)) if name in Group._fields}
+    baseline = variant.estimate.baseline
+    if baseline.__name__ in PAY_KL and not baseline.keywords[PAY_KL[baseline.__name__]]:
+        found = found - {"kl", "mask"} | {"length"}
+    if getattr(variant.estimate.shape, "keywords", {}).get("length_alpha") == 0:
+        found -= {"length"}
+    return found - {"reward", "weights", "mask"}
+
+
+def texts_in(constants) -> list[str]:
+    flat = [one for each in constants for one in (each if isinstance(each, tuple) else (each,))]
+    return [one for one in flat if isinstance(one, str)]
+
+
+def require(variant: Variant, data: Rollouts, names: Sequence[str]) -> None:
+    """Raises InputError naming what the variant needs and the record lacks."""
+    there = {name for name, values in data.fields.items() if not np.isnan(values[data.inside]).any()} | {"repetitive"}
+    there |= {"components"} if names and "reward" not in names else set()
+    for field in sorted(needed(variant) - there):
+        raise InputError(f"{variant.name}: needs {MEANINGS[field]}, which the record lacks")
+    batches = np.concatenate([np.unique(block.batch) for block in data.blocks])
+    mixed = len(np.unique(batches)) < len(batches)
+    if batch_wide(variant.estimate) and mixed:
+        raise InputError(
+            f"{variant.name}: {variant.estimate.baseline.__name__} looks at the whole batch, and a batch of the record "
+            "holds groups of different sizes"
+        )
+
+
+def batch_wide(estimate: Estimate) -> bool:
+    """Whether the baseline looks beyond the group. One of your own may."""
+    name = estimate.baseline.__name__
+    return name in BATCH_WIDE or name not in BASELINES
+
+
+def rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str, np.ndarray], list[float]]:
+    """The total, the rewards by name (unweighted) and their weights. Raises InputError naming what the record lacks."""
+    if variant.rewards is None:
+        if "reward" not in data.fields:
+            raise InputError(f"{variant.name}: the record has no reward; name rewards, as in grpo(rewards=['correct'])")
+        return data.fields["reward"], data.parts, [data.weights[name] for name in data.parts]
+    correct, parts, rollouts, where = data.fields.get("correct"), {}, None, np.flatnonzero(data.inside)
+    there = sorted(present(data.frame.iloc[where], None if correct is None else correct[where]))
+    for text in variant.rewards:
+        if text == "correct" and "correct" in there:
+            parts[text] = correct
+        elif text in data.parts:
+            parts[text] = data.parts[text]
+        else:
+            rollouts = rollouts or rollouts_of(data.frame, correct, where)
+            ((name, score),) = bind_rewards([text], variant.own).items()
+            parts[name] = np.full(len(data.frame), np.nan)
+            parts[name][where] = computed(name, score, rollouts, there)
+    total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))
+    return total, parts, variant.weights
+
+
+# -- advantages -------------------------------------------------------------------------------------------------------
+
+
+def pieces(data: Rollouts, whole: bool) -> list[Block]:
+    """The blocks, or one block for each batch of a block."""
+    if not whole:
+        return data.blocks
+    cut = []
+    for block in data.blocks:
+        order = np.argsort(block.batch, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(block.batch[order])) + 1):
+            cut.append(Block(block.rows[rows], block.batch[rows]))
+    return cut
+
+
+def with_mask(group: Group) -> Group:
+    """The group with a KL of 0 and the mask that its lengths give, for a baseline whose KL costs nothing."""
+    width = int(group.length.max().item())
+    mask = (torch.arange(width) < group.length[..., None]).double()
+    return group._replace(kl=torch.zeros_like(mask), mask=mask)
+
+
+def per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
+    """(groups, size): an advantage of each token as its mean over the rollout's tokens."""
+    return advantage if advantage.dim() == 2 else advantage.sum(-1) / group.length.clamp(min=1)
+
+
+def steps(
+    estimate: Estimate, keep: Callable, data: Rollouts, total: np.ndarray, parts: Mapping, weights: Sequence[float]
+) -> np.ndarray:
+    """(4, rollouts): the shaped reward, the advantage before the weight, the advantage, and 1 in kept groups."""
+    result = np.zeros((4, len(data.frame)))
+    free = {"length": np.zeros(len(data.frame))} if "length" not in data.fields else {}
+    known = data._replace(fields=data.fields | free)  # only a shape without a length term gets here without lengths
+    by_token = estimate.baseline.__name__ in PAY_KL
+    for block in pieces(data, batch_wide(estimate)):
+        group = group_of(known, block, total, list(parts.values()), weights)
+        group = with_mask(group) if by_token else group
+        shaped, before, after = estimate.steps(group)
+        kept = keep(shaped)[:, None].expand(block.rows.shape)
+        values = (shaped.reward, per_rollout(before, group), per_rollout(after, group), kept)
+        result[:, block.rows] = np.stack([value.double().numpy() for value in values])
+    result[1:3] *= result[3]
+    return result
+
+
+def evaluate(variant: Variant, data: Rollouts) -> Outcome:
+    """The advantages of a variant. Raises InputError naming what it needs and the record lacks."""
+    require_groups(data)
+    total, parts, weights = rewards_of(variant, data)
+    if "correct" in data.parts or variant.rewards is not None:
+        require_correct(variant.estimate, dict(zip(parts, weights, strict=True)))
+    require(variant, data, list(parts))
+    if "repetitive" in needed(variant):
+        data.repetitive()
+    try:
+        shaped, before, after, kept = steps(variant.estimate, variant.keep, data, total, parts, weights)
+    except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's
+        raise InputError(f"{variant.name}: {error}") from None
+    weighed = dict(zip(parts, weights, strict=True))
+    if (gap := np.where(data.inside, shaped - total, 0.0)).any():
+        parts, weighed = parts | {SHAPE: gap}, weighed | {SHAPE: 1.0}
+    return Outcome(variant, total, parts, weighed, before, after, kept > 0)
+
+
+def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str, Outcome], list[str]]:
+    """The outcomes that the record allows, by name, and a sentence on each of the others."""
+    outcomes, refused = {}, []
+    for variant in variants:
+        try:
+            outcomes[variant.name] = evaluate(variant, data)
+        except InputError as error:
+            refused.append(f"Not computed: {error}.")
+    return outcomes, list(dict.fromkeys(refused))
+
+
+def paid_only(outcome: Outcome, data: Rollouts, names: Sequence[str]) -> np.ndarray:
+    """(rollouts,): the advantages if only the named parts were paid, in the groups that the variant keeps.
+
+    What the shape adds is one part, as it was with all of them.
+    """
+    total = sum((outcome.weights[name] * outcome.parts[name] for name in names), np.zeros(len(data.frame)))
+    alone = {name: values if name in names else 0 * values for name, values in outcome.parts.items() if name != SHAPE}
+    estimate, weights = outcome.variant.estimate._replace(shape=as_scored), [outcome.weights[name] for name in alone]
+    return steps(estimate, every_group, data, total, alone, weights)[2] * outcome.kept

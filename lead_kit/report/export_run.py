@@ -1,0 +1,151 @@
+"""One HTML file of a run: its card, then its executed notebook. It opens without a network and runs no script.
+
+Formulas are MathML, figures are inside the file. HTML that cells have printed is cleaned; a content security policy
+forbids scripts and everything that would be loaded, should something have passed.
+"""
+
+import base64
+import html
+import json
+import re
+from pathlib import Path
+
+import bleach
+import mistune
+from bleach.css_sanitizer import CSSSanitizer
+from latex2mathml.converter import convert
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from lead_kit.errors import InputError
+from lead_kit.report import card, show_run
+from lead_kit.runs.files import write_text
+from lead_kit.runs.paths import resolve, shown
+from lead_kit.safe_text import visible
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = """\
+body { font: 16px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5em .7em; margin: .4em 0; font-size: .85em }
+.highlight pre { background: #f6f6f6; border-left: 3px solid #bbb } .error { background: #fbe9e7 }
+table { border-collapse: collapse; font-size: .85em; margin: .5em 0 } th, td { padding: .15em .6em; text-align: left }
+tr { border-bottom: 1px solid #ddd } td { vertical-align: top; overflow-wrap: break-word } div { overflow-x: auto }
+img { max-width: 100% }
+.card { border: 1px solid #999; padding: .2em 1em 1em; margin-bottom: 2em } math { font-size: 1.05em }
+"""
+NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'  # HTML needs none
+PRINTED, SOURCE, WHOLE = 20_000, 100_000, 5_000_000  # characters shown of printed text, of source, of a table
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
+PROPERTIES = "background-color border color display font-weight height margin padding text-align"
+PROPERTIES += " vertical-align white-space width"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+
+
+class Renderer(mistune.HTMLRenderer):
+    """Markdown as HTML: formulas as MathML, raw HTML escaped, only pictures that the notebook holds."""
+
+    def inline_math(self, text: str) -> str:
+        return formula(text, "inline")
+
+    def block_math(self, text: str) -> str:
+        return formula(text, "block")
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        inside = url.startswith("data:image/")
+        return f'<img alt="{html.escape(text)}" src="{html.escape(url)}">' if inside else html.escape(text)
+
+
+def formula(text: str, display: str) -> str:
+    """A formula of LaTeX as MathML; one that the converter cannot read stays as it was written."""
+    try:
+        return convert(text.strip(), display=display).replace(NAMESPACE, "")
+    except Exception:  # noqa: BLE001  the converter's errors have no common class
+        return f"<code>{html.escape(text)}</code>"
+
+
+markdown = mistune.create_markdown(renderer=Renderer(escape=True), plugins=["table", "math", "strikethrough"])
+
+
+def export_command(run: str, out: str | None = None) -> int:
+    """Writes the document of a run, by default as NAME.html in its folder, and prints where it is."""
+    folder = show_run.folder_of(run)
+    target = resolve(out) if out else folder / f"{folder.name}.html"
+    write_text(target, document(folder))
+    print(f"{shown(target)}: {target.stat().st_size / 1e6:.1f} MB, opens without a network")
+    return 0
+
+
+def document(folder: Path) -> str:
+    """The HTML of a run folder. Raises InputError where it holds no run or no executed notebook."""
+    about = card.of_run(folder)
+    path = folder / "notebook.ipynb"
+    if not path.is_file():
+        raise InputError(f"{shown(folder)} has no executed notebook (notebook.ipynb): `lead run` writes it")
+    try:
+        cells = [cell_html(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{shown(path)} is not a notebook") from None
+    sections = "".join(f"<h3>{title}</h3>{markdown(text)}" for title, text in about.items())
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    style = STYLE + HtmlFormatter().get_style_defs(".highlight")
+    name = html.escape(folder.name)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{name}</title><style>{style}</style></head><body>\n'
+        f'<div class="card"><h2>{name}</h2>{sections}</div>\n' + "\n".join(cells) + "\n</body></html>\n"
+    )
+
+
+def cell_html(cell: dict) -> str:
+    """One cell and its outputs."""
+    source = visible("".join(cell["source"]), SOURCE)
+    if cell["cell_type"] == "markdown":
+        for name, kinds in cell.get("attachments", {}).items():
+            packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in PICTURES[:2]]
+            source = source.replace(f"(attachment:{name})", "".join(packed[:1]))
+        return markdown(source)
+    code = highlight(source, PythonLexer(), HtmlFormatter()) if source.strip() else ""
+    return code + "".join(map(output_html, cell.get("outputs", [])))
+
+
+def output_html(output: dict) -> str:
+    """One output: a picture, cleaned HTML, Markdown or text; widgets, which need a live notebook, are left out."""
+    kind = output["output_type"]
+    if kind == "stream":
+        return printed("".join(output["text"]))
+    if kind == "error":
+        return printed("\n".join(output["traceback"]), "error")
+    data = {name: "".join(part) for name, part in output["data"].items() if isinstance(part, str | list)}
+    if WIDGET in output["data"]:
+        return ""
+    for name in PICTURES:
+        if name in data:
+            packed = data[name] if name != PICTURES[-1] else base64.b64encode(data[name].encode()).decode()
+            return f'<img alt="" src="data:{name};base64,{html.escape("".join(packed.split()))}">'
+    for name, rendered in (("text/html", cleaned), ("text/markdown", markdown)):
+        if name in data:
+            return rendered(visible(data[name], WHOLE))
+    return printed(data.get("text/plain", ""))
+
+
+def printed(text: str, kind: str = "") -> str:
+    """Text as a terminal shows it: of a line that was redrawn, its last state."""
+    if not text.strip():
+        return ""
+    last = "\n".join(part.rstrip("\r").rpartition("\r")[2] for part in COLOUR.sub("", text).split("\n"))
+    return f'<pre class="{kind}">{html.escape(visible(last, PRINTED))}</pre>'
+
+
+def cleaned(text: str) -> str:
+    """HTML of a cell, of which only tables, plain markup and pictures inside the file are left."""
+    css = CSSSanitizer(allowed_css_properties=PROPERTIES.split())
+    page = bleach.clean(STYLE_SHEET.sub("", text), tags=set(TAGS.split()), attributes=_allowed, strip=True,
+                        css_sanitizer=css, protocols={"data"})  # fmt: skip
+    return f"<div>{page}</div>"
+
+
+def _allowed(tag, name, value):
+    return name in ("style", "colspan", "rowspan") or (tag, name) == ("img", "src") and value.startswith("data:image/")

@@ -1,0 +1,107 @@
+"""Your own functions, from a cell of the notebook or from a file. What runs is the source that the run folder keeps.
+
+`own/NAME.py` in the run folder holds it, run.json its hash. A run that is continued must have the same source.
+"""
+
+import ast
+import builtins
+import linecache
+import symtable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType, ModuleType
+
+from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.parameters import call_name
+from lead_kit.runs.paths import ROOT, resolve, shown
+
+
+def own_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType({})) -> dict[str, Callable]:
+    """The function for each text that is `file.py:function` or names a function of `cells`; other texts are skipped.
+
+    `cells` is the notebook's `globals()`: a function counts if a cell defines it. A text may carry arguments, as in
+    `short(limit=40)`. A file must lie below the repository and is executed, as by an import. `run` keeps each source.
+    Raises InputError naming the file, the closest function, or what is missing in the cell.
+    """
+    functions = {}
+    for name in (call_name(text, "a name") for text in texts if text):
+        if ":" in name:
+            file, _, function = name.rpartition(":")
+            source, where = file_source(file, name, run), shown(resolve(file))
+            origin = where
+        elif getattr(cells.get(name), "__module__", "") == "__main__" and callable(cells[name]):
+            function, where, origin = name, f"the cell of {name!r}", ""
+            source = cell_source(cells[name], name)
+        else:
+            continue
+        functions[name] = loaded(source, function, where)
+        run.keep_source(function, source, origin)
+    return functions
+
+
+def file_source(file: str, name: str, run) -> str:
+    """The text of a Python file below the repository, which becomes an input of the run."""
+    path = resolve(file)
+    if not path.resolve().is_relative_to(ROOT) or path.suffix != ".py":
+        raise InputError(f"{name!r}: expected FILE.py:FUNCTION with a file below the repository root")
+    return run.input(path).read_text(encoding="utf-8")
+
+
+def loaded(source: str, function: str, where: str) -> Callable:
+    """The function of that name in the source, which is executed. Raises InputError naming the closest one."""
+    module = ModuleType("own")
+    filename = f"<{where}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)  # for tracebacks
+    exec(compile(source, filename, "exec"), vars(module))
+    own = [key for key, value in vars(module).items() if callable(value) and value.__module__ == "own"]
+    if function not in own:
+        raise InputError(f"{where} has no function {function!r}{nearest_or_all(function, own)}")
+    return getattr(module, function)
+
+
+def cell_source(function: Callable, name: str) -> str:
+    """The part of a cell that defines a function: its source and what it needs of the same cell.
+
+    Raises InputError where the function needs something that the cell does not define, so that the source would not
+    run from a file.
+    """
+    code = getattr(function, "__code__", None)
+    text = "".join(linecache.getlines(code.co_filename)) if code else ""
+    statements = {}
+    for node in ast.parse(text).body:
+        statements |= dict.fromkeys(defined(node), node)
+    if not isinstance(statements.get(name), ast.FunctionDef):
+        raise InputError(f"{name!r} is no function that a cell defines with `def`")
+    wanted, kept = [name], []
+    while wanted:
+        node = statements[wanted.pop()]
+        if node not in kept:
+            kept.append(node)
+            wanted += [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in statements]
+    lines = text.splitlines()
+    parts = ["\n".join(lines[first_line(node) - 1 : node.end_lineno]) for node in sorted(kept, key=first_line)]
+    source = "\n\n".join(parts) + "\n"
+    known = {one for node in kept for one in defined(node)} | set(dir(builtins))
+    if missing := sorted(outside(symtable.symtable(source, name, "exec")) - known):
+        raise InputError(f"the cell of {name!r} does not define {missing[0]!r}: import or define it in the same cell")
+    return source
+
+
+def first_line(node: ast.stmt) -> int:
+    """The line where a statement begins, with its decorators."""
+    return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+
+
+def defined(node: ast.stmt) -> list[str]:
+    """The names that a top-level statement defines; none for one that only does something."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(one.asname or one.name).partition(".")[0] for one in node.names]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]
+
+
+def outside(table: symtable.SymbolTable) -> set[str]:
+    """The global names that a source uses, in functions too."""
+    names = {one.get_name() for one in table.get_symbols() if one.is_global() and one.is_referenced()}
+    return names.union(*map(outside, table.get_children()))

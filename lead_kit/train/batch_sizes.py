@@ -1,0 +1,103 @@
+"""Batch sizes: from those of the notebooks to those of TRL's trainer."""
+
+import importlib.util
+from typing import NamedTuple
+
+from lead_kit.errors import InputError, chosen
+from lead_kit.runs.distributed import processes, sharded
+
+
+def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
+    """Raises InputError, naming the nearest valid value, when `part` does not divide `whole`."""
+    if part < 1 or whole % part:
+        divisors = [divisor for divisor in range(1, whole + 1) if whole % divisor == 0]
+        closest = min(divisors, key=lambda divisor: abs(divisor - part))
+        raise InputError(
+            f"{part_name} must divide {whole_name}: {whole} % {part} is not 0; the nearest that does is "
+            f"{part_name} {closest}"
+        )
+
+
+class Sizes(NamedTuple):
+    """The sizes of one process and of the run, as TRL counts them."""
+
+    micro_batch: int  # rows that TRL hands on at once
+    accumulation: int  # micro-batches per optimiser update
+    forwards: int  # micro-batches per rollout batch
+    updates_per_batch: int  # optimiser updates per rollout batch, over all its iterations
+    updates: int  # optimiser updates of the run
+
+
+def sizes(
+    *,
+    batch_size: int,
+    group_size: int,
+    updates_per_batch: int,
+    micro_batch_size: int,
+    steps: int,
+    save_steps: int,
+    num_iterations: int = 1,
+    pack_tokens: int = 0,
+) -> Sizes:
+    """The sizes for `steps` rollout batches of batch_size rollouts over all processes, group_size of each prompt.
+
+    Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a forward has at most
+    micro_batch_size rollouts of a process. With pack_tokens, all rollouts of an update are handed on at once, and
+    LeadTrainer splits them into packs. Raises InputError where the numbers do not fit.
+    """
+    if batch_size < 2 or steps < 1:
+        raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
+    divides("group_size", group_size, "batch_size", batch_size)
+    divides("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
+    rows = batch_size // (updates_per_batch * processes())
+    micro = rows if pack_tokens else min(micro_batch_size, rows)
+    divides("micro_batch_size", micro, "the rollouts of one update and process", rows)
+    buffer = updates_per_batch * num_iterations
+    if save_steps % buffer:
+        raise InputError(
+            f"save_steps is {save_steps}, which falls inside a generation buffer of {buffer} updates, so a resumed run "
+            f"would differ; the nearest multiple is {max(1, round(save_steps / buffer)) * buffer}"
+        )
+    accumulation = rows // micro
+    return Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
+
+
+OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
+PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, whole solutions together, one stream
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
+
+
+def optimizer_by_name(name: str) -> str:
+    """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
+    found = chosen(OPTIMIZERS, name, "optimizer")
+    if name == "muon" and sharded():
+        raise InputError(
+            f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"
+        )
+    return found
+
+
+def check_saved_modules(adapter: str, lora_saved: list[str]) -> None:
+    """Raises InputError for an output head that would train beside an adapter under FSDP2.
+
+    TRL's loss reads the weights of such a head itself, and the gradient of each process's share of them would be that
+    of its own rows, not the mean over all processes.
+    """
+    if adapter != "full" and "lm_head" in lora_saved and sharded() == "fsdp2":
+        raise InputError(
+            "lora_saved has 'lm_head', whose gradient FSDP2 would not average over the processes: leave it out, or "
+            "use zero2.yaml, zero3.yaml or ddp.yaml"
+        )
+
+
+def floor(schedule: str, lr_floor: float) -> dict:
+    """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
+    return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
+
+
+def require_liger(liger: bool) -> None:
+    """Raises InputError when liger's kernels are asked for and not installed."""
+    if liger and importlib.util.find_spec("liger_kernel") is None:
+        raise InputError(
+            "liger is true, but liger-kernel is not installed: pip install liger-kernel, or set it to false"
+        )

@@ -1,0 +1,112 @@
+"""Equality of the kinds that have no parts but texts: expressions with their units, words, times of day, ratios."""
+
+import re
+
+from lead_kit.verify import rationals, units
+from lead_kit.verify.answer_types import Clock, Leaf, Ratio, Words
+from lead_kit.verify.exact_judge import Exact, decimals
+
+CLOSED = re.compile(r"(?:\\(?:exp|frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
+QUOTIENT = re.compile(r"\\frac|\\div|/")
+
+
+def leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
+    """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180.
+
+    A numeral gold asks for a numeral: the problem itself, boxed, would be right.
+    """
+    if not _evaluated(gold, answer):
+        return False
+    if "percent" in (gold.unit, answer.unit) and gold.unit != answer.unit:
+        return _percent(gold, answer, judge)
+    for degrees, radians, factor in ((gold, answer, "180/\\pi"), (answer, gold, "\\pi/180")):
+        if degrees.unit == "degree" and (radians.unit == "rad" or not radians.unit and "\\pi" in radians.text):
+            return judge.scaled(gold.text, answer.text, factor)
+    ratio = units.ratio(gold.unit, answer.unit)
+    if ratio is None:
+        return False
+    return judge.same(gold.text, answer.text) if ratio == 1 else judge.scaled(gold.text, answer.text, str(ratio))
+
+
+def _evaluated(gold: Leaf, answer: Leaf) -> bool:
+    """Is the answer worked out as far as the gold is? A numeral gold asks for a numeral; a closed form in roots and π
+    for one of these, not for a function's value; anything else for whatever equals it."""
+    value = rationals.value(gold.text)
+    if value is None:
+        return not CLOSED.fullmatch(gold.text) or CLOSED.fullmatch(answer.text) is not None
+    if rationals.value(answer.text) is not None:
+        return (
+            rationals.value(answer.text).denominator > 1
+            or bool(QUOTIENT.search(gold.text))
+            or not QUOTIENT.search(answer.text)
+        )
+    stated = decimals(gold.text) is not None or gold.unit in ("percent", "degree")
+    return stated and CLOSED.fullmatch(answer.text) is not None and re.search(r"sqrt|\\pi", answer.text) is not None
+
+
+def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
+    if gold.unit == "percent" and answer.unit == "":
+        return judge.same(gold.text, answer.text) or judge.scaled(gold.text, answer.text, "100")
+    if answer.unit == "percent" and gold.unit == "":
+        whole = rationals.value(gold.text)
+        return judge.scaled(gold.text, answer.text, "1/100") or (
+            whole is not None and whole > 1 and judge.same(gold.text, answer.text)
+        )
+    return False
+
+
+def words(gold: Words, answer: Words, judge: Exact) -> bool:
+    return [word.lower() for word in gold.words] == [word.lower() for word in answer.words]
+
+
+def clocks(gold: Clock, answer: Clock, judge: Exact) -> bool:
+    """The same time; 15:00 says which half of the day it means."""
+    theirs, ours = (
+        (each.hour % 12, each.minute, each.half or "ap"[each.hour > 12] * (each.hour > 12)) for each in (gold, answer)
+    )
+    return theirs == ours
+
+
+def as_ratio(clock: Clock) -> object:
+    parts = (Leaf(str(clock.hour)), Leaf(str(clock.minute)))
+    return clock if clock.half else Ratio(parts)
+
+
+def ratios(gold: object, answer: object, judge: Exact) -> bool:
+    """a:b is the ratio a:b in any multiple, and the fraction a/b; a decimal is not a way to state a ratio."""
+    if isinstance(gold, Ratio) and isinstance(answer, Ratio):
+        if len(gold.parts) != len(answer.parts):
+            return False
+        pairs = list(zip(gold.parts, answer.parts, strict=True))
+        if any("percent" in (getattr(part, "unit", "") for part in pair) for pair in pairs):
+            return False
+        if any(units.ratio(*(getattr(part, "unit", "") for part in pair)) != 1 for pair in pairs):
+            return False
+        if any(
+            rationals.value(_text(part)) == 0 for part in gold.parts + answer.parts
+        ):  # nothing cross-multiplies with 0
+            return all(rationals.value(_text(g)) == rationals.value(_text(a)) for g, a in pairs)
+        (first, other), *_ = pairs
+        return all(judge.same(_times(g, other), _times(a, first)) for g, a in pairs)
+    if isinstance(gold, Leaf) and len(answer.parts) == 2 and not gold.unit:
+        return judge.same(gold.text, _quotient(*map(_text, answer.parts)))
+    ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
+    if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
+        return False
+    return judge.same(_times(ratio.parts[1], other), _text(ratio.parts[0]))
+
+
+def _text(node: object) -> str:
+    return node.text if isinstance(node, Leaf) else "\\text{}"
+
+
+def _quotient(top: str, bottom: str) -> str:
+    return f"\\frac{{{top}}}{{{bottom}}}"
+
+
+def _times(left: object, right: object) -> str:
+    values = rationals.value(_text(left)), rationals.value(_text(right))
+    if None in values:
+        return f"({_text(left)})\\cdot({_text(right)})"
+    value = values[0] * values[1]
+    return f"{value.numerator}" if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"

@@ -1,0 +1,145 @@
+"""Texts in normal form as strings of marks and brackets: what `structure` asks of them before it knows their kind."""
+
+import re
+from fractions import Fraction
+from itertools import product
+
+from lead_kit.verify import rationals
+from lead_kit.verify.answer_types import Bag, Leaf, Row
+
+FLIPPED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
+LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
+PIECE = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\[\s\S]|[\s\S]")
+SCALED = re.compile(r"([-+]?)(\d*|\\frac\{\d+\}\{\d+\})([A-Za-z](?:_\w|_\{\w+\})?)")
+BASIS = re.compile(
+    r"([-+]?)((?:[^-+ijk\\{}]|\\(?:sqrt|frac|pi|cdot)(?![a-z])|\{[^{}]*\})*?)(?:\\(?:hat|vec|bar)\{([ijk])\}|([ijk]))"
+)
+FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
+SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
+MAX_SIGNS = 4  # ± signs expanded into all their combinations
+
+
+def split(text: str, marks: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Parts of a text between marks that stand outside all brackets, and the marks."""
+    parts, found, depth, start, at = [], [], 0, 0, 0
+    while at < len(text):
+        piece = PIECE.match(text, at).group()
+        if piece in "([{" or piece == "\\{" or piece == "\\langle":
+            depth += 1
+        elif piece in ")]}" or piece == "\\}" or piece == "\\rangle":
+            depth -= 1
+        elif piece == "\\begin":
+            depth += 100
+        elif piece == "\\end":
+            depth -= 100
+        elif depth == 0 and piece in marks:
+            parts.append(text[start:at])
+            found.append(piece)
+            start = at + len(piece)
+        at += len(piece)
+    parts.append(text[start:])
+    return [part.strip() for part in parts], found
+
+
+def whole(text: str, width: int) -> bool:
+    """Does the first bracket close with the last?"""
+    depth, at = 0, 0
+    while at < len(text):
+        piece = PIECE.match(text, at).group()
+        if piece in ("(", "[", "{", "\\{"):
+            depth += 1
+        elif piece in (")", "]", "}", "\\}"):
+            depth -= 1
+        at += len(piece)
+        if depth == 0:
+            return at == len(text)
+    return False
+
+
+def unknown(text: str) -> bool:
+    if text in ("\\pi", "e", "i", "\\infty"):
+        return False
+    return bool(SYMBOL.fullmatch(text) or FUNCTION_NAME.fullmatch(text))
+
+
+def monic(sides: list[str], operators: list[str]) -> tuple[list[str], list[str]]:
+    """`-2x<6` as `-3<x`."""
+    scaled = [(at, match) for at, side in enumerate(sides) if (match := SCALED.fullmatch(side)) and match[1] + match[2]]
+    others = [side for side in sides if not SCALED.fullmatch(side)]
+    if (
+        len(scaled) != 1
+        or len(others) + 1 != len(sides)
+        or any(re.search(r"(?<!\\)\b[A-Za-z]", side) for side in others)
+    ):
+        return sides, operators
+    at, match = scaled[0]
+    factor = rationals.value(match[1] + (match[2] or "1"))
+    sides = [match[3] if place == at else _over(side, factor) for place, side in enumerate(sides)]
+    return (sides, operators) if factor > 0 else (sides[::-1], operators[::-1])
+
+
+def _over(text: str, factor: Fraction) -> str:
+    """A bound over a number."""
+    value = rationals.value(text)
+    if value is None:
+        return (
+            f"\\frac{{{text}}}{{{factor}}}"
+            if "infty" not in text
+            else text
+            if factor > 0
+            else f"-{text}".replace("--", "")
+        )
+    return rationals.text(value / factor)
+
+
+def variants(text: str) -> list[str]:
+    r"""The readings of an expression with \pm (each sign free, \mp opposite to the first \pm)."""
+    signs = text.count("\\pm")
+    if not signs or signs > MAX_SIGNS:
+        return [text]
+    readings = []
+    for choice in product("+-", repeat=signs):
+        reading = text.replace("\\mp", "-" if choice[0] == "+" else "+")
+        for sign in choice:
+            reading = reading.replace("\\pm", sign, 1)
+        readings.append(reading.lstrip("+"))
+    return readings
+
+
+def choices(items: list[str]) -> list[list[str]]:
+    """A tuple with ± in it, as all the tuples it stands for."""
+    options = [variants(item) for item in items]
+    total = 1
+    for option in options:
+        total *= len(option)
+    return [list(choice) for choice in product(*options)] if total <= 2**MAX_SIGNS else [items]
+
+
+def vector(text: str) -> Row | None:
+    """`i+2j+3k` as (1,2,3)."""
+    terms, at = [], 0
+    while at < len(text) and (term := BASIS.match(text, at)):
+        terms.append(term)
+        at = term.end()
+    if at < len(text) or len(terms) < 2 and "{" not in text:
+        return None
+    parts = {term[3] or term[4]: term[1].strip("+") + (term[2].strip("*") or "1") for term in terms}
+    return Row(tuple(Leaf(parts.get(name, "0")) for name in "ijk"), "()") if len(parts) == len(terms) else None
+
+
+def letters(node: object) -> set[str]:
+    """Single letters that occur in a node's expressions."""
+    if isinstance(node, Leaf):
+        return {piece for piece in LETTER.findall(node.text) if len(piece) == 1}
+    return set().union(*(letters(item) for item in node.items)) if isinstance(node, Row | Bag) else set()
+
+
+def rename(node: object, names: dict[str, str]) -> object:
+    """The same node with letters renamed in every expression."""
+    if isinstance(node, Leaf):
+        return Leaf(LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
+    if isinstance(node, Row):
+        return Row(tuple(rename(item, names) for item in node.items), node.brackets)
+    if isinstance(node, Bag):
+        return Bag(tuple(rename(item, names) for item in node.items), node.free)
+    return node

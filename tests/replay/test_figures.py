@@ -1,0 +1,108 @@
+"""Figures of a replay: what is drawn, with which labels, from tables small enough to read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lead_kit.replay import figures
+
+STEPS = pd.DataFrame(
+    {"run": ["a/x"] * 2 + ["a/y"] * 2, "variant": "as recorded", "step": [0, 5] * 2, "value": [0.2, 0.4, 0.6, 0.5],
+     "low": 0.1, "high": 0.7}
+)  # fmt: skip
+TABLE = pd.DataFrame(
+    {"variant": ["as recorded", "lead", "unknown"], figures.SHARE: [0.4, 0.3, np.nan],
+     f"{figures.SHARE}_low": [0.3, 0.2, np.nan], f"{figures.SHARE}_high": [0.5, 0.4, np.nan]}
+)  # fmt: skip
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_share_has_a_line_for_each_run_and_a_bar_for_each_known_variant():
+    bars = figures.bars(TABLE)
+    figure = figures.without_signal(STEPS, bars)
+    left, right = figure.axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[0.2, 0.4], [0.6, 0.5]]
+    assert legend(figure) == ["x", "y"] and left.get_xlabel() == "step (rollout batches)"
+    assert [tick.get_text() for tick in right.get_yticklabels()] == ["lead", "as recorded"]
+    assert [bar.get_width() for bar in right.patches] == [0.3, 0.4] and right.get_xlim() == (0, 1)
+    points = figures.joined(STEPS, bars)
+    assert points["run"].tolist()[:4] == ["x", "x", "y", "y"] and points["value"].tolist()[4:] == [0.4, 0.3]
+
+
+def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
+    figure = figures.without_signal(STEPS.iloc[:0], figures.bars(TABLE))
+    assert len(figure.axes) == 1
+    assert figures.bars(pd.DataFrame(columns=["variant"])).empty
+    assert figures.joined(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == [
+        "as recorded",
+        "lead",
+    ]
+
+
+def test_runs_that_share_a_last_name_keep_their_whole_names():
+    assert figures.short(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
+
+
+def test_rewards_are_stacked_above_and_below_zero():
+    rows = [("one", "correct", 0.9), ("one", "style", 0.3), ("one", "penalty", -0.2), ("two", "correct", 1.0)]
+    table = pd.DataFrame(rows, columns=["variant", "reward", "Shapley"])
+    figure = figures.by_reward(table.assign(Shapley_high=table["Shapley"] + [0.05, 0.05, 0, 0]))
+    (axes,) = figure.axes
+    whiskers = np.concatenate([bars.get_segments() for bars in axes.collections if len(bars.get_segments())])
+    assert whiskers[:, :, 0].round(2).tolist() == [[0.85, 0.95], [1.15, 1.25]]
+    drawn = {(round(bar.get_x(), 2), round(bar.get_width(), 2)) for bar in axes.patches if bar.get_width()}
+    assert drawn == {(0, 0.9), (0.9, 0.3), (0, -0.2), (0, 1.0)} and legend(figure) == ["correct", "style", "penalty"]
+    low, high = axes.get_xlim()
+    assert low < -0.2 and high > 1.2
+
+
+def test_the_matrix_has_flips_above_and_mass_below():
+    names = ["a", "b"]
+    flips = pd.DataFrame([[0, 0.25], [0.25, 0]], names, names)
+    moved = pd.DataFrame([[0, 0.5], [0.5, 0]], names, names)
+    axes = figures.matrix(flips, moved).axes[0]
+    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((1, 0), "25%"), ((0, 1), "50%")}
+
+
+def test_what_was_learned_shows_growth_and_separation():
+    phrases = pd.DataFrame({"phrase": ["verify", "<b>$x$"], "early": [0.1, 0.0], "late": [0.5, 0.2], "A": [0.3, 0.1]})
+    rows = [("style", third, 0.5, 0.4, 0.6) for third in ("all", "early", "middle", "late")]
+    separation = pd.DataFrame(rows, columns=["reward", "steps", "separation", "low", "high"])
+    left, right = figures.learned(phrases, separation).axes
+    assert [text.get_text() for text in left.texts] == ["+0.10", "+0.30"]
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["<b>$x$", "verify"]
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["early", "middle", "late"]
+    assert figures.learned(phrases, separation.iloc[:0])._repr_png_()
+
+
+def test_over_training_has_a_panel_for_each_number():
+    steps = STEPS[["run", "step"]].assign(truncated=[0.9, 1.0, 0.1, 0.2], repetitive=0.0, reward_style=0.5)
+    for name in ("truncated", "repetitive", "reward_style"):
+        steps = steps.assign(**{f"{name}_low": steps[name] - 0.1, f"{name}_high": steps[name] + 0.1})
+    figure = figures.over_training(steps, "recorded")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["cut off", "repeats itself", "style"]
+    assert figure.axes[0].get_ylim()[1] == pytest.approx(1.03)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.8, 1.1))
+    assert "Cut off: recorded." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_lengths_have_a_line_for_each_variant_beside_the_share_of_the_rollouts():
+    table = pd.DataFrame({"variant": ["a", "a", "b", "b"], "tokens": ["1–5", "5–9"] * 2, "rollouts": [3, 1] * 2})
+    for name, values in {"share of Σ|A|": [0.6, 0.4, 0.5, 0.5], "mean A": [0.1, -0.1, 0.2, -0.2]}.items():
+        values = np.array(values)
+        table = table.assign(**{name: values, f"{name}_low": values - 0.05, f"{name}_high": values + 0.05})
+    left, right = (figure := figures.by_length(table)).axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[0.6, 0.4], [0.5, 0.5], [0.75, 0.25]]
+    assert legend(figure) == ["a", "b"] and left.get_xlabel() == "length (tokens)"
+    assert right.get_ylabel() == "mean A" and len(right.collections) == 2
+
+
+def test_residuals_are_drawn_in_order():
+    table = pd.DataFrame({"residual": [1.0, 0.0], "share": [0.7, 0.3]})
+    axes = figures.residuals(table).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [0.3, 0.7]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]

@@ -1,0 +1,344 @@
+"""Replay by hand: groups small enough to do on paper, and the published reflection runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lead_kit.errors import InputError
+from lead_kit.launch.arm import training_parameters
+from lead_kit.parameters import read_parameters
+from lead_kit.replay import (
+    attribution,
+    diagnostics,
+    recompute_rewards,
+    reinforced_phrases,
+    summary,
+    variant_pairs,
+    variants,
+)
+from lead_kit.replay.read_record import Record
+
+DECLARED = read_parameters(Path(__file__).resolve().parents[2] / "notebooks" / "03_grpo.ipynb")
+# Group 0 differs in accuracy, group 1 is all right, group 2 all wrong; `style` pays on top.
+FRAME = pd.DataFrame(
+    {
+        "run": "r",
+        "step": 0,
+        "group": [0, 0, 1, 1, 2, 2],
+        "completion": ["a.", "b.", "c.", "d.", "e.", "f."],
+        "reward": [1.0, 0.5, 1.2, 1.0, 0.0, 0.4],
+        "reward_correct": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+        "reward_style": [0.0, 0.5, 0.2, 0.0, 0.0, 0.4],
+        "correct": [1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+        "length": [10.0, 20.0, 10.0, 30.0, 5.0, 5.0],
+    }
+)
+
+
+def replay(texts=(), frame=FRAME, lengths="recorded", trained=None, own=None):
+    """The record, its outcomes and the sentences on what was refused."""
+    record = Record(frame, [], {}, [])
+    found = recompute_rewards.explain(record)
+    data = summary.prepare(record, found, lengths, None, "", 0)
+    chosen = variants.read_variants(list(texts), DECLARED, training_parameters, own or {}, trained)
+    return data, *variants.evaluate_all(chosen, data), found
+
+
+def row_of(table, name):
+    return table.set_index("variant").loc[name]
+
+
+def test_the_share_without_signal_is_the_share_of_flat_groups():
+    data, outcomes, _, _ = replay(["dr_grpo"])
+    # z-scores of two different rewards are ±1/√2, in each of the three groups: two of three are flat
+    assert np.abs(outcomes["as recorded"].advantage) == pytest.approx(np.full(6, 0.5**0.5), rel=1e-4)
+    table = attribution.table(outcomes, data)
+    assert row_of(table, "as recorded")["share_without_accuracy_signal"] == pytest.approx(2 / 3, rel=1e-4)
+    # without the spread |A| is half the gap: .25, .1, .2 → (.1 + .2)/.55
+    assert row_of(table, "dr_grpo")["share_without_accuracy_signal"] == pytest.approx(0.3 / 0.55)
+    # (.5 + .2 + .4)² / (.25 + .04 + .16)
+    assert row_of(table, "dr_grpo")["effective_groups"] == pytest.approx(1.21 / 0.45)
+    kinds = attribution.by_kind(outcomes, data).query("variant == 'dr_grpo' and steps == 'all'")
+    assert kinds["share of Σ|A|"].tolist() == pytest.approx([0.25 / 0.55, 0.1 / 0.55, 0.2 / 0.55])
+
+
+def test_the_loss_weighs_a_group_by_its_tokens():
+    data, outcomes, _, _ = replay(["dr_grpo", "dr_grpo(loss_type='grpo', label='rows')"])
+    table = attribution.table(outcomes, data)
+    # token mean: .25·(10 + 20), .1·(10 + 30), .2·(5 + 5)
+    assert row_of(table, "dr_grpo")["share_as_the_loss_weighs"] == pytest.approx(6 / 13.5)
+    assert row_of(table, "rows")["share_as_the_loss_weighs"] == pytest.approx(0.3 / 0.55)
+
+
+def test_shapley_shares_add_up_and_a_reward_alone_has_all():
+    data, outcomes, _, _ = replay(["dr_grpo", "grpo(rewards=['correct'], label='alone')"])
+    table = attribution.by_reward(outcomes, data).set_index(["variant", "reward"])
+    # Dr. GRPO: v(correct) = 1, v(style) = .5 + .2 + .4, v(both) = 1.1 of Σ|A|
+    # Shapley: correct ½(1 + (1.1 − 1.1)) = .5, style ½(1.1 + (1.1 − 1)) = .6
+    assert table.loc[("dr_grpo", "correct"), "Shapley"] == pytest.approx(0.5 / 1.1)
+    assert table.loc[("dr_grpo", "style"), "Shapley"] == pytest.approx(0.6 / 1.1)
+    assert table.loc[("dr_grpo", "correct"), "leave-one-out"] == pytest.approx(0)
+    assert table.loc[("dr_grpo", "style"), "leave-one-out"] == pytest.approx(0.1 / 1.1)
+    assert table.loc[("alone", "correct"), "Shapley"] == pytest.approx(1)
+    assert (table["Shapley"].groupby("variant").sum() - 1).abs().max() < 1e-9
+
+
+def test_intervals_take_groups_as_clusters():
+    """Against leaving out one group at a time, whose spread the linearised intervals must have for many groups."""
+    rng, size, count = np.random.default_rng(0), 4, 60
+    correct, style = rng.integers(0, 2, size * count).astype(float), rng.random(size * count).round(2)
+    frame = pd.DataFrame({"run": "r", "step": 0, "group": np.repeat(np.arange(count), size), "completion": "a."})
+    frame = frame.assign(correct=correct, reward_correct=correct, reward_style=style, reward=correct + style)
+
+    def shares(frame):
+        data, outcomes, _, _ = replay(["dr_grpo"], frame.reset_index(drop=True))
+        return attribution.by_reward(outcomes, data).iloc[0], variant_pairs.pairs(outcomes, data).iloc[0]
+
+    whole, left = shares(frame), [shares(frame[frame["group"] != out]) for out in range(count)]
+    for place, name in enumerate(("Shapley", "moved")):
+        values = np.array([one[place][name] for one in left])
+        error = ((count - 1) / count * ((values - values.mean()) ** 2).sum()) ** 0.5
+        for bound, sign in (("low", -1), ("high", 1)):  # Student's t of 59 degrees of freedom is 2.001
+            gap = sign * (whole[place][f"{name}_{bound}"] - whole[place][name])
+            assert gap == pytest.approx(2.001 * error, rel=0.1), name
+
+
+def test_lengths_are_cut_into_fifths():
+    data, outcomes, _, _ = replay(["dr_grpo"])
+    table = attribution.by_length(outcomes, data).query("variant == 'dr_grpo'")
+    # A is .25, −.25, .1, −.1, −.2, .2 at 10, 20, 10, 30, 5, 5 tokens, whose fifths begin at 5, 10 and 20
+    assert table["tokens"].tolist() == ["5–10", "10–20", "20–30"] and table["rollouts"].tolist() == [2, 2, 2]
+    assert table["share of Σ|A|"].tolist() == pytest.approx([0.4 / 1.1, 0.35 / 1.1, 0.35 / 1.1])
+    assert table["mean A"].tolist() == pytest.approx([0, 0.175, -0.175])
+    # groups give .25, .1 and nothing: residuals ±.075 and 0, standard error .075 √3/2, and t of 2 degrees is 4.303
+    assert table.iloc[1]["mean A_high"] == pytest.approx(0.175 + 4.303 * 0.075 * 3**0.5 / 2, rel=1e-3)
+
+
+def test_over_training_has_means_of_each_step_with_bounds():
+    frame = pd.concat([FRAME, FRAME.assign(step=1, correct=1.0, group=FRAME["group"] + 3)], ignore_index=True)
+    table = diagnostics.over_steps(replay(frame=frame)[0], np.array([1.0, 0, 1, 1, 0, 0] * 2)).set_index("step")
+    # groups of two: 1, 2 and 0 cut off of two, so shares .5, 1, 0 of standard error .5/√3, cut by nothing
+    assert table.loc[0, ["truncated", "correct"]].tolist() == [0.5, 0.5] and table.loc[1, "correct"] == 1
+    assert table.loc[0, "truncated_high"] == pytest.approx(0.5 + 4.303 * 0.5 / 3**0.5, rel=1e-3)
+    assert table.loc[1, ["correct_low", "correct_high"]].tolist() == [1, 1]
+
+
+def test_the_shape_is_a_part_of_its_own():
+    # LEAD pays a lone right answer 1 and a wrong one −1: the shape is the −1 of wrong answers, with the length term
+    data, outcomes, refused, _ = replay(["lead(length_alpha=0.0, weight_low=1.0, weight_high=1.0, label='penalty')"])
+    assert not refused
+    gap = outcomes["penalty"].parts["shape"]
+    assert gap.tolist() == pytest.approx([0, -1, 0, 0, -1, -1])
+    # the penalty turns group 0 from 1 against .5 to 1 against −.5, which a z-score does not see
+    assert row_of(attribution.table(outcomes, data), "penalty")["changed_by_shape"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_punished_right_answer_and_a_rewarded_wrong_one_are_counted():
+    frame = FRAME.assign(reward=[0.2, 0.5, 1.2, 1.0, 0.0, 0.4], reward_style=[-0.8, 0.5, 0.2, 0.0, 0.0, 0.4])
+    data, outcomes, _, _ = replay(["grpo(rewards=['correct'], label='alone')"], frame)
+    table = attribution.table(outcomes, data)
+    assert row_of(table, "as recorded")[["right_punished", "wrong_rewarded"]].tolist() == [1, 1]
+    assert row_of(table, "alone")[["right_punished", "wrong_rewarded"]].tolist() == [0, 0]
+    pair = variant_pairs.pairs(outcomes, data).iloc[0]
+    # both rollouts of one group of three flip; from recorded to alone no right answer loses
+    assert pair["flips"] == pytest.approx(2 / 6) and pair[["right_lose", "wrong_gain"]].tolist() == [0, 0]
+    assert pair["rank_correlation"] == -1 and pair[["groups_only_a", "groups_only_b"]].tolist() == [2, 0]
+    assert pair["moved"] == pytest.approx(2 / 3, rel=1e-4)
+
+
+def test_equal_variants_move_nothing():
+    data, outcomes, _, _ = replay(["grpo(label='again')"])
+    pair = variant_pairs.pairs(outcomes, data).iloc[0]
+    assert pair[["flips", "moved"]].tolist() == [0, 0] and pair["rank_correlation"] == 1
+    assert variant_pairs.matrix(variant_pairs.pairs(outcomes, data), outcomes, "moved").to_numpy().tolist() == [
+        [0, 0],
+        [0, 0],
+    ]
+
+
+def test_a_keep_rule_drops_groups():
+    data, outcomes, _, _ = replay(["grpo(keep='mixed_groups', label='mixed')"])
+    row = row_of(attribution.table(outcomes, data), "mixed")
+    assert row[["kept", "dropped", "share_without_accuracy_signal"]].tolist() == [1, 2, 0]
+
+
+def test_groups_of_every_size_count_once():
+    frame = pd.concat([FRAME, FRAME.iloc[:1].assign(group=3), FRAME.iloc[[0, 1, 1]].assign(group=4)], ignore_index=True)
+    data, outcomes, refused, _ = replay(["lite_ppo"], frame)
+    assert [block.rows.shape for block in data.blocks] == [(3, 2), (1, 3)]
+    third = outcomes["as recorded"].advantage[data.blocks[1].rows[0]]
+    assert third == pytest.approx(np.array([2, -1, -1]) / 3**0.5, rel=1e-4)  # rewards 1, .5, .5: z by hand
+    assert "a batch of the record holds groups of different sizes" in refused[0]
+
+
+def test_a_missing_reward_leaves_out_its_group():
+    data, outcomes, _, found = replay(frame=FRAME.assign(reward=[1.0, np.nan, 1.2, 1.0, 0.0, 0.4]))
+    assert len(data.groups) == 2 and len(outcomes) == 1
+    assert summary.summary(data, found, outcomes, np.zeros(6))["groups"] == 3
+
+
+def test_variants_are_computed_in_the_groups_that_are_whole():
+    """Without one reward the accuracy of that rollout is not known, but its group is left out anyway."""
+    frame = FRAME.assign(reward=[1.0, 0.5, 1.2, 1.0, 0.0, np.nan], correct=[1, 0, 1, 1, 0, np.nan])
+    data, outcomes, refused, found = replay(["lead", "figure1/lead", "grpo(rewards=['format'])"], frame)
+    assert not refused and len(outcomes) == 4
+    # group 0: the right answer is alone, so R = 1 and −1, z = ±1/√2; ρ = 1/2 weighs 1.5 − 1.1/(1 + e^(10·(.75 − .5)))
+    weight = 0.4 + 1.1 / (1 + np.exp(10 * (0.5 - 0.75)))
+    assert outcomes["figure1/lead"].advantage[:2] == pytest.approx([0.5**0.5 * weight, -(0.5**0.5) * weight], rel=1e-4)
+    assert summary.summary(data, found, outcomes, np.zeros(6))["explained"] == 1  # of the five that are recorded
+
+
+def test_a_refusal_that_holds_for_all_variants_is_told_once():
+    refused = replay(["lead", "dr_grpo"], FRAME.drop(columns="group"))[2]
+    assert len(refused) == 1 and "name the groups" in refused[0]
+
+
+@pytest.mark.parametrize(
+    "without, text, told_in",
+    [
+        (["length"], "lead", "needs the tokens of each rollout"),
+        ([], "lead_code", "needs whether each rollout was cut off"),
+        ([], "whitened", "needs the log-probabilities"),
+        (["correct", "reward_correct"], "grpo(keep='mixed_groups')", "needs the accuracy"),
+        (["length"], "grpo(rewards=['soft_overlong'])", "needs length of each rollout"),
+        ([], "grpo(rewards=['correct', 'formt'])", "did you mean 'format'"),
+        ([], "maxrl(rewards=['correct', 'style'], reward_weights=[1, -3])", "maxrl divides by the mean reward"),
+    ],
+)
+def test_what_a_variant_needs_and_the_record_lacks_is_named_and_the_rest_computed(without, text, told_in):
+    frame = FRAME.drop(columns=without)
+    if "correct" in without:  # a total that no published reward explains
+        frame = frame.drop(columns="reward_style").assign(reward=[0.31, 0.52, 1.23, 1.17, 0.07, 0.44])
+    _, outcomes, refused, _ = replay([text, "dr_grpo"], frame)
+    assert list(outcomes) == ["as recorded", "dr_grpo"]
+    assert len(refused) == 1 and told_in in refused[0]
+
+
+def test_without_groups_the_rest_is_computed():
+    frame = FRAME.drop(columns="group")
+    data, outcomes, refused, found = replay(["dr_grpo"], frame)
+    assert not outcomes and "no group of the record has two rollouts" in refused[0]
+    numbers = summary.summary(data, found, outcomes, np.zeros(6))
+    assert numbers["rollouts"] == 6 and numbers["groups"] == 0 and numbers["explained"] == 1
+    tables = (
+        attribution.table(outcomes, data),
+        attribution.by_kind(outcomes, data),
+        attribution.over_steps(outcomes, data),
+    )
+    assert all(table.empty for table in tables) and variant_pairs.pairs(outcomes, data).empty
+    assert summary.paragraph(
+        numbers, diagnostics.parts(data), tables[1], attribution.by_reward(outcomes, data), tables[0], ""
+    )
+
+
+def test_lengths_may_be_characters_if_asked_for():
+    _, outcomes, refused, _ = replay(["lead"], FRAME.drop(columns="length"), lengths="characters")
+    assert "lead" in outcomes and not refused
+    with pytest.raises(InputError, match="lengths is 'character'.*did you mean 'characters'"):
+        replay(frame=FRAME, lengths="character")
+
+
+def test_variants_by_name_arm_and_file():
+    arm = variants.read_variant("figure1/length", DECLARED, training_parameters, {})
+    assert arm.rewards == ["correct"] and arm.estimate.shape.keywords["wrong_reward"] == 0
+    named = variants.read_variant("lead(length_alpha=0.2, label='L')", DECLARED, training_parameters, {})
+    assert (named.name, named.rewards, named.estimate.shape.keywords["length_alpha"]) == ("L", None, 0.2)
+
+    def halved(group):
+        return (group.reward - group.reward.mean(1, keepdim=True)) / 2
+
+    data, outcomes, refused, _ = replay(["mine.py:halved", "dr_grpo"], own={"mine.py:halved": halved})
+    assert not refused
+    assert outcomes["mine.py:halved"].advantage == pytest.approx(outcomes["dr_grpo"].advantage / 2)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("dr_grpp", "did you mean 'dr_grpo'"),
+        ("grpo(keeep='x')", "did you mean 'keep'"),
+        ("figure1/leed", "did you mean 'lead'"),
+        ("figur1/lead", "did you mean 'figure1'"),
+        ("grpo(rewards=['correct'], reward_weights=[1, 2])", "2 reward_weights for"),
+        ("grpo_lead_14b/lead", "trains in the stages"),
+        ("lead(length_alpha='much')", "must be float"),
+    ],
+)
+def test_a_wrong_variant_is_refused_before_any_work(text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        variants.read_variants([text], DECLARED, training_parameters, {})
+
+
+def test_the_same_variant_twice_is_refused():
+    with pytest.raises(InputError, match="twice"):
+        variants.read_variants(["rloo", "rloo"], DECLARED, training_parameters, {})
+
+
+# -- what was learned, and the health of a run ------------------------------------------------------------------------
+
+
+def long_run():
+    """Three steps of six groups: late right answers say so, `style` is paid for saying it, and `format` never."""
+    rows = []
+    for step in range(3):
+        for group in range(6):
+            for right in (1.0, 0.0):
+                says = step == 2 and right == 0
+                text = "we double check it" if says else "we stop here, and"
+                row = {"run": "r", "step": step, "group": 10 * step + group, "completion": text, "correct": right}
+                row |= {"reward_correct": right, "reward_style": 2.0 * says, "reward_format": 0.0}
+                rows.append(row | {"reward": right + 2.0 * says})
+    return pd.DataFrame(rows)
+
+
+def test_phrases_that_grew_and_pay_are_found_with_an_example():
+    data, outcomes, _, _ = replay(frame=long_run())
+    recorded = outcomes["as recorded"]
+    table = reinforced_phrases.grown(recorded, data)
+    first = table.iloc[0]
+    assert first[["early", "late"]].tolist() == [0, 0.5] and first["low"] > 0
+    # late groups: 1 against 2, so A = ±1/√2; its parts are ∓1/√2 of accuracy and ±√2 of style
+    assert first[["A", "correct", "style"]].tolist() == pytest.approx([0.5**0.5, -(0.5**0.5), 2**0.5], rel=1e-4)
+    assert not table["phrase"].str.contains("here and").any()  # not across a comma
+    assert "double check it" in reinforced_phrases.examples(table, recorded, data)["text"].iloc[0]
+
+
+def test_phrases_that_share_words_are_told_once():
+    table = pd.DataFrame({"phrase": ["check", "we check", "we double check", "so we", "so we go"], "order": range(5)})
+    assert reinforced_phrases.distinct(table, 9)["phrase"].tolist() == ["check", "so we"]
+
+
+def test_a_reward_that_pays_wrong_answers_separates_nothing():
+    data, outcomes, _, _ = replay(frame=long_run())
+    table = reinforced_phrases.separation(outcomes["as recorded"], data).set_index(["reward", "steps"])
+    assert table.loc[("style", "late"), "separation"] == 0 and table.loc[("style", "early"), "separation"] == 0.5
+    assert "format" not in table.index.get_level_values(0)  # it never differs
+
+
+def test_a_reward_that_never_differs_is_dead():
+    data, outcomes, _, found = replay(frame=long_run())
+    parts = diagnostics.parts(data).set_index("reward")
+    assert parts["dead"].to_dict() == {"correct": False, "style": False, "format": True}
+    assert parts.loc["style", "differs"] == pytest.approx(1 / 3)
+    numbers = summary.summary(data, found, outcomes, np.array([0.0] * 24 + [1.0] * 12))
+    assert numbers["dead_rewards"] == 1 and numbers["truncated_late"] == 1
+    assert set(numbers) == {
+        "rollouts", "groups", "explained", "share_without_accuracy_signal", "dead_rewards", "truncated_late",
+    }  # fmt: skip
+
+
+def test_how_truncation_is_known():
+    frame = pd.DataFrame({"completion": ["So it is 4.", "So it is", "</think> 4", "x)"], "length": [3, 9, 4, 9]})
+    assert diagnostics.cut_off(frame)[0].tolist() == [0, 1, 1, 0] and diagnostics.cut_off(frame)[1] == diagnostics.TEXT
+    assert diagnostics.cut_off(frame, end_marker="</think>")[0].tolist() == [1, 1, 0, 1]
+    assert diagnostics.cut_off(frame, max_tokens=9)[0].tolist() == [0, 1, 0, 1]
+    found = diagnostics.cut_off(frame.assign(truncated=[1.0, 0, 0, 0]), end_marker="</think>")
+    assert found[0].tolist() == [1, 0, 0, 0] and found[1] == diagnostics.RECORDED
+
+
+def test_thirds_are_those_of_each_run_and_a_record_without_steps_has_none():
+    data, outcomes, _, found = replay(frame=long_run().drop(columns="step").assign(group=[i // 2 for i in range(36)]))
+    assert (data.groups["third"] == -1).all() and reinforced_phrases.grown(outcomes["as recorded"], data).empty
+    assert np.isnan(summary.summary(data, found, outcomes, np.ones(36))["truncated_late"])

@@ -1,0 +1,129 @@
+"""An answer in the form that the prompt asks for must earn its reward, or the run is not worth starting."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lead_kit import verify
+from lead_kit.data.prompts import PROMPTS
+from lead_kit.errors import InputError
+from lead_kit.launch.recipes import EXPERIMENTS, load_recipe
+from lead_kit.method.rewards import bind_rewards
+from lead_kit.models.chat import prompted
+from lead_kit.models.loading import load_tokenizer
+from lead_kit.train import preflight
+from lead_kit.train.grading import Grader
+from lead_kit.train.preflight import LOOK, OK, STOP, Item
+
+GOLDS = ["7", "\\frac{1}{2}", "2\\sqrt{3}"]
+THOUGHT = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n"
+
+
+def items(template="plain", golds=GOLDS, rewards=("correct",), weights=None, chat_template=None, **grading):
+    """The contract's items by name, of problems with these golds, on a tokenizer that writes every byte."""
+    tokenizer = load_tokenizer(grading.pop("tokenizer", "tiny-bytes"))
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    rows = [{"id": str(i), "problem": f"Problem {i}?", "gold": gold, "level": None} for i, gold in enumerate(golds)]
+    rows = [prompted(row, tokenizer, template) for row in rows]
+    held_out = grading.pop("held_out", [{"id": "v", "problem": "Another?", "prompt_ids": [1]}])
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=grading.pop("positions", 8192)))
+    settings = {"template": template, "max_tokens": 100, "reward_weights": weights or [1.0] * len(rewards)}
+    grader = Grader(bind_rewards(list(rewards)), verify.shared(), **grading)
+    return {one.name: one for one in preflight.contract(rows, held_out, tokenizer, model, grader, settings)}
+
+
+@pytest.mark.parametrize("template", PROMPTS)
+def test_a_right_answer_in_the_form_of_the_prompt_is_accepted_unless_nothing_reads_that_form(template):
+    asks_for_what_nothing_reads = {"rlite": "####", "reflection": "<answer>7</answer>"}
+    found = items(template)["answer"]
+    assert found.verdict == (STOP if template in asks_for_what_nothing_reads else OK), found.sentence
+    assert asks_for_what_nothing_reads.get(template, "") in found.sentence
+
+
+def test_golds_that_cannot_be_graded_stop_the_run():
+    assert items()["golds"].sentence == f"all {len(GOLDS)} gold answers can be graded"
+    found = items(golds=["7", "$$", "8"])["golds"]
+    assert found.verdict == STOP and found.sentence.startswith("1 of 3 gold answers cannot be graded")
+    assert "e.g. 1, $$ (the gold is empty)" in found.sentence
+
+
+def test_where_accuracy_is_not_paid_the_answer_is_only_told():
+    found = items("rlite", rewards=("random", "correct"), weights=[1.0, 0.0])["answer"]
+    assert found.verdict == LOOK and "are not accepted" in found.sentence
+
+
+def test_recipes_whose_prompt_says_stop_run_anyway_by_name_only():
+    """The arms that keep a released prompt say so themselves; no other recipe uses such a prompt."""
+    for path in EXPERIMENTS.glob("recipes/*.yaml"):
+        recipe = load_recipe(path.stem)
+        blocks = [stage.get("parameters", {}) for stage in recipe["stages"].values()]
+        blocks += [block for arm in recipe["arms"].values() for block in arm.values() if isinstance(block, dict)]
+        for block in blocks:
+            stops = block.get("template") in ("rlite", "reflection")
+            assert stops == (block.get("check") == "warn"), (path.stem, block)
+
+
+@pytest.mark.parametrize(
+    "template, reward, verdict, told",
+    [
+        ("reflection_boxed", "format", OK, "earns it"),
+        ("qwen_math", "format", LOOK, "does not ask for the form"),
+        ("qwen_math", "format_only", OK, "earns it"),
+        ("qwen_math", "format_boxed", LOOK, "does not ask for the form"),
+    ],
+)
+def test_a_format_reward_that_the_prompt_does_not_mention_is_told(template, reward, verdict, told):
+    found = items(template, rewards=("correct", reward))
+    assert found["answer"].verdict == OK
+    assert found[reward].verdict == verdict and told in found[reward].sentence
+    assert reward not in items(template, rewards=("correct", reward), weights=[1.0, 0.0])  # it is only logged
+
+
+def test_a_thought_that_the_chat_template_opens_belongs_to_the_answer():
+    found = items("qwen_math", rewards=("correct", "format"), chat_template=THOUGHT)
+    assert found["answer"].verdict == OK  # …</think>, then the box
+    assert found["format"].verdict == LOOK and "already opened <think>" in found["format"].sentence
+    assert items("qwen_math", rewards=("correct", "format_boxed"), chat_template=THOUGHT)["format_boxed"].verdict == OK
+
+
+def test_grpo_leads_released_rules_accept_a_box_before_the_end_of_the_thought():
+    found = items("grpo_lead", end_marker="</think>", answer_region="before_think")
+    assert found["answer"].verdict == OK
+
+
+def test_a_gold_that_the_tokenizer_cannot_write_is_told():
+    found = items(golds=["\\pi"], tokenizer="tiny")["answer"]
+    assert found.verdict == LOOK and "the tokenizer cannot write" in found.sentence
+    assert items(golds=["7", "12"], tokenizer="tiny", positions=512)["answer"].verdict == OK
+
+
+def test_a_completion_that_does_not_fit_stops_the_run():
+    found = items(positions=105)["context"]
+    assert found.verdict == STOP and "the model has 105 positions: lower max_tokens" in found.sentence
+
+
+def test_held_out_problems_in_training_are_counted():
+    def twins(copies, others):
+        rows = [{"id": f"v{i}", "problem": "problem  $0$ ?", "prompt_ids": [1]} for i in range(copies)]
+        rows += [{"id": f"w{i}", "problem": f"Not in training {i}", "prompt_ids": [1]} for i in range(others)]
+        return items(held_out=rows)["leaks"]
+
+    assert twins(0, 3).verdict == OK and twins(1, 99).verdict == LOOK
+    found = twins(1, 9)
+    assert found.verdict == STOP and "1 of 10 held-out problems are in training, e.g. v0" in found.sentence
+
+
+def test_stop_refuses_the_run_unless_it_is_told_otherwise():
+    found = [Item("a", OK, "fine"), Item("answer", STOP, "nothing reads it"), Item("b", STOP, "nor this")]
+    with pytest.raises(InputError, match=r"check of answer says stop: nothing reads it \(and 1 more\); --anyway runs"):
+        preflight.require(found, "refuse")
+    preflight.require(found, "warn")
+    preflight.require(found[:1], "refuse")
+    with pytest.raises(InputError, match="check is 'anyway', expected one of refuse, warn, only"):
+        preflight.require(found, "anyway")
+    assert preflight.told(found).splitlines()[1].split() == ["stop", "answer", "nothing", "reads", "it"]
+
+
+def test_weights_for_other_rewards_are_refused():
+    with pytest.raises(InputError, match="reward_weights has 2 numbers for the 1 rewards correct"):
+        items(weights=[1.0, 1.0])
