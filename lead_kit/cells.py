@@ -7,7 +7,7 @@ from itertools import takewhile
 
 # what `ast` raises for a text that is no Python, no literal, or nested too deeply
 UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
-ALIKE = 0.8  # similarity of two names above which one is taken for the other, misspelt
+_ALIKE = 0.8  # similarity of two names above which one is taken for the other, misspelt
 
 
 def injected_names(cells: Iterable[str]) -> list[str]:
@@ -40,7 +40,7 @@ def misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, s
             continue
         targets = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
         for name in [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]:
-            if name not in declared and (close := difflib.get_close_matches(name, declared, n=1, cutoff=ALIKE)):
+            if name not in declared and (close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE)):
                 return name, close[0]
     return None
 

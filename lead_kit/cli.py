@@ -11,7 +11,7 @@ from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
 from lead_kit.safe_text import visible
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """A parser that raises InputError for a mistake."""
 
     def error(self, message: str) -> None:
@@ -32,14 +32,14 @@ def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return pairs, rest
 
 
-def parameter_and_settings(add) -> None:
+def _parameter_and_settings(add) -> None:
     add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
     add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
 
 
-def run_arguments(add) -> None:
+def _run_arguments(add) -> None:
     add("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
-    parameter_and_settings(add)
+    _parameter_and_settings(add)
     add("--run-name", help="folder under runs/; the same as -p run_name NAME")
     add("--nproc", type=int, default=1, help="processes on each host, one kernel each (default 1)")
     add("--nodes", type=int, default=1, help="hosts that share the run (default 1); start the same command on each")
@@ -56,14 +56,14 @@ def run_arguments(add) -> None:
     add("--brief", action="store_true", help="show progress only; log.txt and the executed notebook have the rest")
 
 
-def check_arguments(add) -> None:
+def _check_arguments(add) -> None:
     add("notebook", help="path, or the name of one in notebooks/: 03_grpo")
-    parameter_and_settings(add)
+    _parameter_and_settings(add)
     add("--run-name", help="the run's name; the check is written to runs/NAME-check")
     add("--nproc", type=int, default=1, help="processes, one kernel each (default 1)")
 
 
-def reproduce_arguments(add) -> None:
+def _reproduce_arguments(add) -> None:
     add("recipe", help="name of a file in experiments/recipes/")
     add("--scale", dest="scale_name", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
     add("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
@@ -77,11 +77,11 @@ def reproduce_arguments(add) -> None:
     add("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
 
 
-def recipe_arguments(add) -> None:
+def _recipe_arguments(add) -> None:
     add("name", help="name of a file in experiments/recipes/")
 
 
-def replay_arguments(add) -> None:
+def _replay_arguments(add) -> None:
     add("rollouts", help="a run folder, a file of rollouts, or a glob of either (in quotes)")
     add("--variant", dest="variants", action="append", metavar="V", help="RECIPE/ARM or an estimator; repeat for more")
     add("--golds", metavar="FILE", help='problems with right answers, or "recorded": grade the accuracy again')
@@ -91,7 +91,7 @@ def replay_arguments(add) -> None:
     add("--replace", action="store_true", help="run even if the name has other parameters")
 
 
-def verify_arguments(add) -> None:
+def _verify_arguments(add) -> None:
     add("--gold", required=True, help="the right answer")
     add("--answer", help="the answer to check")
     completion = "a model's completion instead of an answer (- for stdin)"
@@ -99,7 +99,7 @@ def verify_arguments(add) -> None:
     add("--loose", action="store_true", help="accept an answer outside \\boxed{}")
 
 
-def score_arguments(add) -> None:
+def _score_arguments(add) -> None:
     add("path", help="JSON lines or parquet with completions and gold answers")
     add("--out", metavar="FILE", help="verdicts, one row a sample (default: beside the input)")
     add("--loose", action="store_true", help="accept an answer outside \\boxed{}")
@@ -108,7 +108,7 @@ def score_arguments(add) -> None:
     add("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
 
 
-def compare_arguments(add) -> None:
+def _compare_arguments(add) -> None:
     add("run_a", help="a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several")
     add("run_b", help="the other run")
     add("--metric", default="pass@1", help="the metric to compare (default pass@1)")
@@ -118,7 +118,7 @@ def compare_arguments(add) -> None:
     add("--duplicates", help="samples that occur twice: refuse (default), first, last")
 
 
-def plan_arguments(add) -> None:
+def _plan_arguments(add) -> None:
     add("source", help="a run with rollouts, an evaluation (RUN@MODEL takes one model), or problems with --column")
     add("--column", default="", help="column of the problems with the share of right samples, e.g. correctness")
     add("--samples", type=int, default=0, help="samples behind each share (default: read from the shares)")
@@ -127,7 +127,7 @@ def plan_arguments(add) -> None:
     add("--out", metavar="FOLDER", help="also write problems.csv, signal.csv and the figure there")
 
 
-def leaks_arguments(add) -> None:
+def _leaks_arguments(add) -> None:
     add("set_a", help="what is trained on: a set by name or a file")
     add("set_b", help="what must not be in it: a set, a suite, a file or a folder of files")
     add("--threshold", type=float, default=0.65, help="score from which two problems are compared (default 0.65)")
@@ -135,33 +135,37 @@ def leaks_arguments(add) -> None:
     add("--out", metavar="FILE.csv", help="also write every pair")
 
 
-def export_arguments(add) -> None:
+def _export_arguments(add) -> None:
     add("run", help="a run folder, or a name under runs/")
     add("--out", metavar="FILE", help="where the HTML goes (default: NAME.html in the run folder)")
 
 
-def show_arguments(add) -> None:
+def _show_arguments(add) -> None:
     add("run", help="a run's name, or its folder")
 
 
 COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
-    "run": ("launch.run_notebook:run_command", "execute a notebook in its run folder", run_arguments),
-    "check": ("launch.check:check_command", "train one batch and say what speaks against a run", check_arguments),
-    "reproduce": ("launch.run_recipe:reproduce_recipe", "run a recipe: every stage, arm and seed", reproduce_arguments),
-    "recipe": ("launch.run_recipe:show_recipe", "show a recipe: each parameter, value and source", recipe_arguments),
+    "run": ("launch.run_notebook:run_command", "execute a notebook in its run folder", _run_arguments),
+    "check": ("launch.check:check_command", "train one batch and say what speaks against a run", _check_arguments),
+    "reproduce": (
+        "launch.run_recipe:reproduce_recipe",
+        "run a recipe: every stage, arm and seed",
+        _reproduce_arguments,
+    ),
+    "recipe": ("launch.run_recipe:show_recipe", "show a recipe: each parameter, value and source", _recipe_arguments),
     "list": ("launch.run_recipe:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
-    "replay": ("launch.replay:replay_command", "what recorded rollouts were really paid for", replay_arguments),
-    "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", verify_arguments),
-    "score": ("evaluate.score:score_command", "score a file of completions", score_arguments),
-    "plan-stage": ("report.stage_plan:plan_command", "choose the next stage's problems, and how sure", plan_arguments),
-    "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", leaks_arguments),
+    "replay": ("launch.replay:replay_command", "what recorded rollouts were really paid for", _replay_arguments),
+    "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", _verify_arguments),
+    "score": ("evaluate.score:score_command", "score a file of completions", _score_arguments),
+    "plan-stage": ("report.stage_plan:plan_command", "choose the next stage's problems, and how sure", _plan_arguments),
+    "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", _leaks_arguments),
     "show": (
         "report.show_run:show_command",
         "a run's state, curve and last rollouts, live or finished",
-        show_arguments,
+        _show_arguments,
     ),
-    "export": ("report.export_run:export_command", "one HTML of a run that opens without a network", export_arguments),
-    "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", compare_arguments),
+    "export": ("report.export_run:export_command", "one HTML of a run that opens without a network", _export_arguments),
+    "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", _compare_arguments),
 }
 
 
@@ -169,7 +173,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The parsed arguments. Raises InputError for a mistake, naming the nearest command or option."""
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         raise InputError(f"no command {argv[0]!r}{nearest_or_all(argv[0], COMMANDS)}")
-    top = Parser(prog="lead", description="Reinforcement learning on mathematics with verifiable rewards.")
+    top = _Parser(prog="lead", description="Reinforcement learning on mathematics with verifiable rewards.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, text, add_arguments) in COMMANDS.items():
         add_arguments(commands.add_parser(name, help=text, description=text, allow_abbrev=False).add_argument)
@@ -184,7 +188,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-class Output(io.FileIO):
+class _Output(io.FileIO):
     """stdout for readers that may leave early, such as `head`: what they no longer read is thrown away, and the
     command goes on."""
 
@@ -196,17 +200,17 @@ class Output(io.FileIO):
             return len(data)
 
 
-def open_output() -> None:
+def _open_output() -> None:
     """Makes sys.stdout an Output, unless something else than the process's own stdout stands there."""
     if sys.stdout is not None and sys.stdout is sys.__stdout__:
-        buffer = io.BufferedWriter(Output(sys.stdout.fileno(), "wb", closefd=False))
+        buffer = io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False))
         options = {"encoding": sys.stdout.encoding, "line_buffering": sys.stdout.line_buffering}
         sys.stdout = io.TextIOWrapper(buffer, errors="backslashreplace", **options)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command. Bad input prints one sentence on stderr and gives exit code 2."""
-    open_output()
+    _open_output()
     argv = sys.argv[1:] if argv is None else argv
     try:
         options = vars(parse(argv))

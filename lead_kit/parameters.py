@@ -21,10 +21,10 @@ from typing import NamedTuple
 from lead_kit.cells import UNREADABLE, declared_names, injected_names, misspelt_name, parameters_cell
 from lead_kit.errors import InputError, chosen, nearest, nearest_or_all, shortened
 
-SECRET_NAME = re.compile(
+_SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
 )
-SECRET_VALUE = re.compile(
+_SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
 SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of the parameters cell settled last
@@ -47,7 +47,7 @@ class Config(dict):
         self.given = dict(given)
 
 
-def as_bool(value) -> bool:
+def _as_bool(value) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
@@ -55,25 +55,25 @@ def as_bool(value) -> bool:
     raise ValueError("expected true or false")
 
 
-def as_int(value) -> int:
+def _as_int(value) -> int:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return int(value)
     raise ValueError("expected a whole number")
 
 
-def as_float(value) -> float:
+def _as_float(value) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not math.isfinite(float(value)):
         raise ValueError("expected a finite number")
     return float(value)
 
 
-def as_str(value) -> str:
+def _as_str(value) -> str:
     if isinstance(value, str):
         return value
     raise ValueError("expected text; with plain papermill, pass a number as text with `-r name value`")
 
 
-def as_list(value, item: Callable) -> list:
+def _as_list(value, item: Callable) -> list:
     """A list from `a,b`, JSON or a list; `item` converts each entry."""
     if isinstance(value, str):
         text = value.strip()
@@ -84,17 +84,17 @@ def as_list(value, item: Callable) -> list:
 
 
 TYPES = {
-    "bool": as_bool,
-    "int": as_int,
-    "float": as_float,
-    "str": as_str,
-    "list[str]": functools.partial(as_list, item=as_str),
-    "list[int]": functools.partial(as_list, item=as_int),
-    "list[float]": functools.partial(as_list, item=as_float),
+    "bool": _as_bool,
+    "int": _as_int,
+    "float": _as_float,
+    "str": _as_str,
+    "list[str]": functools.partial(_as_list, item=_as_str),
+    "list[int]": functools.partial(_as_list, item=_as_int),
+    "list[float]": functools.partial(_as_list, item=_as_float),
 }
 
 
-def type_name(annotation) -> str:
+def _type_name(annotation) -> str:
     """The key of TYPES for an annotation: a type, a generic alias or source text."""
     plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
     return annotation.__name__ if plain else str(annotation).replace(" ", "")
@@ -114,14 +114,14 @@ def convert(name: str, kind: str, value):
 def refuse_secrets(values: Mapping) -> None:
     """Raises InputError for a key or password: parameters are written to disk with the run, so it would leak."""
     for name, value in values.items():
-        if value and (SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
+        if value and (_SECRET_NAME.search(name.lower()) or _SECRET_VALUE.search(str(value))):
             raise InputError(
                 f"parameter {name!r} looks like a key or password, and parameters are stored with the run: "
                 "pass it through an environment variable instead"
             )
 
 
-def refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> None:
+def _refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> None:
     """Raises InputError for a parameter that is not declared."""
     for name in given:
         if name not in declared:
@@ -143,9 +143,9 @@ def settle(namespace: dict) -> Config:
     if place:
         declared = {name: one.type for name, one in declarations(cells[place], "the parameters cell", settled).items()}
     else:
-        declared = {name: type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
+        declared = {name: _type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
     given = injected_names(cells[place:])
-    refuse_undeclared(given, declared, "this notebook")
+    _refuse_undeclared(given, declared, "this notebook")
     if misspelt := misspelt_name(cells[place + 1 :] if place else [], declared):
         raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter (did you mean {misspelt[1]!r}?)")
     gone = [name for name in settled if name not in declared]
@@ -165,14 +165,14 @@ def settle(namespace: dict) -> Config:
     return Config(values, {name: values[name] for name in given})
 
 
-class Bound(functools.partial):
+class _Bound(functools.partial):
     """A function with its keyword-only arguments fixed; its repr shows their values."""
 
     def __repr__(self):
         return f"{self.func.__name__}({', '.join(f'{name}={value!r}' for name, value in self.keywords.items())})"
 
 
-def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyType({})) -> Bound:
+def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyType({})) -> _Bound:
     """`function` with every keyword-only argument fixed: from `arguments`, else from the parameter of the same name.
 
     Raises InputError for an argument that the function does not have, for one whose type differs from its annotation,
@@ -185,7 +185,7 @@ def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyT
     values = {}
     for name, argument in keyword_only.items():
         if name in arguments:
-            kind = type_name(argument.annotation)
+            kind = _type_name(argument.annotation)
             given = arguments[name]
             values[name] = convert(f"{name} of {function.__name__}", kind, given) if kind in TYPES else given
         elif name not in config and argument.default is argument.empty:
@@ -193,12 +193,12 @@ def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyT
             raise InputError(f"{function.__name__} needs {name!r}: {ways}")
         else:
             values[name] = config[name] if name in config else argument.default
-    bound = Bound(function, **values)
+    bound = _Bound(function, **values)
     bound.__name__ = function.__name__
     return bound
 
 
-CALL = re.compile(r"\s*([^()]+?)\s*(\(.*\))?\s*", re.DOTALL)
+_CALL = re.compile(r"\s*([^()]+?)\s*(\(.*\))?\s*", re.DOTALL)
 
 
 def read_call(text: str, parameter: str) -> tuple[str, dict]:
@@ -206,7 +206,7 @@ def read_call(text: str, parameter: str) -> tuple[str, dict]:
 
     Raises InputError naming the parameter when the text has another form.
     """
-    match = CALL.fullmatch(text)
+    match = _CALL.fullmatch(text)
     try:
         call = ast.parse(f"_{match[2] or '()'}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
@@ -229,7 +229,7 @@ def with_own(table: Mapping[str, Callable], own: Mapping[str, Callable], paramet
     return {**table, **own}
 
 
-def named(text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})) -> Bound:
+def named(text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})) -> _Bound:
     """The entry of `table` that `name` or `name(argument=literal, ...)` names, with its arguments fixed by `bind`.
 
     Raises InputError for an unknown name, an unknown argument, or a value of the wrong type.
@@ -247,14 +247,14 @@ def load_notebook(path: Path) -> dict:
         )
     try:
         notebook = json.loads(path.read_bytes().decode("utf-8-sig"))
-        if notebook.get("nbformat", 4) == 4 and all(is_cell(cell) for cell in notebook["cells"]):
+        if notebook.get("nbformat", 4) == 4 and all(_is_cell(cell) for cell in notebook["cells"]):
             return notebook
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise InputError(f"{str(path)!r} is not a Jupyter notebook (version 4): expected JSON with a list of cells")
 
 
-def is_cell(cell) -> bool:
+def _is_cell(cell) -> bool:
     """Whether a value has the form of a notebook's cell: its source is text or lines of text, its tags are texts."""
     source, metadata = cell["source"], cell.get("metadata", {})
     tags = metadata.get("tags", []) if isinstance(metadata, dict) else None
@@ -286,14 +286,14 @@ def declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[s
     except UNREADABLE as error:
         raise InputError(f"{where} is not a list of declarations: {shortened(str(error))}") from None
     known = {*declared_names(source), *earlier}
-    declared = [read_declaration(node, source.split("\n"), where, known) for node in nodes]
+    declared = [_read_declaration(node, source.split("\n"), where, known) for node in nodes]
     names = [parameter.name for parameter in declared]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{where} declares {twice[0]!r} twice")
     return dict(zip(names, declared, strict=True))
 
 
-def read_declaration(node: ast.stmt, lines: list[str], where: str, known: Iterable[str]) -> Parameter:
+def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Iterable[str]) -> Parameter:
     """One declaration `name: type = literal  # help`. Raises InputError for anything else."""
     where += f", line {node.lineno}, {shortened(repr(lines[node.lineno - 1]))}"
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
@@ -315,7 +315,7 @@ def check(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
     for name in given:
         if not str(name).isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{shortened(repr(name))} is not a parameter name: expected an identifier")
-    refuse_undeclared(given, declared, "the notebook")
+    _refuse_undeclared(given, declared, "the notebook")
     values = {name: convert(name, declared[name].type, value) for name, value in given.items()}
     refuse_secrets(values)
     return values

@@ -9,8 +9,8 @@ import re
 import unicodedata
 
 LONG, SHORT, LABEL = 2000, 160, 60  # characters shown of a text, of a cell of a table, of a label in a figure
-NOTE = 40  # a text that is longer by less than the note on what was left out is shown whole
-ACTS_IN_MARKDOWN = re.compile(r"[$`*\\&\n]|<[a-zA-Z/!?]|\]\(|__|~~|^\s*(#|>|[-+] |\d+[.)] )")
+_NOTE = 40  # a text that is longer by less than the note on what was left out is shown whole
+_ACTS_IN_MARKDOWN = re.compile(r"[$`*\\&\n]|<[a-zA-Z/!?]|\]\(|__|~~|^\s*(#|>|[-+] |\d+[.)] )")
 NO_MATHEMATICS = "mathjax_ignore tex2jax_ignore"  # classes whose elements MathJax leaves alone
 
 
@@ -26,7 +26,7 @@ def visible(text, most: int = LONG) -> str:
     About `most` characters are shown, and a note on how many were left out between them.
     """
     text = text if isinstance(text, str) else str(text)
-    if len(text) > most + NOTE:
+    if len(text) > most + _NOTE:
         tail = most // 3
         left_out = f"… {len(text) - most:,} characters left out …"
         text = f"{text[: most - tail]}\n{left_out}\n{text[len(text) - tail :]}"
@@ -52,7 +52,7 @@ def as_html(text, most: int = LONG) -> str:
 def as_markdown(text, most: int = SHORT) -> str:
     """The text on one line of Markdown: in a code span where a reader of Markdown could act on it."""
     shown = line(text, most)
-    if not ACTS_IN_MARKDOWN.search(shown):
+    if not _ACTS_IN_MARKDOWN.search(shown):
         return shown
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     space = " " if shown[0] == "`" or shown[-1] == "`" else ""

@@ -13,9 +13,9 @@ OPERANDS = [sign * size for sign in (1, -1) for size in range(1, 6)]
 MAX_STEPS = 6
 EASY_HEAVY = [8.0, 4.0, 2.0, 1.0, 0.5, 0.5]  # weights of 1…6 steps in training
 UNIFORM = [1.0] * MAX_STEPS  # weights of 1…6 steps in validation
-CROSS = 0.5  # chance that a step is made to carry or borrow, where it can
+_CROSS = 0.5  # chance that a step is made to carry or borrow, where it can
 VERBOSITIES = (0.4, 0.65, 0.9)  # chance to derive a line once more, drawn once a trace
-MAX_REPEATS = 3  # most re-derivations of one step
+_MAX_REPEATS = 3  # most re-derivations of one step
 
 
 class Problem(NamedTuple):
@@ -38,12 +38,12 @@ class Problem(NamedTuple):
         """Number of steps that carry or borrow."""
         value, crossings = self.start, 0
         for operand in self.operands:
-            crossings += crosses(value, operand)
+            crossings += _crosses(value, operand)
             value += operand
         return crossings
 
 
-def crosses(value: int, operand: int) -> bool:
+def _crosses(value: int, operand: int) -> bool:
     """Whether value + operand carries into, or borrows from, the tens."""
     return (value + operand) // 10 != value // 10
 
@@ -54,8 +54,8 @@ def problem(rng: Random, steps: int) -> Problem:
     operands = []
     for _ in range(steps):
         allowed = [o for o in OPERANDS if 0 <= value + o <= LARGEST]
-        wanted = rng.random() < CROSS
-        matching = [o for o in allowed if crosses(value, o) == wanted] or allowed
+        wanted = rng.random() < _CROSS
+        matching = [o for o in allowed if _crosses(value, o) == wanted] or allowed
         operands.append(rng.choice(matching))
         value += operands[-1]
     return Problem(start, tuple(operands))
@@ -120,7 +120,7 @@ def trace(text: str, rng: Random, carry: float = 0.5, borrow: float = 0.85, slip
     for i, operand in enumerate(given.operands, 1):
         result = noisy_step(value, operand, rng, carry, borrow, slip)
         lines.append(f"\n({i}) {value}{operand:+d}={result}")
-        for _ in range(MAX_REPEATS):
+        for _ in range(_MAX_REPEATS):
             if rng.random() >= verbosity:
                 break
             if rng.random() < repair and 0 <= value + operand <= LARGEST:
@@ -135,7 +135,7 @@ def noisy_step(value: int, operand: int, rng: Random, carry: float, borrow: floa
     result = value + operand
     forgets = carry if operand > 0 else borrow
     out_of_range = not 0 <= result <= LARGEST  # possible after an earlier mistake
-    if out_of_range or (crosses(value, operand) and rng.random() < forgets):
+    if out_of_range or (_crosses(value, operand) and rng.random() < forgets):
         result = value // 10 * 10 + result % 10
     if rng.random() < slip:
         result = min(LARGEST, max(0, result + rng.choice((-1, 1))))

@@ -29,7 +29,7 @@ class Sifted(NamedTuple):
     dropped: list[dict]
 
 
-def sift(records: list[dict], reasons: Iterable[str]) -> Sifted:
+def _sift(records: list[dict], reasons: Iterable[str]) -> Sifted:
     """Drops each record that has a reason, "reason" or "reason: detail"; an empty one keeps it."""
     kept, dropped = [], []
     for record, text in zip(records, reasons, strict=True):
@@ -47,7 +47,7 @@ def by_level(records: list[dict], low: float, high: float) -> Sifted:
         raise InputError(f"min_difficulty {low:g} exceeds max_difficulty {high:g}: nothing would be kept")
     levels = [record.get("level") or 0.0 for record in records]
     reason = f"difficulty outside {low:g}…{high:g}"
-    return sift(records, ["" if low <= level <= high else f"{reason}: {level:g}" for level in levels])
+    return _sift(records, ["" if low <= level <= high else f"{reason}: {level:g}" for level in levels])
 
 
 def by_pass_rate(records: list[dict], rates: dict[str, float], low: float, high: float) -> Sifted:
@@ -59,33 +59,33 @@ def by_pass_rate(records: list[dict], rates: dict[str, float], low: float, high:
         rate = rates[record["id"]]
         return "" if low < rate <= high else f"pass rate not in ({low:g}, {high:g}]: {rate:.3g}"
 
-    return sift(records, map(reason, records))
+    return _sift(records, map(reason, records))
 
 
 def gradable(records: list[dict], verifier: Verifier) -> Sifted:
     """Drops answers that the verifier cannot grade against themselves: a correct solution would earn no reward."""
     faults = {fault.id: fault.reason for fault in lint_golds(records, verifier)}
-    return sift(records, [faults.get(record["id"], "") for record in records])
+    return _sift(records, [faults.get(record["id"], "") for record in records])
 
 
 # GRPO-LEAD, released code: the guard reads a normal form in which these units vanish and these commands become letters.
-GUARD_UNITS = re.compile(
+_GUARD_UNITS = re.compile(
     r"(?:[mb]illion|degree|cm|centimeter|meter|mile|second|minute|hour|day|week|month|year|foot|feet|inch|yard)"
     r"(?:es)?s? *(?:\^\d+)?"
 )
-SPELLED = "pi sin cos tan arcsin arccos arctan sinh cosh tanh log ln exp max min lim"
-GREEK = (
+_SPELLED = "pi sin cos tan arcsin arccos arctan sinh cosh tanh log ln exp max min lim"
+_GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega"
 )
-GUARD_LETTERS = {"infty": "inf", "cup": "u"} | {word: word for word in SPELLED.split()}
-GUARD_LETTERS |= dict(zip(GREEK.split(), "αβγδεζηθικλμνξρστυφχψω", strict=True))
+_GUARD_LETTERS = {"infty": "inf", "cup": "u"} | {word: word for word in _SPELLED.split()}
+_GUARD_LETTERS |= dict(zip(_GREEK.split(), "αβγδεζηθικλμνξρστυφχψω", strict=True))
 
 
-def guarded_form(gold: str) -> str:
+def _guarded_form(gold: str) -> str:
     """The answer as GRPO-LEAD's guard reads it: no units, spaces or braces; any other LaTeX command is a sign."""
     text = re.sub(r"\\(?:begin|end|mbox|mathrm)\s*\{[^{}]*\}", "", gold)
-    text = GUARD_UNITS.sub("", text.replace(" or ", " , ").replace(" and ", " , "))
-    text = re.sub(r"\\([A-Za-z]+|.)", lambda command: GUARD_LETTERS.get(command[1].lower(), "|"), text)
+    text = _GUARD_UNITS.sub("", text.replace(" or ", " , ").replace(" and ", " , "))
+    text = re.sub(r"\\([A-Za-z]+|.)", lambda command: _GUARD_LETTERS.get(command[1].lower(), "|"), text)
     text = re.sub(r"(?<=\d)\s+(?=\d)", "+", text.replace("}{", "/"))
     return re.sub(r"[{}\s]", "", text).lower()
 
@@ -98,14 +98,14 @@ def symbolically_simple(records: list[dict]) -> Sifted:
     """
 
     def reason(record):
-        form = guarded_form(record["gold"])
+        form = _guarded_form(record["gold"])
         if len({c for c in form.replace("sqrt", "").replace("frac", "") if c.isalpha()}) > 2:
             return "more than two different letters"
         if "^(" in form:
             return "a bracketed exponent"
         return "a chained or two-digit exponent" if re.search(r"\^\d\d|\^\d\^", form) else ""
 
-    return sift(records, map(reason, records))
+    return _sift(records, map(reason, records))
 
 
 def without_duplicates(records: list[dict], threshold: float) -> Sifted:
@@ -119,11 +119,11 @@ def without_duplicates(records: list[dict], threshold: float) -> Sifted:
     for match in near_duplicates.matches(ranked, threshold=threshold):
         left, right = order[match.left], order[match.right]
         if match.kind != "variant" and not reasons[left] and not reasons[right]:
-            reasons[right] = duplicate_reason(records[left], records[right], match)
-    return sift(records, reasons)
+            reasons[right] = _duplicate_reason(records[left], records[right], match)
+    return _sift(records, reasons)
 
 
-def duplicate_reason(kept: dict, dropped: dict, match: near_duplicates.Match) -> str:
+def _duplicate_reason(kept: dict, dropped: dict, match: near_duplicates.Match) -> str:
     """Why `dropped` is a duplicate of `kept`."""
     reason = "equal up to formatting" if match.kind == "same text" else "near duplicate"
     if kept["problem"] == dropped["problem"]:
@@ -148,21 +148,21 @@ def without_leaks(records: list[dict], leaked: list[dict]) -> Sifted:
     """Drops the records that `leaks` lists as the same text or the same problem; variants stay."""
     same = [row for row in leaked if row["kind"] != "variant"]
     reasons = {row["id"]: f"{row['kind']} as in {row['set']}: {row['evaluation_id']}" for row in same}
-    return sift(records, [reasons.get(record["id"], "") for record in records])
+    return _sift(records, [reasons.get(record["id"], "") for record in records])
 
 
 def by_prompt_length(records: list[dict], count: Callable[[str], int], limit: int) -> Sifted:
     """Keeps problems whose prompt is at most `limit` tokens long; `count` gives the tokens of a problem's prompt."""
     lengths = [count(record["problem"]) for record in records]
     reason = f"prompt of more than {limit} tokens"
-    return sift(records, [f"{reason}: {length}" if length > limit else "" for length in lengths])
+    return _sift(records, [f"{reason}: {length}" if length > limit else "" for length in lengths])
 
 
 def without(records: list[dict], held_out: list[dict]) -> Sifted:
     """Drops the problems that are held out, compared in normal form."""
     ids = {near_duplicates.key(record["problem"]): record["id"] for record in held_out}
     twins = [ids.get(near_duplicates.key(record["problem"])) for record in records]
-    return sift(records, [f"held out for validation: {twin}" if twin else "" for twin in twins])
+    return _sift(records, [f"held out for validation: {twin}" if twin else "" for twin in twins])
 
 
 def moved(kept: list[dict], held_out: list[dict]) -> Sifted:

@@ -24,10 +24,10 @@ def read_rows(path: str | Path) -> list[dict]:
         raise InputError(f"no file {path}{nearest(path.name, siblings)}")
     if path.suffix == ".parquet":
         return read_parquet(path).to_pylist()
-    return read_json(path) if path.suffix == ".json" else read_jsonl(path)
+    return _read_json(path) if path.suffix == ".json" else read_jsonl(path)
 
 
-def read_json(path: Path) -> list[dict]:
+def _read_json(path: Path) -> list[dict]:
     """The objects of a JSON file that holds a list of them. Raises InputError for anything else."""
     rows = parse_json(path.read_bytes(), path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -55,12 +55,12 @@ def save_problems(rows: list[dict], path: Path) -> Path:
     extra = sorted({column for row in rows for column in row} - set(COLUMNS))
     types = dict.fromkeys(COLUMNS, pyarrow.string()) | {"level": pyarrow.float64()}
     columns = {name: pyarrow.array([row.get(name) for row in rows], types[name]) for name in COLUMNS}
-    columns |= {name: arrow_column([row.get(name) for row in rows]) for name in extra}
+    columns |= {name: _arrow_column([row.get(name) for row in rows]) for name in extra}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path
 
 
-def arrow_column(values: list) -> pyarrow.Array:
+def _arrow_column(values: list) -> pyarrow.Array:
     """An Arrow column; values of mixed types, and integers beyond 64 bits, become text."""
     try:
         return pyarrow.array(values)

@@ -10,7 +10,7 @@ from lead_kit.runs.files import atomic, refuse_unwritable
 from lead_kit.runs.paths import shown
 from lead_kit.safe_text import line
 
-REPORT = ["set", "problems", "in training", "share", "variants", "removed"]
+_REPORT = ["set", "problems", "in training", "share", "variants", "removed"]
 
 
 def by_set(evaluation: dict[str, list[dict]], leaked: list[dict]) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def by_set(evaluation: dict[str, list[dict]], leaked: list[dict]) -> pd.DataFram
         removed = len({row["id"] for row in same})
         share = len(found) / len(records) if records else 0.0
         rows.append([name, len(records), len(found), round(share, 4), len(variants), removed])
-    return pd.DataFrame(rows, columns=REPORT)
+    return pd.DataFrame(rows, columns=_REPORT)
 
 
 def leaks_command(set_a: str, set_b: str, threshold: float, out: str | None, show: int) -> int:

@@ -32,7 +32,7 @@ def load_problems(
     is left empty.
     Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
     """
-    if is_drawn(name) and not path:
+    if _is_drawn(name) and not path:
         if count < 1:
             raise InputError(f"count is {count}: expected how many problems of {name} to draw")
         if reasoning_gym.is_gym(name):
@@ -55,7 +55,7 @@ def load_problems(
     return records(rows, str(name), source, fields or {}, where, seed, need_gold)
 
 
-def is_drawn(name: str | Path) -> bool:
+def _is_drawn(name: str | Path) -> bool:
     """Whether the problems of this set are drawn at random: an embedded task, or a data set of reasoning_gym."""
     return str(name) in EMBEDDED or reasoning_gym.is_gym(name)
 

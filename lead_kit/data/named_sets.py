@@ -36,11 +36,11 @@ class Source(NamedTuple):
 
 
 # What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
-GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
-FOUR_SAMPLES = GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
-GYM = Settings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
+_GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
+_FOUR_SAMPLES = _GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
+_GYM = Settings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
 SUFFIXES = (".json", ".jsonl", ".parquet")  # of data files
-UNSET = -1.0  # the override that leaves a setting unchanged
+_UNSET = -1.0  # the override that leaves a setting unchanged
 
 
 def settings(benchmark: str, **overrides) -> Settings:
@@ -50,8 +50,8 @@ def settings(benchmark: str, **overrides) -> Settings:
     Raises InputError for a set that is no benchmark, naming the nearest one.
     """
     benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
-    benchmarks |= {benchmark: GYM} if is_gym(benchmark) else {}
-    unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": UNSET, "top_p": UNSET, "min_p": UNSET}
+    benchmarks |= {benchmark: _GYM} if is_gym(benchmark) else {}
+    unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": _UNSET, "top_p": _UNSET, "min_p": _UNSET}
     changed = {name: value for name, value in overrides.items() if value != unset[name]}
     if Path(benchmark).suffix in SUFFIXES:
         missing = [name for name in ("template", "n", "temperature", "max_tokens") if name not in changed]
@@ -86,24 +86,24 @@ SETS = {
     # in the course's repository, not on the hub
     "math3k": Source("", "", "prompt", "answer", "", "difficulty",
                      files="GAIR-NLP/cs2916 2025/hw1/data/train/math3k_rl_prompt.jsonl"),
-    "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id", asked=GRPO_LEAD),
-    "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id", asked=GRPO_LEAD),
+    "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id", asked=_GRPO_LEAD),
+    "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id", asked=_GRPO_LEAD),
     # the copies that RLite's recipes load; their columns are found by common names
-    "AIME24-sea-snell": Source("sea-snell/aime-2024", "test", "", asked=GRPO_LEAD),
-    "AIME25-opencompass": Source("opencompass/AIME2025", "test", "", config="AIME2025-I,AIME2025-II", asked=GRPO_LEAD),
+    "AIME24-sea-snell": Source("sea-snell/aime-2024", "test", "", asked=_GRPO_LEAD),
+    "AIME25-opencompass": Source("opencompass/AIME2025", "test", "", config="AIME2025-I,AIME2025-II", asked=_GRPO_LEAD),
     "MATH-500": Source("HuggingFaceH4/MATH-500", "test", "problem", "answer", "solution", "level", "unique_id",
-                       keep=("subject",), asked=FOUR_SAMPLES),
-    "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id", asked=GRPO_LEAD),
+                       keep=("subject",), asked=_FOUR_SAMPLES),
+    "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id", asked=_GRPO_LEAD),
     # open-ended, text only, mathematics, English, competition: the only split is called train
     "OlympiadBench": Source("Hothan/OlympiadBench", "train", "question", "final_answer", id="id",
-                            config="OE_TO_maths_en_COMP", keep=("subfield",), asked=FOUR_SAMPLES),
-    "GSM8K": Source("openai/gsm8k", "test", "question", "answer", config="main", asked=GRPO_LEAD._replace(n=1)),
-    "Minerva": Source("math-ai/minervamath", "test", "question", "answer", asked=FOUR_SAMPLES),
+                            config="OE_TO_maths_en_COMP", keep=("subfield",), asked=_FOUR_SAMPLES),
+    "GSM8K": Source("openai/gsm8k", "test", "question", "answer", config="main", asked=_GRPO_LEAD._replace(n=1)),
+    "Minerva": Source("math-ai/minervamath", "test", "question", "answer", asked=_FOUR_SAMPLES),
     # gated: needs an accepted licence and a token on the machine
     "GPQA-diamond": Source("Idavidrein/gpqa", "train", "Question", "Correct Answer", id="Record ID",
                            config="gpqa_diamond", keep=("Subdomain",),
                            wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
-                           asked=FOUR_SAMPLES._replace(template="multiple_choice")),
+                           asked=_FOUR_SAMPLES._replace(template="multiple_choice")),
 }  # fmt: skip
 # Evaluation sets that one name stands for: the five of DeepScaleR
 SUITES = {"DeepScaleR-evaluation": ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench")}

@@ -15,21 +15,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-WIDTH = 12  # characters a shingle: about three words once the spaces are gone
-FREQUENT_SHARE = 0.005  # a shingle in a larger share of the problems is boilerplate;
+_WIDTH = 12  # characters a shingle: about three words once the spaces are gone
+_FREQUENT_SHARE = 0.005  # a shingle in a larger share of the problems is boilerplate;
 FREQUENT_FROM, FREQUENT_TO = 5, 50  # the limit is at least 5 and at most 50 problems
-BLOCK = 2048  # rows compared at a time
+_BLOCK = 2048  # rows compared at a time
 TOKEN = re.compile(r"\\(?:begin|end)\{[^}]*\}|\\[a-z]+|\\.|[a-z]+|\d+(?:\.\d+)?|[^\s\w]")
-EMPTY = re.compile(r"[_^]\{\s*\}")  # empty sub- and superscripts, which some converters leave
-NUMBER = re.compile(r"[-+]?\s*\d+(?:\.\d+)?")
-FRACTION = re.compile(r"(\\[dtc]?frac)\s*(\d)\s*(\d)")  # \frac12 is a half, not twelve
-FIGURE = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
-COSMETIC = frozenset(
+_EMPTY = re.compile(r"[_^]\{\s*\}")  # empty sub- and superscripts, which some converters leave
+_NUMBER = re.compile(r"[-+]?\s*\d+(?:\.\d+)?")
+_FRACTION = re.compile(r"(\\[dtc]?frac)\s*(\d)\s*(\d)")  # \frac12 is a half, not twelve
+_FIGURE = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
+_COSMETIC = frozenset(
     r"""$ { } . , ; : ? ~ & " ' ` \left \right \big \bigl \bigr \displaystyle \quad \qquad \text \textbf
     \textit \mathrm \mathbf \operatorname \, \! \; \: \  \\ \( \) \[ \] \$ \% \{ \}""".split()
     + ["\\ "]
 )
-SYNONYMS = {
+_SYNONYMS = {
     **dict.fromkeys(("\\dfrac", "\\tfrac", "\\cfrac"), "\\frac"),
     **dict.fromkeys(("\\leq", "\\leqslant", "≤"), "\\le"),
     **dict.fromkeys(("\\geq", "\\geqslant", "≥"), "\\ge"),
@@ -55,8 +55,8 @@ class Match(NamedTuple):
 
 def tokens(text: str) -> list[str]:
     """The words, numbers, LaTeX commands and signs of a text in normal form. Operators stay: +5 is not -5."""
-    plain = FRACTION.sub(r"\1 \2 \3 ", EMPTY.sub("", unicodedata.normalize("NFKC", text).lower()))
-    kept = (SYNONYMS.get(token, token) for token in TOKEN.findall(plain) if token not in COSMETIC)
+    plain = _FRACTION.sub(r"\1 \2 \3 ", _EMPTY.sub("", unicodedata.normalize("NFKC", text).lower()))
+    kept = (_SYNONYMS.get(token, token) for token in TOKEN.findall(plain) if token not in _COSMETIC)
     return [token for token in kept if not token.startswith(("\\begin", "\\end"))]
 
 
@@ -68,33 +68,33 @@ def key(text: str) -> str:
 
 def numbers(text: str) -> Counter:
     """The numbers in a text and how often each occurs, without those that draw its figure."""
-    return Counter(token for token in tokens(FIGURE.sub("", text)) if token[0].isdigit())
+    return Counter(token for token in tokens(_FIGURE.sub("", text)) if token[0].isdigit())
 
 
-def shingles(text: str) -> np.ndarray:
+def _shingles(text: str) -> np.ndarray:
     """The distinct hashes of the shingles of a text, uint64."""
     letters = np.frombuffer(key(text).replace(" ", "").encode(), dtype=np.uint8).astype(np.uint64)
-    letters = np.pad(letters, (0, max(0, WIDTH - len(letters))))
-    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, WIDTH + 1, dtype=np.uint64)  # overflow is fine in a hash
-    return np.unique(np.lib.stride_tricks.sliding_window_view(letters + 1, WIDTH) @ powers)
+    letters = np.pad(letters, (0, max(0, _WIDTH - len(letters))))
+    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, _WIDTH + 1, dtype=np.uint64)  # overflow is fine in a hash
+    return np.unique(np.lib.stride_tricks.sliding_window_view(letters + 1, _WIDTH) @ powers)
 
 
 def frequent(count: int) -> float:
     """The number of texts, out of `count`, above which a shingle or template is boilerplate."""
-    return min(FREQUENT_TO, max(FREQUENT_FROM, FREQUENT_SHARE * count))
+    return min(FREQUENT_TO, max(FREQUENT_FROM, _FREQUENT_SHARE * count))
 
 
 def templates(texts: list[str]) -> list[str]:
     """Each text without its numbers where many texts share that template, as generated problems do; else ""."""
-    blank = [NUMBER.sub("#", key(text)) for text in texts]
+    blank = [_NUMBER.sub("#", key(text)) for text in texts]
     distinct = set(zip(blank, map(key, texts), strict=True))
     shared = Counter(template for template, _ in distinct)
     return [template if shared[template] > frequent(len(texts)) else "" for template in blank]
 
 
-def weighted(texts: list[str]) -> csr_matrix:
+def _weighted(texts: list[str]) -> csr_matrix:
     """A matrix (texts, shingles) of square roots of weights: the product of two rows is their shared weight."""
-    hashes = [shingles(text) for text in texts]
+    hashes = [_shingles(text) for text in texts]
     rows = np.repeat(np.arange(len(texts)), [len(row) for row in hashes])
     distinct, columns, seen_in = np.unique(np.concatenate(hashes), return_inverse=True, return_counts=True)
     weight = np.where(seen_in > frequent(len(texts)), 0.0, np.log((len(texts) + 1) / seen_in))
@@ -103,19 +103,19 @@ def weighted(texts: list[str]) -> csr_matrix:
     return matrix
 
 
-def similar(left: list[str], right: list[str] | None, threshold: float) -> list[tuple[int, int, float]]:
+def _similar(left: list[str], right: list[str] | None, threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (row of left, row of right, score) with score ≥ threshold; without `right`, pairs i < j of left.
 
     The cost grows with the number of shared rare shingles, not with the number of pairs.
     """
-    every = weighted(left + (right or []))
+    every = _weighted(left + (right or []))
     total = np.asarray(every.multiply(every).sum(axis=1)).ravel()
     start_of_right = 0 if right is None else len(left)
     above, below = every[: len(left)], every[start_of_right:].T.tocsr()
     above_total, below_total = total[: len(left)], total[start_of_right:]
     pairs = []
-    for start in range(0, len(left), BLOCK):
-        shared = (above[start : start + BLOCK] @ below).tocoo()
+    for start in range(0, len(left), _BLOCK):
+        shared = (above[start : start + _BLOCK] @ below).tocoo()
         i, j = shared.row + start, shared.col
         heavier = np.maximum(above_total[i], below_total[j])
         close = (shared.data >= threshold * heavier) & (heavier > 0) & ((right is not None) | (i < j))
@@ -137,15 +137,15 @@ def matches(
     made = templates(texts[0] + texts[1]) if right else templates(texts[0]) * 2
     scores = {
         (i, j): score
-        for i, j, score in similar(texts[0], None if right is None else texts[1], threshold)
+        for i, j, score in _similar(texts[0], None if right is None else texts[1], threshold)
         if not (made[i] and made[len(left) + j])  # problems made from templates match only if their texts are equal
     }
-    scores |= {pair: 1.0 for pair in equal_texts(*texts, within=right is None)}
-    kinds = {(i, j): kind_of(left[i], others[j], score, variant) for (i, j), score in scores.items()}
+    scores |= {pair: 1.0 for pair in _equal_texts(*texts, within=right is None)}
+    kinds = {(i, j): _kind_of(left[i], others[j], score, variant) for (i, j), score in scores.items()}
     return [Match(*pair, scores[pair], kinds[pair]) for pair in sorted(scores) if kinds[pair]]
 
 
-def equal_texts(left: list[str], right: list[str], within: bool) -> list[tuple[int, int]]:
+def _equal_texts(left: list[str], right: list[str], within: bool) -> list[tuple[int, int]]:
     """Pairs of texts with equal normal forms; within one list, each row is paired only with the first equal one."""
     rows = defaultdict(list)
     for j, text in enumerate(right):
@@ -155,7 +155,7 @@ def equal_texts(left: list[str], right: list[str], within: bool) -> list[tuple[i
     return [(i, j) for i, text in enumerate(left) for j in rows.get(key(text), ())]
 
 
-def kind_of(one: dict, other: dict, score: float, variant: float) -> str:
+def _kind_of(one: dict, other: dict, score: float, variant: float) -> str:
     """The kind of match that a close pair is; empty for none."""
     if key(one["problem"]) == key(other["problem"]):
         return "same text"

@@ -16,21 +16,21 @@ ROLES = {  # for each role, the column names to try, in this order, where a set 
     "level": ("level", "difficulty"),
     "id": ("id", "unique_id", "ID", "index"),
 }
-WORDS = {"easy": 1.0, "medium": 2.0, "hard": 3.0}
+_WORDS = {"easy": 1.0, "medium": 2.0, "hard": 3.0}
 COLUMNS = ("id", "problem", "gold", "level", "source", "solution")
-LETTERS = "ABCDEFGHIJ"
+_LETTERS = "ABCDEFGHIJ"
 
 
 def records(rows, name, source, fields, where, seed=0, need_gold=True) -> list[dict]:
     """Rows of any shape as records. Repeated ids get a suffix, so that ids are unique."""
     columns = set().union(*rows)
-    names = {role: column_of(role, source, fields, columns, where) for role in ROLES}
+    names = {role: _column_of(role, source, fields, columns, where) for role in ROLES}
     wrong = source.wrong if source and set(source.wrong) <= columns else ()
     used = {column.split(".")[0] for column in (*names.values(), *wrong)} | set(COLUMNS)
     extra = sorted(column for column in columns - used if not source or column in source.keep)
     converted, seen = [], Counter()
     for number, row in enumerate(rows, 1):
-        record = one_record(row, names, name, f"{where}, row {number}", number, need_gold)
+        record = _one_record(row, names, name, f"{where}, row {number}", number, need_gold)
         if wrong:
             record |= multiple_choice(record, [str(row[column]) for column in wrong], seed)
         record |= {column: row[column] for column in extra if isinstance(row.get(column), str | int | float)}
@@ -41,7 +41,7 @@ def records(rows, name, source, fields, where, seed=0, need_gold=True) -> list[d
     return converted
 
 
-def column_of(role: str, source: Source | None, fields: dict, columns: set[str], where: str) -> str:
+def _column_of(role: str, source: Source | None, fields: dict, columns: set[str], where: str) -> str:
     """The column for `role`: the one in `fields`, else the set's own, else the first common name, else empty."""
     given = fields.get(role, "")
     if given and given.split(".")[0] not in columns:
@@ -54,33 +54,33 @@ def column_of(role: str, source: Source | None, fields: dict, columns: set[str],
     return column
 
 
-def one_record(row: dict, names: dict[str, str], name: str, where: str, number: int, need_gold: bool) -> dict:
+def _one_record(row: dict, names: dict[str, str], name: str, where: str, number: int, need_gold: bool) -> dict:
     """One row as a record. Raises InputError when the problem or a required answer is missing."""
-    problem = text_of(value_at(row, names["problem"]), "user")
+    problem = _text_of(_value_at(row, names["problem"]), "user")
     if not problem.strip():
         raise InputError(f"{where}: no problem in column {names['problem']!r}")
-    answer, solution = value_at(row, names["gold"]), text_of(value_at(row, names["solution"]), "assistant")
+    answer, solution = _value_at(row, names["gold"]), _text_of(_value_at(row, names["solution"]), "assistant")
     if isinstance(answer, str) and "####" in answer:  # GSM8K: the solution, four hashes, the answer
         solution, answer = (part.strip() for part in answer.rsplit("####", 1))
-    text = plain_answer(answer)
+    text = _plain_answer(answer)
     text = boxed(text) or text or boxed(solution)  # in some sets the answer itself is boxed
     if need_gold and not text:
         raise InputError(f"{where}: no answer in column {names['gold'] or 'answer'!r}, nor a box in the solution")
-    identity = value_at(row, names["id"])
+    identity = _value_at(row, names["id"])
     record = {
         "id": f"{name}-{number - 1}" if identity is None else str(identity),
         "problem": problem,
         "gold": text,
-        "level": as_level(value_at(row, names["level"])),
+        "level": _as_level(_value_at(row, names["level"])),
         "source": row["source"] if isinstance(row.get("source"), str) and row["source"] else name,
     }
     if isinstance(answer, list | tuple) and len(answer) > 1:
-        record["golds"] = [plain_answer(form) for form in answer]  # Minerva lists several forms of the answer
+        record["golds"] = [_plain_answer(form) for form in answer]  # Minerva lists several forms of the answer
     # the solution keeps its leading line break, because the embedded tokenizer has "\n(1) " as one token
     return record | ({"solution": solution} if solution.strip() else {})
 
 
-def value_at(row, column: str):
+def _value_at(row, column: str):
     """The value at a path such as "a.0.b", or None when the path does not exist."""
     for part in column.split(".") if column else [""]:
         if isinstance(row, dict):
@@ -92,7 +92,7 @@ def value_at(row, column: str):
     return row
 
 
-def text_of(value, role: str) -> str:
+def _text_of(value, role: str) -> str:
     """A value as text; a chat gives its last turn of `role`."""
     if isinstance(value, list):
         turns = [turn["content"] for turn in value if isinstance(turn, dict) and turn.get("role") == role]
@@ -100,7 +100,7 @@ def text_of(value, role: str) -> str:
     return "" if value is None else str(value)
 
 
-def plain_answer(value) -> str:
+def _plain_answer(value) -> str:
     """An answer as text: 70.0 gives "70", a list its first item, verl's reward_model its ground truth."""
     if isinstance(value, dict):
         value = value.get("ground_truth")
@@ -119,14 +119,14 @@ def boxed(text: str) -> str:
         return ""
 
 
-def as_level(value) -> float | None:
+def _as_level(value) -> float | None:
     """A difficulty as a number: 3, "Level 3" and "hard" give 3; None when there is none."""
     if isinstance(value, int | float):
         return None if math.isnan(value) else float(value)
     if not isinstance(value, str):
         return None
     number = re.search(r"-?\d+(\.\d+)?", value)
-    return float(number[0]) if number else WORDS.get(value.strip().lower())
+    return float(number[0]) if number else _WORDS.get(value.strip().lower())
 
 
 def multiple_choice(record: dict, wrong: list[str], seed: int) -> dict:
@@ -136,5 +136,5 @@ def multiple_choice(record: dict, wrong: list[str], seed: int) -> dict:
     """
     options = [record["gold"], *(text.strip() for text in wrong)]
     order = Random(f"{seed}/{record['id']}").sample(range(len(options)), len(options))
-    lines = [f"{letter}. {options[i]}" for letter, i in zip(LETTERS, order, strict=False)]
-    return {"problem": record["problem"] + "\n\n" + "\n".join(lines), "gold": LETTERS[order.index(0)]}
+    lines = [f"{letter}. {options[i]}" for letter, i in zip(_LETTERS, order, strict=False)]
+    return {"problem": record["problem"] + "\n\n" + "\n".join(lines), "gold": _LETTERS[order.index(0)]}

@@ -16,7 +16,7 @@ class Template(NamedTuple):
     user: str
 
 
-BOXED = "put your final answer within \\boxed{}."
+_BOXED = "put your final answer within \\boxed{}."
 # GRPO_reflection asks for an inner monologue, four named habits and two pairs of tags; the wording is ours.
 REFLECTION = (
     "You solve problems by thinking aloud to yourself before you answer. While you think, keep four habits: verify "
@@ -24,11 +24,11 @@ REFLECTION = (
     "the problem into smaller ones; and reason backward from the outcome you want to what it requires. Write all of "
     "this thinking between <think> and </think>, and after it only the answer between <answer> and </answer>."
 )
-LAST_LINE = (
+_LAST_LINE = (
     "Solve this problem clearly and without detours. Think step by step first. End with one line that says that the "
     "final answer is $\\boxed{ANSWER}$, where ANSWER is only the number or expression asked for.\n\n{problem}"
 )
-MULTIPLE_CHOICE = (
+_MULTIPLE_CHOICE = (
     "{problem}\n\nExactly one of the options above is right. Think step by step, and end with the letter of that "
     "option within \\boxed{}."
 )
@@ -53,18 +53,18 @@ PROMPTS = {
     # GRPO-LEAD, released code (data preprocessing): user turn only
     "grpo_lead": Template("", "{problem}\nLet's think step by step and put the final answer within \\boxed{}"),
     # Qwen2.5-Math's own system prompt; cs2916 hw1 and the clip-higher runs train on it
-    "qwen_math": Template("Please reason step by step, and " + BOXED, "{problem}"),
+    "qwen_math": Template("Please reason step by step, and " + _BOXED, "{problem}"),
     # GRPO_reflection: inner monologue and four habits, in <think> and <answer>
     "reflection": Template(REFLECTION, "{problem}"),
     # the same with a box, in which the kit's verifier finds the answer
     "reflection_boxed": Template(REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
     # RLite as released asks for "####", but its checker reads only \boxed{}; kept to show what that costs
     "rlite": Template("", "{problem}\nThink step by step, then write the final answer after ####"),
-    "rlite_boxed": Template("", "{problem}\nThink step by step, then " + BOXED),
+    "rlite_boxed": Template("", "{problem}\nThink step by step, then " + _BOXED),
     # GRPO_reflection in evaluation (lighteval's own tasks): a last line with the boxed answer; the wording is ours
-    "last_line": Template("", LAST_LINE),
+    "last_line": Template("", _LAST_LINE),
     # GPQA: the problem's text includes the options, in the seeded order of data.rows
-    "multiple_choice": Template("", MULTIPLE_CHOICE),
+    "multiple_choice": Template("", _MULTIPLE_CHOICE),
 }
 COUNTED = dict.fromkeys(("prompt", "problem"))  # what a limit on prompts counts
 CHAT_TEMPLATES = {

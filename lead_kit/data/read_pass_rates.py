@@ -13,8 +13,8 @@ from lead_kit.data.files import read_frame
 from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
 from lead_kit.runs.paths import shown
 
-MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
-TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
+_MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
+_TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
 
 
 def of_samples(source: Path, model: str = "") -> pd.DataFrame:
@@ -70,22 +70,22 @@ def of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFram
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InputError(f"{column} of problem {number} is {shortened(repr(value))}, expected a share from 0 to 1")
     shares = np.array([share for _, share in given], float)
-    n = samples or smallest_denominator(shares)
+    n = samples or _smallest_denominator(shares)
     apart = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
-    if apart.max() > TOLERANCE * max(n, 1):
+    if apart.max() > _TOLERANCE * max(n, 1):
         worst = shares[apart.argmax()] if n else shares[0]
         raise InputError(
-            f"{column} holds {worst:g}, which is no multiple of 1/{n or MOST_SAMPLES}: give the number of samples "
+            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
             "behind each share (pass_rate_samples, --samples)"
         )
     hits = np.round(shares * n).astype(int)
     return pd.DataFrame({"id": [one for one, _ in given], "hits": hits, "n": n, "tokens": np.nan})
 
 
-def smallest_denominator(shares: np.ndarray) -> int:
+def _smallest_denominator(shares: np.ndarray) -> int:
     """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
     distinct = np.unique(shares)
-    for n in range(1, MOST_SAMPLES + 1):
+    for n in range(1, _MOST_SAMPLES + 1):
         if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
             return n
     return 0

@@ -15,14 +15,14 @@ from lead_kit.parameters import read_call
 
 PREFIX = "reasoning_gym:"
 REQUIREMENT = "reasoning-gym==0.1.25"
-COMPUTES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|simplify)\(")  # what runs a text as a program
+_COMPUTES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|simplify)\(")  # what runs a text as a program
 
 
 def is_gym(name) -> bool:
     return str(name).startswith(PREFIX)
 
 
-def data_sets() -> dict:
+def _data_sets() -> dict:
     """The package's data sets: name → (class, class of its settings). Raises InputError where it is not installed."""
     try:
         from reasoning_gym.factory import DATASETS
@@ -39,7 +39,7 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
     answer, and where n such problems are not found.
     """
     short, arguments = read_call(name.removeprefix(PREFIX), "dataset")
-    sets = data_sets()
+    sets = _data_sets()
     if short not in sets:
         raise InputError(f"no data set {shortened(repr(short))} in reasoning_gym{nearest_or_all(short, sets)}")
     kind, settings = sets[short]
@@ -88,9 +88,9 @@ def record(short: str, seed: str, place: int, entry: dict) -> dict:
 
 def scorer(short: str):
     """The package's scorer of one data set. Raises InputError for one that runs answers as programs."""
-    sets = data_sets()
+    sets = _data_sets()
     kind, settings = sets[short]
-    if COMPUTES.search(inspect.getsource(sys.modules[kind.score_answer.__module__])):
+    if _COMPUTES.search(inspect.getsource(sys.modules[kind.score_answer.__module__])):
         raise InputError(
             f"the scorer of {PREFIX}{short} runs an answer as a program, which a model's text must not be; use the "
             "reward correct"
@@ -98,7 +98,7 @@ def scorer(short: str):
     return kind(settings()).score_answer
 
 
-SCORERS: dict = {}
+_SCORERS: dict = {}
 
 
 def reasoning_gym(rollout) -> float:
@@ -113,9 +113,9 @@ def reasoning_gym(rollout) -> float:
         )
     entry = json.loads(rollout.record["reasoning_gym"])
     short = entry["metadata"]["source_dataset"]
-    if short not in SCORERS:
-        SCORERS[short] = scorer(short)
-    return float(SCORERS[short](rollout.verdict.answer or None, entry))
+    if short not in _SCORERS:
+        _SCORERS[short] = scorer(short)
+    return float(_SCORERS[short](rollout.verdict.answer or None, entry))
 
 
 REWARDS = {"reasoning_gym": reasoning_gym}

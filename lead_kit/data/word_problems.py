@@ -16,29 +16,29 @@ from lead_kit.data.arithmetic import Problem
 
 MAX_STEPS = 3
 UNIFORM = [1.0] * MAX_STEPS
-PEOPLE = {"Mia": "She", "Lena": "She", "Ruth": "She", "Tom": "He", "Omar": "He", "Ivan": "He"}
-OTHERS = ["Ben", "Kim", "Ada", "Leo"]
-THINGS = ["apples", "shells", "coins", "cards", "books", "pens", "stones", "stamps", "cups", "keys"]
-GAINS = ["{who} finds {n} more", "{who} gets {n} from {other}", "{who} buys {n} more", "{other} brings {n} {things}"]
-LOSSES = ["{who} gives {n} to {other}", "{who} loses {n}", "{who} sells {n} {things}", "{other} takes {n} away"]
-QUESTIONS = [
+_PEOPLE = {"Mia": "She", "Lena": "She", "Ruth": "She", "Tom": "He", "Omar": "He", "Ivan": "He"}
+_OTHERS = ["Ben", "Kim", "Ada", "Leo"]
+_THINGS = ["apples", "shells", "coins", "cards", "books", "pens", "stones", "stamps", "cups", "keys"]
+_GAINS = ["{who} finds {n} more", "{who} gets {n} from {other}", "{who} buys {n} more", "{other} brings {n} {things}"]
+_LOSSES = ["{who} gives {n} to {other}", "{who} loses {n}", "{who} sells {n} {things}", "{other} takes {n} away"]
+_QUESTIONS = [
     "How many {things} does {name} have now?",
     "How many {things} are left?",
     "What number of {things} is left?",
 ]
-OPENINGS = ["The goal is to count the {things}.", "First, read what is required.", "Let me think about the {things}."]
-CHECKS = [
+_OPENINGS = ["The goal is to count the {things}.", "First, read what is required.", "Let me think about the {things}."]
+_CHECKS = [
     "Let me check: {back}.",
     "Let me verify this step: {back}.",
     "I double-check the result: {back}.",
     "Working backwards, {back}.",
 ]
-LOOPS = ["Let me check.", "Let me verify this step.", "I double-check the result."]
-CORRECTIONS = ["The calculation was incorrect.", "That is a mistake, so I backtrack.", "I fix the error."]
-CLOSINGS = ["Finally, the target is reached.", "So that is the answer.", "An alternative approach gives the same."]
+_LOOPS = ["Let me check.", "Let me verify this step.", "I double-check the result."]
+_CORRECTIONS = ["The calculation was incorrect.", "That is a mistake, so I backtrack.", "I fix the error."]
+_CLOSINGS = ["Finally, the target is reached.", "So that is the answer.", "An alternative approach gives the same."]
 VERBOSITIES = (0.1, 0.4, 0.75)  # chance to check a step once more, drawn once a trace
-MAX_CHECKS = 3  # most checks of one step
-LOOP_LENGTH = 12  # times that a stuck teacher says the same
+_MAX_CHECKS = 3  # most checks of one step
+_LOOP_LENGTH = 12  # times that a stuck teacher says the same
 
 
 def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), distinct: bool = True) -> list[dict]:
@@ -50,7 +50,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     seen, records, misses = set(exclude), [], 0
     while len(records) < n:
         drawn = arithmetic.problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0])
-        text = told(drawn, rng)
+        text = _told(drawn, rng)
         if text in seen:
             misses += 1
             if misses > 20 * n + 10_000:
@@ -63,17 +63,17 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     return records
 
 
-def told(drawn: Problem, rng: Random) -> str:
+def _told(drawn: Problem, rng: Random) -> str:
     """The problem as a short story."""
-    name, things = rng.choice(list(PEOPLE)), rng.choice(THINGS)
+    name, things = rng.choice(list(_PEOPLE)), rng.choice(_THINGS)
     sentences = [f"{name} has {drawn.start} {things}."]
     for i, operand in enumerate(drawn.operands):
-        told = rng.choice(GAINS if operand > 0 else LOSSES)
-        other = rng.choice(OTHERS)
-        who = PEOPLE[name] if i == 0 or told.startswith("{other}") else PEOPLE[name].lower()
+        told = rng.choice(_GAINS if operand > 0 else _LOSSES)
+        other = rng.choice(_OTHERS)
+        who = _PEOPLE[name] if i == 0 or told.startswith("{other}") else _PEOPLE[name].lower()
         told = told.format(who=who, n=abs(operand), other=other, things=things)
         sentences.append(f"Then {told}." if i else f"{told}.")
-    return " ".join([*sentences, rng.choice(QUESTIONS).format(things=things, name=name)])
+    return " ".join([*sentences, rng.choice(_QUESTIONS).format(things=things, name=name)])
 
 
 def read(text: str) -> tuple[Problem, str]:
@@ -109,24 +109,24 @@ def trace(
     (start, operands), things = read(text)
     verbosity, value, said = rng.choice(VERBOSITIES), start, []
     if rng.random() < 0.6:
-        said.append(rng.choice(OPENINGS).format(things=things))
+        said.append(rng.choice(_OPENINGS).format(things=things))
     numbered = rng.random() < 0.7
     for i, operand in enumerate(operands, 1):
         result = arithmetic.noisy_step(value, operand, rng, carry, borrow, slip)
         said.append((f"Step {i}: " if numbered else "") + f"{value} {written(operand)} = {result}.")
-        for _ in range(MAX_CHECKS):
+        for _ in range(_MAX_CHECKS):
             if rng.random() >= verbosity:
                 break
-            said.append(rng.choice(CHECKS).format(back=f"{result} {written(-operand)} = {value}"))
+            said.append(rng.choice(_CHECKS).format(back=f"{result} {written(-operand)} = {value}"))
             true = value + operand
             if result != true and 0 <= true <= arithmetic.LARGEST and rng.random() < repair:
                 result = true
-                said += [rng.choice(CORRECTIONS), f"{value} {written(operand)} = {result}."]
+                said += [rng.choice(_CORRECTIONS), f"{value} {written(operand)} = {result}."]
         value = result
     if rng.random() < stuck:
-        said += [rng.choice(LOOPS)] * LOOP_LENGTH
+        said += [rng.choice(_LOOPS)] * _LOOP_LENGTH
     if rng.random() < 0.3:
-        said.append(rng.choice(CLOSINGS))
+        said.append(rng.choice(_CLOSINGS))
     answer = str(value) if rng.random() < unboxed else f"\\boxed{{{value}}}"
     thought = " ".join(said)
     return f"{thought} {answer}" if rng.random() < untidy else f"<think>{thought}</think>\n<answer>{answer}</answer>"
@@ -143,15 +143,15 @@ TOKEN = re.compile(
 
 def vocabulary() -> list[str]:
     """Every token of the task's problems and solutions."""
-    fills = {"who": ["She", "He", "she", "he"], "name": list(PEOPLE), "other": OTHERS, "things": THINGS}
+    fills = {"who": ["She", "He", "she", "he"], "name": list(_PEOPLE), "other": _OTHERS, "things": _THINGS}
     sentences = [
         "{name} has {n} {things}.",
-        *GAINS,
-        *LOSSES,
-        *(f"Then {event}" for event in GAINS + LOSSES),
-        *QUESTIONS,
+        *_GAINS,
+        *_LOSSES,
+        *(f"Then {event}" for event in _GAINS + _LOSSES),
+        *_QUESTIONS,
     ]
-    sentences += [*OPENINGS, "Step {n}: {back}", *CHECKS, *LOOPS, *CORRECTIONS, *CLOSINGS]
+    sentences += [*_OPENINGS, "Step {n}: {back}", *_CHECKS, *_LOOPS, *_CORRECTIONS, *_CLOSINGS]
     texts = [sentence.replace("{n}", "1").replace("{back}", "1 + 1 = 1") for sentence in sentences]
     for name, values in fills.items():
         texts = [text.replace(f"{{{name}}}", value) for text in texts for value in values]

@@ -13,7 +13,7 @@ from lead_kit.verify import Verifier, extract
 from lead_kit.verify.extraction import NestedBox
 
 GRADERS = ("string", "sympy", "verifier")
-SMALL = {  # gold → eight ways to answer, right and wrong
+_SMALL = {  # gold → eight ways to answer, right and wrong
     "\\frac{1}{2}": ("\\frac{1}{2}", "0.5", "\\dfrac12", "1/2", "\\frac{2}{4}", "2", "0.33", "x=\\frac{1}{2}"),
     "3": ("3", "3.0", "\\text{3}", "x=3", "\\pm 3", "3 \\text{ or } 4", "\\geq 3", "4=3"),
     "10{,}000": ("10000", "10,000", "10^4", "10{,}000", "1000", "10000.9", "10,000 \\text{ cm}", "10,00"),
@@ -34,7 +34,7 @@ SMALL = {  # gold → eight ways to answer, right and wrong
 }  # fmt: skip
 
 
-class Plain(Verifier):
+class _Plain(Verifier):
     """Sympy alone, in the verifier's worker processes: parse both sides, simplify the difference."""
 
     judge = "lead_kit.verify.plain"
@@ -44,7 +44,7 @@ def small() -> list[dict]:
     """Rows {id, gold, completion} of SMALL."""
     return [
         {"id": f"small-{number}", "gold": gold, "completion": f"so it is \\boxed{{{answer}}}"}
-        for number, (gold, answers) in enumerate(SMALL.items())
+        for number, (gold, answers) in enumerate(_SMALL.items())
         for answer in answers
     ]
 
@@ -62,11 +62,11 @@ def load(path: Path) -> list[dict]:
 
 def grade(rows: list[dict], workers: int) -> pd.DataFrame:
     """One row an answer: `string`, `sympy`, `verifier` (bool), their times (ms_…), the verifier's other fields."""
-    with Verifier(workers).warm() as verifier, Plain(workers).warm() as plain:
+    with Verifier(workers).warm() as verifier, _Plain(workers).warm() as plain:
         return pd.DataFrame([_graded(row, verifier, plain) for row in rows])
 
 
-def _graded(row: dict, verifier: Verifier, plain: Plain) -> dict:
+def _graded(row: dict, verifier: Verifier, plain: _Plain) -> dict:
     try:
         answer = extract(row["completion"]) or ""
     except NestedBox:

@@ -16,8 +16,8 @@ from lead_kit.models.sampler import Request, row_seed
 from lead_kit.runs import rollout_file
 from lead_kit.runs.files import append_jsonl
 
-GRADED_AT_ONCE = 64
-LONGEST_WAIT = 5.0  # seconds that a completion waits for others before it is graded and written
+_GRADED_AT_ONCE = 64
+_LONGEST_WAIT = 5.0  # seconds that a completion waits for others before it is graded and written
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
     return pd.DataFrame(sorted(rows, key=lambda row: (order[row["id"]], row["sample"])))
 
 
-def in_parts(stream, size: int = GRADED_AT_ONCE, seconds: float = LONGEST_WAIT):
+def in_parts(stream, size: int = _GRADED_AT_ONCE, seconds: float = _LONGEST_WAIT):
     """The stream in lists of at most `size`; before an error is raised, the items that came before it are yielded.
 
     An item waits at most `seconds` for later ones, so the completions of a slow server reach the disk early.

@@ -27,7 +27,7 @@ class Samples(NamedTuple):
     cluster: np.ndarray  # equivalent answers of a problem have equal numbers; NO_VOTE: no answer
 
 
-class Ratio(NamedTuple):
+class _Ratio(NamedTuple):
     """Σ numerator / Σ denominator over problems; both are (problems,)."""
 
     numerator: np.ndarray
@@ -52,7 +52,7 @@ def hits(correct, k: int = 1) -> tuple[np.ndarray, int]:
     return correct.sum(axis=1).astype(int), correct.shape[1]
 
 
-def at_least(correct, k: int, wanted: int) -> np.ndarray:
+def _at_least(correct, k: int, wanted: int) -> np.ndarray:
     """P[Hypergeom(n, c, k) ≥ wanted]: of k samples drawn without replacement, `wanted` or more are correct."""
     c, n = hits(correct, k)
     by_count = hypergeom.sf(wanted - 1, n, np.arange(n + 1), k)  # computed once for each possible c
@@ -67,25 +67,25 @@ def avg_at_n(correct) -> np.ndarray:
 
 def pass_at_k(correct, k: int) -> np.ndarray:
     """Unbiased pass@k = 1 − C(n−c, k)/C(n, k) (Codex, arXiv 2107.03374, eq. 1)."""
-    return at_least(correct, k, 1)
+    return _at_least(correct, k, 1)
 
 
 def pass_hat_k(correct, k: int) -> np.ndarray:
     """pass^k = C(c, k)/C(n, k): all k are correct (τ-bench, arXiv 2406.12045)."""
-    return at_least(correct, k, k)
+    return _at_least(correct, k, k)
 
 
 def g_pass_at_k(correct, k: int, tau: float) -> np.ndarray:
     """G-Pass@k_τ = P[Hypergeom(n, c, k) ≥ ⌈τk⌉] (arXiv 2412.13147); τ = 0 is taken as one correct sample."""
     if not 0 <= tau <= 1:
         raise ValueError(f"tau is a share between 0 and 1: {tau}")
-    return at_least(correct, k, max(1, int(np.ceil(round(tau * k, 9)))))  # round: 0.28 · 25 is 7.000000000000001
+    return _at_least(correct, k, max(1, int(np.ceil(round(tau * k, 9)))))  # round: 0.28 · 25 is 7.000000000000001
 
 
 def mg_pass_at_k(correct, k: int) -> np.ndarray:
     """mG-Pass@k = (2/k) Σ_{i=⌈k/2⌉+1..k} P[Hypergeom(n, c, k) ≥ i] (arXiv 2412.13147); at k = 1 the sum is empty: 0."""
     first = -(-k // 2) + 1
-    return 2 / k * sum((at_least(correct, k, i) for i in range(first, k + 1)), np.zeros(len(np.asarray(correct))))
+    return 2 / k * sum((_at_least(correct, k, i) for i in range(first, k + 1)), np.zeros(len(np.asarray(correct))))
 
 
 def cons_at_n(correct, cluster) -> np.ndarray:
@@ -148,10 +148,10 @@ def _classes(answers: list[str], equivalent) -> dict[str, int]:
     return number_of
 
 
-def precision(correct, answered) -> Ratio:
+def precision(correct, answered) -> _Ratio:
     """Correct / answered, pooled over problems (answered: ended, with a readable answer)."""
     answered = np.asarray(answered, float)
-    return Ratio((np.asarray(correct) * answered).sum(axis=1), answered.sum(axis=1))
+    return _Ratio((np.asarray(correct) * answered).sum(axis=1), answered.sum(axis=1))
 
 
 def precision_per_problem(correct, answered) -> np.ndarray:
@@ -168,15 +168,15 @@ def mean_by_problem(values) -> np.ndarray:
     return np.asarray(values, float).mean(axis=1)
 
 
-def mean_length_correct(length, correct) -> Ratio:
+def mean_length_correct(length, correct) -> _Ratio:
     """Mean tokens over correct samples, pooled over problems."""
     correct = np.asarray(correct, float)
-    return Ratio((np.asarray(length) * correct).sum(axis=1), correct.sum(axis=1))
+    return _Ratio((np.asarray(length) * correct).sum(axis=1), correct.sum(axis=1))
 
 
-def tokens_per_correct(length, correct) -> Ratio:
+def tokens_per_correct(length, correct) -> _Ratio:
     """All tokens spent / correct answers obtained."""
-    return Ratio(np.asarray(length, float).sum(axis=1), np.asarray(correct, float).sum(axis=1))
+    return _Ratio(np.asarray(length, float).sum(axis=1), np.asarray(correct, float).sum(axis=1))
 
 
 def budget_curve(correct, length, budgets) -> np.ndarray:
@@ -201,7 +201,7 @@ def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
     return {label: mask for label, mask in bins.items() if mask.any()}
 
 
-FIXED = {
+_FIXED = {
     "precision": lambda s: precision(s.correct, s.answered),
     "precision_per_problem": lambda s: precision_per_problem(s.correct, s.answered),
     "answered": lambda s: mean_by_problem(s.answered),
@@ -210,24 +210,24 @@ FIXED = {
     "length_correct": lambda s: mean_length_correct(s.length, s.correct),
     "tokens_per_correct": lambda s: tokens_per_correct(s.length, s.correct),
 }
-WITH_K = {
+_WITH_K = {
     "pass": lambda s, k: pass_at_k(s.correct, k),
     "pass^": lambda s, k: pass_hat_k(s.correct, k),
     "cons": lambda s, k: cons_at_k(s.correct, s.cluster, k),
     "mg-pass": lambda s, k: mg_pass_at_k(s.correct, k),
     "g-pass": lambda s, k, tau: g_pass_at_k(s.correct, k, tau),
 }
-KNOWN = "pass@k, pass^k, cons@k, g-pass@k_tau, mg-pass@k (k a number or n), avg@n, " + ", ".join(FIXED)
+_KNOWN = "pass@k, pass^k, cons@k, g-pass@k_tau, mg-pass@k (k a number or n), avg@n, " + ", ".join(_FIXED)
 
 
-def measure(samples: Samples, name: str) -> Ratio:
+def measure(samples: Samples, name: str) -> _Ratio:
     """A metric by its name, such as "pass@1", "cons@n", "g-pass@16_0.5". Raises ValueError listing the known ones."""
-    if name in FIXED:
-        values = FIXED[name](samples)
-        return values if isinstance(values, Ratio) else Ratio(values, np.ones(len(values)))
+    if name in _FIXED:
+        values = _FIXED[name](samples)
+        return values if isinstance(values, _Ratio) else _Ratio(values, np.ones(len(values)))
     match = re.fullmatch(r"(pass\^|avg@|(?:m?g-)?pass@|cons@)(\d+|n)(?:_([\d.]+))?", name)
     if match is None or (match[3] is not None) != (match[1] == "g-pass@"):
-        raise ValueError(f"no metric is called {name!r}; there are {KNOWN}")
+        raise ValueError(f"no metric is called {name!r}; there are {_KNOWN}")
     kind, n = match[1].removesuffix("@"), np.asarray(samples.correct).shape[1]
     k = n if match[2] == "n" else int(match[2])
     if kind == "avg":
@@ -235,5 +235,5 @@ def measure(samples: Samples, name: str) -> Ratio:
             raise ValueError(f"{name} needs exactly {k} samples of each problem: there are {n}")
         values = avg_at_n(samples.correct)
     else:
-        values = WITH_K[kind](samples, k, *([float(match[3])] if match[3] else []))
-    return Ratio(values, np.ones(len(values)))
+        values = _WITH_K[kind](samples, k, *([float(match[3])] if match[3] else []))
+    return _Ratio(values, np.ones(len(values)))

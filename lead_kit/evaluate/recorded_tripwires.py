@@ -13,7 +13,7 @@ from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.paths import resolve
 
 NEEDED = ("step", "group", "completion")
-COLUMNS = ["wire", "step", "sentence"]
+_COLUMNS = ["wire", "step", "sentence"]
 
 
 def batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
@@ -68,7 +68,7 @@ def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyTyp
 
     A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
     """
-    return looked_at(batch_numbers(rollouts, weights))
+    return _looked_at(batch_numbers(rollouts, weights))
 
 
 def of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:
@@ -83,10 +83,10 @@ def of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] |
     weights = dict(zip(names, parameters["reward_weights"], strict=True))
     validated = sorted((folder / "validation").glob("step_*.parquet"))
     samples = len(pd.read_parquet(validated[0], columns=["id"])) if validated else 0
-    return looked_at(*tripwires.by_split(read_metrics(folder), weights), samples)
+    return _looked_at(*tripwires.by_split(read_metrics(folder), weights), samples)
 
 
-def looked_at(*logged) -> tuple[pd.DataFrame, list]:
+def _looked_at(*logged) -> tuple[pd.DataFrame, list]:
     """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
     found = [trip._asdict() for trip in tripwires.replay(*logged)]
-    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[COLUMNS], tripwires.unchecked(*logged[:2])
+    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[_COLUMNS], tripwires.unchecked(*logged[:2])

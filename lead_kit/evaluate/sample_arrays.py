@@ -18,15 +18,15 @@ from lead_kit.runs.find import arm_in, find, seed_in
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import shown
 
-LARGEST = 1e15  # of a number in a column
+_LARGEST = 1e15  # of a number in a column
 NEEDED = ["id", "sample", "correct"]
-CHOICES = {
+_CHOICES = {
     "missing": ("refuse", "wrong", "leave out"),  # a run lacks problems of the benchmark or of another run
     "mixed": ("refuse", "wrong", "fewest"),  # some problems have fewer samples than others
     "duplicates": ("refuse", "first", "last"),  # a sample of a problem occurs twice
     "foreign": ("refuse", "leave out"),  # a problem is not of the benchmark
 }
-OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None}  # columns with their defaults
+_OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None}  # columns with their defaults
 
 
 class Suite(NamedTuple):
@@ -88,10 +88,10 @@ def _missing(value) -> bool:
 
 
 def _number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
-KINDS = (  # columns, what is read in them, in words
+_KINDS = (  # columns, what is read in them, in words
     (("id", "arm", "benchmark", "model"), lambda v: isinstance(v, str) or _number(v), "a text or a number"),
     (("sample", "seed"), lambda v: _number(v) and v == int(v), "a whole number"),
     (("correct",), lambda v: v in (True, False), "true or false"),
@@ -103,7 +103,7 @@ KINDS = (  # columns, what is read in them, in words
 
 def _refuse_odd(frame: pd.DataFrame, path: Path) -> None:
     """Raises InputError for the first value of a column that is not of its kind (see KINDS)."""
-    for names, fits, words in KINDS:
+    for names, fits, words in _KINDS:
         # without a gold, `answer` may be a data set's word for the gold
         for name in [name for name in names if name in frame and (name != "answer" or "gold" in frame)]:
             for row, value in enumerate(frame[name].tolist(), 1):
@@ -118,9 +118,9 @@ def check(frame: pd.DataFrame, problems: list[str] = (), **choices: str) -> tupl
     duplicates, foreign (see CHOICES). By default each is refused. Raises InputError naming the rows.
     """
     for name, choice in choices.items():
-        if choice not in CHOICES.get(name, ()):
-            raise InputError(f"{name} = {choice!r} is no choice; there are {CHOICES.get(name, tuple(CHOICES))}")
-    choices = dict.fromkeys(CHOICES, "refuse") | choices
+        if choice not in _CHOICES.get(name, ()):
+            raise InputError(f"{name} = {choice!r} is no choice; there are {_CHOICES.get(name, tuple(_CHOICES))}")
+    choices = dict.fromkeys(_CHOICES, "refuse") | choices
     if frame.empty:
         raise InputError("there are no samples")
     benchmarks = sorted(frame["benchmark"].unique())
@@ -232,7 +232,7 @@ def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
     """
     frame = frame.sort_values(["id", "sample"], kind="stable")
     answers_known = {"answer", "gold"} <= set(frame)  # without a gold, `answer` may be a data set's word for the gold
-    frame = frame.assign(**{name: default for name, default in OPTIONAL.items() if name not in frame})
+    frame = frame.assign(**{name: default for name, default in _OPTIONAL.items() if name not in frame})
     ids = list(dict.fromkeys(frame["id"]))
     shape = (len(ids), -1)
     correct = frame["correct"].to_numpy(bool).reshape(shape)

@@ -9,17 +9,17 @@ from lead_kit.runs.files import parse_json, plain, read_jsonl, write_jsonl, writ
 from lead_kit.runs.manifest import differences
 from lead_kit.runs.paths import shown
 
-STORED = {"id": str, "sample": int, "gold": str}  # what a sample is recognised by
+_STORED = {"id": str, "sample": int, "gold": str}  # what a sample is recognised by
 
 
-def settings_file(path: Path) -> Path:
+def _settings_file(path: Path) -> Path:
     """The file beside a samples file that holds its settings."""
     return path.with_suffix(".settings.json")
 
 
 def require_settings(path: Path, asked: Mapping) -> None:
     """Writes the settings of a new samples file. Raises InputError where those of an existing one differ."""
-    beside = settings_file(path)
+    beside = _settings_file(path)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(beside, json.dumps(plain(asked), indent=1) + "\n")
@@ -52,7 +52,7 @@ def read_samples(path: Path) -> list[dict]:
     """The rows of a samples file, none if it does not exist; a last line that a crash left incomplete is ignored."""
     rows = read_jsonl(path, torn=True) if path.is_file() else []
     for number, row in enumerate(rows, 1):
-        for name, kind in STORED.items():
+        for name, kind in _STORED.items():
             if not isinstance(row.get(name), kind):
                 found = f"{name} is {shortened(row[name])}" if name in row else f"no {name!r}"
                 raise InputError(f"{shown(path)}, sample {number}: {found}, expected {kind.__name__}")
@@ -67,8 +67,8 @@ def adopt(earlier: Path, path: Path, models: list[str], n: int) -> None:
     if path.is_file():
         return
     rows = [row for row in read_samples(earlier) if row.get("model") in models and row["sample"] < n]
-    settings = settings_file(earlier)
+    settings = _settings_file(earlier)
     if not settings.is_file():
         raise InputError(f"{shown(earlier)} has no {settings.name} beside it with its sampling settings")
-    write_text(settings_file(path), settings.read_text(encoding="utf-8"))
+    write_text(_settings_file(path), settings.read_text(encoding="utf-8"))
     write_jsonl(path, rows)

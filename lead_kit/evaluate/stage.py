@@ -23,7 +23,7 @@ class Prior(NamedTuple):
     b: float
 
 
-JEFFREYS = Prior(0.5, 0.5)  # of the interval of one problem; close to its nominal coverage (Brown, Cai, DasGupta 2001)
+_JEFFREYS = Prior(0.5, 0.5)  # of the interval of one problem; close to its nominal coverage (Brown, Cai, DasGupta 2001)
 
 
 class Rule(NamedTuple):
@@ -46,14 +46,14 @@ def kept(rate, rule: Rule) -> np.ndarray:
     return (rule.low < rate) & (rate <= rule.high)
 
 
-def beta_interval(hits, n, prior: Prior = JEFFREYS) -> tuple[np.ndarray, np.ndarray]:
+def beta_interval(hits, n, prior: Prior = _JEFFREYS) -> tuple[np.ndarray, np.ndarray]:
     """Equal-tailed 95% interval of each pass rate; at 0 and n hits it reaches to 0 and 1."""
     hits, n = np.asarray(hits), np.asarray(n)
-    low, high = (stats.beta.ppf(q, prior.a + hits, prior.b + n - hits) for q in tails())
+    low, high = (stats.beta.ppf(q, prior.a + hits, prior.b + n - hits) for q in _tails())
     return np.where(hits == 0, 0.0, low), np.where(hits == n, 1.0, high)
 
 
-def tails() -> tuple[float, float]:
+def _tails() -> tuple[float, float]:
     return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95  # of every interval in the kit; the figures' captions say so
-POWER = 0.8  # of the smallest detectable effect
+_POWER = 0.8  # of the smallest detectable effect
 RESAMPLES = 2000  # the Monte Carlo error of a bound is then about 2% of the interval's width
 NO_DIFFERENCE = "no detectable difference"
 
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
     clusters: int
 
 
-class Difference(NamedTuple):
+class _Difference(NamedTuple):
     """A − B on the same clusters: t-interval and its p, cluster-bootstrap interval, sign-flip permutation p."""
 
     estimate: float
@@ -183,7 +183,7 @@ def _flips(clusters: int, exact: bool, batch: int, seed: int) -> Iterator[np.nda
         yield 1.0 - 2.0 * flipped.T.copy()
 
 
-def t_test_p(differences) -> float:
+def _t_test_p(differences) -> float:
     """Two-sided p of the paired t-test, consistent with `t_interval`; 1 where all differences are 0, nan for one."""
     differences = np.asarray(differences, float)
     if len(differences) > 1 and np.ptp(differences) == 0:
@@ -191,7 +191,7 @@ def t_test_p(differences) -> float:
     return float(stats.ttest_1samp(differences, 0).pvalue) if len(differences) > 1 else float("nan")
 
 
-def paired_difference(a, b, denominators=None, *, seed: int) -> Difference:
+def paired_difference(a, b, denominators=None, *, seed: int) -> _Difference:
     """A − B over the same clusters, (clusters,) each: problems for two models, seeds for two training arms.
 
     `denominators` = (of a, of b) gives the difference of two ratios, by the linearised values of each cluster.
@@ -202,8 +202,8 @@ def paired_difference(a, b, denominators=None, *, seed: int) -> Difference:
     parts = a - b if denominators is None else linearised(a, denominators[0]) - linearised(b, denominators[1])
     parts = np.round(parts, 12)  # sums of the same numbers in another order are equal
     interval, resampled = t_interval(parts), cluster_bootstrap(parts, seed=seed)
-    p_values = t_test_p(parts), sign_flip_p(parts, seed=seed)
-    return Difference(*map(float, [*interval[:3], *resampled[1:3], *p_values]), len(parts))
+    p_values = _t_test_p(parts), sign_flip_p(parts, seed=seed)
+    return _Difference(*map(float, [*interval[:3], *resampled[1:3], *p_values]), len(parts))
 
 
 def linearised(numerator, denominator):
@@ -254,7 +254,7 @@ def minimum_detectable_effect(standard_error: float, clusters: int) -> float:
     """The smallest true difference that a two-sided t-test at 5% detects with 80% power."""
     if clusters < 2:
         raise ValueError(f"a difference needs at least two clusters: {clusters}")
-    return float((critical(clusters) + stats.t.ppf(POWER, clusters - 1)) * standard_error)
+    return float((critical(clusters) + stats.t.ppf(_POWER, clusters - 1)) * standard_error)
 
 
 def detectable_effect(problems: int, samples: int, *, mean: float, between: float, correlation: float) -> float:
@@ -265,7 +265,7 @@ def detectable_effect(problems: int, samples: int, *, mean: float, between: floa
     return minimum_detectable_effect(difference_error(mean, problems, samples, between, correlation), problems)
 
 
-def verdict(difference: Difference, more: str = "higher", less: str = "lower", p: float | None = None) -> str:
+def verdict(difference: _Difference, more: str = "higher", less: str = "lower", p: float | None = None) -> str:
     """The words for a difference, from its interval or, among several comparisons, from its corrected p-value."""
     if np.isnan(difference.low):
         return "one pair only: no interval"

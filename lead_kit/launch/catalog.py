@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-METHOD = Path(__file__).resolve().parents[1] / "method"
+_METHOD = Path(__file__).resolve().parents[1] / "method"
 TABLES = {  # title of `lead list`: module and table
     "estimators": ("estimators", "ESTIMATORS"),
     "shapes (group_shape)": ("advantages", "SHAPES"),
@@ -15,9 +15,9 @@ TABLES = {  # title of `lead list`: module and table
 }
 
 
-def assigned(module: str, name: str) -> ast.expr:
+def _assigned(module: str, name: str) -> ast.expr:
     """The expression assigned to a name at the top level of a module."""
-    for node in ast.parse((METHOD / f"{module}.py").read_text(encoding="utf-8")).body:
+    for node in ast.parse((_METHOD / f"{module}.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return node.value
     raise ValueError(f"{module}.py assigns no {name}")
@@ -25,8 +25,8 @@ def assigned(module: str, name: str) -> ast.expr:
 
 def entries(module: str, table: str) -> dict[str, str]:
     """The names of a table, each with the first docstring line of its function or, for an estimator, its parts."""
-    literal = assigned(module, table)
-    nodes = [node for path in METHOD.glob("*.py") for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    literal = _assigned(module, table)
+    nodes = [node for path in _METHOD.glob("*.py") for node in ast.parse(path.read_text(encoding="utf-8")).body]
     texts = {n.name: (ast.get_docstring(n) or "").split("\n")[0] for n in nodes if isinstance(n, ast.FunctionDef)}
     descriptions = {}
     for key, value in zip(literal.keys, literal.values, strict=True):
@@ -40,9 +40,9 @@ def entries(module: str, table: str) -> dict[str, str]:
 
 def pays_kl(parameters: Mapping) -> bool:
     """Whether the chosen baseline uses the KL of every token to the start, and so needs a frozen copy of the model."""
-    rows = assigned("estimators", "ESTIMATORS")
+    rows = _assigned("estimators", "ESTIMATORS")
     parts = {k.value: v.args[1].value for k, v in zip(rows.keys, rows.values, strict=True)}
     name = str(parameters.get("estimator", "")).partition("(")[0]
     baseline = str(parameters.get("group_baseline") or parts.get(name, name)).partition("(")[0]
-    price = ast.literal_eval(assigned("advantages", "PAY_KL")).get(baseline)
+    price = ast.literal_eval(_assigned("advantages", "PAY_KL")).get(baseline)
     return bool(price and parameters.get(price))

@@ -8,10 +8,10 @@ from lead_kit.parameters import Parameter, check, read_parameters
 from lead_kit.runs import manifest
 from lead_kit.runs.paths import run_folder
 
-SUFFIX = "-check"  # of the run's name
+_SUFFIX = "-check"  # of the run's name
 
 
-def require_checks(declared: Mapping[str, Parameter], notebook: str) -> None:
+def _require_checks(declared: Mapping[str, Parameter], notebook: str) -> None:
     """Raises InputError for a notebook that checks nothing."""
     if "check" not in declared:
         raise InputError(f"{notebook} has no parameter 'check', so there is nothing to check: expected 03_grpo")
@@ -23,10 +23,10 @@ def check_command(notebook: str, parameters: Mapping, run_name: str | None = Non
     Other codes are those of `lead run`. Raises InputError as that does.
     """
     declared = read_parameters(find_notebook(notebook))
-    require_checks(declared, notebook)
+    _require_checks(declared, notebook)
     given = check(dict(parameters), declared)
     name = run_name or given.get("run_name", declared["run_name"].default)
-    given |= {"check": "only", "run_name": f"{name}{SUFFIX}"}
+    given |= {"check": "only", "run_name": f"{name}{_SUFFIX}"}
     code = run_command(notebook, given, again=True, replace=True, **ranks)
     if code:
         return code

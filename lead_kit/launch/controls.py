@@ -8,9 +8,9 @@ Accuracy is logged with weight 0.
 from lead_kit.errors import InputError
 from lead_kit.launch import catalog
 
-CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
+_CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
 ALL = "+controls"  # in --arms: the named arms, or the usual ones, and the controls
-BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "keep": "every_group", "refill_batches": 0}
+_BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "keep": "every_group", "refill_batches": 0}
 
 
 def with_controls(recipe: dict, training: str) -> dict:
@@ -20,22 +20,22 @@ def with_controls(recipe: dict, training: str) -> dict:
     if not stages or not usual:
         return recipe
     first, arms = recipe["arms"][usual[0]], dict(recipe["arms"])
-    for name, label in CONTROLS.items():
+    for name, label in _CONTROLS.items():
         if name not in arms:
             arms[name] = {stage: first[stage] for stage in recipe["stages"] if stage in first}
-            arms[name] |= {stage: training_values(recipe, stage, first, name) for stage in stages}
+            arms[name] |= {stage: _training_values(recipe, stage, first, name) for stage in stages}
             arms[name] |= {"label": label, "optional": True, "control": True}
     return recipe | {"arms": arms, "stages": {s: opened(one, usual[0], arms) for s, one in recipe["stages"].items()}}
 
 
-def training_values(recipe: dict, stage: str, first: dict, reward: str) -> dict:
+def _training_values(recipe: dict, stage: str, first: dict, reward: str) -> dict:
     """What a control sets in a training stage, beside what the first arm sets there."""
     own = dict(first.get(stage, {}))
     given = recipe["stages"][stage].get("parameters", {}) | own
     named = catalog.entries("estimators", "ESTIMATORS")  # those with a shape or a weight
     if str(given.get("estimator", "lead")).partition("(")[0] in named:
         own["estimator"] = "grpo"
-    own |= {name: value for name, value in BY_ACCURACY.items() if given.get(name)}
+    own |= {name: value for name, value in _BY_ACCURACY.items() if given.get(name)}
     return own | {"rewards": [reward, "correct"], "reward_weights": [1.0, 0.0]}
 
 
@@ -53,7 +53,7 @@ def expanded(arms: list[str] | None, recipe: dict) -> list[str]:
     """
     usual = [name for name, arm in recipe["arms"].items() if not arm.get("optional")]
     named = [arm for arm in arms or [] if arm != ALL] or usual
-    if ALL in (arms or []) and not set(CONTROLS) & set(recipe["arms"]):
+    if ALL in (arms or []) and not set(_CONTROLS) & set(recipe["arms"]):
         raise InputError(f"--arms {ALL}: this recipe trains no arm by rewards, so it has no control arms")
-    asked = [name for name in CONTROLS if name in recipe["arms"]] if ALL in (arms or []) else []
+    asked = [name for name in _CONTROLS if name in recipe["arms"]] if ALL in (arms or []) else []
     return named + [name for name in asked if name not in named]

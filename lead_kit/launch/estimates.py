@@ -13,10 +13,10 @@ from lead_kit.launch import catalog
 from lead_kit.launch.recipes import Job, settled
 
 GIB = 1 << 30
-PROGRAM = 0.7 * GIB  # Python with torch, transformers and TRL, on a CPU
+_PROGRAM = 0.7 * GIB  # Python with torch, transformers and TRL, on a CPU
 PROMPT_TOKENS = 1024  # the prompt limit of GRPO-LEAD's released script
 WITH_MODEL = ("02_sft", "03_grpo", "04_evaluate")  # notebooks that need a GPU
-SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
+_SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
 
 
 class Shape(NamedTuple):
@@ -78,8 +78,8 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
     on_cpu = plugin == "cpu"
     activations = tokens * shape.hidden * (68 * shape.layers if on_cpu else 2 * (shape.layers + 17))
     logits = tokens * min(1, length / row) * shape.vocabulary * (12 if on_cpu else 8)
-    weight_shards, learned_shards = (job.nproc if sharded else 1 for sharded in SHARDED.get(plugin, (False, False)))
-    return weights / weight_shards + learned / learned_shards + activations + logits + on_cpu * PROGRAM
+    weight_shards, learned_shards = (job.nproc if sharded else 1 for sharded in _SHARDED.get(plugin, (False, False)))
+    return weights / weight_shards + learned / learned_shards + activations + logits + on_cpu * _PROGRAM
 
 
 def describe(job: Job, made: Mapping[str, str], card: float, rates: Mapping = MappingProxyType({})) -> str:
@@ -93,7 +93,7 @@ def describe(job: Job, made: Mapping[str, str], card: float, rates: Mapping = Ma
         return f"unknown: the name {model!r} does not tell the size"
     if rates:
         if stem == "04_evaluate":
-            return f"about {(shape.parameters * 4 + PROGRAM) / GIB:.2g} GiB, plus the cache of its batch"
+            return f"about {(shape.parameters * 4 + _PROGRAM) / GIB:.2g} GiB, plus the cache of its batch"
         return f"about {training_bytes(shape, job, 'cpu', rates['prompt'], rates['longest']) / GIB:.2g} GiB"
     if stem == "04_evaluate":
         return f"{shape.parameters * 2 / GIB:.2g} GiB of weights in bf16, plus the engine's cache"
@@ -140,7 +140,7 @@ def minutes(job: Job, rates: Mapping, held_out: int) -> float:
 def require(jobs: list[Job], scale: Mapping) -> None:
     """Raises InputError where a job at a scale for CPUs needs more memory than this machine has."""
     rates, there = scale["rates"], psutil.virtual_memory().total
-    made = models_of(jobs)
+    made = _models_of(jobs)
     for job in jobs if rates else []:
         if job.notebook.stem not in ("02_sft", "03_grpo") or not (shape := shape_of(settled(job)["model"], made)):
             continue
@@ -154,7 +154,7 @@ def require(jobs: list[Job], scale: Mapping) -> None:
             )
 
 
-def models_of(jobs: list[Job]) -> dict[str, str]:
+def _models_of(jobs: list[Job]) -> dict[str, str]:
     """Run folder → the model that the run starts from."""
     return {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
 
@@ -162,7 +162,7 @@ def models_of(jobs: list[Job]) -> dict[str, str]:
 def dry_run(jobs: list[Job], scale: Mapping, commands: list[str]) -> str:
     """For each stage: the number of runs, memory for each GPU, rollouts, and the command of its first run."""
     jobs = [job._replace(parameters=settled(job)) for job in jobs]
-    made = models_of(jobs)
+    made = _models_of(jobs)
     rates, how = scale["rates"], "" if scale["rates"] else " with gradient checkpointing"
     lines = [scale["title"], f"Memory is estimated for AdamW{how}, not measured.", ""]
     held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)

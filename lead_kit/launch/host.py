@@ -20,12 +20,12 @@ from lead_kit.errors import InputError
 from lead_kit.launch import placement, process_tree, run_error
 
 POLL = 0.2  # seconds between two looks at the ranks
-BEAT = 1.0  # seconds between two signs of life to the other hosts
+_BEAT = 1.0  # seconds between two signs of life to the other hosts
 PATIENCE = timedelta(minutes=10)  # for the other hosts to start
-SILENCE = 60.0  # seconds after which a host without a sign of life counts as lost
+_SILENCE = 60.0  # seconds after which a host without a sign of life counts as lost
 
 
-class HostLost(RuntimeError):
+class _HostLost(RuntimeError):
     """Another host ended, failed or cannot be reached."""
 
 
@@ -41,7 +41,7 @@ def listen(meeting: tuple[str, int]) -> socket.socket:
     return server
 
 
-def plugin_variables(plugin: str, world: int) -> dict[str, str]:
+def _plugin_variables(plugin: str, world: int) -> dict[str, str]:
     """The environment that `accelerate launch` would give to the ranks for a file of FSDP or DeepSpeed settings."""
     from accelerate.commands import launch
     from accelerate.utils import prepare_deepspeed_cmd_env
@@ -57,7 +57,7 @@ def plugin_variables(plugin: str, world: int) -> dict[str, str]:
     return prepare_deepspeed_cmd_env(options)[1]
 
 
-def start_ranks(ranks: placement.Ranks, meeting: tuple[str, int], variables: Mapping, job: Mapping) -> list[Popen]:
+def _start_ranks(ranks: placement.Ranks, meeting: tuple[str, int], variables: Mapping, job: Mapping) -> list[Popen]:
     """Starts one kernel for each rank of this host."""
     command = [sys.executable, "-m", "lead_kit.launch.kernel", json.dumps(job)]
     shared = {"MASTER_ADDR": meeting[0], "MASTER_PORT": str(meeting[1]), "TORCHELASTIC_USE_AGENT_STORE": "True"}
@@ -70,7 +70,7 @@ def start_ranks(ranks: placement.Ranks, meeting: tuple[str, int], variables: Map
     return children
 
 
-class Hosts:
+class _Hosts:
     """What this host and the others tell each other through the store."""
 
     def __init__(self, store, ranks: placement.Ranks):
@@ -92,11 +92,11 @@ class Hosts:
     def look(self, ended: bool) -> bool:
         """Gives a sign of life; returns whether every host has ended well. Raises HostLost when one has failed."""
         clock, node = time.monotonic(), self.ranks.node_rank
-        if clock - self.sent < BEAT:
+        if clock - self.sent < _BEAT:
             return False
         self.sent, self.beats = clock, self.beats + 1
         if self.store.check(["failed"]):
-            raise HostLost(f"the run failed on {self.store.get('failed').decode()}")
+            raise _HostLost(f"the run failed on {self.store.get('failed').decode()}")
         self.store.set(f"node{node}", "ended" if ended else str(self.beats))
         if node:
             return ended
@@ -105,13 +105,13 @@ class Hosts:
         for name, value in now.items():
             if self.seen.get(name, ("", 0.0))[0] != value or value == "ended":
                 self.seen[name] = (value, clock)
-            limit = SILENCE if value else PATIENCE.total_seconds()
+            limit = _SILENCE if value else PATIENCE.total_seconds()
             if clock - self.seen.setdefault(name, ("", clock))[1] > limit:
-                raise HostLost(f"host {name.removeprefix('node')} gave no sign of life for {limit:.0f} seconds")
+                raise _HostLost(f"host {name.removeprefix('node')} gave no sign of life for {limit:.0f} seconds")
         return all(value == "ended" for value in now.values())
 
 
-def wait(children: list[Popen], hosts: Hosts | None) -> int:
+def wait(children: list[Popen], hosts: _Hosts | None) -> int:
     """Waits until all ranks have ended, on every host; returns 1 as soon as one of this host fails."""
     while True:
         codes = [child.poll() for child in children]
@@ -126,35 +126,37 @@ def wait(children: list[Popen], hosts: Hosts | None) -> int:
 def run(ranks: placement.Ranks, job: Mapping, agreed: Mapping) -> int:
     """Starts the ranks of this host and waits for them."""
     alone, world = ranks.nodes == 1, ranks.nproc * ranks.nodes
-    variables = plugin_variables(ranks.accelerate, world) if ranks.accelerate else os.environ
+    variables = _plugin_variables(ranks.accelerate, world) if ranks.accelerate else os.environ
     meeting = (placement.LOOPBACK, 0) if alone else placement.address(ranks.rendezvous)
     server = listen(meeting) if ranks.node_rank == 0 else None
     meeting = server.getsockname()[:2] if server else meeting
-    children = start_ranks(ranks, meeting, variables, job) if alone else []  # while torch is loaded here
+    children = _start_ranks(ranks, meeting, variables, job) if alone else []  # while torch is loaded here
     from torch.distributed import TCPStore
 
     fd = {"master_listen_fd": server.detach()} if server else {}
     try:
         store = TCPStore(*meeting, is_master=bool(server), wait_for_workers=False, timeout=PATIENCE, **fd)
-        return wait(children, None) if alone else run_with_others(Hosts(store, ranks), meeting, variables, job, agreed)
+        return (
+            wait(children, None) if alone else _run_with_others(_Hosts(store, ranks), meeting, variables, job, agreed)
+        )
     except RuntimeError as error:  # torch's errors of a connection
-        if isinstance(error, HostLost):
+        if isinstance(error, _HostLost):
             raise
-        raise HostLost(f"host 0 does not answer at {ranks.rendezvous}: {str(error).splitlines()[0]}") from None
+        raise _HostLost(f"host 0 does not answer at {ranks.rendezvous}: {str(error).splitlines()[0]}") from None
 
 
-def run_with_others(hosts: Hosts, meeting: tuple[str, int], variables: Mapping, job: Mapping, agreed: Mapping) -> int:
+def _run_with_others(hosts: _Hosts, meeting: tuple[str, int], variables: Mapping, job: Mapping, agreed: Mapping) -> int:
     """Starts the ranks when all hosts agree, and waits for the ranks of all hosts."""
     code = 1
     try:
         hosts.agree(agreed)
-        code = wait(start_ranks(hosts.ranks, meeting, variables, job), hosts)
+        code = wait(_start_ranks(hosts.ranks, meeting, variables, job), hosts)
         return code
     finally:
         if code:
             hosts.store.set("failed", socket.gethostname())
             # the store ends with this process: the others must have read it
-            time.sleep(3 * BEAT * (hosts.ranks.node_rank == 0))
+            time.sleep(3 * _BEAT * (hosts.ranks.node_rank == 0))
 
 
 def main() -> int:
@@ -164,7 +166,7 @@ def main() -> int:
     ranks = placement.Ranks(**told)
     try:
         return run(ranks, job, agreed)
-    except (HostLost, InputError) as error:
+    except (_HostLost, InputError) as error:
         run_error.write_error(Path(job["folder"]), ranks.first, type(error).__name__, str(error))
         return 1
 

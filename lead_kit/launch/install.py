@@ -10,20 +10,20 @@ import shutil
 import subprocess
 import sys
 
-UV = "uv==0.13.9"
-PASSED = {  # option of pip: option of uv
+_UV = "uv==0.13.9"
+_PASSED = {  # option of pip: option of uv
     "index-url": "--index-url",
     "extra-index-url": "--extra-index-url",
     "find-links": "--find-links",
     "trusted-host": "--allow-insecure-host",
 }
-SECTIONS = ("global", "install", ":env:")  # later ones win, as in pip
+_SECTIONS = ("global", "install", ":env:")  # later ones win, as in pip
 
 
 def settings(listed: str) -> dict[str, list[str]]:
     """The values of pip's options in what `pip config list` prints."""
     found: dict[str, list[str]] = {}
-    for section in SECTIONS:
+    for section in _SECTIONS:
         for line in listed.splitlines():
             name, _, value = line.partition("=")
             if name.startswith(f"{section}."):
@@ -36,7 +36,7 @@ def passed_on(found: dict[str, list[str]], given: list[str]) -> tuple[list[str],
     arguments name takes the place of the configured one."""
     if "--index-url" in given:
         found = {name: values for name, values in found.items() if name != "index-url"}
-    words = [word for name, option in PASSED.items() for value in found.get(name, []) for word in (option, value)]
+    words = [word for name, option in _PASSED.items() for value in found.get(name, []) for word in (option, value)]
     words += ["--no-index"] if found.get("no-index") in (["true"], ["1"]) else []
     return words, {"SSL_CERT_FILE": found["cert"][0]} if "cert" in found else {}
 
@@ -48,7 +48,7 @@ def uv() -> list[str]:
     own = [sys.executable, "-m", "uv"]
     if subprocess.run([*own, "--version"], capture_output=True).returncode == 0:
         return own
-    asked = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", UV]
+    asked = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", _UV]
     return own if subprocess.run(asked, capture_output=True).returncode == 0 else []
 
 

@@ -31,16 +31,16 @@ from lead_kit.runs.files import encoded, write_text
 from lead_kit.runs.lock import HOST
 from lead_kit.runs.paths import ROOT
 
-START_SECONDS = 120  # a busy machine may take long to start a kernel
-CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
-OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
-SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
+_START_SECONDS = 120  # a busy machine may take long to start a kernel
+_CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
+_OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
+_SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 KERNEL = (
     "import os; from lead_kit.launch.process_tree import die_with_parent; "
     "die_with_parent(int(os.environ['JPY_PARENT_PID'])); "
     "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
 )
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Kernel(AsyncKernelManager):
@@ -52,7 +52,7 @@ class Kernel(AsyncKernelManager):
     def __init__(self, **options):
         super().__init__(**options)
         address = os.path.join(os.environ["JUPYTER_RUNTIME_DIR"], f"rank{os.environ.get('RANK', '0')}")
-        if len(address) < SOCKET_PATH:
+        if len(address) < _SOCKET_PATH:
             self.transport, self.ip = "ipc", address
         if forks.warm:
             self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
@@ -83,19 +83,19 @@ def execute_cells() -> None:
     kernelapp.launch_new_instance(parent_handle=os.getppid())  # ipykernel read it from the environment at its import
 
 
-class Client(PapermillNotebookClient):
+class _Client(PapermillNotebookClient):
     """Keeps at most CELL_BYTES of a cell's output in the notebook; what is printed still goes to the log in full."""
 
     def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int):
         """Takes one output of a cell; an error is always kept."""
         out = super().output(outs, msg, display_id, cell_index)
-        room = CELL_BYTES - sum(size(kept) for kept in outs[:-1])
+        room = _CELL_BYTES - sum(size(kept) for kept in outs[:-1])
         if out is None or out.output_type == "error" or size(out) <= room:
             return out
         text = out.text[: max(room, 0)] if out.output_type == "stream" else ""
         if room >= 0:  # the first output that does not fit
             rest = "log.txt has the rest" if out.output_type == "stream" else "this output is lost"
-            text += f"\n[lead: a cell keeps {CELL_BYTES >> 20} MB of output; {rest}]\n"
+            text += f"\n[lead: a cell keeps {_CELL_BYTES >> 20} MB of output; {rest}]\n"
         outs[-1] = nbformat.v4.new_output("stream", name=out.get("name", "stderr"), text=text)
         if room < 0:
             outs.pop()
@@ -107,37 +107,37 @@ def size(output) -> int:
     return len(output.text) if output.output_type == "stream" else len(json.dumps(output))
 
 
-class CappedEngine(Engine):
+class _CappedEngine(Engine):
     """Papermill's engine with the client above. Papermill checks and formats the whole notebook twice a cell; here only
     at the end."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, input_path=None, log_output=False, **options):
-        options |= {"startup_timeout": start_timeout, "timeout": None, "iopub_timeout": OUTPUT_SECONDS}
-        options["on_cell_complete"] = lambda cell, cell_index: keep_so_far(nb_man)
-        nb_man.save = functools.partial(save_so_far, nb_man)
+        options |= {"startup_timeout": start_timeout, "timeout": None, "iopub_timeout": _OUTPUT_SECONDS}
+        options["on_cell_complete"] = lambda cell, cell_index: _keep_so_far(nb_man)
+        nb_man.save = functools.partial(_save_so_far, nb_man)
         try:
-            Client(nb_man, kernel_name=kernel_name, **options).execute()
+            _Client(nb_man, kernel_name=kernel_name, **options).execute()
         finally:
             del nb_man.save
 
 
-def save_so_far(nb_man, **_unused) -> None:
+def _save_so_far(nb_man, **_unused) -> None:
     """Takes the place of papermill's `save` while cells run."""
     Path(nb_man.output_path).write_bytes(encoded(json.dumps(nb_man.nb)))
     nb_man.last_save_time = nb_man.now()
 
 
-def keep_so_far(nb_man) -> None:
+def _keep_so_far(nb_man) -> None:
     """Writes the notebook as far as it is executed, so that a run that goes on can be looked at in its folder."""
     part = Path(nb_man.output_path)
     write_text(part.with_name(part.name[1:]), json.dumps(nb_man.nb) + "\n")
 
 
-def write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:
+def _write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:
     """Keeps the error for the supervisor: its name, its sentence and, from a cell, its traceback."""
     if isinstance(error, PapermillExecutionError):
-        trace = f"In cell {error.cell_index + 1}:\n" + COLOUR.sub("", "\n".join(error.traceback))
+        trace = f"In cell {error.cell_index + 1}:\n" + _COLOUR.sub("", "\n".join(error.traceback))
         run_error.write_error(folder, rank, error.ename, error.evalue, trace)
         return
     died = "the kernel died: killed from outside, or out of memory"
@@ -146,7 +146,7 @@ def write_failure(folder: Path, rank: int, error: PapermillExecutionError | Runt
     )
 
 
-def finish_notebook(part: Path, target: Path, broken: bool) -> None:
+def _finish_notebook(part: Path, target: Path, broken: bool) -> None:
     """Gives the executed notebook its name, after correcting what papermill says of cells that did not run.
 
     When the kernel died (`broken`), papermill calls the cell in which it died and all later ones completed.
@@ -175,7 +175,7 @@ def main() -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}")  # papermill writes here after each cell
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    papermill_engines.register("lead", CappedEngine)
+    papermill_engines.register("lead", _CappedEngine)
     broken = False
     try:
         papermill.execute_notebook(
@@ -189,16 +189,16 @@ def main() -> int:
             progress_bar=False,
             stdout_file=sys.stdout if rank == 0 else sys.stderr,
             stderr_file=sys.stderr,
-            start_timeout=START_SECONDS,
+            start_timeout=_START_SECONDS,
             cwd=ROOT,
         )
     except (PapermillExecutionError, RuntimeError) as error:
-        write_failure(folder, rank, error)
+        _write_failure(folder, rank, error)
         broken = isinstance(error, DeadKernelError)
         return 1
     finally:
         if part.is_file():
-            finish_notebook(part, target, broken)
+            _finish_notebook(part, target, broken)
     return 0
 
 

@@ -15,11 +15,11 @@ from lead_kit.runs import lock, provenance
 from lead_kit.runs.paths import ROOT, shown
 
 # variables that an outer launcher or notebook sets, by their beginnings
-INHERITED = ("RANK", "WORLD_SIZE", "MASTER_", "GROUP_", "ROLE_", "LOCAL_", "TORCHELASTIC_", "LEAD_NPROC")
-INHERITED += ("LEAD_DISTRIBUTED", "JPY_")
-KINDS = {"MULTI_GPU": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "deepspeed"}
+_INHERITED = ("RANK", "WORLD_SIZE", "MASTER_", "GROUP_", "ROLE_", "LOCAL_", "TORCHELASTIC_", "LEAD_NPROC")
+_INHERITED += ("LEAD_DISTRIBUTED", "JPY_")
+_KINDS = {"MULTI_GPU": "ddp", "FSDP": "fsdp2", "DEEPSPEED": "deepspeed"}
 LOOPBACK = "127.0.0.1"
-SLURM_PORTS = 20000  # a job meets at this port plus its id, below the ports that a system hands out
+_SLURM_PORTS = 20000  # a job meets at this port plus its id, below the ports that a system hands out
 
 
 class Ranks(NamedTuple):
@@ -56,7 +56,7 @@ def placed(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
             raise InputError(f"{extra[0]} {given[extra[0]]}: needs --nodes with the number of hosts, e.g. --nodes 2")
         return ranks._replace(node_rank=0, accelerate=plugin)
     if ranks.node_rank is None and ranks.rendezvous is None and "SLURM_NODEID" in variables:
-        ranks = from_slurm(ranks, variables)
+        ranks = _from_slurm(ranks, variables)
     if ranks.node_rank is None or ranks.rendezvous is None:
         raise InputError(f"--nodes {ranks.nodes}: needs --node-rank R and --rendezvous HOST:PORT, or a step of Slurm")
     if not 0 <= ranks.node_rank < ranks.nodes:
@@ -67,7 +67,7 @@ def placed(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
     return ranks._replace(accelerate=plugin)
 
 
-def from_slurm(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
+def _from_slurm(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
     """This host's number in a step of Slurm, and a rendezvous on the step's first host."""
     if int(variables["SLURM_NNODES"]) != ranks.nodes:
         raise InputError(f"--nodes {ranks.nodes}: this step of Slurm has {variables['SLURM_NNODES']} hosts")
@@ -77,7 +77,7 @@ def from_slurm(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
         raise InputError(f"`scontrol show hostnames {names}` failed: give --node-rank and --rendezvous")
     facts = (provenance.command_output("scontrol", "show", "node", hosts[0]) or "").split()
     where = next((f.removeprefix("NodeAddr=") for f in facts if f.startswith("NodeAddr=")), hosts[0])
-    port = SLURM_PORTS + int(variables["SLURM_JOB_ID"]) % 10000
+    port = _SLURM_PORTS + int(variables["SLURM_JOB_ID"]) % 10000
     return ranks._replace(node_rank=int(variables["SLURM_NODEID"]), rendezvous=f"{where}:{port}")
 
 
@@ -103,7 +103,7 @@ def interface(meeting: tuple[str, int]) -> str:
     return found[0]
 
 
-def distributed_kind(plugin: Path) -> str:
+def _distributed_kind(plugin: Path) -> str:
     """The kind that an accelerate file asks for: ddp, fsdp2 or deepspeed. Raises InputError for any other."""
     if not plugin.is_file():
         names = sorted(p.name for p in (ROOT / "experiments" / "accelerate").glob("*.yaml"))
@@ -111,7 +111,7 @@ def distributed_kind(plugin: Path) -> str:
     kind = read_yaml(plugin).get("distributed_type")
     if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
         raise InputError(f"{shown(plugin)} needs DeepSpeed, which is not installed: pip install deepspeed")
-    return chosen(KINDS, kind, f"{shown(plugin)}: distributed_type")
+    return chosen(_KINDS, kind, f"{shown(plugin)}: distributed_type")
 
 
 def has_gpu() -> bool:
@@ -133,11 +133,11 @@ def environment(ranks: Ranks, folder: Path) -> dict[str, str]:
     On one host, gloo, NCCL and vLLM are told to use loopback, since whoever reaches their sockets could take part. On
     several, gloo and NCCL use the interface that leads to the rendezvous, unless the caller has chosen another.
     """
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_INHERITED)}
     variables |= {"LEAD_OWNER": lock.identity(), "LEAD_ROOT": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     variables["LEAD_RUN"] = mark(ranks, folder)
     if ranks.several:
-        kind = distributed_kind(Path(ranks.accelerate)) if ranks.accelerate else "ddp"
+        kind = _distributed_kind(Path(ranks.accelerate)) if ranks.accelerate else "ddp"
         variables |= {"LEAD_NPROC": str(ranks.nproc * ranks.nodes), "LEAD_DISTRIBUTED": kind}
         # without it, the processes of a machine that has no GPU would run alone, each as if it were the only one
         variables |= {} if has_gpu() else {"ACCELERATE_USE_CPU": "true"}

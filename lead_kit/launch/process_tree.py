@@ -19,14 +19,14 @@ class Stopped(BaseException):
     """A signal, whose number is the argument, asked this process to end."""
 
 
-def ignore_signals() -> None:
+def _ignore_signals() -> None:
     """From now on this process is ending: another signal must not interrupt that."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def raise_stopped(number: int, _frame) -> None:
-    ignore_signals()
+def _raise_stopped(number: int, _frame) -> None:
+    _ignore_signals()
     raise Stopped(number)
 
 
@@ -34,7 +34,7 @@ def raise_on_signals() -> None:
     """Makes the signals that end a program raise Stopped; under nohup, a hang-up stays ignored."""
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, raise_stopped)
+            signal.signal(number, _raise_stopped)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -70,7 +70,7 @@ def start(command: list[str], **options) -> subprocess.Popen:
 
 def end_children(patience: float = PATIENCE) -> None:
     """Ends every process below this one, ignoring signals meanwhile: asks first, kills after `patience` seconds."""
-    ignore_signals()
+    _ignore_signals()
     number = signal.SIGTERM
     while alive := send(number, psutil.Process().children(recursive=True)):
         psutil.wait_procs(alive, timeout=patience)

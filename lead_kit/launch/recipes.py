@@ -43,7 +43,7 @@ from lead_kit.parameters import Parameter, check, read_parameters
 from lead_kit.runs.paths import ROOT, run_folder
 
 EXPERIMENTS = ROOT / "experiments"
-RECIPE_DEFAULTS = {
+_RECIPE_DEFAULTS = {
     "title": "",
     "task": "arithmetic",
     "lengths": [],
@@ -52,8 +52,8 @@ RECIPE_DEFAULTS = {
     "scales": {},
     "stages": {},
 }
-SCALE_DEFAULTS = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths": {}, "parameters": {}}
-SCALE_DEFAULTS |= {
+_SCALE_DEFAULTS = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths": {}, "parameters": {}}
+_SCALE_DEFAULTS |= {
     "nproc": {},
     "accelerate": {},
     "gpu_memory": 0,
@@ -63,19 +63,19 @@ SCALE_DEFAULTS |= {
     "stages": {},
     "tasks": {},
 }
-VALUES = {str: object}  # parameter: value, checked against the notebook
-RECIPE = {"title": str, "task": str, "lengths": [str], "benchmarks": ([str], {str: VALUES}), "scales": {str: {}}}
+_VALUES = {str: object}  # parameter: value, checked against the notebook
+RECIPE = {"title": str, "task": str, "lengths": [str], "benchmarks": ([str], {str: _VALUES}), "scales": {str: {}}}
 RECIPE |= {"arms": {str: {}}}
-RECIPE |= {"stages": {str: {"notebook": str, "per": [str], "arms": [str], "parameters": VALUES}}}
+RECIPE |= {"stages": {str: {"notebook": str, "per": [str], "arms": [str], "parameters": _VALUES}}}
 SCALE = {"title": str, "like": str, "seeds": [int], "jobs": int, "threads": int, "gpu_memory": float}
-SCALE |= {"lengths": {str: float}, "parameters": {str: VALUES}, "nproc": {str: int}, "accelerate": {str: str}}
-SCALE |= {"snakemake": [(str, float)], "benchmarks": [str], "stages": {str: {"notebook": str, "parameters": VALUES}}}
-SCALE |= {"rates": {str: float}, "tasks": {str: {"benchmarks": [str], "parameters": {str: VALUES}}}}
+SCALE |= {"lengths": {str: float}, "parameters": {str: _VALUES}, "nproc": {str: int}, "accelerate": {str: str}}
+SCALE |= {"snakemake": [(str, float)], "benchmarks": [str], "stages": {str: {"notebook": str, "parameters": _VALUES}}}
+SCALE |= {"rates": {str: float}, "tasks": {str: {"benchmarks": [str], "parameters": {str: _VALUES}}}}
 RATES = ("training", "sampling", "prompt", "answer", "longest")  # tokens a second, and tokens; see memory.minutes
-AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
+_AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
-EVALUATION = "04_evaluate"
-REFERENCE = re.compile(r"\{(\w+)\}")
+_EVALUATION = "04_evaluate"
+_REFERENCE = re.compile(r"\{(\w+)\}")
 
 
 class Job(NamedTuple):
@@ -111,28 +111,28 @@ def load(kind: str, name: str) -> dict:
 
 def load_recipe(name: str) -> dict:
     """A recipe whose keys, stages and arms fit together, with its control arms. Raises InputError otherwise."""
-    recipe = RECIPE_DEFAULTS | load("recipes", name)
-    refuse_unknown(recipe, RECIPE_DEFAULTS, f"recipe {name}")
+    recipe = _RECIPE_DEFAULTS | load("recipes", name)
+    refuse_unknown(recipe, _RECIPE_DEFAULTS, f"recipe {name}")
     fit(recipe, RECIPE, f"recipe {name}")
     if not recipe["stages"]:
         raise InputError(f"recipe {name} has no stages")
     for stage, content in recipe["stages"].items():
         refuse_unknown(content, {"notebook", "per", "arms", "parameters"}, f"recipe {name}, stage {stage}")
-        require_notebook(content, f"recipe {name}, stage {stage}")
-        refuse_unknown(content.get("per", []), AXES, f"recipe {name}, stage {stage}, per")
+        _require_notebook(content, f"recipe {name}, stage {stage}")
+        refuse_unknown(content.get("per", []), _AXES, f"recipe {name}, stage {stage}, per")
         refuse_unknown(content.get("arms", []), recipe["arms"], f"recipe {name}, stage {stage}, arms")
     for arm, content in recipe["arms"].items():
         refuse_unknown(content, {"label", "optional", *recipe["stages"]}, f"recipe {name}, arm {arm}")
-        fit(content, {"label": str, "optional": bool, str: VALUES}, f"recipe {name}, arm {arm}")
+        fit(content, {"label": str, "optional": bool, str: _VALUES}, f"recipe {name}, arm {arm}")
     given = recipe["benchmarks"]
     recipe["benchmarks"] = given if isinstance(given, dict) else {benchmark: {} for benchmark in given}
     for scale, content in recipe["scales"].items():
         refuse_unknown(content, recipe["stages"], f"recipe {name}, scale {scale}")
-        fit(content, {str: VALUES}, f"recipe {name}, scale {scale}")
+        fit(content, {str: _VALUES}, f"recipe {name}, scale {scale}")
     return controls.with_controls(recipe, TRAINING)
 
 
-def require_notebook(stage: dict, where: str) -> None:
+def _require_notebook(stage: dict, where: str) -> None:
     """Raises InputError for a stage that names no notebook."""
     if "notebook" not in stage:
         raise InputError(f"{where}: no notebook, expected a name in notebooks/, e.g. {TRAINING}")
@@ -145,9 +145,9 @@ def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ())
     if name in above:
         raise InputError(f"scale {name} is like itself: {' → '.join([*above, name])}")
     scale = load("scales", name)
-    refuse_unknown(scale, {"like", *SCALE_DEFAULTS}, f"scale {name}")
+    refuse_unknown(scale, {"like", *_SCALE_DEFAULTS}, f"scale {name}")
     fit(scale, SCALE, f"scale {name}")
-    base = load_scale(scale["like"], task, (*above, name)) if "like" in scale else SCALE_DEFAULTS
+    base = load_scale(scale["like"], task, (*above, name)) if "like" in scale else _SCALE_DEFAULTS
     own, blocks = scale.get("tasks", {}).get(task, {}), dict(base["parameters"])
     for part in (scale, own):
         for notebook, values in part.get("parameters", {}).items():
@@ -165,11 +165,11 @@ def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ())
                 raise InputError(f"scale {name}, {group}, {key} is {value}, expected a number above 0")
     for stage, content in scale["stages"].items():
         refuse_unknown(content, {"notebook", "parameters"}, f"scale {name}, stage {stage}")
-        require_notebook(content, f"scale {name}, stage {stage}")
+        _require_notebook(content, f"scale {name}, stage {stage}")
     return scale
 
 
-def add_stages(recipe: dict, scale: dict) -> dict:
+def _add_stages(recipe: dict, scale: dict) -> dict:
     """The recipe with the scale's own stages after its first one. Raises InputError when both use a name."""
     if shared := set(recipe["stages"]) & set(scale["stages"]):
         raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
@@ -203,7 +203,7 @@ def length_factor(recipe: dict, scale: dict) -> float:
     return scale["lengths"]["longest"] / max(longest) if scaled else 1.0
 
 
-def scale_lengths(values: dict, recipe: dict, scale: dict) -> dict:
+def _scale_lengths(values: dict, recipe: dict, scale: dict) -> dict:
     """The values with all lengths in tokens scaled in proportion, none above the scale's `most`."""
     factor, most = length_factor(recipe, scale), scale["lengths"].get("most", float("inf"))
     lengths = {n: number(values[n], n) for n in recipe["lengths"] if n in values}
@@ -212,17 +212,17 @@ def scale_lengths(values: dict, recipe: dict, scale: dict) -> dict:
 
 def replace_external(given, value):
     """A scale's value instead of the recipe's, except that the recipe's references to stages stay, in lists too."""
-    if isinstance(given, list) and any(REFERENCE.search(str(entry)) for entry in given):
-        references = [entry for entry in given if REFERENCE.search(str(entry))]
+    if isinstance(given, list) and any(_REFERENCE.search(str(entry)) for entry in given):
+        references = [entry for entry in given if _REFERENCE.search(str(entry))]
         return references if len(references) == len(given) else [*value, *references]
-    return given if isinstance(given, str) and REFERENCE.search(given) else value
+    return given if isinstance(given, str) and _REFERENCE.search(given) else value
 
 
-def stage_values(recipe: dict, scale: dict, scale_name: str, stage: str, arm: str | None) -> dict:
+def _stage_values(recipe: dict, scale: dict, scale_name: str, stage: str, arm: str | None) -> dict:
     """The parameters of a stage in an arm, with references to stages not yet replaced; later sources win."""
     content = recipe["stages"][stage]
     given = dict(content.get("parameters", {})) | (recipe["arms"][arm].get(stage, {}) if arm else {})
-    values = scale_lengths(given, recipe, scale)
+    values = _scale_lengths(given, recipe, scale)
     by_notebook = scale["parameters"].get(content["notebook"], {})
     if stage in scale["stages"]:
         return by_notebook | values
@@ -243,7 +243,7 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     """
     recipe = load_recipe(recipe_name)
     scale = load_scale(scale_name, recipe["task"])
-    recipe = add_stages(recipe, scale)
+    recipe = _add_stages(recipe, scale)
     arms = controls.expanded(arms, recipe)
     refuse_unknown(arms, [*recipe["arms"], controls.ALL], f"recipe {recipe_name}, arms")
     seeds, benchmarks = scale["seeds"] if seeds is None else seeds, scale["benchmarks"] or recipe["benchmarks"]
@@ -252,16 +252,16 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
         notebook = ROOT / "notebooks" / f"{content['notebook']}.ipynb"
         declared, per = read_parameters(notebook), content.get("per", [])
         axes = (seeds, [arm for arm in arms if arm in content.get("arms", arms)], benchmarks)  # as in AXES
-        chosen = [values if axis in per else [None] for axis, values in zip(AXES, axes, strict=True)]
+        chosen = [values if axis in per else [None] for axis, values in zip(_AXES, axes, strict=True)]
         for seed, arm, benchmark in product(*chosen):
-            values = stage_values(recipe, scale, scale_name, stage, arm)
-            values |= recipe["benchmarks"].get(benchmark, {}) if content["notebook"] == EVALUATION else {}
+            values = _stage_values(recipe, scale, scale_name, stage, arm)
+            values |= recipe["benchmarks"].get(benchmark, {}) if content["notebook"] == _EVALUATION else {}
             parts = [stage, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
             name = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
             nproc, accelerate = scale["nproc"].get(notebook.stem, 1), scale["accelerate"].get(notebook.stem, "")
             accelerate = recipe["scales"].get(scale_name, {}).get(stage, {}).get("accelerate", accelerate)
             job = Job(name, stage, arm, seed, notebook, values, [], nproc, accelerate, benchmark)
-            jobs.append(settle_job(job, jobs, set(recipe["stages"]), declared))
+            jobs.append(_settle_job(job, jobs, set(recipe["stages"]), declared))
     needed = {name for job in jobs for name in job.needs}
     jobs = [job for job in jobs if job.stage not in scale["stages"] or job.name in needed]
     if not jobs:
@@ -269,7 +269,7 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     return jobs
 
 
-def settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping[str, Parameter]) -> Job:
+def _settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping[str, Parameter]) -> Job:
     """The job with its own run name, seed, arm and benchmark, with references replaced and every value checked."""
     run_folder(job.name)  # raises InputError for an invalid name
     own = {"run_name": job.name, "seed": job.seed, "arm": job.arm, "benchmark": job.benchmark}
@@ -277,7 +277,7 @@ def settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping
     needs: list[str] = []
     for name, value in values.items():
         if name in declared:
-            values[name] = fill_references(value, declared[name].type.startswith("list"), job, earlier, stages, needs)
+            values[name] = _fill_references(value, declared[name].type.startswith("list"), job, earlier, stages, needs)
     try:
         values = check(values, declared)
     except InputError as error:
@@ -285,25 +285,25 @@ def settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping
     return job._replace(parameters=values, needs=list(dict.fromkeys(needs)))
 
 
-def fill_references(value, many: bool, job: Job, earlier: list[Job], stages: set[str], needs: list[str]):
+def _fill_references(value, many: bool, job: Job, earlier: list[Job], stages: set[str], needs: list[str]):
     """A value with `{stage}` replaced by run folders and `{arm}`, `{seed}`, `{benchmark}` by the job's own.
 
     With `many`, a text becomes one text for each matching job. The names of the matching jobs are appended to `needs`.
     Raises InputError when no job or too many jobs match.
     """
     if isinstance(value, list):
-        filled = [fill_references(entry, many, job, earlier, stages, needs) for entry in value]
+        filled = [_fill_references(entry, many, job, earlier, stages, needs) for entry in value]
         return [part for entry in filled for part in (entry if isinstance(entry, list) else [entry])]
     if not isinstance(value, str):
         return value
-    for axis in AXES:
+    for axis in _AXES:
         value = value.replace(f"{{{axis}}}", str(getattr(job, axis)))
-    stage = ", ".join(REFERENCE.findall(value))  # two references in one value name no stage
+    stage = ", ".join(_REFERENCE.findall(value))  # two references in one value name no stage
     if not stage:
         return value
     if stage not in stages:
         raise InputError(f"{job.name}: {value!r} names no stage{nearest(stage, stages)}")
-    names = [other.name for other in earlier if other.stage == stage and same_axes(other, job)]
+    names = [other.name for other in earlier if other.stage == stage and _same_axes(other, job)]
     if not names or (len(names) > 1 and not many):
         expected = "at least one" if many else "one"
         raise InputError(f"{job.name}: {value!r} matches {len(names)} runs of stage {stage}, expected {expected}")
@@ -312,9 +312,9 @@ def fill_references(value, many: bool, job: Job, earlier: list[Job], stages: set
     return texts if many else texts[0]
 
 
-def same_axes(job: Job, other: Job) -> bool:
+def _same_axes(job: Job, other: Job) -> bool:
     """Whether two jobs agree in arm, seed and benchmark, as far as both have them."""
-    pairs = [(getattr(job, axis), getattr(other, axis)) for axis in AXES]
+    pairs = [(getattr(job, axis), getattr(other, axis)) for axis in _AXES]
     return all(a is None or b is None or a == b for a, b in pairs)
 
 

@@ -10,8 +10,8 @@ from lead_kit.runs.paths import shown
 from lead_kit.safe_text import visible
 
 FILE = ".error.json"
-LINES = 30  # of the log, when there is nothing better to show
-TRACE = 20_000  # characters of a traceback
+_LINES = 30  # of the log, when there is nothing better to show
+_TRACE = 20_000  # characters of a traceback
 
 
 def write_error(folder: Path, rank: int, name: str, sentence: str, traceback: str = "") -> None:
@@ -31,7 +31,7 @@ def read_error(folder: Path, code: int) -> dict | None:
     log = folder / "log.txt"
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
     sentence, host = f"the process ended with code {code}", HOST
-    return {"name": "", "sentence": sentence, "traceback": "\n".join(lines[-LINES:]), "rank": 0, "host": host}
+    return {"name": "", "sentence": sentence, "traceback": "\n".join(lines[-_LINES:]), "rank": 0, "host": host}
 
 
 def print_error(folder: Path, error: dict) -> int:
@@ -45,7 +45,7 @@ def print_error(folder: Path, error: dict) -> int:
     where = (f" on rank {error['rank']}" if error["rank"] else "") + (f" of {error['host']}" if other else "")
     cause = ": ".join(filter(None, (name, sentence)))
     print(
-        f"{visible(error['traceback'], TRACE)}\nlead: {visible(cause)}{where} (see {shown(folder)}/log.txt)",
+        f"{visible(error['traceback'], _TRACE)}\nlead: {visible(cause)}{where} (see {shown(folder)}/log.txt)",
         file=sys.stderr,
         flush=True,
     )

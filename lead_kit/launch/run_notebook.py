@@ -28,7 +28,7 @@ from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.paths import ROOT, run_folder, shown
 
 # the beginnings of the lines of Run.progress, of a stage before the run, and of Run.trip
-PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
+_PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
 POLL = 0.5  # seconds between two looks at the folder's lock
 
 
@@ -42,7 +42,7 @@ def find_notebook(name: str) -> Path:
     raise InputError(f"no notebook {name!r}{nearest_or_all(Path(name).stem, stems)}")
 
 
-def command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) -> list[str]:
+def _command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) -> list[str]:
     """The command that executes the notebook: one kernel, or the ranks of this host."""
     if not ranks.several:
         return [sys.executable, "-m", "lead_kit.launch.kernel", json.dumps(job)]
@@ -51,7 +51,7 @@ def command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) -> 
     return [sys.executable, "-m", "lead_kit.launch.host", json.dumps(told)]
 
 
-def finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
+def _finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
     """The message that the very same run is already finished; empty when it is not."""
     earlier = manifest.read_manifest(folder, complete=True)
     if not earlier or not (folder / "done").is_file() or manifest.changes(earlier, settled, notebook):
@@ -88,29 +88,29 @@ def run_command(
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
-    command, variables = command_of(ranks, job, settled, notebook), environment(ranks, folder)
+    command, variables = _command_of(ranks, job, settled, notebook), environment(ranks, folder)
     process_tree.raise_on_signals()
     try:
         if ranks.node_rank:  # node 0 holds the lock and writes the record
-            return take_part(folder, command, variables, ranks)
+            return _take_part(folder, command, variables, ranks)
         lock.hold(folder, wait)
-        if not again and (message := finished_message(folder, settled, notebook)):
+        if not again and (message := _finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
-        end_earlier(variables["LEAD_RUN"], prefix)
+        _end_earlier(variables["LEAD_RUN"], prefix)
         earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
         if len(attempts) > 1 and (news := manifest.news(earlier, settled, notebook)):
             print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(news)}", flush=True)
-        return supervise(folder, command, variables, ranks, prefix, brief)
+        return _supervise(folder, command, variables, ranks, prefix, brief)
     except process_tree.Stopped as stopped:
         return 128 + stopped.args[0]
     finally:
         lock.release(folder)
 
 
-def supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+def _supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
     (folder / run_error.FILE).unlink(missing_ok=True)
     process_tree.adopt_orphans()
@@ -128,20 +128,20 @@ def supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix
         process_tree.end_children()
         lock.check_held(folder)  # raises when the folder is gone: nothing may be written under its name
         (folder / run_error.FILE).unlink(missing_ok=True)
-        keep_notebooks(folder)
+        _keep_notebooks(folder)
         manifest.close_attempt(folder, status, reason)
 
 
-def end_earlier(mark: str, prefix: str = "") -> None:
+def _end_earlier(mark: str, prefix: str = "") -> None:
     """Ends what an earlier attempt at this run left running on this host."""
     if count := process_tree.end_left_over("LEAD_RUN", mark):
         what = "process" if count == 1 else "processes"
         print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
 
 
-def take_part(folder: Path, command: list[str], variables: dict[str, str], ranks: Ranks) -> int:
+def _take_part(folder: Path, command: list[str], variables: dict[str, str], ranks: Ranks) -> int:
     """Runs the ranks of a host other than the first; their output goes to this terminal."""
-    end_earlier(variables["LEAD_RUN"])
+    _end_earlier(variables["LEAD_RUN"])
     process_tree.adopt_orphans()
     print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
     try:
@@ -177,7 +177,7 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
             child = process_tree.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
         # a thread, because a process left behind could keep the pipe open after the child has ended
         heard = silence.Watch(folder, child.pid, ranks.nproc)
-        lines = threading.Thread(target=show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)
+        lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)
         lines.start()
         while child.poll() is None:
             lock.check_held(folder)
@@ -191,21 +191,21 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
         return child.returncode
 
 
-def show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard: silence.Watch) -> None:
+def _show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard: silence.Watch) -> None:
     """Copies lines to the log and, with the prefix, to the terminal; prints the last state of a line redrawn by \\r."""
     terminal_open = True
     for line in source:
         heard.hear()
         log.write(line)
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
-        if terminal_open and (not brief or PROGRESS.match(text)):
+        if terminal_open and (not brief or _PROGRESS.match(text)):
             try:
                 print(prefix + safe_text.line(text, safe_text.LONG), flush=True)
             except BrokenPipeError:  # the reader has left (`lead run … | head`), which must not stop the run
                 terminal_open = False
 
 
-def keep_notebooks(folder: Path) -> None:
+def _keep_notebooks(folder: Path) -> None:
     """Gives the notebook of an interrupted execution its name, unless it is only half written."""
     for part in [folder / ".notebook.ipynb", *folder.glob("ranks/.*.ipynb")]:
         if not part.is_file():

@@ -20,7 +20,7 @@ from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import ROOT, RUNS, run_folder, shown
 
-SNAKEFILE = ROOT / "experiments" / "Snakefile"
+_SNAKEFILE = ROOT / "experiments" / "Snakefile"
 
 
 def command(job: recipes.Job) -> list[str]:
@@ -32,7 +32,7 @@ def command(job: recipes.Job) -> list[str]:
     return words + (["--accelerate", job.accelerate] if job.accelerate else [])
 
 
-def refuse_twice(jobs: list[recipes.Job]) -> None:
+def _refuse_twice(jobs: list[recipes.Job]) -> None:
     """Raises InputError when two jobs would write the same run folder."""
     seen: dict[str, recipes.Job] = {}
     for job in jobs:
@@ -70,7 +70,7 @@ def own_resources(job: recipes.Job, given: dict[str, str]) -> dict:
     return {name: int(v) if v.isdigit() else v for name, v in given.items() if name not in left_out}
 
 
-def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[str, str]) -> Path:
+def _write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[str, str]) -> Path:
     """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources.
 
     `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
@@ -95,7 +95,7 @@ def write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[s
 
 def snakemake(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
     """The Snakemake command: quiet, local unless the scale says otherwise, writing below `folder` only."""
-    options = ["--snakefile", str(SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
+    options = ["--snakefile", str(_SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
     options += ["--cores", str(at_once * threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
     options += ["--rerun-incomplete", "--rerun-triggers", "mtime", "--scheduler", "greedy", "--latency-wait", "2"]
     options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *map(str, extra)]
@@ -115,8 +115,8 @@ def reproduce_recipe(
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     if at_once is not None and at_once < 1:
         raise InputError(f"--jobs {at_once}: expected at least 1")
-    jobs = recipes.plan(recipe, scale_name, parse_seeds(seeds), parse_arms(arms))
-    refuse_twice(jobs)
+    jobs = recipes.plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
+    _refuse_twice(jobs)
     scale = recipes.load_scale(scale_name)
     options, given = split_resources(scale["snakemake"])
     given = set_resources(given, resources, scale_name)
@@ -128,32 +128,32 @@ def reproduce_recipe(
     lock.hold(folder)
     reasons = stale_jobs.reasons(jobs)
     finished, left = ([job for job in jobs if (job.name in reasons) == runs] for runs in (False, True))
-    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {told_finished(finished)}", flush=True)
+    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {_told_finished(finished)}", flush=True)
     for name in filter(reasons.get, reasons):
         print(f"runs/{name} is repeated: {reasons[name]}", flush=True)
         (run_folder(name) / "done").unlink()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale["jobs"] or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, write_plan(folder, left, scale, given), at_once, scale["threads"], options)
-    shared = not cold and is_warm(left, options)
-    code = run_snakemake(call, variables, folder, shared) if left else 0
+    call = snakemake(folder, _write_plan(folder, left, scale, given), at_once, scale["threads"], options)
+    shared = not cold and _is_warm(left, options)
+    code = _run_snakemake(call, variables, folder, shared) if left else 0
     if code > 1:
         return code
-    if print_failures(jobs, folder):
+    if _print_failures(jobs, folder):
         return 1
-    print_results(jobs)
+    _print_results(jobs)
     return 0
 
 
-def is_warm(jobs: list[recipes.Job], options: list[str]) -> bool:
+def _is_warm(jobs: list[recipes.Job], options: list[str]) -> bool:
     """Whether the jobs are to be forks of a warm process: several with a model, on this Linux host, without a GPU."""
     models = [job for job in jobs if job.notebook.stem in estimates.WITH_MODEL]
     several = len(models) > 1 and hasattr(os, "pidfd_open")
     return several and not {"--executor", warm.VARIABLE} & {*options, *os.environ} and not placement.has_gpu()
 
 
-def told_finished(done: list[recipes.Job]) -> str:
+def _told_finished(done: list[recipes.Job]) -> str:
     """How many runs are finished, and how many of these ran other code than their notebooks have now."""
     codes = {job.name: manifest.read_manifest(run_folder(job.name))["attempts"][-1]["code"] for job in done}
     old = [job for job in done if codes[job.name] != provenance.code_hash(job.notebook)]
@@ -161,7 +161,7 @@ def told_finished(done: list[recipes.Job]) -> str:
     return f"{len(done)} finished{note if old else ''}"
 
 
-def parse_seeds(text: str | None) -> list[int] | None:
+def _parse_seeds(text: str | None) -> list[int] | None:
     """`0,1,2` as numbers; None stays None. Raises InputError for anything else."""
     if text is None:
         return None
@@ -171,7 +171,7 @@ def parse_seeds(text: str | None) -> list[int] | None:
     return list(dict.fromkeys(map(int, parts)))
 
 
-def parse_arms(text: str | None) -> list[str] | None:
+def _parse_arms(text: str | None) -> list[str] | None:
     """`grpo,lead` as names; None stays None. Raises InputError for an empty name and for one that comes twice."""
     if text is None:
         return None
@@ -183,7 +183,7 @@ def parse_arms(text: str | None) -> list[str] | None:
     return arms
 
 
-def run_snakemake(call: list[str], variables: dict[str, str], folder: Path, shared: bool) -> int:
+def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path, shared: bool) -> int:
     """Runs Snakemake to its end, its runs as forks of one process if `shared`. A signal stops every run below it."""
     process_tree.raise_on_signals()
     process_tree.adopt_orphans()
@@ -201,7 +201,7 @@ def run_snakemake(call: list[str], variables: dict[str, str], folder: Path, shar
         process_tree.end_children(patience=10.0)  # each `lead run` below ends its own tree first
 
 
-def print_failures(jobs: list[recipes.Job], folder: Path) -> bool:
+def _print_failures(jobs: list[recipes.Job], folder: Path) -> bool:
     """Prints a line on stderr for each run that failed or was left out; returns whether there is one."""
     unfinished = {job.name: job for job in jobs if not (run_folder(job.name) / "done").is_file()}
     for name, job in unfinished.items():
@@ -218,7 +218,7 @@ def print_failures(jobs: list[recipes.Job], folder: Path) -> bool:
     return bool(unfinished)
 
 
-def print_results(jobs: list[recipes.Job]) -> None:
+def _print_results(jobs: list[recipes.Job]) -> None:
     """Prints the results of the last stage: the table.md of each run, or its summary when it wrote none."""
     needed = {name for job in jobs for name in job.needs}
     for folder in [run_folder(job.name) for job in jobs if job.name not in needed]:
@@ -229,7 +229,7 @@ def print_results(jobs: list[recipes.Job]) -> None:
             print(f"\n{shown(folder)}\n{json.dumps((manifest.read_manifest(folder) or {}).get('summary', {}))}")
 
 
-def print_columns(rows: list[list[str]]) -> None:
+def _print_columns(rows: list[list[str]]) -> None:
     """Prints rows as columns, each as wide as its widest cell."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
@@ -244,7 +244,7 @@ def show_recipe(name: str) -> None:
         note = " (only when named with --arms)" if content.get("optional") else ""
         print(f"  {arm}: {content.get('label', arm)}{note}")
     print("`value` holds for every arm; a value in brackets is the notebook's default\n")
-    print_columns(recipe_table.table(name))
+    _print_columns(recipe_table.table(name))
 
 
 def show_list() -> None:
@@ -252,7 +252,7 @@ def show_list() -> None:
     for kind in ("recipes", "scales"):
         print(kind)
         names = sorted(p.stem for p in (recipes.EXPERIMENTS / kind).glob("*.yaml"))
-        print_columns([[f"  {n}", str(recipes.load(kind, n).get("title", ""))] for n in names] or [["  none"]])
+        _print_columns([[f"  {n}", str(recipes.load(kind, n).get("title", ""))] for n in names] or [["  none"]])
     for title, (module, table) in catalog.TABLES.items():
         print(title)
-        print_columns([[f"  {name}", text] for name, text in catalog.entries(module, table).items()])
+        _print_columns([[f"  {name}", text] for name, text in catalog.entries(module, table).items()])

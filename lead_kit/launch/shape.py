@@ -8,9 +8,9 @@ import yaml
 from lead_kit.errors import InputError, shortened
 from lead_kit.runs.paths import shown
 
-MOST_VALUES = 100_000  # in one file, with what its aliases repeat; the largest recipe has under 300
-TYPES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
-TYPES |= {dict: "a mapping"}
+_MOST_VALUES = 100_000  # in one file, with what its aliases repeat; the largest recipe has under 300
+_TYPES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
+_TYPES |= {dict: "a mapping"}
 
 
 def read_yaml(path: Path) -> dict:
@@ -18,8 +18,8 @@ def read_yaml(path: Path) -> dict:
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
-        if node is not None and count(node, {}) > MOST_VALUES:
-            raise InputError(f"{shown(path)}: its aliases (*name) repeat more than {MOST_VALUES} values")
+        if node is not None and count(node, {}) > _MOST_VALUES:
+            raise InputError(f"{shown(path)}: its aliases (*name) repeat more than {_MOST_VALUES} values")
         content = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise InputError(f"{shown(path)} is not YAML: {shortened(' '.join(str(error).split()), 200)}") from None
@@ -41,7 +41,7 @@ def count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
     if isinstance(node, yaml.ScalarNode):
         return 1
     if node not in known:
-        known[node] = MOST_VALUES + 1  # what an alias finds that stands inside of what it names
+        known[node] = _MOST_VALUES + 1  # what an alias finds that stands inside of what it names
         parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
         known[node] = 1 + sum(count(part, known) for part in parts)
     return known[node]
@@ -56,10 +56,10 @@ def fit(value, shape, where: str) -> None:
     if isinstance(shape, tuple):
         kinds = [kind_of(each) for each in shape]
         if not any(is_a(value, kind) for kind in kinds):
-            raise InputError(f"{where} is {said(value)}, expected {' or '.join(TYPES[kind] for kind in kinds)}")
+            raise InputError(f"{where} is {said(value)}, expected {' or '.join(_TYPES[kind] for kind in kinds)}")
         fit(value, next(each for each, kind in zip(shape, kinds, strict=True) if is_a(value, kind)), where)
     elif shape is not object and not is_a(value, kind_of(shape)):
-        raise InputError(f"{where} is {said(value)}, expected {TYPES[kind_of(shape)]}")
+        raise InputError(f"{where} is {said(value)}, expected {_TYPES[kind_of(shape)]}")
     elif isinstance(shape, list):
         for number, item in enumerate(value, 1):
             fit(item, shape[0], f"{where}, item {number}")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-SECONDS = float(os.environ.get("LEAD_SILENCE", "120"))  # of silence before the first line; each later one waits twice
-MEASURED = 2.0  # seconds over which the use of the processor is measured
+_SECONDS = float(os.environ.get("LEAD_SILENCE", "120"))  # of silence before the first line; each later one waits twice
+_MEASURED = 2.0  # seconds over which the use of the processor is measured
 
 
 class Watch:
@@ -18,13 +18,13 @@ class Watch:
     def __init__(self, folder: Path, pid: int, count: int):
         """`pid` is the process that starts the ranks, `count` the number of ranks on this host."""
         self.folder, self.pid, self.count = folder, pid, count
-        self.heard, self.patience = time.monotonic(), SECONDS
+        self.heard, self.patience = time.monotonic(), _SECONDS
         self.lock = threading.Lock()
 
     def hear(self) -> None:
         """The run has printed a line."""
         with self.lock:
-            self.heard, self.patience = time.monotonic(), SECONDS
+            self.heard, self.patience = time.monotonic(), _SECONDS
 
     def look(self) -> str:
         """A line on every rank when it is time for one, else an empty text."""
@@ -33,12 +33,12 @@ class Watch:
             if self.count < 2 or silent < self.patience:
                 return ""
             self.patience *= 2
-        ranks = states(self.pid, self.folder, self.count)
+        ranks = _states(self.pid, self.folder, self.count)
         told = "; ".join(f"rank {rank} {state}" for rank, state in sorted(ranks.items()))
         return f"still running, but nothing printed for {silent:.0f} s: {told}"
 
 
-def states(pid: int, folder: Path, count: int) -> dict[int, str]:
+def _states(pid: int, folder: Path, count: int) -> dict[int, str]:
     """What each rank below a process is doing: its cell, the state of its kernel, the processor time that it uses."""
     kernels = {}  # rank: the process that executes its cells
     for process in psutil.Process(pid).children(recursive=True):
@@ -49,7 +49,7 @@ def states(pid: int, folder: Path, count: int) -> dict[int, str]:
         except psutil.Error:  # it has just ended
             continue
     before = {rank: used(process) for rank, process in kernels.items()}
-    time.sleep(MEASURED)
+    time.sleep(_MEASURED)
     now = {rank: state(process, before[rank], cell(folder, rank)) for rank, process in kernels.items()}
     return {rank: now.get(rank, "has ended") for rank in range(count)}
 
@@ -64,7 +64,7 @@ def used(process: psutil.Process) -> float:
 
 def state(process: psutil.Process, before: float, place: str) -> str:
     try:
-        status, share = process.status(), (used(process) - before) / MEASURED
+        status, share = process.status(), (used(process) - before) / _MEASURED
     except psutil.Error:
         return "has ended"
     doing = (

@@ -37,25 +37,25 @@ def reasons(jobs: list[recipes.Job]) -> dict[str, str]:
         if earlier is None or earlier["status"] != "done" or not (folder / "done").is_file():
             found[job.name] = ""
             continue
-        if damaged := other_hash(outputs_in(folder, earlier), fingerprint):
+        if damaged := _other_hash(_outputs_in(folder, earlier), fingerprint):
             raise InputError(f"{shown(damaged)} is not as its run wrote it: copy it again, or delete {shown(folder)}")
         inputs = {resolve(name): kept for name, kept in earlier["inputs"].items()}
         if changed:
             found[job.name] = f"{', '.join(changed)} changed"
         elif repeated := [name for name in job.needs if name in found]:
             found[job.name] = f"it needs runs/{repeated[0]}"
-        elif path := other_hash(inputs, fingerprint):
+        elif path := _other_hash(inputs, fingerprint):
             found[job.name] = f"its input {shown(path)} changed"
     return found
 
 
-def outputs_in(folder: Path, earlier: dict) -> dict[Path, dict]:
+def _outputs_in(folder: Path, earlier: dict) -> dict[Path, dict]:
     """The outputs that a run recorded in its own folder, with their fingerprints; figures/ belongs to all runs."""
     paths = {folder / name: kept for name, kept in earlier["outputs"].items()}
     paths |= {ROOT / name: kept for name, kept in earlier["outputs"].items()}
     return {path: kept for path, kept in paths.items() if path.is_relative_to(folder)}
 
 
-def other_hash(kept: dict[Path, dict], fingerprint) -> Path | None:
+def _other_hash(kept: dict[Path, dict], fingerprint) -> Path | None:
     """The first path whose content differs from its recorded fingerprint; a path that is gone does not differ."""
     return next((p for p, recorded in kept.items() if recorded and p.exists() and fingerprint(p) != recorded), None)

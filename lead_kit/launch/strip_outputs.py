@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import RUNS
 
-KEPT = {"kernelspec": ("display_name", "language", "name"), "language_info": ("name",)}  # of the notebook's metadata
+_KEPT = {"kernelspec": ("display_name", "language", "name"), "language_info": ("name",)}  # of the notebook's metadata
 
 
 def on_save(model: dict, path: str, **_) -> None:
@@ -20,10 +20,10 @@ def on_save(model: dict, path: str, **_) -> None:
     target = RUNS / "lab" / PurePosixPath(path).name
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(model["content"], indent=1, ensure_ascii=False) + "\n")
-    model["content"] = stripped(model["content"])
+    model["content"] = _stripped(model["content"])
 
 
-def stripped(notebook: dict) -> dict:
+def _stripped(notebook: dict) -> dict:
     """The notebook without outputs, counts and what a front end writes into its metadata."""
     notebook = copy.deepcopy(notebook)
     for cell in notebook["cells"]:
@@ -33,7 +33,7 @@ def stripped(notebook: dict) -> dict:
     known = notebook["metadata"]
     notebook["metadata"] = {
         name: {part: known[name][part] for part in parts if part in known[name]}
-        for name, parts in KEPT.items()
+        for name, parts in _KEPT.items()
         if name in known
     }
     return notebook

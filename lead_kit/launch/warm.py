@@ -26,22 +26,22 @@ import psutil
 from lead_kit.launch import forks, process_tree
 
 VARIABLE = "LEAD_WARM"  # names the socket of a warm process
-LONGEST = 100  # characters of a socket's path; the system allows 107 bytes
+_LONGEST = 100  # characters of a socket's path; the system allows 107 bytes
 PATIENCE = 60.0  # seconds for a run to say what it is
 COMMAND = "import sys; from lead_kit.launch import warm; warm.serve(*map(int, sys.argv[1:]))"
 # What libraries read when they are imported: a run in which one of these differs has to import them itself.
 READ = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
-SEED = {"PYTHONHASHSEED": "0"}  # as the verifier needs it; a run with another one imports for itself
-FIRST = (  # all that 01_preprocess needs
+_SEED = {"PYTHONHASHSEED": "0"}  # as the verifier needs it; a run with another one imports for itself
+_FIRST = (  # all that 01_preprocess needs
     "papermill.execute", "papermill.engines", "papermill.clientwrap", "nbformat", "jupyter_client",
     "ipykernel.kernelapp", "ipykernel.debugger", "matplotlib.pyplot", "matplotlib.backends.backend_pdf",
     "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet", "tabulate", "scipy.stats", "httpx", "yaml",
 )  # fmt: skip
-THEN = (
+_THEN = (
     "torch", "torch._dynamo", "datasets", "transformers.trainer", "transformers.models.llama.modeling_llama",
     "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer", "peft", "latex2sympy2_extended",
 )  # fmt: skip
-FORMULAS = (
+_FORMULAS = (
     "\\int_0^1 x^2dx+\\lim_{x\\to 0}\\frac{\\sin x}{x}",
     "\\prod_{k=1}^{n}k+\\sum_{k=0}^{n}\\lfloor 7\\pi\\rfloor",
 )
@@ -56,7 +56,7 @@ def server(environment: Mapping[str, str], interactive: bool = False) -> Iterato
     """
     with tempfile.TemporaryDirectory(prefix="lead-") as folder:  # which nobody else can enter
         address = os.path.join(folder, "warm")
-        if len(address) > LONGEST:
+        if len(address) > _LONGEST:
             yield {}
             return
         with socket.socket(socket.AF_UNIX) as listener:
@@ -64,7 +64,7 @@ def server(environment: Mapping[str, str], interactive: bool = False) -> Iterato
             listener.listen(64)  # runs that come before the libraries are imported wait
             number = listener.fileno()
             command = [sys.executable, "-c", COMMAND, str(number), str(int(interactive))]
-            child = process_tree.start(command, env=environment | SEED, pass_fds=[number])
+            child = process_tree.start(command, env=environment | _SEED, pass_fds=[number])
         try:
             yield {VARIABLE: address}
         finally:
@@ -77,7 +77,7 @@ def server(environment: Mapping[str, str], interactive: bool = False) -> Iterato
 
 def facts(environment: Mapping[str, str]) -> dict[str, str]:
     """What must be the same in the warm process and in a run."""
-    return SEED | {name: value for name, value in environment.items() if name.startswith(READ)}
+    return _SEED | {name: value for name, value in environment.items() if name.startswith(READ)}
 
 
 def run(argv: list[str]) -> int | None:
@@ -139,7 +139,7 @@ def _pass_on(connection: socket.socket, number: int) -> None:
         connection.send(bytes([number]))
 
 
-class Warm:
+class _Warm:
     """The loop of the warm process: one connection for each run, one fork for each connection."""
 
     def __init__(self, listener: int):
@@ -233,7 +233,7 @@ class Warm:
             self.end()
 
 
-def load(loop: Warm, interactive: bool) -> None:
+def load(loop: _Warm, interactive: bool) -> None:
     """Imports the libraries; those that are not installed are not needed.
 
     One run that comes before torch is imported is forked without it: the first of a recipe seldom needs it.
@@ -242,19 +242,19 @@ def load(loop: Warm, interactive: bool) -> None:
     if not interactive:  # nobody attaches one to a batch run, and ipykernel would load it into every kernel
         sys.modules["debugpy"] = None
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel would
-    for name in (*FIRST, *THEN):
-        if name == THEN[0]:
+    for name in (*_FIRST, *_THEN):
+        if name == _THEN[0]:
             if not interactive:
                 loop.once(0)
             loop.selector.unregister(loop.listener)
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-        if name in THEN:
+        if name in _THEN:
             loop.once(0)
     with contextlib.suppress(ImportError):
         from latex2sympy2_extended import latex2sympy
 
-        for formula in FORMULAS:  # at its first formulas its parser builds tables, which every verifier needs
+        for formula in _FORMULAS:  # at its first formulas its parser builds tables, which every verifier needs
             latex2sympy(formula)
     loop.selector.register(loop.listener, selectors.EVENT_READ)
 
@@ -263,7 +263,7 @@ def serve(listener: int, interactive: int) -> None:
     """The life of the warm process."""
     if not interactive:  # what somebody starts from a cell may outlive the kernel
         process_tree.adopt_orphans()
-    loop = Warm(listener)
+    loop = _Warm(listener)
     for number in process_tree.SIGNALS:
         signal.signal(number, loop.end)
     load(loop, bool(interactive))

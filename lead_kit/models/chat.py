@@ -7,7 +7,7 @@ from typing import NamedTuple
 from lead_kit.data import prompts
 from lead_kit.models.sampler import Request
 
-OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+_OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 
 
 class Prompt(NamedTuple):
@@ -43,7 +43,7 @@ def prompt(tokenizer, template: str, problem: str) -> Prompt:
     """The prompt of a problem in the tokenizer's chat template."""
     messages = prompts.messages(template, problem)
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return Prompt(tokenizer(text, add_special_tokens=False).input_ids, OPEN_THOUGHT.search(text) is not None)
+    return Prompt(tokenizer(text, add_special_tokens=False).input_ids, _OPEN_THOUGHT.search(text) is not None)
 
 
 def counter(tokenizer, template: str, counted: str) -> Callable[[str], int]:

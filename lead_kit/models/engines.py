@@ -191,7 +191,7 @@ def for_evaluation(name: str, model: str, settings: Settings, config: dict, run)
     return engine.open(model, settings.template, sampling, config, run)
 
 
-def open_sampler(model: str, template: str, sampling: Sampling, config: dict, run) -> Local:
+def _open_sampler(model: str, template: str, sampling: Sampling, config: dict, run) -> Local:
     continuous = config["continuous_batching"]
     if continuous and not torch.cuda.is_available():
         raise InputError("continuous_batching needs a CUDA GPU; without it, finished rows leave the batch anyway")
@@ -202,7 +202,7 @@ def open_sampler(model: str, template: str, sampling: Sampling, config: dict, ru
     return Local(policy, tokenizer, template, sampling, config["batch_size"], continuous)
 
 
-def open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) -> Vllm:
+def _open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) -> Vllm:
     if importlib.util.find_spec("vllm") is None:
         raise InputError(
             "engine 'vllm' is not installed: it comes with requirements-gpu.txt (on a CPU: make stack-vllm)"
@@ -214,15 +214,15 @@ def open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) 
     return Vllm(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
 
 
-def open_server(model: str, template: str, sampling: Sampling, config: dict, run) -> Server:
+def _open_server(model: str, template: str, sampling: Sampling, config: dict, run) -> Server:
     return Server(config["server"], model, template, sampling, config["concurrency"], config["thinking"])
 
 
 ENGINES = {
-    "sampler": Engine(trains=True, seeds_rows=True, open=open_sampler),  # the kit's sampler on a transformers model
+    "sampler": Engine(trains=True, seeds_rows=True, open=_open_sampler),  # the kit's sampler on a transformers model
     "generate": Engine(trains=True),  # the model's own `generate`, by TRL
     "vllm_colocate": Engine(trains=True, seeds_rows=True, vllm_mode="colocate"),  # vLLM beside the trainer, by TRL
     "vllm_server": Engine(trains=True, vllm_mode="server"),  # `trl vllm-serve`, by TRL
-    "vllm": Engine(open=open_vllm),  # vLLM in this process
-    "openai": Engine(open=open_server),  # any OpenAI-compatible server
+    "vllm": Engine(open=_open_vllm),  # vLLM in this process
+    "openai": Engine(open=_open_server),  # any OpenAI-compatible server
 }

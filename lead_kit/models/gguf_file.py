@@ -29,11 +29,11 @@ NAMES = {  # of a block's tensors in GGUF and in transformers
 }
 WHOLE = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
 WHOLE |= {"output.weight": "lm_head.weight"}
-SPLITS = {  # how text is cut before byte pairs are merged, by the name in tokenizer.ggml.pre
+_SPLITS = {  # how text is cut before byte pairs are merged, by the name in tokenizer.ggml.pre
     "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
     "gpt-2": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
 }
-CONTROL = 3  # tokenizer.ggml.token_type of a special token
+_CONTROL = 3  # tokenizer.ggml.token_type of a special token
 
 
 def convert(path: Path, folder: Path) -> None:
@@ -51,9 +51,9 @@ def convert(path: Path, folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no readable GGUF file: {str(error)[:200]}") from None
     given = {name: field.contents() for name, field in file.fields.items()}
-    check(given, {tensor.name for tensor in file.tensors}, path)
-    config = config_of(given, tied="output.weight" not in {tensor.name for tensor in file.tensors})
-    model, tokenizer = LlamaForCausalLM(config), tokenizer_of(given)
+    _check(given, {tensor.name for tensor in file.tensors}, path)
+    config = _config_of(given, tied="output.weight" not in {tensor.name for tensor in file.tensors})
+    model, tokenizer = LlamaForCausalLM(config), _tokenizer_of(given)
     weights = {}
     for tensor in file.tensors:
         try:
@@ -61,7 +61,7 @@ def convert(path: Path, folder: Path) -> None:
         except NotImplementedError:
             kinds = f"tensor {tensor.name} of {path} is quantised as {tensor.tensor_type.name}"
             raise InputError(f"{kinds}, which the package gguf cannot undo; take Q4_1, Q8_0 or F16") from None
-        weights.update(renamed(tensor.name, torch.from_numpy(values.copy()), config))
+        weights.update(_renamed(tensor.name, torch.from_numpy(values.copy()), config))
     missing = model.load_state_dict(weights, strict=False)
     if missing.unexpected_keys or set(missing.missing_keys) - {"lm_head.weight"}:
         raise InputError(f"{path} lacks or adds tensors: {[*missing.missing_keys, *missing.unexpected_keys][:3]}")
@@ -74,20 +74,20 @@ def convert(path: Path, folder: Path) -> None:
     scratch.rename(folder)
 
 
-def check(given: dict, tensors: set[str], path: Path) -> None:
+def _check(given: dict, tensors: set[str], path: Path) -> None:
     """Raises InputError for what this reader does not know."""
     for key, known in {"general.architecture": ["llama"], "tokenizer.ggml.model": ["gpt2"]}.items():
         if given.get(key) not in known:
             raise InputError(f"{path}: {key} is {given.get(key)!r}, and only {known[0]!r} can be read")
     split = given.get("tokenizer.ggml.pre", "gpt-2")
-    if split not in SPLITS:
-        raise InputError(f"{path}: tokenizer.ggml.pre is {split!r}, expected one of {list(SPLITS)}")
+    if split not in _SPLITS:
+        raise InputError(f"{path}: tokenizer.ggml.pre is {split!r}, expected one of {list(_SPLITS)}")
     scaled = given.get("llama.rope.scaling.type", "none")
     if scaled != "none" or "rope_freqs.weight" in tensors:
         raise InputError(f"{path}: its positions are scaled ({scaled}), which cannot be read")
 
 
-def config_of(given: dict, tied: bool) -> LlamaConfig:
+def _config_of(given: dict, tied: bool) -> LlamaConfig:
     tokens = given["tokenizer.ggml.tokens"]
     return LlamaConfig(
         vocab_size=len(tokens),
@@ -113,7 +113,7 @@ def pad(given: dict) -> int:
     return tokens.index("<|endoftext|>") if "<|endoftext|>" in tokens else named
 
 
-def renamed(name: str, values: torch.Tensor, config: LlamaConfig) -> dict[str, torch.Tensor]:
+def _renamed(name: str, values: torch.Tensor, config: LlamaConfig) -> dict[str, torch.Tensor]:
     """The tensor under its name in transformers; q and k as they were before llama.cpp interleaved their rows."""
     if name in WHOLE:
         return {WHOLE[name]: values}
@@ -124,15 +124,15 @@ def renamed(name: str, values: torch.Tensor, config: LlamaConfig) -> dict[str, t
     return {f"model.layers.{block}.{NAMES.get(part, part)}.{kind}": values}
 
 
-def tokenizer_of(given: dict) -> PreTrainedTokenizerFast:
+def _tokenizer_of(given: dict) -> PreTrainedTokenizerFast:
     tokens, merges = given["tokenizer.ggml.tokens"], given["tokenizer.ggml.merges"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(BPE(vocabulary, [tuple(merge.split(" ", 1)) for merge in merges]))
-    split = SPLITS[given.get("tokenizer.ggml.pre", "gpt-2")]
+    split = _SPLITS[given.get("tokenizer.ggml.pre", "gpt-2")]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
     tokenizer.decoder = decoders.ByteLevel()
     kinds = zip(tokens, given["tokenizer.ggml.token_type"], strict=True)
-    tokenizer.add_special_tokens([token for token, kind in kinds if kind == CONTROL])
+    tokenizer.add_special_tokens([token for token, kind in kinds if kind == _CONTROL])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=tokens[given["tokenizer.ggml.eos_token_id"]],

@@ -25,7 +25,7 @@ from lead_kit.runs.hub_offline import is_path
 # Otherwise every run prints progress bars of file loading and deprecation warnings.
 transformers.utils.logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
-BACKENDS = ("transformers", "unsloth")
+_BACKENDS = ("transformers", "unsloth")
 ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
 
 
@@ -46,16 +46,16 @@ def load_model(
     trained, which unsloth must know. Raises InputError for an
     unknown backend, an incomplete folder, or a path that does not exist.
     """
-    if backend not in BACKENDS:
-        raise InputError(f"backend is {backend!r}, expected one of {list(BACKENDS)}{nearest(backend, BACKENDS)}")
+    if backend not in _BACKENDS:
+        raise InputError(f"backend is {backend!r}, expected one of {list(_BACKENDS)}{nearest(backend, _BACKENDS)}")
     if four_bit:
-        require_four_bits(name)
+        _require_four_bits(name)
     if name in SIZES:
         return embedded_model(name, seed)
     name = resolved(name)
-    check_folder(name)
+    _check_folder(name)
     if backend == "unsloth":
-        return load_unsloth(name, dtype, four_bit, full)
+        return _load_unsloth(name, dtype, four_bit, full)
     model, report = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=getattr(torch, dtype),
@@ -63,13 +63,13 @@ def load_model(
         trust_remote_code=False,
         use_safetensors=True,
         local_files_only=Path(name).is_dir(),
-        quantization_config=nf4(dtype) if four_bit else None,
+        quantization_config=_nf4(dtype) if four_bit else None,
         ignore_mismatched_sizes=True,  # so that they are in the report
         output_loading_info=True,
     )
-    require_all_weights(name, report)
+    _require_all_weights(name, report)
     if four_bit:
-        without_packed_kernel(model)
+        _without_packed_kernel(model)
     return model, load_tokenizer(name)
 
 
@@ -102,7 +102,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def nf4(dtype: str) -> BitsAndBytesConfig:
+def _nf4(dtype: str) -> BitsAndBytesConfig:
     """QLoRA (2305.14314): 4-bit normal floats, quantised quantisation constants, computation in `dtype`."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
@@ -112,7 +112,7 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
     )
 
 
-def require_all_weights(name: str, report: dict) -> None:
+def _require_all_weights(name: str, report: dict) -> None:
     """Raises InputError when a weight did not come from the model's files: transformers would draw it at random."""
     wrong = [f"{tensor} is missing" for tensor in sorted(report["missing_keys"])]
     for tensor, found, expected in sorted(report["mismatched_keys"]):
@@ -122,7 +122,7 @@ def require_all_weights(name: str, report: dict) -> None:
         raise InputError(f"the weights of model {name} do not fit its configuration: {'; '.join(wrong[:3])}{more}")
 
 
-def require_four_bits(name: str) -> None:
+def _require_four_bits(name: str) -> None:
     """Raises InputError where QLoRA cannot be: without bitsandbytes, from random weights, or on sharded weights."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise InputError("adapter 'qlora' needs bitsandbytes, which is not installed; 'lora' runs without it")
@@ -132,7 +132,7 @@ def require_four_bits(name: str) -> None:
         raise InputError(f"adapter 'qlora' has four-bit weights, which {kind} cannot share out: use 'lora' or ddp.yaml")
 
 
-def without_packed_kernel(model) -> None:
+def _without_packed_kernel(model) -> None:
     """Turns off bitsandbytes' kernel for CPUs with AVX512: outside training it repacks the weights, in multiples of 32
     rows only, and computes in bfloat16 whatever was asked for."""
     for layer in model.modules():
@@ -140,7 +140,7 @@ def without_packed_kernel(model) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
-def check_folder(name: str) -> None:
+def _check_folder(name: str) -> None:
     """Raises InputError for a path without a complete checkpoint, or a name that is neither embedded nor a hub id."""
     folder = Path(name)
     if folder.is_dir():
@@ -162,7 +162,7 @@ def check_folder(name: str) -> None:
         raise InputError(f"model is {name!r}, expected {known}, a folder or a hub id{nearest(name, known)}")
 
 
-def load_unsloth(name: str, dtype: str, four_bit: bool, full: bool):
+def _load_unsloth(name: str, dtype: str, four_bit: bool, full: bool):
     """The model through unsloth, which rewrites TRL when imported: a notebook must import it first.
 
     Unless told otherwise, unsloth (2026.10.6) cuts inputs at 2,048 tokens and freezes the weights: it gets the model's

@@ -19,10 +19,10 @@ from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion, Request, Sampling
 from lead_kit.runs.files import whole
 
-ATTEMPTS = 6
+_ATTEMPTS = 6
 FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
-TIMEOUT = httpx.Timeout(3600, connect=10)  # a completion is sent only when it is complete
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_TIMEOUT = httpx.Timeout(3600, connect=10)  # a completion is sent only when it is complete
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Server:
@@ -59,9 +59,9 @@ class Server:
         key = os.environ.get("LEAD_API_KEY")
         return httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=TIMEOUT,
+            timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=self.concurrency),
-            trust_env=self.host not in LOOPBACK,  # a proxy cannot reach this machine's own servers
+            trust_env=self.host not in _LOOPBACK,  # a proxy cannot reach this machine's own servers
         )
 
     def _knock(self, client: httpx.Client) -> None:
@@ -81,7 +81,7 @@ class Server:
 
     def _ask(self, client: httpx.Client, request: Request) -> Completion:
         body = self.body(request)
-        for attempt in range(ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
             try:
@@ -93,7 +93,7 @@ class Server:
                 return self._read(response, body)
             failure = said(response)
         raise InputError(
-            f"the server at {self.address} failed {ATTEMPTS} times in a row ({failure}); "
+            f"the server at {self.address} failed {_ATTEMPTS} times in a row ({failure}); "
             "run this again when it works: what was sampled is kept"
         )
 
@@ -108,8 +108,8 @@ class Server:
                 raise InputError(
                     f"{self.address} gave no chat completion with a token count: {response.text[:200]!r}"
                 ) from None
-        refused = [name for name in body if name in SENT and re.search(rf"\b{name}\b", response.text)]
-        hint = "".join(f"; {name} is {body[name]!r}{SENT[name]}" for name in refused)
+        refused = [name for name in body if name in _SENT and re.search(rf"\b{name}\b", response.text)]
+        hint = "".join(f"; {name} is {body[name]!r}{_SENT[name]}" for name in refused)
         if response.status_code in (401, 403):
             hint = "; the key is read from LEAD_API_KEY"
         raise InputError(f"the server at {self.address} refuses the request ({said(response)}){hint}")
@@ -121,7 +121,7 @@ def said(response: httpx.Response) -> str:
     return f"{response.status_code}: {(text.replace(key, '…') if key else text)[:200]}"
 
 
-SENT = {
+_SENT = {
     "min_p": ", and this server knows no such setting: set the parameter min_p to 0",
     "top_p": ": set the parameter top_p",
     "temperature": ": set the parameter temperature",

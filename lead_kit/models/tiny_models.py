@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lead_kit.data import arithmetic, word_problems
 
-SPECIALS = ["<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
-CHAT_TEMPLATE = (
+_SPECIALS = ["<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+_CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>"
     "{% if message.role == 'assistant' %}{% generation %}{{ message.content }}<|end|>{% endgeneration %}"
     "{% else %}{{ message.content }}{% endif %}{% endfor %}"
@@ -27,7 +27,7 @@ SIZES = {  # hidden size, layers, heads, MLP width, positions
 }
 
 
-def arithmetic_words() -> list[str]:
+def _arithmetic_words() -> list[str]:
     """Every token of the embedded task, longer ones before their own prefixes."""
     steps = range(1, arithmetic.MAX_STEPS + 1)
     signed = [f"{operand:+d}" for operand in arithmetic.OPERANDS]
@@ -43,18 +43,18 @@ def arithmetic_words() -> list[str]:
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
     """Word-level tokenizer of the embedded task: encodes and decodes its problems and traces without loss."""
-    tokens = arithmetic_words()
-    return word_level(tokens, "|".join(map(re.escape, tokens)))
+    tokens = _arithmetic_words()
+    return _word_level(tokens, "|".join(map(re.escape, tokens)))
 
 
-def words_tokenizer() -> PreTrainedTokenizerFast:
+def _words_tokenizer() -> PreTrainedTokenizerFast:
     """Word-level tokenizer of the task in words, without loss on its problems and solutions; a number is one token."""
-    return word_level(word_problems.vocabulary(), word_problems.TOKEN.pattern)
+    return _word_level(word_problems.vocabulary(), word_problems.TOKEN.pattern)
 
 
-def word_level(tokens: list[str], pattern: str) -> PreTrainedTokenizerFast:
+def _word_level(tokens: list[str], pattern: str) -> PreTrainedTokenizerFast:
     """A tokenizer whose tokens are what the pattern finds; what is not in `tokens` is unknown."""
-    vocabulary = {token: i for i, token in enumerate(SPECIALS + tokens)}
+    vocabulary = {token: i for i, token in enumerate(_SPECIALS + tokens)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<|unk|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -64,7 +64,7 @@ def word_level(tokens: list[str], pattern: str) -> PreTrainedTokenizerFast:
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level tokenizer: one token for each byte, so any text is decoded unchanged."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {word: i for i, word in enumerate(SPECIALS + alphabet)}
+    vocabulary = {word: i for i, word in enumerate(_SPECIALS + alphabet)}
     tokenizer = Tokenizer(BPE(vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -78,13 +78,13 @@ def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
         unk_token="<|unk|>",
         eos_token="<|end|>",
         additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
-        chat_template=CHAT_TEMPLATE,
+        chat_template=_CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         padding_side="left",
     )
 
 
-TOKENIZERS = {"tiny": arithmetic_tokenizer, "tiny-words": words_tokenizer, "tiny-bytes": byte_tokenizer}
+TOKENIZERS = {"tiny": arithmetic_tokenizer, "tiny-words": _words_tokenizer, "tiny-bytes": byte_tokenizer}
 
 
 def embedded_model(name: str, seed: int = 0):

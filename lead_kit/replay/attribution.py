@@ -15,9 +15,9 @@ from lead_kit.evaluate import stats
 from lead_kit.replay.groups import KINDS, THIRDS, Rollouts
 from lead_kit.replay.variants import ROW_MEANS, SHAPE, Outcome, paid_only
 
-MOST_PARTS = 6  # Shapley values need 2^k evaluations
-BINS = 5  # of length
-MASS = "share of Σ|A|"
+_MOST_PARTS = 6  # Shapley values need 2^k evaluations
+_BINS = 5  # of length
+_MASS = "share of Σ|A|"
 
 
 def share(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float, float]:
@@ -35,7 +35,7 @@ def ratio(name: str, numerator: np.ndarray, denominator: np.ndarray) -> dict[str
     return bounds(name, tuple(float(one) for one in stats.t_interval(numerator, denominator)[:3]))
 
 
-def token_weight(outcome: Outcome, data: Rollouts) -> np.ndarray | None:
+def _token_weight(outcome: Outcome, data: Rollouts) -> np.ndarray | None:
     """The weight of a rollout in the variant's loss, beside A; None where it needs lengths that are not recorded."""
     if outcome.variant.loss_type in ROW_MEANS:
         return np.ones(len(data.frame))
@@ -50,7 +50,7 @@ def token_weight(outcome: Outcome, data: Rollouts) -> np.ndarray | None:
 
 def masses(outcome: Outcome, data: Rollouts) -> tuple[np.ndarray, np.ndarray | None]:
     """(groups,): Σ|A| of each group, and Σ|A| as the variant's loss weighs it (None without lengths)."""
-    size, weight = np.abs(outcome.advantage), token_weight(outcome, data)
+    size, weight = np.abs(outcome.advantage), _token_weight(outcome, data)
     return data.summed(size), None if weight is None else data.summed(size * weight)
 
 
@@ -100,7 +100,7 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     rows = []
     for name, outcome in outcomes.items():
         parts, total = list(outcome.parts), masses(outcome, data)[0]
-        if not total.sum() or len(parts) > MOST_PARTS:
+        if not total.sum() or len(parts) > _MOST_PARTS:
             continue
         value = {(): np.zeros(len(total))}
         for size in range(1, len(parts) + 1):
@@ -110,12 +110,12 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         for part in parts:
             others = tuple(other for other in parts if other != part)
             row = {"variant": name, "reward": part} | ratio("leave-one-out", whole - value[others], total)
-            rows.append(row | ratio("Shapley", shapley(part, parts, value), total))
+            rows.append(row | ratio("Shapley", _shapley(part, parts, value), total))
     columns = ["variant", "reward", "leave-one-out", "leave-one-out_low", "leave-one-out_high"]
     return pd.DataFrame(rows, columns=[*columns, "Shapley", "Shapley_low", "Shapley_high"])
 
 
-def shapley(part: str, parts: list[str], value: Mapping[tuple, np.ndarray]) -> np.ndarray:
+def _shapley(part: str, parts: list[str], value: Mapping[tuple, np.ndarray]) -> np.ndarray:
     """(groups,): Σ over the sets S without the part of |S|! (k − 1 − |S|)! / k! (v(S and it) − v(S)) (Shapley 1953)."""
     others, count, total = [other for other in parts if other != part], len(parts), np.zeros_like(value[()])
     for size in range(count):
@@ -134,7 +134,7 @@ def by_length(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     length = data.fields.get("length")
     unit = data.unit if length is not None else "characters"
     length = data.frame["completion"].str.len().to_numpy(float) if length is None else length
-    edges = np.unique(np.quantile(length, np.linspace(0, 1, BINS + 1)).round(6))  # two edges may differ by rounding
+    edges = np.unique(np.quantile(length, np.linspace(0, 1, _BINS + 1)).round(6))  # two edges may differ by rounding
     place = np.clip(np.searchsorted(edges, length, side="right") - 1, 0, max(len(edges) - 2, 0))
     rows = []
     for name, outcome in outcomes.items():
@@ -142,13 +142,13 @@ def by_length(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         for number in range(max(len(edges) - 1, 1)):
             inside = (place == number).astype(float)
             row = {"variant": name, unit: f"{edges[number]:.0f}–{edges[min(number + 1, len(edges) - 1)]:.0f}"}
-            row |= {"rollouts": int(inside.sum())} | ratio(MASS, data.summed(size * inside), total)
+            row |= {"rollouts": int(inside.sum())} | ratio(_MASS, data.summed(size * inside), total)
             rows.append(row | ratio("mean A", data.summed(outcome.advantage * inside), data.summed(inside)))
-    columns = [f"{name}{end}" for name in (MASS, "mean A") for end in ("", "_low", "_high")]
+    columns = [f"{name}{end}" for name in (_MASS, "mean A") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["variant", unit, "rollouts", *columns])
 
 
-def shape_changes(outcome: Outcome, data: Rollouts) -> dict[str, float]:
+def _shape_changes(outcome: Outcome, data: Rollouts) -> dict[str, float]:
     """Σ|A − A without the shape| / Σ|A|: what the length term and other shapes change; 0 without a shape."""
     plain = outcome.advantage
     if SHAPE in outcome.parts:
@@ -170,10 +170,10 @@ def table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         row |= bounds("share_without_accuracy_signal", without_signal(mass, data.groups))
         nothing = (np.nan,) * 3
         row |= bounds("share_as_the_loss_weighs", nothing if weighed is None else without_signal(weighed, data.groups))
-        row |= bounds("right_punished", wrong_way(outcome, data, correct, 1))
-        row |= bounds("wrong_rewarded", wrong_way(outcome, data, correct, 0))
+        row |= bounds("right_punished", _wrong_way(outcome, data, correct, 1))
+        row |= bounds("wrong_rewarded", _wrong_way(outcome, data, correct, 0))
         weighed = data.summed(np.abs(outcome.advantage - outcome.before))
-        row |= shape_changes(outcome, data) | ratio("changed_by_weight", weighed, data.summed(np.abs(outcome.before)))
+        row |= _shape_changes(outcome, data) | ratio("changed_by_weight", weighed, data.summed(np.abs(outcome.before)))
         rows.append(row)
     return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["variant"])
 
@@ -182,7 +182,7 @@ def bounds(name: str, values: tuple[float, float, float]) -> dict[str, float]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
-def wrong_way(outcome: Outcome, data: Rollouts, correct, right: int) -> tuple[float, float, float]:
+def _wrong_way(outcome: Outcome, data: Rollouts, correct, right: int) -> tuple[float, float, float]:
     """In groups with right and wrong answers: the share of right ones with A < 0, or (right 0) of wrong with A > 0."""
     if correct is None:
         return (np.nan,) * 3

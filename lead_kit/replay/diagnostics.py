@@ -9,8 +9,8 @@ from lead_kit.evaluate import stats
 from lead_kit.method.rewards import PENALTIES
 from lead_kit.replay.groups import Rollouts, thirds
 
-DEAD = 0.01  # a reward that differs inside fewer than this share of the groups pays for nothing
-SENTENCE_END = re.compile(r"[.!?…。:;)\]}>$`*|\"'’”]\s*\Z")
+_DEAD = 0.01  # a reward that differs inside fewer than this share of the groups pays for nothing
+_SENTENCE_END = re.compile(r"[.!?…。:;)\]}>$`*|\"'’”]\s*\Z")
 RECORDED, MARKED, LIMIT, TEXT = "recorded", "without the end marker", "at the limit", "ends inside a sentence"
 
 
@@ -26,7 +26,7 @@ def cut_off(frame: pd.DataFrame, end_marker: str = "", max_tokens: int = 0) -> t
         return (~frame["completion"].str.contains(end_marker, regex=False)).to_numpy(float), MARKED
     if max_tokens and "length" in frame:
         return (frame["length"] >= max_tokens).to_numpy(float), LIMIT
-    return np.array([float(SENTENCE_END.search(text[-40:]) is None) for text in frame["completion"]]), TEXT
+    return np.array([float(_SENTENCE_END.search(text[-40:]) is None) for text in frame["completion"]]), TEXT
 
 
 def parts(data: Rollouts) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def parts(data: Rollouts) -> pd.DataFrame:
         spread = [np.ptp(values[block.rows], axis=1) > 1e-9 for block in data.blocks]
         differs = float(np.concatenate(spread).mean()) if spread else np.nan
         row = {"reward": name, "weight": data.weights[name], "mean": np.nanmean(values), "differs": differs}
-        dead = bool(differs < DEAD) and name not in PENALTIES  # a penalty that nothing earns is no fault
+        dead = bool(differs < _DEAD) and name not in PENALTIES  # a penalty that nothing earns is no fault
         row |= {"paid": int((np.nan_to_num(values) != 0).sum()), "dead": dead}
         rows.append(row)
     return pd.DataFrame(rows, columns=["reward", "weight", "mean", "differs", "paid", "dead"])

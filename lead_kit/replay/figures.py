@@ -21,12 +21,12 @@ def short(names) -> dict[str, str]:
     return {name: label(text) for name, text in alone.items()}
 
 
-def height_of(rows: int) -> float:
+def _height_of(rows: int) -> float:
     """Inches of a panel with so many named rows."""
     return 0.5 + 0.17 * max(rows, 2)
 
 
-def percentages(axis) -> None:
+def _percentages(axis) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
@@ -38,7 +38,7 @@ def residuals(table: pd.DataFrame) -> Figure:
     drawn = table.sort_values("residual")
     axes.bar([f"{value:g}" for value in drawn["residual"]], drawn["share"], color=BARS, width=0.6)
     axes.set(xlabel="residual (reward)", ylabel="share of rollouts", ylim=(0, 1))
-    percentages(axes.yaxis)
+    _percentages(axes.yaxis)
     return figure
 
 
@@ -52,7 +52,7 @@ def without_signal(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> 
         "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded "
         "rewards under GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters."
     )
-    caption, height = " ".join(filter(None, [caption, note])), max(2.2, height_of(len(drawn)))
+    caption, height = " ".join(filter(None, [caption, note])), max(2.2, _height_of(len(drawn)))
     figure, stacked = across(caption, height) if len(steps) else sheet(caption, 1, height, 4.6)
     if len(steps):
         lines(stacked[0], steps)
@@ -63,7 +63,7 @@ def without_signal(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> 
     axes.barh(names, drawn["value"], color=BARS, height=0.6)
     axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
     axes.set(xlabel="share of Σ|A| without accuracy signal", xlim=(0, 1))
-    percentages(axes.xaxis)
+    _percentages(axes.xaxis)
     return figure
 
 
@@ -97,7 +97,7 @@ def lines(axes, steps: pd.DataFrame) -> None:
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
     axes.set(xlabel=STEP, ylabel="share of Σ|A|\nwithout accuracy signal", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    percentages(axes.yaxis)
+    _percentages(axes.yaxis)
 
 
 @rc_context(STYLE)
@@ -114,7 +114,7 @@ def by_reward(table: pd.DataFrame) -> Figure:
         index="variant", columns="reward", values="half"
     )
     half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
-    figure, (axes,) = sheet(caption, 1, height_of(len(wide)), 4.6)
+    figure, (axes,) = sheet(caption, 1, _height_of(len(wide)), 4.6)
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
     wide.index = [label(name) for name in wide.index]
     for place, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
@@ -127,7 +127,7 @@ def by_reward(table: pd.DataFrame) -> Figure:
                       linewidth=0.8, capsize=2)  # fmt: skip
         above, below = above + values.clip(min=0), below + values.clip(max=0)
     axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
-    percentages(axes.xaxis)
+    _percentages(axes.xaxis)
     legend_above(figure, axes)
     return figure
 
@@ -154,7 +154,7 @@ def by_length(table: pd.DataFrame) -> Figure:
     first = table[table["variant"] == table["variant"].iloc[0]]
     panels[0].plot(first[unit], first["rollouts"] / first["rollouts"].sum(), "--", color="black", linewidth=0.8)
     panels[0].set_ylim(0, None)
-    percentages(panels[0].yaxis)
+    _percentages(panels[0].yaxis)
     panels[1].axhline(0, color="black", linewidth=0.6)
     legend_above(figure, panels[0])
     return figure
@@ -198,7 +198,7 @@ def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
         "is the mean advantage of late completions with it. Right: share of pairs (right, wrong) of one group in which "
         "the right answer has the higher reward, ties half; whiskers: 95% intervals, groups as clusters."
     )
-    figure, (left, right) = across(caption, max(2.2, height_of(len(phrases))))
+    figure, (left, right) = across(caption, max(2.2, _height_of(len(phrases))))
     drawn = phrases.assign(phrase=phrases["phrase"].map(label)).iloc[::-1]
     left.hlines(drawn["phrase"], drawn["early"], drawn["late"], color="#888888", linewidth=1)
     left.plot(drawn["early"], drawn["phrase"], "o", color="black", markerfacecolor="white")
@@ -207,7 +207,7 @@ def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
         left.annotate(f"{row.A:+.2f}", (row.late, row.phrase), (5, -2), textcoords="offset points", fontsize=6)
     left.set_xlabel("share of completions")
     left.margins(x=0.18)
-    percentages(left.xaxis)
+    _percentages(left.xaxis)
     thirds = separation[separation["steps"] != "all"]
     for (name, line), look in zip(thirds.groupby("reward", sort=False), REWARD_LOOKS * 3, strict=False):
         whiskers = np.abs(line[["low", "high"]].to_numpy().T - line["separation"].to_numpy())
@@ -245,7 +245,7 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if name in labels:
             axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
-            percentages(axes.yaxis)
+            _percentages(axes.yaxis)
     stacked[-1].set_xlabel(STEP)
     legend_above(figure, stacked[0])
     return figure

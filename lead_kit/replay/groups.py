@@ -70,7 +70,7 @@ def batch_numbers(frame: pd.DataFrame) -> np.ndarray:
 def cut(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -> Rollouts:
     """The groups of two or more rollouts that all have a reward and, where it is known at all, a known accuracy."""
     if "group" not in frame:
-        return Rollouts(frame, fields, parts, weights, [], group_table(frame, fields, []))
+        return Rollouts(frame, fields, parts, weights, [], _group_table(frame, fields, []))
     codes, size = frame["group"].to_numpy(), np.bincount(frame["group"])
     lacking = np.zeros(len(size), bool)
     for values in (fields.get("reward"), fields.get("correct")):
@@ -81,10 +81,10 @@ def cut(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -> Rollou
         chosen = (size == one) & ~lacking
         rows = order[chosen[codes[order]]].reshape(-1, one)
         blocks.append(Block(rows, batch[rows[:, 0]]))
-    return Rollouts(frame, fields, parts, weights, blocks, group_table(frame, fields, blocks))
+    return Rollouts(frame, fields, parts, weights, blocks, _group_table(frame, fields, blocks))
 
 
-def group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.DataFrame:
+def _group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.DataFrame:
     """A row a group: run, step, third (-1: unknown), size, rho (share right), kind (a place in KINDS; -1: unknown)."""
     if not blocks:
         return pd.DataFrame(columns=["run", "third", "size", "rho", "kind"])

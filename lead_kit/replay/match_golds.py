@@ -12,7 +12,7 @@ from lead_kit.errors import InputError
 from lead_kit.verify import Verifier
 
 RECORDED = "recorded"  # in place of a file: the golds of the record itself
-OPENING = 6  # words by which a problem is looked for inside a prompt
+_OPENING = 6  # words by which a problem is looked for inside a prompt
 WORDS = re.compile(r"\S+")
 
 
@@ -35,13 +35,13 @@ def find(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
     opening = defaultdict(list)
     for record in problems:
         words = WORDS.findall(record["problem"])
-        opening[tuple(words[:OPENING])].append((words, record["gold"]))
+        opening[tuple(words[:_OPENING])].append((words, record["gold"]))
     sizes = sorted({len(key) for key in opening}, reverse=True)
-    known = {prompt: inside(WORDS.findall(marked(prompt)), opening, sizes) for prompt in set(frame["prompt"])}
+    known = {prompt: inside(WORDS.findall(_marked(prompt)), opening, sizes) for prompt in set(frame["prompt"])}
     return [known[prompt] for prompt in frame["prompt"]]
 
 
-def marked(prompt: str) -> str:
+def _marked(prompt: str) -> str:
     """A prompt whose chat markers stand apart from its words."""
     return re.sub(r"(<\|[^|<>]*\|>)", r" \1 ", prompt)
 

@@ -14,10 +14,10 @@ from lead_kit.runs.files import parse_json, read_jsonl
 from lead_kit.runs.find import ensure, find, notebook_that_writes
 from lead_kit.runs.paths import resolve, shown
 
-SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
+_SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
 # In a folder that is no run of ours, the first of these that matches: one file for each step, or for each log.
-IN_FOLDERS = ("completions_*.parquet", "*.table.json", "step_*.json", "results.jsonl", "*.jsonl", "*.parquet", "*.csv")
-NUMBER = re.compile(r"(\d+)")
+_IN_FOLDERS = ("completions_*.parquet", "*.table.json", "step_*.json", "results.jsonl", "*.jsonl", "*.parquet", "*.csv")
+_NUMBER = re.compile(r"(\d+)")
 
 
 def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
@@ -27,18 +27,18 @@ def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
         ensure(pattern)
     # A folder may hold [ or * in its own name, so that what exists is never taken for a glob.
     is_glob = glob.has_magic(str(pattern)) and not named.exists()
-    paths = matches(named) if is_glob else find([pattern]) if not named.exists() else [named]
+    paths = _matches(named) if is_glob else find([pattern]) if not named.exists() else [named]
     if not paths:
         raise InputError(f"no rollouts at {shortened(pattern)}: expected a run folder, a glob or a file of rollouts")
     return [(path, files_of(path)) for path in paths]
 
 
-def matches(pattern: Path) -> list[Path]:
+def _matches(pattern: Path) -> list[Path]:
     """The runs with rollouts that a glob matches, earlier attempts aside; else its files; else its folders."""
     found = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
     found = [path for path in found if "attempts" not in path.parts]
     runs = [path for path in found if path.is_dir() and rollout_file.has_rollouts(path)]
-    files = [path for path in found if path.is_file() and path.suffix in SUFFIXES]
+    files = [path for path in found if path.is_file() and path.suffix in _SUFFIXES]
     return runs or files or [path for path in found if path.is_dir()]
 
 
@@ -50,27 +50,27 @@ def inputs(pattern: str) -> list[Path]:
 def files_of(path: Path) -> list[Path]:
     """The files of rollouts that a path stands for: those of a run of ours, of a foreign folder, or the file itself."""
     if path.is_file():
-        if path.suffix not in SUFFIXES:
-            raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(SUFFIXES)}")
+        if path.suffix not in _SUFFIXES:
+            raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(_SUFFIXES)}")
         return [path]
     if rollout_file.has_rollouts(path):
         return sorted((path / "rollouts").glob("step_*.parquet"))
     if (path / "run.json").is_file():
         raise InputError(f"run {shown(path)} kept no rollouts: set rollouts_every above 0 in its notebook")
-    for pattern in IN_FOLDERS:
-        if files := sorted(path.rglob(pattern), key=in_order):
+    for pattern in _IN_FOLDERS:
+        if files := sorted(path.rglob(pattern), key=_in_order):
             return files
-    raise InputError(f"{shown(path)} holds no rollouts: expected files such as {', '.join(IN_FOLDERS)}")
+    raise InputError(f"{shown(path)} holds no rollouts: expected files such as {', '.join(_IN_FOLDERS)}")
 
 
-def in_order(path: Path) -> list:
+def _in_order(path: Path) -> list:
     """Sorts step_9 before step_10."""
-    return [int(part) if part.isdigit() else part for part in NUMBER.split(path.as_posix())]
+    return [int(part) if part.isdigit() else part for part in _NUMBER.split(path.as_posix())]
 
 
 def read_rows(path: Path) -> pd.DataFrame:
     """One file as a frame with its own columns. Raises InputError naming the file and what is wrong with it."""
-    readers = {".parquet": parquet, ".csv": csv, ".jsonl": json_lines, ".json": json_file}
+    readers = {".parquet": parquet, ".csv": csv, ".jsonl": _json_lines, ".json": _json_file}
     frame = readers[path.suffix](path)
     if frame.empty:
         raise InputError(f"{shown(path)} holds no rows, expected one a rollout")
@@ -97,11 +97,11 @@ def csv(path: Path) -> pd.DataFrame:
         raise InputError(f"{shown(path)} is not a readable CSV file: {shortened(str(error), 200)}") from None
 
 
-def json_lines(path: Path) -> pd.DataFrame:
+def _json_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame(read_jsonl(path))
 
 
-def json_file(path: Path) -> pd.DataFrame:
+def _json_file(path: Path) -> pd.DataFrame:
     """A list of objects, or a table as wandb stores it: {"columns": [...], "data": [[...], ...]}."""
     value = parse_json(path.read_bytes(), path)
     if isinstance(value, dict) and isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
@@ -165,11 +165,11 @@ def texts(values: pd.Series, name: str, where: str, role: str = "") -> pd.Series
     if pd.api.types.is_string_dtype(values) and values.notna().all():
         return values.astype(object)
     return pd.Series(
-        [one_text(value, role, row, name, where) for row, value in enumerate(values, 1)], values.index, object
+        [_one_text(value, role, row, name, where) for row, value in enumerate(values, 1)], values.index, object
     )
 
 
-def one_text(value, role: str, row: int, name: str, where: str) -> str:
+def _one_text(value, role: str, row: int, name: str, where: str) -> str:
     """The text of one cell."""
     if isinstance(value, str):
         return value

@@ -16,8 +16,8 @@ from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import shown
 
 PART = "reward_"  # the columns of a reward's parts
-MEANING = {"completion": "the text that was generated", "prompt": "the problem or the whole prompt"}
-STEP_IN_NAME = re.compile(r"step_(\d+)")
+_MEANING = {"completion": "the text that was generated", "prompt": "the problem or the whole prompt"}
+_STEP_IN_NAME = re.compile(r"step_(\d+)")
 
 
 class Record(NamedTuple):
@@ -38,33 +38,33 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     """
     if group_size < 0 or group_size == 1:
         raise InputError(f"group_size is {group_size}, expected 2 or more, or 0 for groups as recorded")
-    mapping, frames, parameters, formats = read_mapping(columns), [], {}, []
+    mapping, frames, parameters, formats = _read_mapping(columns), [], {}, []
     for path, files in read_files.sources(pattern):
         manifest = read_manifest(path) if path.is_dir() else None
         for file in files:
-            frame, kind = read_file(file, mapping)
+            frame, kind = _read_file(file, mapping)
             if "run" not in frame:
-                frame["run"] = shown(path if rollout_file.has_rollouts(path) else run_of(file, kind))
+                frame["run"] = shown(path if rollout_file.has_rollouts(path) else _run_of(file, kind))
             frames.append(frame)
             formats.append(kind.name)
         if manifest:
             parameters[shown(path)] = manifest["parameters"]
     frame = pd.concat(frames, ignore_index=True)
     frame["row"] = range(len(frame))
-    with_total(frame, weights)
+    _with_total(frame, weights)
     if "reward" in frame and frame["reward"].isna().all():
         frame = frame.drop(columns="reward")
-    notes = with_groups(frame, group_size)
+    notes = _with_groups(frame, group_size)
     return Record(frame, list(dict.fromkeys(formats)), parameters, notes + lacks(frame))
 
 
-def run_of(file: Path, kind: Format) -> Path:
+def _run_of(file: Path, kind: Format) -> Path:
     """What a foreign file is a part of: the run that is its folder where a file is a step, else a run of its own."""
-    a_step = kind.a_file_a_step or STEP_IN_NAME.fullmatch(file.stem)
+    a_step = kind.a_file_a_step or _STEP_IN_NAME.fullmatch(file.stem)
     return file.parent if a_step else file.with_suffix("")
 
 
-def read_mapping(texts: Sequence[str]) -> dict[str, str]:
+def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
     """{role: column} from texts such as "completion=text". Raises InputError for an unknown role."""
     mapping = {}
     for text in texts:
@@ -77,24 +77,24 @@ def read_mapping(texts: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, Format]:
+def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, Format]:
     """One file with its columns named by role, and its format."""
     raw, where = read_files.read_rows(path), shown(path)
     raw.columns = [str(name) for name in raw.columns]
     kind = format_of(set(raw)) or FORMATS[-1]
     names = {role: role for role in ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
     names |= {name: name for name in raw if name.startswith(PART)}
-    names |= {PART + name: name for name in reward_columns(raw, kind, {*names.values(), *mapping.values()})}
+    names |= {PART + name: name for name in _reward_columns(raw, kind, {*names.values(), *mapping.values()})}
     names |= mapping
     if "completion" not in names:
         there = ", ".join(list(raw)[:12])
         known = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in FORMATS[:-1])
         raise InputError(
-            f"{where} has no column 'completion', {MEANING['completion']}; there are: {there}. Name it with "
+            f"{where} has no column 'completion', {_MEANING['completion']}; there are: {there}. Name it with "
             f"-p columns completion=COLUMN, or bring a file of a known tool ({known})"
         )
-    frame = pd.DataFrame({role: one_column(raw, role, column, where) for role, column in names.items()})
-    if "step" not in frame and (number := STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
+    frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
+    if "step" not in frame and (number := _STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
         frame["step"] = float(number[1])
     part = next((PART + name for name in ACCURACY if PART + name in frame), None)
     if part and frame[part].dropna().isin([0, 1]).all():
@@ -103,7 +103,7 @@ def read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, Format
     return frame, kind
 
 
-def reward_columns(raw: pd.DataFrame, kind: Format, taken: set[str]) -> list[str]:
+def _reward_columns(raw: pd.DataFrame, kind: Format, taken: set[str]) -> list[str]:
     """TRL logs each reward as a column of its own name; of other tools only columns `reward_NAME` are parts."""
     if kind.name != "TRL completions":
         return []
@@ -111,7 +111,7 @@ def reward_columns(raw: pd.DataFrame, kind: Format, taken: set[str]) -> list[str
     return [name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()]
 
 
-def one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series:
+def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series:
     """The values of a role, checked. Raises InputError naming column and row."""
     values = read_files.column(raw, name, where)
     if role in ("completion", "prompt"):
@@ -121,11 +121,11 @@ def one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series
     if role in ("reward", "length", "advantage", "step") or role.startswith(PART):
         return read_files.numbers(values, name, where, least=0 if role == "length" else None)
     if role == "gold":
-        return values.map(gold_text)
+        return values.map(_gold_text)
     return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
 
 
-def gold_text(value) -> str | None:
+def _gold_text(value) -> str | None:
     """The right answer as a text; verl's dictionaries give their ground truth, a list its first item."""
     if isinstance(value, dict):
         value = value.get("ground_truth")
@@ -134,7 +134,7 @@ def gold_text(value) -> str | None:
     return None if value is None or value != value or value == "" else str(value)
 
 
-def with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:
+def _with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:
     """Adds `reward` where only its parts are there: their weighted sum. Raises InputError for weights that do not fit.
 
     Weights that are not given are 1 each, as TRL's default is.
@@ -147,7 +147,7 @@ def with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:
         frame["reward"] = weighted.sum(axis=1, min_count=1)  # as TRL: a part that was not given counts nothing
 
 
-def with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
+def _with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
     """Numbers the groups in the column `group`: the rollouts of one prompt in one batch. Returns sentences.
 
     A recorded group is split where its prompts differ, because the rollouts of a group share their prompt.

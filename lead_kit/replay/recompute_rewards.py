@@ -12,17 +12,17 @@ from lead_kit.parameters import call_name
 from lead_kit.replay.read_record import PART, Record
 from lead_kit.verify.verdict import Verdict
 
-TOLERANCE = 0.0051  # rewards are recorded with two decimals
-LEAST = 0.5  # a set of rewards that explains less than this share of the rollouts is no explanation
-SAMPLE = 1000  # rollouts on which the published sets of rewards are tried
-PUBLISHED = {  # sets of rewards of weight 1, tried where the record has no parts and none are given
+_TOLERANCE = 0.0051  # rewards are recorded with two decimals
+_LEAST = 0.5  # a set of rewards that explains less than this share of the rollouts is no explanation
+_SAMPLE = 1000  # rollouts on which the published sets of rewards are tried
+_PUBLISHED = {  # sets of rewards of weight 1, tried where the record has no parts and none are given
     "accuracy alone": ("correct",),
     "GRPO_reflection (2603.14041)": ("correct", "format", "reflection_v2"),
     "GRPO_reflection, first version": ("correct", "format", "reflection_v1"),
     "open-r1": ("correct", "format", "reasoning_steps"),
 }
-LEVELS = ((0.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))  # values that an accuracy part can have: 1 is right
-READS = {"length": "length", "truncated": "truncated", "gold": "gold", "verdict": "correct", "correct": "correct"}
+_LEVELS = ((0.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))  # values that an accuracy part can have: 1 is right
+_READS = {"length": "length", "truncated": "truncated", "gold": "gold", "verdict": "correct", "correct": "correct"}
 
 
 class Explanation(NamedTuple):
@@ -55,7 +55,7 @@ def rollouts_of(frame: pd.DataFrame, correct=None, where=None) -> list[Rollout]:
 def reads(function: Callable) -> set[str]:
     """The fields of the record that a reward looks at, from the names in its code."""
     code = getattr(function, "func", function).__code__
-    return {READS[name] for name in code.co_names if name in READS}
+    return {_READS[name] for name in code.co_names if name in _READS}
 
 
 def computed(name: str, score: Callable, rollouts: list[Rollout], there: Sequence[str]) -> np.ndarray:
@@ -85,31 +85,31 @@ def explain(
         own = {} if rewards or weights else record.parameters.get(run, {})
         chosen, weighed = own.get("rewards", rewards), own.get("reward_weights", weights)
         again = None if regraded is None else regraded[frame.index]
-        found[run] = explain_run(frame, list(chosen), list(weighed), again, own.get("seed", 0))
-    return merged(record.frame, found)
+        found[run] = _explain_run(frame, list(chosen), list(weighed), again, own.get("seed", 0))
+    return _merged(record.frame, found)
 
 
-def explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed=0) -> Explanation:
+def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed=0) -> Explanation:
     """`explain` for one run, whose rewards take its seed. Rewards that are recorded alone need no search."""
     recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
     rewards = rewards or [name.removeprefix(PART) for name in recorded]
     tried = pd.DataFrame(columns=["rewards", "parts", "explained"])
     if not rewards and "reward" in frame and frame["reward"].notna().any():
-        tried = try_published(frame)
-        rewards = list(PUBLISHED[tried.iloc[0]["rewards"]])
+        tried = _try_published(frame)
+        rewards = list(_PUBLISHED[tried.iloc[0]["rewards"]])
     names = [call_name(text, "recorded_rewards").rpartition(":")[2] for text in rewards]  # as the ledger names them
     if weights and len(weights) != len(names):
         told = ", ".join(names) or "none"
         raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {told}")
     weighed = dict(zip(names, weights or [1.0] * len(names), strict=True))
-    found = add_up(frame, rewards, weighed, regraded, tried, seed)
-    if not len(tried) or found.explained.mean() >= LEAST:
+    found = _add_up(frame, rewards, weighed, regraded, tried, seed)
+    if not len(tried) or found.explained.mean() >= _LEAST:
         return found
     sentence = (
         "No published set of rewards explains half of the record, so the reward is not taken apart and the accuracy is "
         "not known: name its rewards with recorded_rewards, or give golds."
     )
-    return untaken(frame, None, [sentence], tried)._replace(explained=found.explained)
+    return _untaken(frame, None, [sentence], tried)._replace(explained=found.explained)
 
 
 def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> float:
@@ -118,7 +118,7 @@ def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> f
     return float(np.isclose(recorded, advantage, rtol=0.01, atol=0.001)[kept].mean()) if kept.any() else np.nan
 
 
-def merged(frame: pd.DataFrame, found: dict[str, Explanation]) -> Explanation:
+def _merged(frame: pd.DataFrame, found: dict[str, Explanation]) -> Explanation:
     """The explanations of all runs as one; weights that differ between runs are multiplied into the parts."""
     if len(found) == 1:
         return next(iter(found.values()))
@@ -146,18 +146,18 @@ def merged(frame: pd.DataFrame, found: dict[str, Explanation]) -> Explanation:
     return Explanation(parts, weights, *whole, table, list(sentences))
 
 
-def try_published(frame: pd.DataFrame) -> pd.DataFrame:
+def _try_published(frame: pd.DataFrame) -> pd.DataFrame:
     """The share of a sample of rollouts that each published set of rewards explains, most first."""
-    where = np.unique(np.linspace(0, len(frame) - 1, SAMPLE).astype(int))
+    where = np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))
     sample = frame.iloc[where]
     rows = []
-    for name, texts in PUBLISHED.items():
-        found = add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
+    for name, texts in _PUBLISHED.items():
+        found = _add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
         rows.append({"rewards": name, "parts": " + ".join(texts), "explained": float(found.explained.mean())})
     return pd.DataFrame(rows).sort_values("explained", ascending=False, kind="stable", ignore_index=True)
 
 
-def add_up(
+def _add_up(
     frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, tried=None, seed: int = 0
 ) -> Explanation:
     """The parts, the residual and the accuracy for one set of rewards. A part is as recorded; else it is computed."""
@@ -178,14 +178,14 @@ def add_up(
         except InputError as error:
             sentences.append(f"Not computed again: {error}.")
             if column is None:
-                return untaken(frame, correct, sentences, tried)
+                return _untaken(frame, correct, sentences, tried)
             parts[name] = column
     if "reward" not in frame:
         return Explanation(parts, weights, correct, None, None, tried, sentences)
     return compare(frame, parts, weights, correct, gap, regraded, tried, sentences)
 
 
-def untaken(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Explanation:
+def _untaken(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Explanation:
     """The total as its only part."""
     total = frame["reward"].to_numpy(float) if "reward" in frame else None
     parts = {} if total is None else {"reward": total}
@@ -198,14 +198,14 @@ def compare(frame, parts, weights, correct, gap, regraded, tried, sentences) -> 
     total = frame["reward"].to_numpy(float)
     rest = total - sum((weights[name] * values for name, values in parts.items()), np.zeros(len(frame)))
     if "correct" not in weights:
-        return Explanation(parts, weights, correct, rest + gap, np.abs(rest + gap) < TOLERANCE, tried, sentences)
+        return Explanation(parts, weights, correct, rest + gap, np.abs(rest + gap) < _TOLERANCE, tried, sentences)
     if correct is None and PART + "correct" not in frame:
-        agree = {levels: near(rest / (weights["correct"] or 1.0), levels) for levels in LEVELS}
-        levels = max(LEVELS, key=lambda one: agree[one].sum())  # the first of those that explain most
+        agree = {levels: _near(rest / (weights["correct"] or 1.0), levels) for levels in _LEVELS}
+        levels = max(_LEVELS, key=lambda one: agree[one].sum())  # the first of those that explain most
         explained, accuracy = agree[levels], (rest / (weights["correct"] or 1.0)).round()
         correct = np.where(explained, (accuracy == 1).astype(float), np.nan)
         parts = {"correct": np.where(explained, accuracy, rest), **parts}
-        if explained.mean() < LEAST:
+        if explained.mean() < _LEAST:
             correct = None
             sentences.append("What remains of the reward is no accuracy in half of the rollouts, so none is known.")
         else:
@@ -216,15 +216,15 @@ def compare(frame, parts, weights, correct, gap, regraded, tried, sentences) -> 
         correct = (paid == 1).astype(float) if correct is None else correct
         parts = {"correct": np.nan_to_num(paid), **parts}
         rest = rest - weights["correct"] * np.nan_to_num(correct)
-        explained = np.abs(rest + gap) < TOLERANCE
+        explained = np.abs(rest + gap) < _TOLERANCE
     if regraded is not None and correct is not None:
         explained = explained & ~(np.abs(regraded - correct) > 0.5)
     return Explanation(parts, weights, correct, rest + gap, explained, tried, sentences)
 
 
-def near(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+def _near(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     """Whether a value is one of the levels."""
-    return (np.abs(values[:, None] - np.array(levels)).min(1)) < TOLERANCE
+    return (np.abs(values[:, None] - np.array(levels)).min(1)) < _TOLERANCE
 
 
 def residuals(found: Explanation) -> pd.DataFrame:
@@ -234,18 +234,18 @@ def residuals(found: Explanation) -> pd.DataFrame:
     counts = pd.Series(found.residual).round(2).value_counts().head(12)
     table = counts.rename_axis("residual").reset_index(name="rollouts")
     table["share"] = table["rollouts"] / len(found.residual)
-    return table.assign(**{"could be": [meaning(value) for value in table["residual"]]})
+    return table.assign(**{"could be": [_meaning(value) for value in table["residual"]]})
 
 
-def meaning(residual: float) -> str:
+def _meaning(residual: float) -> str:
     """What a residual could be."""
-    if abs(residual) < TOLERANCE:
+    if abs(residual) < _TOLERANCE:
         return "nothing is left, or a wrong answer where no gold is recorded"
-    if abs(residual - 1) < TOLERANCE:
+    if abs(residual - 1) < _TOLERANCE:
         return "a right answer where no gold is recorded"
-    if abs(residual + 1) < TOLERANCE:
+    if abs(residual + 1) < _TOLERANCE:
         return "a penalty of 1: a wrong or an unfinished answer"
-    return "an integer reward that is not named" if abs(residual - round(residual)) < TOLERANCE else "not explained"
+    return "an integer reward that is not named" if abs(residual - round(residual)) < _TOLERANCE else "not explained"
 
 
 def disagreements(frame: pd.DataFrame, found: Explanation, regraded: np.ndarray, golds: Sequence) -> pd.DataFrame:

@@ -12,30 +12,30 @@ from lead_kit.replay.groups import THIRDS, Rollouts, thirds
 from lead_kit.replay.variants import Outcome
 
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-BREAK = re.compile(r"[^\w\s'’-]|\d|\n\s*\n")  # a phrase does not go on behind punctuation, a number or an empty line
-LONGEST = 3  # words of a phrase
-MOST = 2000  # completions of each third that are read; a longer record is sampled evenly
-LEAST_SHARE = 0.02  # of the late completions that a phrase stands in
-CANDIDATES = 300  # phrases whose advantage is looked up
-CONTEXT = 70  # characters on each side of a phrase
+_BREAK = re.compile(r"[^\w\s'’-]|\d|\n\s*\n")  # a phrase does not go on behind punctuation, a number or an empty line
+_LONGEST = 3  # words of a phrase
+_MOST = 2000  # completions of each third that are read; a longer record is sampled evenly
+_LEAST_SHARE = 0.02  # of the late completions that a phrase stands in
+_CANDIDATES = 300  # phrases whose advantage is looked up
+_CONTEXT = 70  # characters on each side of a phrase
 
 
 def phrases(text: str) -> set[str]:
     """The words, and the phrases of two and three words, of a text; lower case. Each counts once."""
     found = set()
-    for piece in BREAK.split(text.lower()):
+    for piece in _BREAK.split(text.lower()):
         words = WORD.findall(piece)
-        for size in range(1, LONGEST + 1):
+        for size in range(1, _LONGEST + 1):
             found.update(" ".join(words[at : at + size]) for at in range(len(words) - size + 1))
     return found
 
 
-def sampled(chosen: np.ndarray) -> np.ndarray:
+def _sampled(chosen: np.ndarray) -> np.ndarray:
     """At most MOST of the positions, evenly spaced."""
-    return chosen[np.unique(np.linspace(0, len(chosen) - 1, min(MOST, len(chosen))).astype(int))]
+    return chosen[np.unique(np.linspace(0, len(chosen) - 1, min(_MOST, len(chosen))).astype(int))]
 
 
-def parts_of_advantage(outcome: Outcome, data: Rollouts) -> dict[str, np.ndarray]:
+def _parts_of_advantage(outcome: Outcome, data: Rollouts) -> dict[str, np.ndarray]:
     """The advantage of each part: weight · (part − its group mean), times the group's own A over its centred reward.
 
     The sum over the parts is A, because the reward is a sum. Under GRPO this is weight · (part − mean)/(std + ε).
@@ -65,15 +65,15 @@ def grown(outcome: Outcome, data: Rollouts, most: int = 15) -> pd.DataFrame:
     third, inside = thirds(data.frame), np.zeros(len(data.frame), bool)
     for block in data.blocks:
         inside[block.rows] = True
-    ends = [sampled(np.flatnonzero((third == place) & inside)) for place in (0, 2)]
+    ends = [_sampled(np.flatnonzero((third == place) & inside)) for place in (0, 2)]
     if not all(len(end) for end in ends):
         return pd.DataFrame(columns=["phrase", "early", "late", "growth", "A"])
     texts = data.frame["completion"].to_numpy()
     found = [[phrases(texts[at]) for at in end] for end in ends]
     shares = [{phrase: n / len(sets) for phrase, n in Counter(p for s in sets for p in s).items()} for sets in found]
-    growth = {p: late - shares[0].get(p, 0.0) for p, late in shares[1].items() if late >= LEAST_SHARE}
-    best = sorted((p for p in growth if growth[p] > 0), key=growth.get, reverse=True)[:CANDIDATES]
-    values = {"A": outcome.advantage} | parts_of_advantage(outcome, data)
+    growth = {p: late - shares[0].get(p, 0.0) for p, late in shares[1].items() if late >= _LEAST_SHARE}
+    best = sorted((p for p in growth if growth[p] > 0), key=growth.get, reverse=True)[:_CANDIDATES]
+    values = {"A": outcome.advantage} | _parts_of_advantage(outcome, data)
     rows = []
     for phrase in best:
         holds = np.array([phrase in one for one in found[1]])
@@ -123,7 +123,7 @@ def examples(table: pd.DataFrame, outcome: Outcome, data: Rollouts, most: int = 
         pattern = re.compile(r"\b" + r"[\W\d_]+".join(map(re.escape, phrase.split(" "))) + r"\b", re.IGNORECASE)
         for at in order:
             if match := pattern.search(texts[at]):
-                low, high = max(0, match.start() - CONTEXT), match.end() + CONTEXT
+                low, high = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
                 text = " ".join(texts[at][low:high].split())
                 rows.append({"phrase": phrase, "A": outcome.advantage[at], "text": f"…{text}…"})
                 break
@@ -144,7 +144,7 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
             continue
         signed = values * np.sign(outcome.weights[name] or 1.0)
         wins, pairs = (
-            np.concatenate(each) for each in zip(*(duels(signed, correct, b) for b in data.blocks), strict=True)
+            np.concatenate(each) for each in zip(*(_duels(signed, correct, b) for b in data.blocks), strict=True)
         )
         for place, third in enumerate(("all", *THIRDS)):
             chosen = (pairs > 0) & ((data.groups["third"] == place - 1) if place else True)
@@ -154,7 +154,7 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reward", "steps", "groups", "separation", "low", "high"]).dropna()
 
 
-def duels(values: np.ndarray, correct: np.ndarray, block) -> tuple[np.ndarray, np.ndarray]:
+def _duels(values: np.ndarray, correct: np.ndarray, block) -> tuple[np.ndarray, np.ndarray]:
     """(groups,): pairs (right, wrong) won by the right answer, ties as half, and their number."""
     value, right = values[block.rows], correct[block.rows] == 1
     pair = right[:, :, None] & (correct[block.rows] == 0)[:, None, :]

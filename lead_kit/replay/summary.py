@@ -10,7 +10,7 @@ from lead_kit.replay.read_record import Record
 from lead_kit.replay.recompute_rewards import Explanation
 from lead_kit.replay.variants import RECORDED, Outcome
 
-LENGTHS = {
+_LENGTHS = {
     "recorded": None,
     "characters": lambda texts: texts.str.len(),
     "words": lambda texts: texts.str.split().str.len(),
@@ -25,7 +25,7 @@ def prepare(
     `lengths`: what stands for the tokens where the record has none (a name of LENGTHS). Raises InputError.
     """
     frame, fields = record.frame, {}
-    stand_in = chosen(LENGTHS, lengths, "lengths")
+    stand_in = chosen(_LENGTHS, lengths, "lengths")
     if "reward" in frame:
         fields["reward"] = frame["reward"].to_numpy(float)
     if "length" in frame and frame["length"].notna().all():
@@ -49,21 +49,21 @@ def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], tr
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
-        "explained": share_explained(data, found),
+        "explained": _share_explained(data, found),
         "share_without_accuracy_signal": share,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
         "truncated_late": diagnostics.late(truncated, data.frame),
     }
 
 
-def share_explained(data: Rollouts, found: Explanation) -> float | None:
+def _share_explained(data: Rollouts, found: Explanation) -> float | None:
     """The share of the recorded rewards that is explained; None where none is recorded."""
     if found.explained is None or "reward" not in data.fields:
         return None
     return float(found.explained[~np.isnan(data.fields["reward"])].mean())
 
 
-def percent(value: float) -> str:
+def _percent(value: float) -> str:
     return "unknown" if value is None or np.isnan(value) else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
@@ -73,9 +73,9 @@ def paragraph(
     """What the numbers say, in sentences. `how`: how it is known that a completion was cut off."""
     told = [f"{numbers['rollouts']:,} rollouts in {numbers['groups']:,} groups."]
     if numbers["explained"] is not None:
-        told.append(f"The rewards that are named explain {percent(numbers['explained'])} of the recorded rewards.")
+        told.append(f"The rewards that are named explain {_percent(numbers['explained'])} of the recorded rewards.")
     if table is not None and len(table) and table.iloc[0]["variant"] == RECORDED:
-        told += of_recorded(table.iloc[0], kinds, rewards)
+        told += _of_recorded(table.iloc[0], kinds, rewards)
     dead = parts.loc[parts["dead"], "reward"].tolist()
     if dead:
         names = ", ".join(dead)
@@ -83,32 +83,34 @@ def paragraph(
             f"Dead: {names}, which {'differs' if len(dead) == 1 else 'differ'} inside less than 1% of the groups."
         )
     if not np.isnan(numbers["truncated_late"]):
-        told.append(f"In the last third {percent(numbers['truncated_late'])} of the completions were cut off ({how}).")
+        told.append(f"In the last third {_percent(numbers['truncated_late'])} of the completions were cut off ({how}).")
     return told
 
 
-def of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
+def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
     """What was paid for under the rewards as recorded."""
     told, name = [], "share_without_accuracy_signal"
     if not np.isnan(row[name]):
         told.append(
-            f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}] of Σ|A| stands in "
-            "groups whose answers are all right or all wrong, so it says nothing about accuracy."
+            f"{_percent(row[name])} [{_percent(row[f'{name}_low'])}, {_percent(row[f'{name}_high'])}] of Σ|A| stands "
+            "in groups whose answers are all right or all wrong, so it says nothing about accuracy."
         )
         ends = kinds[(kinds["variant"] == RECORDED) & (kinds["groups are"] != "accuracy differs")]
         ends = ends.groupby("steps")["share of Σ|A|"].sum()
         if {"early", "late"} <= set(ends.index):
             told.append(
-                f"That share was {percent(ends['early'])} in the first third and {percent(ends['late'])} in the last."
+                f"That share was {_percent(ends['early'])} in the first third and {_percent(ends['late'])} in the last."
             )
     if not np.isnan(row["right_punished"]):
         told.append(
-            f"In groups with right and wrong answers, {percent(row['right_punished'])} of the right ones got a "
-            f"negative advantage and {percent(row['wrong_rewarded'])} of the wrong ones a positive one."
+            f"In groups with right and wrong answers, {_percent(row['right_punished'])} of the right ones got a "
+            f"negative advantage and {_percent(row['wrong_rewarded'])} of the wrong ones a positive one."
         )
     own = rewards[rewards["variant"] == RECORDED].sort_values("Shapley", ascending=False)
     if len(own) > 1:
         told.append(
-            "Σ|A| by reward (Shapley): " + ", ".join(f"{r.reward} {percent(r.Shapley)}" for r in own.itertuples()) + "."
+            "Σ|A| by reward (Shapley): "
+            + ", ".join(f"{r.reward} {_percent(r.Shapley)}" for r in own.itertuples())
+            + "."
         )
     return told

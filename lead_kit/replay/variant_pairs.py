@@ -12,18 +12,18 @@ from lead_kit.replay.attribution import bounds, ratio, share
 from lead_kit.replay.groups import Rollouts
 from lead_kit.replay.variants import Outcome
 
-NOISE = 1e-9  # an advantage that is smaller than this, beside the variant's largest, is 0
+_NOISE = 1e-9  # an advantage that is smaller than this, beside the variant's largest, is 0
 
 
-def signs(outcome: Outcome) -> np.ndarray:
+def _signs(outcome: Outcome) -> np.ndarray:
     """−1, 0 or 1 for each rollout."""
     largest = np.abs(outcome.advantage).max(initial=0)
-    return np.where(np.abs(outcome.advantage) > NOISE * largest, np.sign(outcome.advantage), 0)
+    return np.where(np.abs(outcome.advantage) > _NOISE * largest, np.sign(outcome.advantage), 0)
 
 
-def centred_ranks(outcome: Outcome, data: Rollouts) -> list[np.ndarray]:
+def _centred_ranks(outcome: Outcome, data: Rollouts) -> list[np.ndarray]:
     """For each block (groups, size): ranks inside the group minus their mean; ties share a rank."""
-    step = NOISE * max(np.abs(outcome.advantage).max(initial=0), 1e-300)
+    step = _NOISE * max(np.abs(outcome.advantage).max(initial=0), 1e-300)
     blocks = [rankdata(np.round(outcome.advantage[block.rows] / step) * step, axis=1) for block in data.blocks]
     return [ranks - ranks.mean(1, keepdims=True) for ranks in blocks]
 
@@ -58,8 +58,8 @@ def pairs(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     `rank_correlation` and `moved` have intervals, groups as clusters.
     """
     correct = data.fields.get("correct", np.full(len(data.frame), np.nan))
-    sign = {name: signs(outcome) for name, outcome in outcomes.items()}
-    ranks = {name: centred_ranks(outcome, data) for name, outcome in outcomes.items()}
+    sign = {name: _signs(outcome) for name, outcome in outcomes.items()}
+    ranks = {name: _centred_ranks(outcome, data) for name, outcome in outcomes.items()}
     kept = {name: data.summed((sign[name] != 0).astype(float)) > 0 for name in outcomes}
     size, rows = data.groups["size"].to_numpy(float), []
     for a, b in combinations(outcomes, 2):

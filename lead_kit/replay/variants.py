@@ -19,7 +19,7 @@ from lead_kit.replay.recompute_rewards import computed, present, rollouts_of
 RECORDED, TRAINED = "as recorded", "as trained"
 SHAPE = "shape"  # the part of a reward that depends on the group, such as a length term
 ROW_MEANS = ("grpo", "sapo")  # losses that average the tokens of each rollout first, so that its length has no weight
-MEANINGS = {
+_MEANINGS = {
     "length": "the tokens of each rollout (-p lengths characters lets characters stand in)",
     "truncated": "whether each rollout was cut off (-p end_marker TEXT names what a complete one holds)",
     "correct": "the accuracy of each rollout (-p golds FILE, or -p columns correct=COLUMN)",
@@ -106,7 +106,7 @@ def needed(variant: Variant) -> set[str]:
     found = set()
     for part in (*variant.estimate, variant.keep):
         code = getattr(part, "func", part).__code__
-        found |= {name for name in (*code.co_names, *texts_in(code.co_consts)) if name in Group._fields}
+        found |= {name for name in (*code.co_names, *_texts_in(code.co_consts)) if name in Group._fields}
     baseline = variant.estimate.baseline
     if baseline.__name__ in PAY_KL and not baseline.keywords[PAY_KL[baseline.__name__]]:
         found = found - {"kl", "mask"} | {"length"}
@@ -115,33 +115,33 @@ def needed(variant: Variant) -> set[str]:
     return found - {"reward", "weights", "mask"}
 
 
-def texts_in(constants) -> list[str]:
+def _texts_in(constants) -> list[str]:
     flat = [one for each in constants for one in (each if isinstance(each, tuple) else (each,))]
     return [one for one in flat if isinstance(one, str)]
 
 
-def require(variant: Variant, data: Rollouts, names: Sequence[str]) -> None:
+def _require(variant: Variant, data: Rollouts, names: Sequence[str]) -> None:
     """Raises InputError naming what the variant needs and the record lacks."""
     there = {name for name, values in data.fields.items() if not np.isnan(values[data.inside]).any()} | {"repetitive"}
     there |= {"components"} if names and "reward" not in names else set()
     for field in sorted(needed(variant) - there):
-        raise InputError(f"{variant.name}: needs {MEANINGS[field]}, which the record lacks")
+        raise InputError(f"{variant.name}: needs {_MEANINGS[field]}, which the record lacks")
     batches = np.concatenate([np.unique(block.batch) for block in data.blocks])
     mixed = len(np.unique(batches)) < len(batches)
-    if batch_wide(variant.estimate) and mixed:
+    if _batch_wide(variant.estimate) and mixed:
         raise InputError(
             f"{variant.name}: {variant.estimate.baseline.__name__} looks at the whole batch, and a batch of the record "
             "holds groups of different sizes"
         )
 
 
-def batch_wide(estimate: Estimate) -> bool:
+def _batch_wide(estimate: Estimate) -> bool:
     """Whether the baseline looks beyond the group. One of your own may."""
     name = estimate.baseline.__name__
     return name in BATCH_WIDE or name not in BASELINES
 
 
-def rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str, np.ndarray], list[float]]:
+def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str, np.ndarray], list[float]]:
     """The total, the rewards by name (unweighted) and their weights. Raises InputError naming what the record lacks."""
     if variant.rewards is None:
         if "reward" not in data.fields:
@@ -178,14 +178,14 @@ def pieces(data: Rollouts, whole: bool) -> list[Block]:
     return cut
 
 
-def with_mask(group: Group) -> Group:
+def _with_mask(group: Group) -> Group:
     """The group with a KL of 0 and the mask that its lengths give, for a baseline whose KL costs nothing."""
     width = int(group.length.max().item())
     mask = (torch.arange(width) < group.length[..., None]).double()
     return group._replace(kl=torch.zeros_like(mask), mask=mask)
 
 
-def per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
+def _per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
     """(groups, size): an advantage of each token as its mean over the rollout's tokens."""
     return advantage if advantage.dim() == 2 else advantage.sum(-1) / group.length.clamp(min=1)
 
@@ -198,12 +198,12 @@ def steps(
     free = {"length": np.zeros(len(data.frame))} if "length" not in data.fields else {}
     known = data._replace(fields=data.fields | free)  # only a shape without a length term gets here without lengths
     by_token = estimate.baseline.__name__ in PAY_KL
-    for block in pieces(data, batch_wide(estimate)):
+    for block in pieces(data, _batch_wide(estimate)):
         group = group_of(known, block, total, list(parts.values()), weights)
-        group = with_mask(group) if by_token else group
+        group = _with_mask(group) if by_token else group
         shaped, before, after = estimate.steps(group)
         kept = keep(shaped)[:, None].expand(block.rows.shape)
-        values = (shaped.reward, per_rollout(before, group), per_rollout(after, group), kept)
+        values = (shaped.reward, _per_rollout(before, group), _per_rollout(after, group), kept)
         result[:, block.rows] = np.stack([value.double().numpy() for value in values])
     result[1:3] *= result[3]
     return result
@@ -212,10 +212,10 @@ def steps(
 def evaluate(variant: Variant, data: Rollouts) -> Outcome:
     """The advantages of a variant. Raises InputError naming what it needs and the record lacks."""
     require_groups(data)
-    total, parts, weights = rewards_of(variant, data)
+    total, parts, weights = _rewards_of(variant, data)
     if "correct" in data.parts or variant.rewards is not None:
         require_correct(variant.estimate, dict(zip(parts, weights, strict=True)))
-    require(variant, data, list(parts))
+    _require(variant, data, list(parts))
     if "repetitive" in needed(variant):
         data.repetitive()
     try:

@@ -13,8 +13,8 @@ from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import ROOT, shown
 from lead_kit.safe_text import line
 
-VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
-HASH = 16  # digits of a SHA-256 that are shown
+_VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
+_HASH = 16  # digits of a SHA-256 that are shown
 
 
 def of_run(folder: Path) -> dict[str, str]:
@@ -72,17 +72,17 @@ def code(last: dict, own: dict) -> dict[str, str]:
     changed = " with changes that are not committed" if git.get("dirty") else ""
     return {
         "commit": f"{git['commit']}{changed}" if git.get("commit") else "not known",
-        "SHA-256 of the notebook's code": (last["code"] or "")[:HASH],
+        "SHA-256 of the notebook's code": (last["code"] or "")[:_HASH],
         "Python": last.get("machine", {}).get("python", ""),
-        **{f"own {name}": f"{one['file']}, SHA-256 {one['sha256'][:HASH]}" for name, one in own.items()},
-        **{name: packages[name] for name in VERSIONS if name in packages},
+        **{f"own {name}": f"{one['file']}, SHA-256 {one['sha256'][:_HASH]}" for name, one in own.items()},
+        **{name: packages[name] for name in _VERSIONS if name in packages},
     }
 
 
 def files(inputs: dict) -> pd.DataFrame:
     """Each file or folder that was read, with its hash and size."""
     rows = [
-        (name, (mark or {}).get("sha256", "")[:HASH], (mark or {}).get("bytes", "")) for name, mark in inputs.items()
+        (name, (mark or {}).get("sha256", "")[:_HASH], (mark or {}).get("bytes", "")) for name, mark in inputs.items()
     ]
     return pd.DataFrame(rows, columns=["file", "SHA-256", "bytes"])
 

@@ -31,10 +31,10 @@ def load_runs(runs: list[str]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=KEYS)
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "split", "step"], keep="last")
-    return distinct_arms(frame).sort_values(KEYS, kind="stable").reset_index(drop=True)
+    return _distinct_arms(frame).sort_values(KEYS, kind="stable").reset_index(drop=True)
 
 
-def distinct_arms(frame: pd.DataFrame) -> pd.DataFrame:
+def _distinct_arms(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with the run's folder added to an arm's name where several runs share that arm and a seed.
 
     Seeds are averaged as independent runs, so an arm must not hold one seed twice.
@@ -92,7 +92,7 @@ def points(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.Da
     return rows.sort_values(["arm", "seed", "step"]).reset_index(drop=True)
 
 
-def common_steps(values: pd.DataFrame) -> list[int]:
+def _common_steps(values: pd.DataFrame) -> list[int]:
     """The steps that every run of `points` has."""
     return sorted(set.intersection(*(set(run["step"]) for _, run in values.groupby("run"))))
 
@@ -136,7 +136,7 @@ def gaps(values: pd.DataFrame) -> list[str]:
 
 def compared_steps(values: pd.DataFrame) -> str:
     """A sentence on the steps at which runs are compared."""
-    steps = common_steps(values)
+    steps = _common_steps(values)
     if not steps:
         return "The runs have no step in common: each is taken at its own steps, so their amounts of training differ."
     return f"Runs are compared at the {len(steps)} validations that all of them have, the last at step {steps[-1]}."
@@ -144,7 +144,7 @@ def compared_steps(values: pd.DataFrame) -> str:
 
 def by_run(values: pd.DataFrame) -> pd.DataFrame:
     """arm, seed, final, curve_mean: each run's last value and its mean, at the steps of `compared_steps`."""
-    steps = common_steps(values)
+    steps = _common_steps(values)
     shared = values[values["step"].isin(steps)] if steps else values
     by_seed = shared.sort_values("step").groupby(["arm", "seed"])["value"]
     return by_seed.agg(final="last", curve_mean="mean").reset_index()

@@ -16,12 +16,12 @@ from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, legend_above, l
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.safe_text import label
 
-DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
+_DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
 # A part of a metric's name and its unit; the first match counts.
 UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
 UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
-STAGE_COLOURS = (METHOD_COLOURS["grpo"], "#999999", "#D55E00")  # kept, solved too often, never solved
-MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
+_STAGE_COLOURS = (METHOD_COLOURS["grpo"], "#999999", "#D55E00")  # kept, solved too often, never solved
+_MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
 MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 24 values, else 12 equal bins
 
 
@@ -52,7 +52,7 @@ def running(points: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
+def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
     """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
     count = heights.shape[1]
     for place, (name, look) in enumerate(looks(heights.columns).items()):
@@ -76,7 +76,7 @@ def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") ->
     caption += f"; none where a level has fewer than {tables.FEWEST} problems. {note}" if few else f". {note}"
     figure, (axes,) = sheet(caption, width=0.5 + len(levels) * (0.1 + 0.06 * letters))
     wide = bars.pivot(index="level", columns="arm", values=["estimate", "low", "high"]).reindex(levels)
-    draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))
+    _draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))
     axes.set_xticks(range(len(levels)), names)
     axes.set(xlabel="difficulty level", ylabel=ylabel)
     legend_above(figure, axes)
@@ -109,7 +109,7 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
     figure, panels = sheet(caption, len(metrics), 1.0 + row * len(names), 2 + len(metrics), across=True)
     for axes, metric in zip(panels, metrics, strict=True):
         for detected, face in ((True, "black"), (False, "white")):
-            chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(DIFFERENT) == detected)
+            chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(_DIFFERENT) == detected)
             rows = points[chosen]
             reach = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
             at = rows["difference"].map(names.index)
@@ -125,12 +125,12 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
     return figure
 
 
-def numbers_in(values) -> np.ndarray:
+def _numbers_in(values) -> np.ndarray:
     """The values without None and NaN, rounded so that equal ones are equal."""
     return pd.Series(list(values), dtype=float).dropna().to_numpy().round(9)
 
 
-def bin_edges(values: np.ndarray) -> np.ndarray:
+def _bin_edges(values: np.ndarray) -> np.ndarray:
     """Edges of the bins, (bins + 1,): a bin for each value of a short scale (levels, eighths), else equal bins."""
     distinct = np.unique(values)
     gap = np.diff(distinct).min() if len(distinct) > 1 else 1.0
@@ -145,10 +145,10 @@ def histogram_points(before, after) -> pd.DataFrame:
 
     Raises ValueError where there is no number at all.
     """
-    before, after = numbers_in(before), numbers_in(after)
+    before, after = _numbers_in(before), _numbers_in(after)
     if not len(before) + len(after):
         raise ValueError("no problem has a number: there is nothing to count")
-    edges = bin_edges(np.concatenate([before, after]))
+    edges = _bin_edges(np.concatenate([before, after]))
     count = {"before": np.histogram(before, edges)[0], "after": np.histogram(after, edges)[0]}
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **count})
 
@@ -158,7 +158,7 @@ def histograms(before, after, xlabel: str) -> Figure:
     """Histograms of difficulty or pass rate before and after cleaning: two sequences with a value for each problem."""
     before, after = list(before), list(after)
     points = histogram_points(before, after)
-    absent = [len(values) - len(numbers_in(values)) for values in (before, after)]
+    absent = [len(values) - len(_numbers_in(values)) for values in (before, after)]
     caption = "Problems before cleaning (wide bars) and after it (narrow bars), in the same bins."
     if any(absent):
         caption += f" Left out, as they have no value: {absent[0]} before, {absent[1]} after."
@@ -186,10 +186,10 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
     order = group.sort_values(["correct", "length"], ascending=[False, True])
     caption = "Rollouts of one group, right ones first, then by length. Below each bar: its length, right or wrong."
     figure, (axes,) = sheet(caption, width=0.36 * len(order))
-    draw_bars(axes, order[estimators])
+    _draw_bars(axes, order[estimators])
     axes.axhline(0, color="black", linewidth=0.8)
     verdicts = ["right" if correct else "wrong" for correct in order["correct"]]
-    crowded = len(order) > MOST_UPRIGHT
+    crowded = len(order) > _MOST_UPRIGHT
     gap = " " if crowded else "\n"
     ticks = [f"{length:.0f}{gap}{verdict}" for length, verdict in zip(order["length"], verdicts, strict=True)]
     axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 6, rotation=90 if crowded else 0)
@@ -226,11 +226,11 @@ def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figu
         "with only right or only wrong answers under a Beta prior fitted to the problems; bars: 95% over problems."
     )
     figure, (top, bottom) = sheet(caption, 2, 1.7)
-    edges, base = bin_edges(numbers_in(planned["rate"])), 0
-    for part, colour in zip(("kept", "solved too often", "never solved"), STAGE_COLOURS, strict=True):
+    edges, base = _bin_edges(_numbers_in(planned["rate"])), 0
+    for part, colour in zip(("kept", "solved too often", "never solved"), _STAGE_COLOURS, strict=True):
         rows = planned[planned["part"] == part]
         if len(rows):
-            count = np.histogram(numbers_in(rows["rate"]), edges)[0]
+            count = np.histogram(_numbers_in(rows["rate"]), edges)[0]
             middle, wide = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
             top.bar(middle, count, 0.9 * wide, bottom=base, color=colour, label=f"{part} ({len(rows):,})")
             base = base + count
@@ -238,7 +238,7 @@ def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figu
     top.set(xlabel="pass rate", ylabel="problems")
     top.grid(axis="x", visible=False)
     sizes = sorted(shares["group_size"].unique())
-    for name, colour, marker in (("all", STAGE_COLOURS[1], "s"), ("kept", STAGE_COLOURS[0], "o")):
+    for name, colour, marker in (("all", _STAGE_COLOURS[1], "s"), ("kept", _STAGE_COLOURS[0], "o")):
         line = shares[shares["problems"] == name]
         reach = [line["estimate"] - line["low"], line["high"] - line["estimate"]]
         label = f"{name} problems, groups without signal"

@@ -34,18 +34,18 @@ tr { border-bottom: 1px solid #ddd } td { vertical-align: top; overflow-wrap: br
 img { max-width: 100% }
 .card { border: 1px solid #999; padding: .2em 1em 1em; margin-bottom: 2em } math { font-size: 1.05em }
 """
-NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'  # HTML needs none
+_NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'  # HTML needs none
 PRINTED, SOURCE, WHOLE = 20_000, 100_000, 5_000_000  # characters shown of printed text, of source, of a table
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
-TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
-PROPERTIES = "background-color border color display font-weight height margin padding text-align"
-PROPERTIES += " vertical-align white-space width"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+_TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
+_PROPERTIES = "background-color border color display font-weight height margin padding text-align"
+_PROPERTIES += " vertical-align white-space width"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+_PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
-class Renderer(mistune.HTMLRenderer):
+class _Renderer(mistune.HTMLRenderer):
     """Markdown as HTML: formulas as MathML, raw HTML escaped, only pictures that the notebook holds."""
 
     def inline_math(self, text: str) -> str:
@@ -62,12 +62,12 @@ class Renderer(mistune.HTMLRenderer):
 def formula(text: str, display: str) -> str:
     """A formula of LaTeX as MathML; one that the converter cannot read stays as it was written."""
     try:
-        return convert(text.strip(), display=display).replace(NAMESPACE, "")
+        return convert(text.strip(), display=display).replace(_NAMESPACE, "")
     except Exception:  # noqa: BLE001  the converter's errors have no common class
         return f"<code>{html.escape(text)}</code>"
 
 
-markdown = mistune.create_markdown(renderer=Renderer(escape=True), plugins=["table", "math", "strikethrough"])
+markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["table", "math", "strikethrough"])
 
 
 def export_command(run: str, out: str | None = None) -> int:
@@ -104,14 +104,14 @@ def cell_html(cell: dict) -> str:
     source = visible("".join(cell["source"]), SOURCE)
     if cell["cell_type"] == "markdown":
         for name, kinds in cell.get("attachments", {}).items():
-            packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in PICTURES[:2]]
+            packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in _PICTURES[:2]]
             source = source.replace(f"(attachment:{name})", "".join(packed[:1]))
         return markdown(source)
     code = highlight(source, PythonLexer(), HtmlFormatter()) if source.strip() else ""
-    return code + "".join(map(output_html, cell.get("outputs", [])))
+    return code + "".join(map(_output_html, cell.get("outputs", [])))
 
 
-def output_html(output: dict) -> str:
+def _output_html(output: dict) -> str:
     """One output: a picture, cleaned HTML, Markdown or text; widgets, which need a live notebook, are left out."""
     kind = output["output_type"]
     if kind == "stream":
@@ -121,11 +121,11 @@ def output_html(output: dict) -> str:
     data = {name: "".join(part) for name, part in output["data"].items() if isinstance(part, str | list)}
     if WIDGET in output["data"]:
         return ""
-    for name in PICTURES:
+    for name in _PICTURES:
         if name in data:
-            packed = data[name] if name != PICTURES[-1] else base64.b64encode(data[name].encode()).decode()
+            packed = data[name] if name != _PICTURES[-1] else base64.b64encode(data[name].encode()).decode()
             return f'<img alt="" src="data:{name};base64,{html.escape("".join(packed.split()))}">'
-    for name, rendered in (("text/html", cleaned), ("text/markdown", markdown)):
+    for name, rendered in (("text/html", _cleaned), ("text/markdown", markdown)):
         if name in data:
             return rendered(visible(data[name], WHOLE))
     return printed(data.get("text/plain", ""))
@@ -135,14 +135,14 @@ def printed(text: str, kind: str = "") -> str:
     """Text as a terminal shows it: of a line that was redrawn, its last state."""
     if not text.strip():
         return ""
-    last = "\n".join(part.rstrip("\r").rpartition("\r")[2] for part in COLOUR.sub("", text).split("\n"))
+    last = "\n".join(part.rstrip("\r").rpartition("\r")[2] for part in _COLOUR.sub("", text).split("\n"))
     return f'<pre class="{kind}">{html.escape(visible(last, PRINTED))}</pre>'
 
 
-def cleaned(text: str) -> str:
+def _cleaned(text: str) -> str:
     """HTML of a cell, of which only tables, plain markup and pictures inside the file are left."""
-    css = CSSSanitizer(allowed_css_properties=PROPERTIES.split())
-    page = bleach.clean(STYLE_SHEET.sub("", text), tags=set(TAGS.split()), attributes=_allowed, strip=True,
+    css = CSSSanitizer(allowed_css_properties=_PROPERTIES.split())
+    page = bleach.clean(_STYLE_SHEET.sub("", text), tags=set(_TAGS.split()), attributes=_allowed, strip=True,
                         css_sanitizer=css, protocols={"data"})  # fmt: skip
     return f"<div>{page}</div>"
 

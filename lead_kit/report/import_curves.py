@@ -10,9 +10,9 @@ from lead_kit.runs.find import arm_in, seed_in
 from lead_kit.runs.paths import shown
 
 KEYS = ["run", "arm", "seed", "step", "split"]
-STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
-WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
-TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
+_STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
+_WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
+_TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
 
 
 def labelled(frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None) -> pd.DataFrame:
@@ -30,13 +30,13 @@ def wandb_export(path: Path) -> pd.DataFrame:
     Raises InputError where no column is a step.
     """
     wide = pd.read_csv(path)
-    step = next((name for name in STEP_COLUMNS if name in wide), None)
+    step = next((name for name in _STEP_COLUMNS if name in wide), None)
     if step is None:
-        raise InputError(f"{shown(path)} has no step column ({', '.join(STEP_COLUMNS)}): {list(wide)[:6]}")
+        raise InputError(f"{shown(path)} has no step column ({', '.join(_STEP_COLUMNS)}): {list(wide)[:6]}")
     numbers = wide.drop(columns=step).select_dtypes("number")
     numbers = numbers[[name for name in numbers if not re.search(r"__(MIN|MAX)$", name)]]
     long = numbers.assign(step=wide[step]).melt("step").dropna()
-    parts = long["variable"].str.extract(WANDB_COLUMN)
+    parts = long["variable"].str.extract(_WANDB_COLUMN)
     split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
     long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
@@ -50,7 +50,7 @@ def trl_completions(path: Path) -> pd.DataFrame:
     The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
     """
     rows = pd.read_parquet(path)
-    if missing := TRL_COLUMNS - set(rows):
+    if missing := _TRL_COLUMNS - set(rows):
         raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
     rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
     texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by

@@ -20,10 +20,10 @@ from lead_kit.runs.paths import shown
 from lead_kit.runs.progress import live
 from lead_kit.safe_text import as_html
 
-SHARE = 0.05  # of the time, at most, that drawing takes between validations
-LEAST = 2.0  # seconds between two drawings
+_SHARE = 0.05  # of the time, at most, that drawing takes between validations
+_LEAST = 2.0  # seconds between two drawings
 DOTS = 110  # of the image, an inch
-FAILURES = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError)
+_FAILURES = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError)
 
 
 class View:
@@ -47,7 +47,7 @@ class View:
             self.put("line", Page(as_html(line), line))
             if last or "pass@1" in values or time.monotonic() >= self.next:
                 self.redraw()
-        except FAILURES as error:
+        except _FAILURES as error:
             self.off = True
             warnings.warn(f"the view is off from here on, the run goes on: {error}", stacklevel=2)
 
@@ -60,7 +60,7 @@ class View:
         if page is not None:
             self.put("below", page)
         now = time.monotonic()
-        self.next = now + max(LEAST, (now - start) / SHARE)
+        self.next = now + max(_LEAST, (now - start) / _SHARE)
 
     def put(self, place: str, what) -> None:
         """Displays something, or puts it in the place of what was displayed there before."""

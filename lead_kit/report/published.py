@@ -22,7 +22,7 @@ from lead_kit.runs.manifest import read_manifest
 SETTINGS = ["n", "temperature", "top_p", "min_p", "max_tokens", "problems"]
 AGREES, DIFFERS, TOO_SMALL = "agrees", "differs", "cannot be told apart at this size"
 RESOLVABLE, NOT_RESOLVABLE, NEEDS_MORE = "resolvable", "not resolvable", "needs the per-problem results"
-NO_SPREAD = ("length", "correct", "answered", "precision_per_problem")  # their means do not give their errors
+_NO_SPREAD = ("length", "correct", "answered", "precision_per_problem")  # their means do not give their errors
 
 
 @cache
@@ -101,7 +101,7 @@ def compare(
             error = _error(ours, values, row, samples, between, correlation if same else 0.0)
             given = settings | {"n": ours[0].correct.shape[1], "problems": len(values)}
             verdict = _verdict(values, error, row, margin)
-            rows.append({"arm": arm, **verdict, "settings that differ": differing_settings(given, row)})
+            rows.append({"arm": arm, **verdict, "settings that differ": _differing_settings(given, row)})
     return pd.DataFrame(rows)
 
 
@@ -118,7 +118,7 @@ def _our_values(ours, metric):
 def _error(ours, values, row, samples, between, correlation):
     """s.e. of the difference: the part between problems that the correlation leaves, and both sides' sampling noise."""
     problems = len(values)
-    if not_stated(row):
+    if _not_stated(row):
         return np.nan
     if row["metric"] == "pass@1" and ours[0].correct.shape[1] > 1:
         spread, within = stats.variance_parts(np.concatenate([one.correct for one in ours], axis=1))
@@ -134,18 +134,18 @@ def _verdict(values, error, row, margin):
     half = stats.critical(len(values)) * error
     width = margin * (row["value"] if row["metric"] == "length" else 1)
     inside = abs(difference) + half <= width
-    verdict = not_stated(row) or (AGREES if inside else DIFFERS if abs(difference) > half else TOO_SMALL)
+    verdict = _not_stated(row) or (AGREES if inside else DIFFERS if abs(difference) > half else TOO_SMALL)
     named = {"published": row["system"], "metric": row["metric"], "ours": values.mean(), "theirs": row["value"]}
     return named | {"difference": difference, "low": difference - half, "high": difference + half, "verdict": verdict}
 
 
-def not_stated(*rows: dict) -> str:
+def _not_stated(*rows: dict) -> str:
     """The verdict on published numbers whose error cannot be computed, such as `not computed: n not stated`; or ""."""
     missing = [name for name in ("n", "problems") if any(pd.isna(row[name]) for row in rows)]
     return f"not computed: {' and '.join(missing)} not stated" if missing else ""
 
 
-def differing_settings(ours: dict, row: dict) -> str:
+def _differing_settings(ours: dict, row: dict) -> str:
     """Settings that differ or that one side does not state, such as `temperature: 1 here, 0.6 there`."""
     texts = []
     for name in SETTINGS:
@@ -167,12 +167,12 @@ def resolvable(table: str, *, between: float, correlation: float) -> pd.DataFram
     """
     rows = []
     numbers = published(table)
-    numbers = numbers[~numbers["metric"].isin(NO_SPREAD)]
+    numbers = numbers[~numbers["metric"].isin(_NO_SPREAD)]
     for (benchmark, metric), group in numbers.groupby(["benchmark", "metric"], sort=False):
         for a, b in combinations(group.to_dict("records"), 2):
             first, second = sorted((a, b), key=lambda row: -row["value"])
-            difference, unknown = first["value"] - second["value"], not_stated(a, b)
-            bounds = [np.nan] * 3 if unknown else smallest_differences(first, second, between, correlation)
+            difference, unknown = first["value"] - second["value"], _not_stated(a, b)
+            bounds = [np.nan] * 3 if unknown else _smallest_differences(first, second, between, correlation)
             least, assumed, most = bounds
             told = RESOLVABLE if difference > most else NOT_RESOLVABLE if difference < least else NEEDS_MORE
             row = {"benchmark": benchmark, "metric": metric, "a": first["system"], "b": second["system"]}
@@ -181,7 +181,7 @@ def resolvable(table: str, *, between: float, correlation: float) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def smallest_differences(a: dict, b: dict, between: float, correlation: float) -> tuple[float, float, float]:
+def _smallest_differences(a: dict, b: dict, between: float, correlation: float) -> tuple[float, float, float]:
     """The smallest significant difference of two published means: in the best case, as assumed, in the worst case."""
     problems, mean = int(a["problems"]), (a["value"] + b["value"]) / 2
     averaged = a["metric"] == "pass@1" and a["n"] > 1

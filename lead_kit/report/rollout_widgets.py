@@ -7,7 +7,7 @@ from IPython.display import display
 from lead_kit.report import rollouts, safe_display
 
 ANY = "any"
-LISTED = ["group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
+_LISTED = ["group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 
 
 def look(
@@ -18,7 +18,7 @@ def look(
     rows = logged[(logged["step"] == step) & logged["reward"].between(least, most)]
     rows = rows if status == ANY else rows[rows["status"] == status]
     if group == ANY or not (rows["group"] == group).any():
-        return safe_display.table(rows[LISTED] if group == ANY else rows.iloc[:0][LISTED])
+        return safe_display.table(rows[_LISTED] if group == ANY else rows.iloc[:0][_LISTED])
     return rollouts.side_by_side(rows[rows["group"] == group])
 
 

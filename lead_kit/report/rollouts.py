@@ -19,15 +19,15 @@ from lead_kit.safe_text import NO_MATHEMATICS, as_html, line, visible
 
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 ANSWER = ["completion", "status", "length"]
-BAR = 12  # signs of the longest bar in plain text
+_BAR = 12  # signs of the longest bar in plain text
 NUMBER = re.compile(r"\d+")
-PIECE = re.compile(r"\s+|\w+|[^\w\s]")
-CARD = "display: inline-block; vertical-align: top; width: 19em; margin: 4px; padding: 6px; border: 1px solid #999"
+_PIECE = re.compile(r"\s+|\w+|[^\w\s]")
+_CARD = "display: inline-block; vertical-align: top; width: 19em; margin: 4px; padding: 6px; border: 1px solid #999"
 CUT, NEW = "background-color: #ffd7d5; color: black", "background-color: #c9f2c9; color: black"
-STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
+_STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
 UNITS = {  # what is counted in a completion
     "word": lambda text: Counter(WORD.findall(text.lower())),
-    "step": lambda text: Counter(NUMBER.sub("#", part.strip()) for part in STEP_ENDS.split(text) if part.strip()),
+    "step": lambda text: Counter(NUMBER.sub("#", part.strip()) for part in _STEP_ENDS.split(text) if part.strip()),
 }
 
 
@@ -72,8 +72,8 @@ def side_by_side(group: pd.DataFrame) -> Page:
         share, colour = abs(row["advantage"]) / longest, "#0072B2" if row["advantage"] > 0 else "#D55E00"
         bar = f'<div style="background-color: {colour}; height: 0.6em; width: {100 * share:.0f}%"></div>'
         heads = f"<b>{html.escape(head)}</b><br>{html.escape(told)}<br>advantage {row['advantage']:+.3f}"
-        cards.append(f'<div style="{CARD}">{heads}{bar}{as_html(row["completion"])}</div>')
-        filled = ("█" if row["advantage"] > 0 else "░") * round(BAR * share)
+        cards.append(f'<div style="{_CARD}">{heads}{bar}{as_html(row["completion"])}</div>')
+        filled = ("█" if row["advantage"] > 0 else "░") * round(_BAR * share)
         lines.append(f"{head}, {told}\nadvantage {row['advantage']:+.3f} {filled}\n{visible(row['completion'])}\n")
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 
@@ -89,7 +89,7 @@ def three(rollouts: pd.DataFrame) -> Page:
         told = f"{row['length']} tokens, gold {line(row['gold'])}"
         text = "\n".join(filter(None, [visible(row.get("problem", "")), visible(row["completion"])]))
         body = "<br>".join(as_html(row[column]) for column in ("problem", "completion") if column in row)
-        cards.append(f'<div style="{CARD}"><b>{html.escape(head)}</b><br>{html.escape(told)}<hr>{body}</div>')
+        cards.append(f'<div style="{_CARD}"><b>{html.escape(head)}</b><br>{html.escape(told)}<hr>{body}</div>')
         lines.append(f"{head}, {told}\n{text}\n")
     return Page(f'<div class="{NO_MATHEMATICS}"><p>{title}</p>{"".join(cards)}</div>', "\n".join([title, *lines]))
 
@@ -125,7 +125,7 @@ def problem_text(run: Path, id: str) -> str:
 
 def marked(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Both texts in pieces, words whole, each with whether the other text lacks it at that place."""
-    pieces = [PIECE.findall(visible(text)) for text in (before, after)]
+    pieces = [_PIECE.findall(visible(text)) for text in (before, after)]
     sides = ([], [])
     for kind, *spans in SequenceMatcher(None, *pieces, autojunk=False).get_opcodes():
         for side, words, (start, end) in zip(sides, pieces, (spans[:2], spans[2:]), strict=True):
@@ -145,7 +145,7 @@ def two_answers(before: dict, after: dict, names: tuple[str, str], problem: str 
         head = f"{line(name)}: {row['status']}, {row['length']} tokens"
         spans = (f'<span style="{style}">{html.escape(t)}</span>' if own else html.escape(t) for t, own in side)
         text = f'<code style="white-space: pre-wrap">{"".join(spans)}</code>'
-        cards.append(f'<div style="{CARD.replace("19em", "40%")}"><b>{html.escape(head)}</b><br>{text}</div>')
+        cards.append(f'<div style="{_CARD.replace("19em", "40%")}"><b>{html.escape(head)}</b><br>{text}</div>')
         lines.append(f"{head}\n" + "".join(f"[{signs}{t}{signs}]" if own else t for t, own in side) + "\n")
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 

@@ -20,7 +20,7 @@ SETTINGS = (  # parameters that say on what and how much an arm trains and is va
 )  # fmt: skip
 
 
-def experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
+def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
     """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
     runs, started = {}, {}
     for path in find(["runs/**"]):
@@ -40,7 +40,7 @@ def logged(folder: Path, metric: str, split: str = "validation") -> bool:
 
 def newest(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
-    found = experiments(metric, split)
+    found = _experiments(metric, split)
     if not found:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
     (folder, runs), *others = found.items()

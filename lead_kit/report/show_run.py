@@ -12,9 +12,9 @@ from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import RUNS, resolve, shown
 from lead_kit.safe_text import line
 
-CURVES = (("pass@1", "validation"), ("length", "validation"))  # without them, the loss
+_CURVES = (("pass@1", "validation"), ("length", "validation"))  # without them, the loss
 ROWS, COLUMNS = 8, 60  # of a curve in a terminal, in letters
-TAIL = 20_000  # bytes of the log in which the newest line of progress is looked for
+_TAIL = 20_000  # bytes of the log in which the newest line of progress is looked for
 
 
 def folder_of(run: str | Path) -> Path:
@@ -45,16 +45,16 @@ def sentences(folder: Path) -> list[str]:
         f"tripwire {line(trip['wire'])}, step {trip['step']}: {line(trip['sentence'])}"
         for trip in manifest.get("tripwires", [])
     ]
-    return told + ([newest_progress(folder)] if newest_progress(folder) else [])
+    return told + ([_newest_progress(folder)] if _newest_progress(folder) else [])
 
 
-def newest_progress(folder: Path) -> str:
+def _newest_progress(folder: Path) -> str:
     """The last `step …` line in the run's log; empty without one."""
     log = folder / "log.txt"
     if not log.is_file():
         return ""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL))
+        file.seek(max(0, log.stat().st_size - _TAIL))
         lines = file.read().decode("utf-8", "replace").splitlines()
     return next((line(text) for text in reversed(lines) if text.startswith("step ")), "")
 
@@ -80,13 +80,13 @@ def text(folder: Path) -> str:
     parts = ["\n".join(sentences(folder))]
     if (folder / "metrics.jsonl").is_file():
         frame = curves.load_runs([folder])
-        drawn = [one for one in (curve_in(frame, *which) for which in CURVES) if one]
-        parts += drawn or list(filter(None, [curve_in(frame, "loss", "train")]))
+        drawn = [one for one in (_curve_in(frame, *which) for which in _CURVES) if one]
+        parts += drawn or list(filter(None, [_curve_in(frame, "loss", "train")]))
     page = live_view.last_rollouts(folder)
     return "\n\n".join(parts + ([page.text] if page else []))
 
 
-def curve_in(frame, metric: str, split: str) -> str:
+def _curve_in(frame, metric: str, split: str) -> str:
     """The text curve of a metric in the frame of a run; empty where it was not logged."""
     if metric not in frame:
         return ""

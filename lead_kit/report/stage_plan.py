@@ -13,7 +13,7 @@ from lead_kit.report.tables import markdown, number
 from lead_kit.runs.files import atomic
 from lead_kit.runs.paths import resolve, shown
 
-GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share without signal is foretold
+_GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share without signal is foretold
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
 
 
@@ -47,7 +47,7 @@ def signal(counts: pd.DataFrame, keep: np.ndarray) -> pd.DataFrame:
     """
     hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
     prior, rows = stage.fitted_prior(hits, n), []
-    for size in GROUPS:
+    for size in _GROUPS:
         silent = stage.without_signal(hits, n, prior, size)
         for name, values in (("all", silent), (KEPT, silent[keep])):
             if len(values):
@@ -83,7 +83,7 @@ def sentences(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> list[s
     elif tokens.isna().any():
         lines.append("The record has no lengths, so the tokens of a pass cannot be told.")
     else:
-        each = ", ".join(f"{tokens.sum() * size:,.0f} at G {size}" for size in GROUPS)
+        each = ", ".join(f"{tokens.sum() * size:,.0f} at G {size}" for size in _GROUPS)
         lines.append(f"Tokens that one pass over the kept problems would generate: {each}.")
     return lines
 
@@ -94,7 +94,7 @@ def signal_text(shares: pd.DataFrame) -> pd.DataFrame:
     return shares.assign(text=text).pivot(index="group_size", columns="problems", values="text").reset_index()
 
 
-def read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
+def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
     """Counts of a run, a file of samples, or with `column` of a problem file; `SOURCE@MODEL` takes one model."""
     if column:
         return read_pass_rates.of_column(loading.load_problems(source, need_gold=False), column, samples)
@@ -111,7 +111,7 @@ def plan_command(source: str, column: str, samples: int, rule: str, add: str, ou
     chosen_rule = chosen(stage.RULES, rule, "--rule")
     if samples < 0:
         raise InputError(f"--samples {samples}: expected 1 or more")
-    planned = table(read_counts(source, column, samples), chosen_rule)
+    planned = table(_read_counts(source, column, samples), chosen_rule)
     added = len(loading.load_problems(add)) if add else 0
     shares = signal(planned, (planned["part"] == KEPT).to_numpy())
     print(*sentences(planned, chosen_rule, added), sep="\n")

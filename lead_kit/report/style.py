@@ -21,7 +21,7 @@ from lead_kit.safe_text import LONG, line
 WIDTH, HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
-MOST_TICKS = 9  # of an axis of steps
+_MOST_TICKS = 9  # of an axis of steps
 STYLE = {
     **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
@@ -61,7 +61,7 @@ class Sheet(Figure):
         return self.saved if self.saved and not self.stale else self.png(bbox_inches="tight")
 
 
-class Look(NamedTuple):
+class _Look(NamedTuple):
     """How a method looks in every figure."""
 
     colour: str
@@ -71,34 +71,34 @@ class Look(NamedTuple):
 
 
 METHOD_LOOKS = {
-    "sft": Look("#7F7F7F", (0, (4, 1, 1, 1)), "H", "\\\\////"),
-    "random": Look("#999999", (0, (1, 1)), "x", "//"),  # control arms: grey
-    "format_only": Look("#CCCCCC", (0, (3, 2)), "+", "\\\\"),
-    "grpo": Look("#0072B2", "-", "o", ""),
-    "length": Look("#E69F00", "--", "s", "////"),
-    "lead": Look("#009E73", "-.", "^", "...."),
-    "length_reweighting": Look("#CC79A7", ":", "D", "xxxx"),
-    "dr_grpo": Look("#56B4E9", (0, (5, 1)), "v", "----"),
-    "dapo": Look("#D55E00", (0, (3, 1, 1, 1)), "P", "\\\\\\\\"),
-    "rloo": Look("#000000", (0, (1, 1)), "X", "++++"),
-    "lead_code": Look("#7A5195", (0, (5, 2, 1, 2)), "<", "oo"),
+    "sft": _Look("#7F7F7F", (0, (4, 1, 1, 1)), "H", "\\\\////"),
+    "random": _Look("#999999", (0, (1, 1)), "x", "//"),  # control arms: grey
+    "format_only": _Look("#CCCCCC", (0, (3, 2)), "+", "\\\\"),
+    "grpo": _Look("#0072B2", "-", "o", ""),
+    "length": _Look("#E69F00", "--", "s", "////"),
+    "lead": _Look("#009E73", "-.", "^", "...."),
+    "length_reweighting": _Look("#CC79A7", ":", "D", "xxxx"),
+    "dr_grpo": _Look("#56B4E9", (0, (5, 1)), "v", "----"),
+    "dapo": _Look("#D55E00", (0, (3, 1, 1, 1)), "P", "\\\\\\\\"),
+    "rloo": _Look("#000000", (0, (1, 1)), "X", "++++"),
+    "lead_code": _Look("#7A5195", (0, (5, 2, 1, 2)), "<", "oo"),
     # the graders of 07_verifier_audit
-    "string": Look("#BBBBBB", "--", "1", "////"),
-    "sympy": Look("#BB5566", "-.", "2", "...."),
-    "verifier": Look("#004488", "-", "3", ""),
+    "string": _Look("#BBBBBB", "--", "1", "////"),
+    "sympy": _Look("#BB5566", "-.", "2", "...."),
+    "verifier": _Look("#004488", "-", "3", ""),
 }
 METHOD_COLOURS = {method: look.colour for method, look in METHOD_LOOKS.items()}
 SPARE_LOOKS = [
-    Look("#8C564B", "-", "h", "//"),
-    Look("#A6761D", "--", "*", ".."),
-    Look("#BCBD22", "-.", ">", "xx"),
-    Look("#117733", ":", "d", "--"),
-    Look("#882255", (0, (5, 1)), "p", "\\\\"),
-    Look("#332288", (0, (1, 2)), "8", "++"),
+    _Look("#8C564B", "-", "h", "//"),
+    _Look("#A6761D", "--", "*", ".."),
+    _Look("#BCBD22", "-.", ">", "xx"),
+    _Look("#117733", ":", "d", "--"),
+    _Look("#882255", (0, (5, 1)), "p", "\\\\"),
+    _Look("#332288", (0, (1, 2)), "8", "++"),
 ]
 METHOD_LOOKS["reflection"] = SPARE_LOOKS[0]
-FREE_COLOURS = [look.colour for look in SPARE_LOOKS[1:]]  # of methods that are not in METHOD_LOOKS
-FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A00"]
+_FREE_COLOURS = [look.colour for look in SPARE_LOOKS[1:]]  # of methods that are not in METHOD_LOOKS
+_FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A00"]
 REWARD_LOOKS = [SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
 LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
@@ -113,14 +113,14 @@ LABELS = {
 }
 
 
-def looks(methods) -> dict[str, Look]:
+def looks(methods) -> dict[str, _Look]:
     """The look of each method. The colour of a name that is not in METHOD_LOOKS follows from the name alone; names
     that share a colour differ in line style and marker.
     """
     found = {method: METHOD_LOOKS[method] for method in methods if method in METHOD_LOOKS}
     for method in sorted(set(methods) - set(METHOD_LOOKS)):
-        turn, place = divmod(zlib.crc32(method.encode("utf-8", "replace")), len(FREE_COLOURS))
-        first, colour = turn % len(SPARE_LOOKS), FREE_COLOURS[place]
+        turn, place = divmod(zlib.crc32(method.encode("utf-8", "replace")), len(_FREE_COLOURS))
+        first, colour = turn % len(SPARE_LOOKS), _FREE_COLOURS[place]
         taken = {look.marker for look in found.values() if look.colour == colour}
         spare = SPARE_LOOKS[first:] + SPARE_LOOKS[:first]
         look = next((look for look in spare if look.marker not in taken), spare[0])
@@ -128,12 +128,12 @@ def looks(methods) -> dict[str, Look]:
     return {method: found[method] for method in methods}
 
 
-def drawn(look: Look) -> dict:
+def drawn(look: _Look) -> dict:
     """The look as arguments of `axes.plot`."""
     return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
 
 
-def barred(look: Look) -> dict:
+def barred(look: _Look) -> dict:
     """The look as arguments of `axes.bar`."""
     return {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
 
@@ -161,16 +161,16 @@ def ticks_at(axes, steps) -> None:
     """Ticks of the x axis where points are: at round ones if enough of them are, else at equal strides."""
     steps = np.unique(np.asarray(steps))
     steps = steps[~np.isnan(steps)] if steps.dtype.kind == "f" else steps
-    if len(steps) <= MOST_TICKS:
-        least = np.ptp(steps) / (1.5 * MOST_TICKS) if len(steps) else 0  # closer ones would overlap
+    if len(steps) <= _MOST_TICKS:
+        least = np.ptp(steps) / (1.5 * _MOST_TICKS) if len(steps) else 0  # closer ones would overlap
         kept = list(steps[:1])
         for step in steps[1:]:
             if step - kept[-1] >= least:
                 kept.append(step)
         axes.set_xticks(kept)
         return
-    round_ones = np.intersect1d(MaxNLocator(MOST_TICKS - 1, integer=True).tick_values(steps[0], steps[-1]), steps)
-    axes.set_xticks(round_ones if len(round_ones) > 2 else steps[:: -(-len(steps) // MOST_TICKS)])
+    round_ones = np.intersect1d(MaxNLocator(_MOST_TICKS - 1, integer=True).tick_values(steps[0], steps[-1]), steps)
+    axes.set_xticks(round_ones if len(round_ones) > 2 else steps[:: -(-len(steps) // _MOST_TICKS)])
 
 
 def legend_above(figure: Figure, axes) -> None:

@@ -16,18 +16,18 @@ from lead_kit.evaluate.sample_arrays import Suite
 from lead_kit.report import curves
 from lead_kit.safe_text import as_markdown, line
 
-CONS = "Cons@{n}"
+_CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
 LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
 COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
 WORDS = {LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
-LATEX = str.maketrans(
+_LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"}
     | {sign: "\\" + sign for sign in "&%$#_{}"}
 )
 
 
-class Report(NamedTuple):
+class _Report(NamedTuple):
     """The tables of one evaluation: as text, and as numbers."""
 
     text: str  # Markdown
@@ -51,7 +51,7 @@ def cluster_values(
         name = metric.replace("pass@", "Pass@")
         rows += _of_curves(values, {f"final {name}": "final", f"mean {name} over the curve": "curve_mean"})
     if suites:
-        rows += of_suites(suites, {CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"})
+        rows += of_suites(suites, {_CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"})
     elif len(runs):
         for name, logged in ((LENGTH, "length"), (TRUNCATED, "truncated")):
             if len(curves.having(runs, logged, split)):
@@ -85,20 +85,20 @@ def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> l
     return rows
 
 
-def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "") -> Report:
+def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "") -> _Report:
     """The table of arms, their paired differences and a caption, from the long frame; `primary` as in `differences`."""
     if values.empty:
-        return Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
+        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
     arms, pairs = arm_table(values), differences(values, seed, primary)
     meaning = f"{caption(values)} {correction(pairs, primary)}".strip()
     printed = [printed_arms(arms), printed_differences(pairs)] if len(pairs) else [printed_arms(arms)]
     text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
-    return Report(text, "".join(latex(table, meaning) for table in printed), arms, pairs)
+    return _Report(text, "".join(latex(table, meaning) for table in printed), arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Of one evaluation: the table of its models, their paired differences, and sentences on both."""
-    wanted = {"Pass@1": "pass@1", CONS: "cons@n", "Pass@{n}": "pass@n", PRECISION: "precision"}
+    wanted = {"Pass@1": "pass@1", _CONS: "cons@n", "Pass@{n}": "pass@n", PRECISION: "precision"}
     wanted |= {LENGTH: "length", TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
         wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # these would repeat Pass@1
@@ -264,14 +264,14 @@ def markdown(frame: pd.DataFrame) -> str:
 def latex(frame: pd.DataFrame, caption: str) -> str:
     """A frame of texts as a LaTeX table (needs booktabs); every special sign is escaped."""
     escaped = frame.rename(columns=_as_latex).map(_as_latex)
-    return escaped.to_latex(index=False, caption=caption.translate(LATEX))
+    return escaped.to_latex(index=False, caption=caption.translate(_LATEX))
 
 
 def _as_latex(text):
-    return line(text).translate(LATEX)
+    return line(text).translate(_LATEX)
 
 
-CONTROL = "random"  # the arm whose reward says nothing (lead_kit.launch.controls)
+_CONTROL = "random"  # the arm whose reward says nothing (lead_kit.launch.controls)
 
 
 def over_control(pairs: pd.DataFrame) -> list[str]:
@@ -279,7 +279,7 @@ def over_control(pairs: pd.DataFrame) -> list[str]:
 
     `pairs` is from `differences`. A sentence says so where no such control ran.
     """
-    ends = f" − {CONTROL}"
+    ends = f" − {_CONTROL}"
     rows = pairs[pairs["difference"].str.endswith(ends)] if len(pairs) else pairs
     if not len(rows):
         return ["No arm `random` ran (--arms +controls): what any reward would have gained is not known."]

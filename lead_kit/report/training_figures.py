@@ -36,11 +36,11 @@ SMALL = {  # the small panels of `progress`, from the training rows
     "clipped tokens": lambda rows: rows["clip_low"] + rows["clip_high"] if "clip_low" in rows else None,
     "cut off": lambda rows: rows.get("truncated"),
 }
-RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
-ROLLOUT_STEP = "step (rollout batches)"
+_RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
+_ROLLOUT_STEP = "step (rollout batches)"
 
 
-def band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
+def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
     """A sentence on the line and band of a mean curve; `fixed` says what all seeds share."""
     seeds = sorted(set(points["seeds"]))
     if seeds == [1]:
@@ -79,7 +79,7 @@ def trend(
     `published` (arm, step, value) is drawn thin and hollow. `note` is added to the caption.
     """
     points = trend_points(frame, y, split)
-    meaning = band_meaning(points, ", problems held fixed" if split == "validation" else "")
+    meaning = _band_meaning(points, ", problems held fixed" if split == "validation" else "")
     extra = "" if published is None else "Thin, hollow: published curve (another model, other problems)."
     figure, (axes,) = sheet(" ".join(filter(None, [meaning, extra, note])))
     draw_curves(axes, points)
@@ -88,7 +88,7 @@ def trend(
             line = published[published["arm"] == arm]
             axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=label(f"{arm} (published)"))
         ticks_at(axes, [*points["step"], *published["step"]])
-    axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS.get(y, label(y)))
+    axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS.get(y, label(y)))
     legend_above(figure, axes)
     return figure
 
@@ -107,7 +107,7 @@ def loss_points(frame: pd.DataFrame) -> pd.DataFrame:
 def loss_curve(frame: pd.DataFrame) -> Figure:
     """Training loss over batches, one line for each arm, seeds as a band. `frame` has train rows with `loss`."""
     points = loss_points(frame)
-    figure, (axes,) = sheet(f"A step is one batch; in SFT it is one optimiser update. {band_meaning(points)}")
+    figure, (axes,) = sheet(f"A step is one batch; in SFT it is one optimiser update. {_band_meaning(points)}")
     draw_curves(axes, points)
     axes.set(xlabel="step (batches)", ylabel=LABELS["loss"])
     legend_above(figure, axes)
@@ -161,7 +161,7 @@ def reward_components(frame: pd.DataFrame) -> Figure:
         ticks_at(axes, points["step"])
         axes.set_ylabel("reward")
         axes.set_title(label(f"arm {arm}"), loc="left")
-    panels[-1].set_xlabel(ROLLOUT_STEP)
+    panels[-1].set_xlabel(_ROLLOUT_STEP)
     legend_above(figure, panels[0])
     return figure
 
@@ -169,11 +169,11 @@ def reward_components(frame: pd.DataFrame) -> Figure:
 @rc_context(STYLE)
 def panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     """One panel for each metric over rollout batches, one line for each arm, seeds as a band."""
-    figure, stacked = sheet(f"Logged rollouts. {band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4)
+    figure, stacked = sheet(f"Logged rollouts. {_band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4)
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, trend_points(frame, name, split))
         axes.set_ylabel(textwrap.fill(LABELS.get(name, label(name.removeprefix("reward_"))), 22))
-    stacked[-1].set_xlabel(ROLLOUT_STEP)
+    stacked[-1].set_xlabel(_ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure
 
@@ -201,16 +201,16 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     dotted = {"color": "black", "marker": "o", "markevery": max(1, len(steps) // 12)}
     top.plot(steps, 1 - by_step["signal"].mean(), **dotted)
     top.set(ylabel="without signal", ylim=(-0.03, 1.03))
-    histograms = [np.histogram(rho, RHO_EDGES)[0] / len(rho) for _, rho in by_step["rho"]]
+    histograms = [np.histogram(rho, _RHO_EDGES)[0] / len(rho) for _, rho in by_step["rho"]]
     edges = step_edges(steps)
-    shades = middle.pcolormesh(edges, RHO_EDGES, np.transpose(histograms), cmap="Greys", vmin=0)
+    shades = middle.pcolormesh(edges, _RHO_EDGES, np.transpose(histograms), cmap="Greys", vmin=0)
     middle.set(ylabel="ρ")
     middle.grid(visible=False)
     figure.colorbar(shades, ax=[top, middle, bottom], label="share of groups by ρ", aspect=50)
     weight = by_step["weight"].quantile([0.1, 0.5, 0.9]).unstack()
     bottom.plot(weight.index, weight[0.5], **dotted)
     bottom.fill_between(weight.index, weight[0.1], weight[0.9], color="black", alpha=0.15, linewidth=0)
-    bottom.set(xlabel=ROLLOUT_STEP, ylabel="weight")
+    bottom.set(xlabel=_ROLLOUT_STEP, ylabel="weight")
     for axes in (top, middle, bottom):
         axes.set_xlim(edges[0], edges[-1])
         ticks_at(axes, steps)
@@ -227,11 +227,11 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
     large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
     for place, metric in enumerate(("pass@1", "length")):
         axes = figure.add_subplot(large[place])
-        draw_beside(axes, curves.having(beside, metric), metric)
+        _draw_beside(axes, curves.having(beside, metric), metric)
         own = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in looks(dict.fromkeys(own["arm"])).items():
             axes.plot(own["step"], own[metric], **drawn(look), label=f"{label(arm)}, this run")
-        axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
+        axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS[metric])
         ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
@@ -254,7 +254,7 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_beside(axes, frame: pd.DataFrame, metric: str) -> None:
+def _draw_beside(axes, frame: pd.DataFrame, metric: str) -> None:
     """Thin curves of other runs, the mean over the seeds of an arm with its band. `frame` as `curves.load_runs`."""
     if frame.empty:
         return

@@ -13,7 +13,7 @@ from lead_kit.runs.distributed import processes, rank
 from lead_kit.runs.files import sync, unreadable, write_text
 from lead_kit.runs.paths import resolve, shown
 
-SEAL = "checkpoint.json"
+_SEAL = "checkpoint.json"
 
 
 def team() -> dict:
@@ -23,18 +23,18 @@ def team() -> dict:
 
 def seal(folder: Path) -> None:
     """Marks a checkpoint, whose files are all written, as whole."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
     sync(folder)
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    write_text(folder / SEAL, json.dumps(team() | {"bytes": sizes}, indent=1) + "\n")
+    write_text(folder / _SEAL, json.dumps(team() | {"bytes": sizes}, indent=1) + "\n")
 
 
 def damage(folder: Path) -> str:
     """What is wrong with a checkpoint, in words; empty when it is whole."""
     try:
-        sizes = json.loads((folder / SEAL).read_text(encoding="utf-8"))["bytes"]
+        sizes = json.loads((folder / _SEAL).read_text(encoding="utf-8"))["bytes"]
     except (OSError, ValueError, KeyError):
-        return f"{SEAL}, which is written last, is missing or cut off"
+        return f"{_SEAL}, which is written last, is missing or cut off"
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file():
@@ -46,14 +46,14 @@ def damage(folder: Path) -> str:
     return ""
 
 
-def newest_first(folder: Path) -> list[Path]:
+def _newest_first(folder: Path) -> list[Path]:
     numbered = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
     return sorted(numbered, key=updates_in, reverse=True)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint-N in `folder`."""
-    return next((path for path in newest_first(folder) if not damage(path)), None)
+    return next((path for path in _newest_first(folder) if not damage(path)), None)
 
 
 def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
@@ -63,19 +63,19 @@ def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
     and when other processes wrote the checkpoint than would continue from it.
     """
     if resume_from:
-        checkpoint = named_checkpoint(resolve(resume_from))
+        checkpoint = _named_checkpoint(resolve(resume_from))
     else:
         checkpoint = latest_checkpoint(folder)
-        newer = [path for path in newest_first(folder) if updates_in(path) > updates_in(checkpoint)]
+        newer = [path for path in _newest_first(folder) if updates_in(path) > updates_in(checkpoint)]
         if newer and rank() == 0:
             does = f"continuing from {checkpoint.name}" if checkpoint else "starting anew"
             print(f"{does}: {newer[0].name} is damaged ({damage(newer[0])})", flush=True)
     if checkpoint:
-        check_team(checkpoint)
+        _check_team(checkpoint)
     return checkpoint
 
 
-def named_checkpoint(checkpoint: Path) -> Path:
+def _named_checkpoint(checkpoint: Path) -> Path:
     """The checkpoint itself. Raises InputError, naming the newest whole one beside it, when it cannot be used."""
     if not checkpoint.is_dir():
         raise InputError(
@@ -88,9 +88,9 @@ def named_checkpoint(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def check_team(checkpoint: Path) -> None:
+def _check_team(checkpoint: Path) -> None:
     """Raises InputError when other processes wrote the checkpoint: the run would go on with other numbers."""
-    written, here = json.loads((checkpoint / SEAL).read_text(encoding="utf-8")), team()
+    written, here = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8")), team()
     pairs = {name: (written.get(name), value) for name, value in here.items() if written.get(name) != value}
     if pairs:
         differ = " and ".join(f"{name} {before}, now {now}" for name, (before, now) in pairs.items())

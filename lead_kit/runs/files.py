@@ -13,26 +13,26 @@ from pathlib import Path
 from lead_kit.errors import InputError, shortened
 from lead_kit.runs.paths import shown
 
-HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A path to write a file or folder to; it gets its real name only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+    part = _part_of(path)
     try:
         yield part
         sync(part)
         if part.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)
-        sync_entry(path.parent)
+        _sync_entry(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
-def sync_entry(path: Path) -> None:
+def _sync_entry(path: Path) -> None:
     """Forces a file, or the names in a folder, to the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
@@ -44,7 +44,7 @@ def sync_entry(path: Path) -> None:
 def sync(path: Path) -> None:
     """Forces a file, or a folder with all that lies in it, to the disk: it outlasts a failure of the machine."""
     for entry in [*path.rglob("*"), path]:
-        sync_entry(entry)
+        _sync_entry(entry)
 
 
 def unreadable(path: Path) -> str:
@@ -65,7 +65,7 @@ def unreadable(path: Path) -> str:
     return ""
 
 
-def part_of(path: Path) -> Path:
+def _part_of(path: Path) -> Path:
     """The name of a file that is not complete yet."""
     return path.with_name(f".{os.getpid()}-{path.name}")
 
@@ -76,8 +76,8 @@ def refuse_unwritable(path: Path) -> None:
         raise InputError(f"cannot write {shortened(shown(path))}: it is a folder, expected the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part_of(path).touch()
-        part_of(path).unlink()
+        _part_of(path).touch()
+        _part_of(path).unlink()
     except OSError as error:
         raise InputError(f"cannot write {shortened(shown(path))}: {error.strerror}") from None
 
@@ -114,7 +114,7 @@ def parse_json(data: bytes, path: Path, line: int = 1):
     try:
         text = data.decode("utf-8-sig")
         value = json.loads(text)
-        return whole(value) if HALF_CHARACTER.search(text) else value
+        return whole(value) if _HALF_CHARACTER.search(text) else value
     except UnicodeDecodeError as error:
         line, problem = line + data.count(b"\n", 0, error.start), f"not UTF-8 text ({error.reason})"
     except json.JSONDecodeError as error:
@@ -157,13 +157,13 @@ def read_jsonl(path: Path, torn: bool = False) -> list[dict]:
     return [row for _, row in jsonl_rows(path, torn)]
 
 
-def as_jsonl(rows: Iterable[Mapping]) -> str:
+def _as_jsonl(rows: Iterable[Mapping]) -> str:
     return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping]) -> Path:
     """Writes rows as JSON lines, all of them or none."""
-    return write_text(path, as_jsonl(rows))
+    return write_text(path, _as_jsonl(rows))
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
@@ -175,6 +175,6 @@ def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(encoded(as_jsonl(rows)))
+        file.write(encoded(_as_jsonl(rows)))
         file.flush()
         os.fsync(file.fileno())

@@ -23,12 +23,12 @@ def labels(models: list[str]) -> dict[str, dict]:
     """
     if len(set(models)) < len(models):
         raise InputError(f"models names {next(m for m in models if models.count(m) > 1)!r} twice")
-    by_model = {model: arm_and_seed(model) for model in models}
+    by_model = {model: _arm_and_seed(model) for model in models}
     shared = [label for label in by_model.values() if list(by_model.values()).count(label) > 1]
     return {model: {"arm": model, "seed": 0} if label in shared else label for model, label in by_model.items()}
 
 
-def arm_and_seed(model: str) -> dict:
+def _arm_and_seed(model: str) -> dict:
     folder = resolve(model).parent
     manifest = read_manifest(folder) if resolve(model).is_dir() else None
     if manifest is None:
@@ -105,10 +105,10 @@ def find(patterns: list[str], holds: str = "metrics.jsonl") -> list[Path]:
 
 def named_runs(names: list[str]) -> list[Path]:
     """The folders of runs named as `run_name` has it, or by folder or glob. Raises InputError as `find` does."""
-    return find([f"runs/{name}" if not glob.has_magic(name) and run_of(name) else name for name in names])
+    return find([f"runs/{name}" if not glob.has_magic(name) and _run_of(name) else name for name in names])
 
 
-def run_of(name: str) -> bool:
+def _run_of(name: str) -> bool:
     """Whether a run_name, and not a path, is meant."""
     return not is_path(name) and not resolve(name).exists()
 

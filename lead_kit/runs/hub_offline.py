@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
+_READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
 EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
 
 
@@ -19,5 +19,5 @@ def if_local(*names: str) -> None:
     """Turns the hub off for this process when every model is embedded or a folder."""
     if all(name in EMBEDDED or is_path(name) for name in names):
         off = os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1"
-        for module in filter(None, map(sys.modules.get, READERS)):
+        for module in filter(None, map(sys.modules.get, _READERS)):
             module.HF_HUB_OFFLINE = off or module.HF_HUB_OFFLINE

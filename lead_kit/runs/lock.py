@@ -35,7 +35,7 @@ def hold(folder: Path, wait: bool = False) -> bool:
             raise InputError(f"{shown(folder)} is being written by {owner}: wait or choose another run_name") from None
         print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
         fcntl.flock(file, fcntl.LOCK_EX)
-    if not same_file(path, file):  # the folder was deleted while we waited
+    if not _same_file(path, file):  # the folder was deleted while we waited
         os.close(file)
         return hold(folder, wait)
     os.ftruncate(file, 0)
@@ -44,7 +44,7 @@ def hold(folder: Path, wait: bool = False) -> bool:
     return True
 
 
-def same_file(path: Path, file: int) -> bool:
+def _same_file(path: Path, file: int) -> bool:
     """Whether the path still names the open file."""
     try:
         named, opened = path.stat(), os.fstat(file)
@@ -56,7 +56,7 @@ def same_file(path: Path, file: int) -> bool:
 def check_held(folder: Path) -> None:
     """Raises InputError when this process holds the lock of a folder that has since been deleted or replaced."""
     path = folder / "lock"
-    if path in held and not same_file(path, held[path]):
+    if path in held and not _same_file(path, held[path]):
         raise InputError(f"{shown(folder)} was deleted or replaced while this run was writing it, so the run ends here")
 
 

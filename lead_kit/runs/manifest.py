@@ -17,7 +17,7 @@ from lead_kit.runs.paths import ROOT, RUNS, shown
 
 NEEDED = {"notebook": str, "status": str, "parameters": dict, "attempts": list}  # what is read of a run.json
 # every attempt writes these; one that wrote nothing else has no results to lose
-BOOKKEEPING = {"run.json", "lock", "log.txt", "notebook.ipynb", "attempts", "done", "ranks"}
+_BOOKKEEPING = {"run.json", "lock", "log.txt", "notebook.ipynb", "attempts", "done", "ranks"}
 
 
 def timestamp() -> str:
@@ -101,16 +101,16 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     if parents or (old is None and any(folder.rglob("run.json"))):
         raise InputError(f"{shown(folder)}: a run cannot lie inside another run ({shown((parents or [folder])[0])})")
     changed = changes(old, settled, notebook) if old else {}
-    if changed and not (old["status"] == "done" or {entry.name for entry in folder.glob("[!.]*")} - BOOKKEEPING):
+    if changed and not (old["status"] == "done" or {entry.name for entry in folder.glob("[!.]*")} - _BOOKKEEPING):
         old, changed = None, {}
     if changed and not replace:
         raise name_taken(folder, changed, "choose another run_name or delete the folder")
     if old and old["attempts"][-1]["status"] == "running":  # its process has ended, or we would not hold the lock
         last = old["attempts"][-1]
         last |= {"status": "failed", "reason": last.get("reason", "its process ended without closing the run")}
-    remove_partial_files(folder)
+    _remove_partial_files(folder)
     if old and (changed or old["status"] == "done"):
-        archive(folder, old)
+        _archive(folder, old)
     elif old and latest_checkpoint(folder / "checkpoints") is None:
         truncate(folder, -1)
     (folder / "done").unlink(missing_ok=True)
@@ -126,13 +126,13 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     return manifest
 
 
-def remove_partial_files(folder: Path) -> None:
+def _remove_partial_files(folder: Path) -> None:
     """Deletes what `atomic` (.PID-NAME) had not finished writing when its process was killed."""
     for part in [p for p in folder.rglob(".*-*") if p.name[1:].partition("-")[0].isdigit()]:
         shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
-def archive(folder: Path, manifest: dict) -> None:
+def _archive(folder: Path, manifest: dict) -> None:
     """Moves what earlier attempts wrote to attempts/N, so that repeating the run loses nothing.
 
     N is free: the list of attempts begins anew after one that failed before it wrote anything.

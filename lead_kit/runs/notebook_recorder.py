@@ -14,11 +14,11 @@ from lead_kit.parameters import SETTLED
 from lead_kit.runs import lock
 from lead_kit.runs.files import write_text
 
-MOST = 1 << 20  # characters that one cell's printed output may have
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+_MOST = 1 << 20  # characters that one cell's printed output may have
+_KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 
 
-class Recorder:
+class _Recorder:
     """Keeps the outputs of the kernel's cells, and writes them with their sources into the folder of a run."""
 
     def __init__(self, shell):
@@ -57,7 +57,7 @@ class Recorder:
         """Adds printed text to the last output if that is of the same stream."""
         if not kept or kept[-1].get("name") != content["name"]:
             kept.append({"output_type": "stream", "name": content["name"], "text": ""})
-        kept[-1]["text"] = (kept[-1]["text"] + content["text"])[:MOST]
+        kept[-1]["text"] = (kept[-1]["text"] + content["text"])[:_MOST]
 
     def end(self, result) -> None:
         """A cell has ended: writes the notebook while the run is this kernel's, and once more when it has ended."""
@@ -77,7 +77,7 @@ class Recorder:
         if held or self.lasting:
             with contextlib.suppress(OSError):  # the folder was deleted: the run's next line says so
                 write_text(
-                    self.folder / "notebook.ipynb", json.dumps(self.notebook(), indent=1, default=as_text) + "\n"
+                    self.folder / "notebook.ipynb", json.dumps(self.notebook(), indent=1, default=_as_text) + "\n"
                 )
         self.folder, self.lasting = (self.folder if held else None), held
 
@@ -90,15 +90,15 @@ class Recorder:
             | {"outputs": list(self.outputs.get(place, [])), "source": sources[place]}
             for place in range(first, len(sources))
         ]
-        return {"cells": cells, "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}
+        return {"cells": cells, "metadata": _KERNEL, "nbformat": 4, "nbformat_minor": 5}
 
 
-def as_text(value) -> str:
+def _as_text(value) -> str:
     """What JSON has no form for, as a notebook stores it: an image in base64."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-RECORDERS: list[Recorder] = []  # at most one: a kernel has one shell
+_RECORDERS: list[_Recorder] = []  # at most one: a kernel has one shell
 
 
 def record(folder: Path) -> None:
@@ -108,6 +108,6 @@ def record(folder: Path) -> None:
     shell = get_ipython()
     if shell is None or not hasattr(shell, "display_pub") or not hasattr(shell.display_pub, "register_hook"):
         return
-    if not RECORDERS:
-        RECORDERS.append(Recorder(shell))
-    RECORDERS[0].folder, RECORDERS[0].lasting = folder, True
+    if not _RECORDERS:
+        _RECORDERS.append(_Recorder(shell))
+    _RECORDERS[0].folder, _RECORDERS[0].lasting = folder, True

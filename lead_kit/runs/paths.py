@@ -10,7 +10,7 @@ ROOT = Path(os.environ.get("LEAD_ROOT") or Path(__file__).resolve().parents[2])
 RUNS = ROOT / "runs"
 NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*(/[A-Za-z0-9_+][A-Za-z0-9._+-]*)*")
 
-LONGEST_NAME = 200  # characters; systems allow 255 bytes, and files that are written get a prefix
+_LONGEST_NAME = 200  # characters; systems allow 255 bytes, and files that are written get a prefix
 
 
 def resolve(path: str | Path) -> Path:
@@ -34,6 +34,6 @@ def run_folder(name: str) -> Path:
         raise InputError(
             f"run_name {shortened(repr(name))}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
         )
-    if max(map(len, name.split("/"))) > LONGEST_NAME:
-        raise InputError(f"run_name {shortened(name)!r}: expected at most {LONGEST_NAME} characters for each folder")
+    if max(map(len, name.split("/"))) > _LONGEST_NAME:
+        raise InputError(f"run_name {shortened(name)!r}: expected at most {_LONGEST_NAME} characters for each folder")
     return RUNS / name

@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-SECONDS = 2.0  # shortest time between two lines
+_SECONDS = 2.0  # shortest time between two lines
 
 
 def live() -> bool:
@@ -21,7 +21,7 @@ class Progress:
     def __init__(self, log: Path):
         self.log, self.views = log, []  # type: Path, list[Callable[[str, bool, dict], None]]
         self.bar = self.first = None
-        self.values, self.told = {}, -SECONDS
+        self.values, self.told = {}, -_SECONDS
 
     def show(self, step: int, total: int, values: dict) -> None:
         """Tells the step that is reached, of `total`, and numbers by name; a last step is always told."""
@@ -29,7 +29,7 @@ class Progress:
         self.values |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in values.items()}
         self.first = self.first or (step, clock)
         line = self.line(step, total, clock)
-        if last or clock - self.told >= SECONDS:
+        if last or clock - self.told >= _SECONDS:
             self.told = clock
             self.write(line) if live() else print(line, flush=True)
         for view in self.views:

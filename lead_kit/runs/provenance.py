@@ -12,9 +12,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-OPTIONAL = ("vllm", "unsloth", "deepspeed", "bitsandbytes", "liger-kernel", "flash-attn")
-WHOLE = 1 << 30  # bytes; larger files, such as weights, take minutes to read, so only their size and ends are hashed
-END = 1 << 26  # bytes hashed at each end
+_OPTIONAL = ("vllm", "unsloth", "deepspeed", "bitsandbytes", "liger-kernel", "flash-attn")
+_WHOLE = 1 << 30  # bytes; larger files, such as weights, take minutes to read, so only their size and ends are hashed
+_END = 1 << 26  # bytes hashed at each end
 
 
 def code_hash(notebook: Path) -> str | None:
@@ -41,11 +41,11 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file. Above WHOLE bytes, `ends:` and the SHA-256 of its size and two ends."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if size <= WHOLE:
+        if size <= _WHOLE:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256(str(size).encode() + file.read(END))
-        file.seek(-END, os.SEEK_END)
-        digest.update(file.read(END))
+        digest = hashlib.sha256(str(size).encode() + file.read(_END))
+        file.seek(-_END, os.SEEK_END)
+        digest.update(file.read(_END))
         return "ends:" + digest.hexdigest()
 
 
@@ -71,13 +71,13 @@ def packages() -> dict[str, str]:
     """Installed versions of the kit, its requirements and the optional engines."""
     required = [re.match(r"[\w.-]+", line)[0] for line in metadata.requires("lead_kit") or []]
     versions = {}
-    for name in ["lead_kit", *required, *OPTIONAL]:
+    for name in ["lead_kit", *required, *_OPTIONAL]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
 
 
-def cpu_model() -> str:
+def _cpu_model() -> str:
     """The name of the processor as the system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
@@ -91,7 +91,7 @@ def machine() -> dict:
         "host": socket.gethostname(),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "cpu": cpu_model(),
+        "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "gpus": cards.splitlines() if cards else [],
     }

@@ -48,10 +48,10 @@ def read_rollouts(run: Path) -> pd.DataFrame:
     files = sorted((Path(run) / "rollouts").glob("step_*.parquet"))
     if not files:
         raise InputError(f"run {run} has no rollouts; expected {run}/rollouts/step_*.parquet")
-    return pd.concat([read_part(file) for file in files], ignore_index=True)
+    return pd.concat([_read_part(file) for file in files], ignore_index=True)
 
 
-def read_part(file: Path) -> pd.DataFrame:
+def _read_part(file: Path) -> pd.DataFrame:
     """One parquet file of a ledger. Raises InputError for a file that is cut off or is no parquet."""
     try:
         return pd.read_parquet(file)

@@ -20,7 +20,7 @@ from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
 from lead_kit.runs.progress import Progress, live
 
-FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
+_FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
 
 class Run:
@@ -176,7 +176,7 @@ class Run:
             return image
         for kind in ("pdf", "png") if pdf else ("png",):
             with atomic(target / f"{name}.{kind}") as part:
-                figure.savefig(part, format=kind, metadata=FIGURE_METADATA[kind], bbox_inches="tight", dpi=150)
+                figure.savefig(part, format=kind, metadata=_FIGURE_METADATA[kind], bbox_inches="tight", dpi=150)
         if frame is not None:
             with atomic(target / f"{name}.csv") as part:
                 frame.to_csv(part, index=False)

@@ -8,13 +8,13 @@ from lead_kit.errors import chosen
 from lead_kit.runs import rollout_file
 from lead_kit.safe_text import visible
 
-STEP = "rollout_step"  # the axis of every metric
-ROWS = 64  # of the table of samples
-SAMPLED = ["step", "group", "id", "sample", "problem", "completion", "status", "reward", "advantage", "length"]
-PATIENCE = 15  # seconds to wait for a server; the library's own defaults add up to minutes
+_STEP = "rollout_step"  # the axis of every metric
+_ROWS = 64  # of the table of samples
+_SAMPLED = ["step", "group", "id", "sample", "problem", "completion", "status", "reward", "advantage", "length"]
+_PATIENCE = 15  # seconds to wait for a server; the library's own defaults add up to minutes
 
 
-class Wandb:
+class _Wandb:
     """Sends metrics to wandb, offline unless WANDB_MODE says otherwise; sends nothing more after its first failure.
 
     Runs are grouped by experiment (the folder of the run), then by arm; the seed is a tag. Every metric has the rollout
@@ -26,15 +26,15 @@ class Wandb:
 
         self.failures = (OSError, ValueError, TypeError, RuntimeError, wandb.errors.Error)
         self.wandb, self.folder, self.session = wandb, folder, None
-        settings = wandb.Settings(init_timeout=PATIENCE, finish_timeout=PATIENCE, silent=True, console="off")
+        settings = wandb.Settings(init_timeout=_PATIENCE, finish_timeout=_PATIENCE, silent=True, console="off")
         mode, project = os.environ.get("WANDB_MODE", "offline"), config.get("wandb_project", "lead_kit")
         asked = {"project": project, "name": name, "config": config, "dir": str(folder), "mode": mode}
         asked |= {"entity": config.get("wandb_entity") or None, "group": name.rpartition("/")[0] or name}
         asked |= {"job_type": config.get("arm") or None, "tags": [f"seed {config.get('seed', 0)}"]}
         self.session = self._try(wandb.init, **asked, settings=settings)
         if self.session:
-            self._try(self.session.define_metric, STEP)
-            self._try(self.session.define_metric, "*", step_metric=STEP)
+            self._try(self.session.define_metric, _STEP)
+            self._try(self.session.define_metric, "*", step_metric=_STEP)
 
     def _try(self, action, *args, **kwargs):
         """The action's result; when it fails, warns, turns the tracker off and returns None."""
@@ -47,7 +47,7 @@ class Wandb:
 
     def log(self, step: int, values: dict) -> None:
         if self.session:
-            self._try(self.session.log, values | {STEP: step})
+            self._try(self.session.log, values | {_STEP: step})
 
     def finish(self) -> None:
         """Sends the last rollouts and the figures, and closes the session."""
@@ -60,16 +60,16 @@ class Wandb:
         sent = {f"figures/{path.stem}": self.wandb.Image(str(path)) for path in self.folder.glob("figures/*.png")}
         if rollout_file.has_rollouts(self.folder):
             rows = rollout_file.read_rollouts(self.folder)
-            rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in SAMPLED if name in rows]].head(ROWS)
+            rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in _SAMPLED if name in rows]].head(_ROWS)
             texts = {name: rows[name].map(visible) for name in rows.select_dtypes(exclude="number")}
             sent["samples"] = self.wandb.Table(dataframe=rows.assign(**texts))
         if sent:
             self.session.log(sent)
 
 
-def start(kind: str, folder: Path, name: str, config: dict) -> Wandb | None:
+def start(kind: str, folder: Path, name: str, config: dict) -> _Wandb | None:
     """The tracker called `kind`, or None. Raises InputError for an unknown kind."""
-    tracker = chosen(TRACKERS, kind, "tracker")
+    tracker = chosen(_TRACKERS, kind, "tracker")
     try:
         return tracker(folder, name, config) if tracker else None
     except ImportError as error:
@@ -77,4 +77,4 @@ def start(kind: str, folder: Path, name: str, config: dict) -> Wandb | None:
         return None
 
 
-TRACKERS = {"none": None, "wandb": Wandb}
+_TRACKERS = {"none": None, "wandb": _Wandb}

@@ -4,7 +4,7 @@ import re
 
 from lead_kit.runs.progress import live
 
-LINE = re.compile(r"(?:(\S+): )?step (\d+)/(\d+)(.*)")  # of Run.progress, or of a stage that another stage started
+_LINE = re.compile(r"(?:(\S+): )?step (\d+)/(\d+)(.*)")  # of Run.progress, or of a stage that another stage started
 
 
 class Stages:
@@ -16,7 +16,7 @@ class Stages:
 
     def hear(self, line: str) -> None:
         """Takes a line that the stage printed. What is no progress is in the log of its run."""
-        if match := LINE.match(line.strip()):
+        if match := _LINE.match(line.strip()):
             self.show(match[1] or self.name, int(match[2]), int(match[3]), match[4].strip())
 
     def show(self, name: str, step: int, total: int, rest: str = "") -> None:

@@ -26,11 +26,11 @@ def own_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType({
     for name in (call_name(text, "a name") for text in texts if text):
         if ":" in name:
             file, _, function = name.rpartition(":")
-            source, where = file_source(file, name, run), shown(resolve(file))
+            source, where = _file_source(file, name, run), shown(resolve(file))
             origin = where
         elif getattr(cells.get(name), "__module__", "") == "__main__" and callable(cells[name]):
             function, where, origin = name, f"the cell of {name!r}", ""
-            source = cell_source(cells[name], name)
+            source = _cell_source(cells[name], name)
         else:
             continue
         functions[name] = loaded(source, function, where)
@@ -38,7 +38,7 @@ def own_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType({
     return functions
 
 
-def file_source(file: str, name: str, run) -> str:
+def _file_source(file: str, name: str, run) -> str:
     """The text of a Python file below the repository, which becomes an input of the run."""
     path = resolve(file)
     if not path.resolve().is_relative_to(ROOT) or path.suffix != ".py":
@@ -58,7 +58,7 @@ def loaded(source: str, function: str, where: str) -> Callable:
     return getattr(module, function)
 
 
-def cell_source(function: Callable, name: str) -> str:
+def _cell_source(function: Callable, name: str) -> str:
     """The part of a cell that defines a function: its source and what it needs of the same cell.
 
     Raises InputError where the function needs something that the cell does not define, so that the source would not
@@ -68,7 +68,7 @@ def cell_source(function: Callable, name: str) -> str:
     text = "".join(linecache.getlines(code.co_filename)) if code else ""
     statements = {}
     for node in ast.parse(text).body:
-        statements |= dict.fromkeys(defined(node), node)
+        statements |= dict.fromkeys(_defined(node), node)
     if not isinstance(statements.get(name), ast.FunctionDef):
         raise InputError(f"{name!r} is no function that a cell defines with `def`")
     wanted, kept = [name], []
@@ -78,20 +78,20 @@ def cell_source(function: Callable, name: str) -> str:
             kept.append(node)
             wanted += [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in statements]
     lines = text.splitlines()
-    parts = ["\n".join(lines[first_line(node) - 1 : node.end_lineno]) for node in sorted(kept, key=first_line)]
+    parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in sorted(kept, key=_first_line)]
     source = "\n\n".join(parts) + "\n"
-    known = {one for node in kept for one in defined(node)} | set(dir(builtins))
+    known = {one for node in kept for one in _defined(node)} | set(dir(builtins))
     if missing := sorted(outside(symtable.symtable(source, name, "exec")) - known):
         raise InputError(f"the cell of {name!r} does not define {missing[0]!r}: import or define it in the same cell")
     return source
 
 
-def first_line(node: ast.stmt) -> int:
+def _first_line(node: ast.stmt) -> int:
     """The line where a statement begins, with its decorators."""
     return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
 
 
-def defined(node: ast.stmt) -> list[str]:
+def _defined(node: ast.stmt) -> list[str]:
     """The names that a top-level statement defines; none for one that only does something."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]

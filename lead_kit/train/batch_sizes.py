@@ -62,14 +62,14 @@ def sizes(
     return Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
 
 
-OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
+_OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
 PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, whole solutions together, one stream
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
 
 
 def optimizer_by_name(name: str) -> str:
     """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
-    found = chosen(OPTIMIZERS, name, "optimizer")
+    found = chosen(_OPTIMIZERS, name, "optimizer")
     if name == "muon" and sharded():
         raise InputError(
             f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"

@@ -6,7 +6,7 @@ and loss_type says which average; a loss that takes another one, or other advant
 
 from torch import Tensor
 
-AVERAGES = {
+_AVERAGES = {
     "grpo": lambda summed, mask, **_: (summed / mask.sum(1).clamp(min=1)).mean(),
     "bnpo": lambda summed, mask, **_: summed.sum() / mask.sum().clamp(min=1),
     "dr_grpo": lambda summed, mask, max_tokens, **_: summed.sum() / (len(mask) * max_tokens),
@@ -21,8 +21,8 @@ def at_ratio_one(loss_type: str, advantages: Tensor, mask: Tensor, *, tokens: fl
 
     `tokens` are those of the whole optimiser update, which `dapo` divides by.
     """
-    if loss_type not in AVERAGES:
+    if loss_type not in _AVERAGES:
         return None
     each = advantages[:, None] if advantages.dim() == 1 else advantages
     summed = -(each * mask).sum(1)
-    return AVERAGES[loss_type](summed, mask, tokens=tokens, max_tokens=max_tokens)
+    return _AVERAGES[loss_type](summed, mask, tokens=tokens, max_tokens=max_tokens)

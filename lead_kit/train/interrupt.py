@@ -10,14 +10,14 @@ from transformers import TrainerCallback
 from lead_kit.errors import InputError
 from lead_kit.runs import checkpoints, distributed
 
-USED = (
+_USED = (
     "this trainer has trained before, so its weights are no longer those of the start: Run All builds a new one, "
     "which goes on from the newest checkpoint"
 )
-HEARD = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
+_HEARD = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
 
 
-class Stop(TrainerCallback):
+class _Stop(TrainerCallback):
     """Ends a training that was interrupted, after the last update of a rollout batch, with a checkpoint.
 
     Inside a batch a checkpoint could not be resumed exactly. `updates` optimiser updates make a batch.
@@ -28,7 +28,7 @@ class Stop(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if self.begun:
-            raise InputError(USED)
+            raise InputError(_USED)
         self.begun = True
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -52,7 +52,7 @@ class Stop(TrainerCallback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print(HEARD, flush=True)
+        print(_HEARD, flush=True)
 
 
 def train(trainer, run, checkpoint: Path | None, updates: int = 1):
@@ -61,9 +61,9 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1):
     What the run logged after `checkpoint` is deleted first. Raises InputError when the trainer has trained before or
     when there are too few problems for a batch, and Interrupted, with one sentence, when the user interrupts.
     """
-    if any(isinstance(callback, Stop) for callback in trainer.callback_handler.callbacks):
-        raise InputError(USED)
-    stop = Stop(updates)
+    if any(isinstance(callback, _Stop) for callback in trainer.callback_handler.callbacks):
+        raise InputError(_USED)
+    stop = _Stop(updates)
     trainer.callback_handler.callbacks.insert(0, stop)  # before a validation of the start
     distributed.check_processes(trainer.accelerator)
     begin, last = checkpoints.updates_in(checkpoint) // updates, trainer.args.max_steps // updates

@@ -12,7 +12,7 @@ from lead_kit.errors import InputError
 from lead_kit.train import foreign_loss_check, share_rows
 from lead_kit.train.packing import micro_batches, packed_logps, rows_of
 
-EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
+_EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
 
 
@@ -125,7 +125,7 @@ class PackedUpdate(GRPOTrainer):
     def _without_zero_rows(self, inputs: dict) -> dict:
         """Without the rows whose advantage is 0, where that is exact; the logged entropy omits them too. Several
         processes share out the rest; without packs they need equally many rows and keep all of theirs."""
-        if self.loss_type not in EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
+        if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
             return inputs
         if self.accelerator.num_processes == 1:
             return rows_of(inputs, share_rows.with_advantage(inputs["advantages"], 1))

@@ -20,7 +20,7 @@ from transformers.masking_utils import sdpa_mask
 BY_SEQUENCE = "sdpa_by_sequence"
 
 
-class Pack(NamedTuple):
+class _Pack(NamedTuple):
     """Rows end to end, the input of one forward."""
 
     input_ids: Tensor  # (1, tokens)
@@ -57,7 +57,7 @@ def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[
     return packs
 
 
-def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> Pack:
+def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> _Pack:
     """The attended tokens of `rows` end to end; those in the last logits_to_keep columns are scored."""
     place = torch.tensor(rows, device=input_ids.device)
     kept = attention_mask[place].bool()
@@ -69,7 +69,7 @@ def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_t
     first_scored = input_ids.shape[1] - logits_to_keep
     # Nothing predicts the first token of a sequence; it is in these columns only if the row has no prompt.
     (scored,) = ((column >= first_scored) & (position > 0)).nonzero(as_tuple=True)
-    return Pack(
+    return _Pack(
         input_ids=ids[None],
         position_ids=position[None],
         ends=ends.int(),
@@ -81,7 +81,7 @@ def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_t
     )
 
 
-def prompts_of(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[tuple[int, ...]]:
+def _prompts_of(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[tuple[int, ...]]:
     """The prompt of each row, as token ids."""
     first = input_ids.shape[1] - logits_to_keep
     ids, kept = (part[:, :first].tolist() for part in (input_ids, attention_mask))
@@ -95,11 +95,11 @@ def shareable(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) ->
     return bool(attention_mask[:, :first].any(1).all()) and not gaps.any()
 
 
-def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> Pack:
+def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> _Pack:
     """As `flatten`, with each different prompt once, followed by the completions of its rows."""
     first = input_ids.shape[1] - logits_to_keep
     place = torch.tensor(rows)
-    prompts = prompts_of(input_ids[place], attention_mask[place], logits_to_keep)
+    prompts = _prompts_of(input_ids[place], attention_mask[place], logits_to_keep)
     lengths = attention_mask[:, first:].sum(1).tolist()
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, prompt in zip(rows, prompts, strict=True):
@@ -123,7 +123,7 @@ def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, l
             prompt_of.append(own)
             at += size
     row, column = torch.tensor(targets, dtype=torch.long).view(-1, 2).unbind(1)
-    return Pack(
+    return _Pack(
         input_ids=torch.cat(ids)[None],
         position_ids=torch.cat(positions)[None],
         ends=pad(torch.tensor(sizes).cumsum(0), (1, 0)).int(),
@@ -136,7 +136,7 @@ def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, l
     )
 
 
-def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
+def _sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
     """transformers' sdpa attention on each packed sequence separately; (1, heads, tokens, size) in.
 
     A sequence that continues a prompt (`prompt_of`) also attends to all of it. Without cu_seq_lens_q, which only a
@@ -160,7 +160,7 @@ def sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tenso
     return torch.cat(outputs, 1), None
 
 
-AttentionInterface.register(BY_SEQUENCE, sdpa_by_sequence)
+AttentionInterface.register(BY_SEQUENCE, _sdpa_by_sequence)
 AttentionMaskInterface.register(BY_SEQUENCE, sdpa_mask)
 
 
@@ -177,7 +177,7 @@ def attend_by_sequence(model: nn.Module) -> bool:
 
 
 def score(
-    model: nn.Module, pack: Pack, temperature: float, entropy: bool, fused: bool, learned: bool = True
+    model: nn.Module, pack: _Pack, temperature: float, entropy: bool, fused: bool, learned: bool = True
 ) -> tuple[Tensor, Tensor | None]:
     """(targets,) log-probabilities of the pack's scored tokens, and their entropies if asked for. Entropies that are
     not `learned` have no gradient, and so keep nothing for a backward pass."""
@@ -201,7 +201,7 @@ def score(
     return chosen, -(every.exp() * every).sum(-1) if entropy else None
 
 
-def most_packs(packs: int, device: torch.device) -> int:
+def _most_packs(packs: int, device: torch.device) -> int:
     """The largest number of packs on any process, so that all run as many forwards."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return packs
@@ -210,12 +210,12 @@ def most_packs(packs: int, device: torch.device) -> int:
     return int(count)
 
 
-def packs_of(attention_mask: Tensor, token_budget: int, order: list[int]) -> list[list[int]]:
+def _packs_of(attention_mask: Tensor, token_budget: int, order: list[int]) -> list[list[int]]:
     """The rows of each pack, taken in this order; equally many packs on every process that trains, of which the last
     are empty where a process has fewer rows."""
     lengths = attention_mask.sum(1)[order].tolist()
     packs = pack_rows(lengths, token_budget)
-    most = most_packs(len(packs), attention_mask.device)
+    most = _most_packs(len(packs), attention_mask.device)
     packs = pack_rows(lengths, token_budget, most)
     return [[order[place] for place in pack] for pack in packs] + [[]] * (most - len(packs))
 
@@ -230,7 +230,7 @@ def micro_batches(inputs: dict, token_budget: int) -> list[dict]:
     """The rows of an optimiser update as one micro-batch for each pack. An empty pack is a row without advantage: the
     other processes wait for its forward and backward."""
     ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
-    packs = packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]))
+    packs = _packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]))
     idle = rows_of(inputs, torch.tensor([0], device=mask.device))
     idle["advantages"] = torch.zeros_like(idle["advantages"])
     return [rows_of(inputs, torch.tensor(rows, device=mask.device)) if rows else idle for rows in packs]
@@ -239,7 +239,7 @@ def micro_batches(inputs: dict, token_budget: int) -> list[dict]:
 def by_prompt(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[int]:
     """The rows in an order in which those of one prompt stand together, prompts by their first row."""
     first: dict[tuple[int, ...], int] = {}
-    prompts = prompts_of(input_ids, attention_mask, logits_to_keep)
+    prompts = _prompts_of(input_ids, attention_mask, logits_to_keep)
     return sorted(range(len(prompts)), key=lambda row: first.setdefault(prompts[row], row))
 
 
@@ -262,7 +262,7 @@ def packed_logps(
     """
     layout = (input_ids, attention_mask, logits_to_keep)
     order = by_prompt(*layout)
-    packs = packs_of(attention_mask, token_budget, order) if token_budget else [order]
+    packs = _packs_of(attention_mask, token_budget, order) if token_budget else [order]
     shared = not input_ids.is_cuda and attend_by_sequence(model) and shareable(*layout)
     flat = [(flatten_shared if shared else flatten)(rows, *layout) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]

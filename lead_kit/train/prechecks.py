@@ -13,10 +13,10 @@ from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.train.preflight import LOOK, OK, SHARED, STOP, Item, told
 
 CUT_LOOK, CUT_STOP = 0.1, 0.9  # share of answers that are cut off
-SIGNAL = 0.3  # share of groups with signal below which most of the batch is sampled for nothing
-DOMINANT = 0.8  # share of the reward's variance that is not accuracy's
-CONFIDENCE = 0.95
-THRESHOLD = 0.65  # of near leaks, as in 01_preprocess
+_SIGNAL = 0.3  # share of groups with signal below which most of the batch is sampled for nothing
+_DOMINANT = 0.8  # share of the reward's variance that is not accuracy's
+_CONFIDENCE = 0.95
+_THRESHOLD = 0.65  # of near leaks, as in 01_preprocess
 
 
 def one_batch(trainer, validation) -> None:
@@ -28,7 +28,7 @@ def one_batch(trainer, validation) -> None:
 
 def near(problems: list[dict], held_out: list[dict]) -> Item:
     """Held-out problems of which training holds the same text or the same problem in other words (`lead leaks`)."""
-    found = clean.leaks(problems, {"validation": held_out}, THRESHOLD)
+    found = clean.leaks(problems, {"validation": held_out}, _THRESHOLD)
     same = {row["evaluation_id"] for row in found if row["kind"] != "variant"}
     told = f"{len(same)} of {len(held_out)} held-out problems are in training, in the same or in other words"
     verdict = OK if not same else LOOK if len(same) <= SHARED * len(held_out) else STOP
@@ -65,7 +65,7 @@ def lengths(rollouts: pd.DataFrame, limit: int) -> Item:
 
 def share(hits: int, of: int) -> str:
     """A share with its 95% interval of Wilson."""
-    interval = stats.binomtest(hits, of).proportion_ci(CONFIDENCE, method="wilson")
+    interval = stats.binomtest(hits, of).proportion_ci(_CONFIDENCE, method="wilson")
     return f"{hits / of:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
 
 
@@ -75,7 +75,7 @@ def signal(rollouts: pd.DataFrame, group_size: int) -> list[Item]:
     groups["mixed"] = (groups["right"] > 0) & (groups["right"] < 1)
     hits, of = int(groups["mixed"].sum()), len(groups)
     right = f"{rollouts['correct'].mean():.0%} of the answers are right"
-    verdict = STOP if not hits else LOOK if hits / of < SIGNAL else OK
+    verdict = STOP if not hits else LOOK if hits / of < _SIGNAL else OK
     told = f"{share(hits, of)} of {of} groups of {group_size} have right and wrong answers; {right}"
     items = [Item("signal", verdict, told)]
     levels = groups.dropna(subset="level").groupby("level")["mixed"].agg(["sum", "size"])
@@ -95,7 +95,7 @@ def rewards(rollouts: pd.DataFrame, weights: dict[str, float]) -> list[Item]:
         told = f"mean {values.mean():.3g}, {part:.0%} of the variance"
         if not variances[name]:
             items.append(Item(f"reward {name}", LOOK, f"it is {values.iloc[0]:g} in every rollout"))
-        elif name != "correct" and part > DOMINANT:
+        elif name != "correct" and part > _DOMINANT:
             items.append(Item(f"reward {name}", LOOK, f"{told}: it decides what is learned"))
         else:
             items.append(Item(f"reward {name}", OK, told))

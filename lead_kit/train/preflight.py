@@ -10,10 +10,10 @@ from lead_kit.data import clean, near_duplicates, prompts
 from lead_kit.errors import InputError, chosen
 from lead_kit.safe_text import line
 
-MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `check`
+_MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `check`
 OK, LOOK, STOP = "ok", "look", "stop"
-FORMATS = ("format", "format_boxed", "format_only")  # rewards for a form that a prompt can ask for
-PROBLEMS = 16  # problems whose promised answers are graded
+_FORMATS = ("format", "format_boxed", "format_only")  # rewards for a form that a prompt can ask for
+_PROBLEMS = 16  # problems whose promised answers are graded
 SHARED = 0.05  # share of held-out problems in training from which a validation says little
 
 
@@ -25,7 +25,7 @@ class Item(NamedTuple):
     sentence: str
 
 
-def promised(template: str, gold: str, thinking: bool = False, close_thought: bool = False) -> str:
+def _promised(template: str, gold: str, thinking: bool = False, close_thought: bool = False) -> str:
     """A completion with the gold answer in the form that a prompt template asks for.
 
     `thinking`: the chat template has already opened <think>. `close_thought`: a thought must end with </think> even if
@@ -61,8 +61,8 @@ def contract(problems: list[dict], held_out: list[dict], tokenizer, model, grade
     return [
         golds([row for row in problems + held_out if "gold" in row]),
         answers(rollouts, settings["template"], thinking, "correct" in paid),
-        *forms(rollouts, paid, thinking),
-        room(problems + held_out, model, settings["max_tokens"]),
+        *_forms(rollouts, paid, thinking),
+        _room(problems + held_out, model, settings["max_tokens"]),
         shared(problems, held_out),
     ]
 
@@ -79,12 +79,12 @@ def golds(rows: list[dict]) -> Item:
 
 def graded(problems: list[dict], tokenizer, grader, template: str) -> list:
     """The rollouts of promised answers to some problems, through tokenizer, extraction and verifier."""
-    step = max(1, len(problems) // PROBLEMS)
-    records = list({record["gold"]: record for record in problems[::step]}.values())[:PROBLEMS]
+    step = max(1, len(problems) // _PROBLEMS)
+    records = list({record["gold"]: record for record in problems[::step]}.values())[:_PROBLEMS]
     close = bool(grader.end_marker) or grader.answer_region == "before_think"
     completions, ends = [], [tokenizer.eos_token_id]
     for record in records:
-        text = promised(template, record["gold"], record["thinking"], close)
+        text = _promised(template, record["gold"], record["thinking"], close)
         ids = tokenizer(text, add_special_tokens=False).input_ids + ends
         back = tokenizer.decode(ids, skip_special_tokens=True)
         completions.append(grader.completion(back, ids, ends, record["thinking"]))
@@ -98,7 +98,7 @@ def answers(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
         return Item("answer", OK, f"a right answer in the prompt's form is accepted ({len(rollouts)} golds tried)")
     first = wrong[0]
     if first.gold not in first.completion:
-        written = line(promised(template, first.gold, thinking))
+        written = line(_promised(template, first.gold, thinking))
         return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {line(first.completion)}")
     verdict = STOP if paid and len(wrong) > len(rollouts) / 2 else LOOK
     few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} are not accepted"
@@ -106,10 +106,10 @@ def answers(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
     return Item("answer", verdict, f"{few}: {line(first.completion)} is graded {first.verdict.status} ({reason})")
 
 
-def forms(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
+def _forms(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
     """Rewards for a form that an answer in the prompt's own form does not earn; `paid` are those of weight not 0."""
     items = []
-    for name in [name for name in FORMATS if name in paid]:
+    for name in [name for name in _FORMATS if name in paid]:
         if all(paid[name](rollout) for rollout in rollouts):
             items.append(Item(name, OK, "an answer in the prompt's form earns it"))
         elif thinking:
@@ -120,7 +120,7 @@ def forms(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
     return items
 
 
-def room(rows: list[dict], model, max_tokens: int) -> Item:
+def _room(rows: list[dict], model, max_tokens: int) -> Item:
     """Whether the longest prompt and a completion fit into the model's positions."""
     longest = max(len(row["prompt_ids"]) for row in rows)
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -150,7 +150,7 @@ def told(items: list[Item]) -> str:
 
 def require(items: list[Item], mode: str) -> None:
     """Raises InputError for the first item that says stop, unless `mode` is warn or only."""
-    chosen(MODES, mode, "check")
+    chosen(_MODES, mode, "check")
     stops = [item for item in items if item.verdict == STOP]
     if stops and mode == "refuse":
         more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""

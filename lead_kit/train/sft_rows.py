@@ -12,7 +12,7 @@ from lead_kit.models import chat
 IGNORED = -100  # label of a token that carries no loss
 
 
-TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
+_TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
 
 
 def tokenised(
@@ -26,7 +26,7 @@ def tokenised(
     Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
     a record without a solution.
     """
-    chosen(TOO_LONG, too_long, "too_long")
+    chosen(_TOO_LONG, too_long, "too_long")
     rows, longer = [], 0
     for record in records:
         if not record.get("solution"):

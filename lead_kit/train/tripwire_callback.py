@@ -9,7 +9,7 @@ from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.paths import shown
 from lead_kit.train.validation import Validation
 
-ACTIONS = dict.fromkeys(("warn", "stop", "off"))
+_ACTIONS = dict.fromkeys(("warn", "stop", "off"))
 
 
 class Watch(TrainerCallback):
@@ -21,7 +21,7 @@ class Watch(TrainerCallback):
     """
 
     def __init__(self, action: str, validation: Validation):
-        chosen(ACTIONS, action, "tripwires")
+        chosen(_ACTIONS, action, "tripwires")
         self.action, self.validation = action, validation
         self.trainer, self.told, self.stopped_by = None, {}, ""
 

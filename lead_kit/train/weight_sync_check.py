@@ -11,13 +11,13 @@ import torch
 from lead_kit.method import tripwires
 from lead_kit.train.packing import rows_of
 
-ROWS = 8  # rollouts of each process that are compared
+_ROWS = 8  # rollouts of each process that are compared
 
 
 @torch.no_grad()
 def gap(trainer, output: dict) -> float:
     """The mean of |log π_vLLM − log π| over the tokens of some rollouts of TRL's scored batch, on all processes."""
-    few = rows_of(output, torch.arange(min(ROWS, len(output["completion_mask"]))))
+    few = rows_of(output, torch.arange(min(_ROWS, len(output["completion_mask"]))))
     ids = torch.cat([few["prompt_ids"], few["completion_ids"]], 1)
     mask = torch.cat([few["prompt_mask"], few["completion_mask"]], 1)
     scored = few["completion_mask"].bool()
