@@ -94,7 +94,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from lead_kit.data import arithmetic
-from lead_kit.evaluate import sampling
+from lead_kit.evaluate import draw_samples
 from lead_kit.models import engines
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.models.sampler import Sampling
@@ -106,8 +106,8 @@ class Slow(engines.Local):
             yield pair
 
 engine = Slow(*embedded_model("tiny", seed=3), "plain", Sampling(16), batch_size=7)
-sampling.in_parts.__defaults__ = (8, 5.0)
-sampling.evaluate(
+draw_samples.in_parts.__defaults__ = (8, 5.0)
+draw_samples.evaluate(
     engine, arithmetic.draw(12, 4), n=30, seed=0, path=Path(sys.argv[1]),
     tags={"model": "tiny", "benchmark": "arithmetic", "arm": "tiny", "seed": 0},
     report=lambda rows, total: print(len(rows), flush=True),

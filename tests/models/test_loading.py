@@ -206,8 +206,8 @@ WITHOUT_NETWORK = """
 import socket, sys
 def refuse(*_): raise AssertionError("a local model asked the network")
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
-from lead_kit.runs import offline
-offline.if_local(sys.argv[1])
+from lead_kit.runs import hub_offline
+hub_offline.if_local(sys.argv[1])
 from lead_kit.models.loading import load_model
 print(load_model(sys.argv[1])[0].num_parameters())
 """
