@@ -7,15 +7,15 @@ import os
 import signal
 import sys
 
-from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
-from lead_kit.safe_text import visible
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+from lead_kit.safe_text import safe_text
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser that raises InputError for a mistake."""
 
     def error(self, message: str) -> None:
-        raise InputError(f"{shortened(message, 300)} (see `{self.prog} --help`)")
+        raise InputError(f"{shorten(message, 300)} (see `{self.prog} --help`)")
 
 
 def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -227,13 +227,13 @@ def main(argv: list[str] | None = None) -> int:
         module, _, function = COMMANDS[command][0].partition(":")
         return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
     except InputError as error:
-        print(f"lead: {visible(error)}", file=sys.stderr)
+        print(f"lead: {safe_text(error)}", file=sys.stderr)
     except FileNotFoundError as error:
         print(f"lead: {error if error.errno is None else f'no file {error.filename}'}", file=sys.stderr)
     except OSError as error:
         if error.filename is None:  # not about a file that the user named
             raise
-        print(f"lead: {shortened(error.filename)}: {error.strerror}", file=sys.stderr)
+        print(f"lead: {shorten(error.filename)}: {error.strerror}", file=sys.stderr)
     except KeyboardInterrupt:  # before a command has begun to handle signals
         return 128 + signal.SIGINT
     return 2

@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
         return [str(self)]
 
 
-def shortened(value, most: int = 80) -> str:
+def shorten(value, most: int = 80) -> str:
     """A value as it stands in a message: its text, or the beginning of a long one."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
@@ -36,10 +36,10 @@ def nearest_or_all(name: str, names: Iterable[str]) -> str:
     return nearest(name, names) or f"; there are: {', '.join(names) or 'none'}"
 
 
-def chosen(table: Mapping, name: str, parameter: str):
+def lookup(table: Mapping, name: str, parameter: str):
     """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the closest entry."""
     if not isinstance(name, str) or name not in table:
         raise InputError(
-            f"{parameter} is {shortened(repr(name))}, expected one of {', '.join(table)}{nearest(name, table)}"
+            f"{parameter} is {shorten(repr(name))}, expected one of {', '.join(table)}{nearest(name, table)}"
         )
     return table[name]

@@ -1,12 +1,13 @@
 """The parameters cell of a notebook: which parameters there are, of which type, and which were set.
 
 A parameter is declared once, as `name: type = literal  # help` in the notebook's tagged cell. `lead run` reads that
-cell without executing it (`read_parameters`, `check`). Inside the kernel, `settle` checks the values that arrived,
-however the notebook was started. `bind` passes them to a formula by name. Only the standard library is imported, so
-that a typo is reported at once.
+cell without executing it (`read_parameters`, `convert_values`). Inside the kernel, `settle` checks the values, however
+the notebook was started. `bind` passes them to a formula by name. Only the standard library is imported, so that a
+typo is reported at once.
 """
 
 import ast
+import difflib
 import functools
 import inspect
 import json
@@ -14,12 +15,12 @@ import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lead_kit.cells import UNREADABLE, declared_names, injected_names, misspelt_name, parameters_cell
-from lead_kit.errors import InputError, chosen, nearest, nearest_or_all, shortened
+from lead_kit.errors import InputError, lookup, nearest, nearest_or_all, shorten
 
 _SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
@@ -27,6 +28,9 @@ _SECRET_NAME = re.compile(
 _SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
+# what `ast` raises for a text that is no Python, no literal, or nested too deeply
+_UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
+_ALIKE = 0.8  # similarity of two names above which one is taken for the other, misspelt
 SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of the parameters cell settled last
 
 
@@ -108,7 +112,7 @@ def convert(name: str, kind: str, value):
         return TYPES[kind](value)
     except (ValueError, OverflowError, RecursionError) as error:  # a number beyond floats; lists nested too deeply
         reason = str(error) if str(error).startswith("expected") else f"expected {kind}"
-        raise InputError(f"parameter {name!r} must be {kind}, got {shortened(repr(value))}: {reason}") from None
+        raise InputError(f"parameter {name!r} must be {kind}, got {shorten(repr(value))}: {reason}") from None
 
 
 def refuse_secrets(values: Mapping) -> None:
@@ -125,7 +129,54 @@ def _refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> N
     """Raises InputError for a parameter that is not declared."""
     for name in given:
         if name not in declared:
-            raise InputError(f"{where} has no parameter {shortened(repr(name))}{nearest_or_all(name, declared)}")
+            raise InputError(f"{where} has no parameter {shorten(repr(name))}{nearest_or_all(name, declared)}")
+
+
+def _injected_names(cells: Iterable[str]) -> list[str]:
+    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
+    for source in reversed(list(cells)):
+        if source.split("\n", 1)[0].strip() != "# Parameters":
+            continue
+        targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
+        return [target.id for target in targets if isinstance(target, ast.Name)]
+    return []
+
+
+def _declared_names(source: str) -> list[str]:
+    """The names that a cell annotates at its top level; none for a cell that is no Python, as one with a magic."""
+    try:
+        nodes = ast.parse(source).body
+    except _UNREADABLE:
+        return []
+    return [node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+
+
+def _misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, str] | None:
+    """The first name, assigned without an annotation in a cell before `settle`, that is almost a parameter's; and that
+    parameter's name.
+    """
+    for source in takewhile(lambda cell: "settle(" not in cell, cells):
+        try:
+            nodes = ast.parse(source).body
+        except _UNREADABLE:
+            continue
+        targets = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
+        for name in [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]:
+            if name not in declared and (close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE)):
+                return name, close[0]
+    return None
+
+
+def _parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
+    """The place of the parameters cell among the executed cells: since the place `before`, which was settled last with
+    these `names`, the newest with at least half as many declarations as any; `before` when no later cell is like it.
+    """
+    sizes = {}
+    for place in range(before + 1, len(cells)):
+        here = _declared_names(cells[place])
+        if here and (not names or "run_name" in here or 2 * len({*here} & {*names}) >= len(here)):
+            sizes[place] = len(here)
+    return max((place for place, size in sizes.items() if 2 * size >= max(sizes.values())), default=before)
 
 
 def settle(namespace: dict) -> Config:
@@ -139,14 +190,14 @@ def settle(namespace: dict) -> Config:
     cells = list(namespace.get("In", []))
     before, settled = namespace.get(SETTLED, (0, ()))
     before = before if before < len(cells) else 0  # after %reset
-    place = parameters_cell(cells, before, settled)
+    place = _parameters_cell(cells, before, settled)
     if place:
         declared = {name: one.type for name, one in declarations(cells[place], "the parameters cell", settled).items()}
     else:
         declared = {name: _type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
-    given = injected_names(cells[place:])
+    given = _injected_names(cells[place:])
     _refuse_undeclared(given, declared, "this notebook")
-    if misspelt := misspelt_name(cells[place + 1 :] if place else [], declared):
+    if misspelt := _misspelt_name(cells[place + 1 :] if place else [], declared):
         raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter (did you mean {misspelt[1]!r}?)")
     gone = [name for name in settled if name not in declared]
     for name in declared:
@@ -212,9 +263,9 @@ def read_call(text: str, parameter: str) -> tuple[str, dict]:
         if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
             raise ValueError
         return match[1], {argument.arg: ast.literal_eval(argument.value) for argument in call.keywords}
-    except UNREADABLE:
+    except _UNREADABLE:
         expected = "expected a name, or a name with literal arguments such as cosine(max_length=4096)"
-        raise InputError(f"{parameter} has {shortened(repr(text))}: {expected}") from None
+        raise InputError(f"{parameter} has {shorten(repr(text))}: {expected}") from None
 
 
 def call_name(text: str, parameter: str) -> str:
@@ -222,20 +273,24 @@ def call_name(text: str, parameter: str) -> str:
     return read_call(text, parameter)[0]
 
 
-def with_own(table: Mapping[str, Callable], own: Mapping[str, Callable], parameter: str) -> dict[str, Callable]:
+def with_user_functions(
+    table: Mapping[str, Callable], own: Mapping[str, Callable], parameter: str
+) -> dict[str, Callable]:
     """The entries of a table and your own functions. Raises InputError for one of yours with a name of the table."""
     if taken := [name for name in own if name in table]:
         raise InputError(f"{parameter}: {taken[0]!r} is a name of the kit; give your own function another one")
     return {**table, **own}
 
 
-def named(text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})) -> _Bound:
+def select_function(
+    text: str, table: Mapping[str, Callable], parameter: str, config: Mapping = MappingProxyType({})
+) -> _Bound:
     """The entry of `table` that `name` or `name(argument=literal, ...)` names, with its arguments fixed by `bind`.
 
     Raises InputError for an unknown name, an unknown argument, or a value of the wrong type.
     """
     name, arguments = read_call(text, parameter)
-    return bind(chosen(table, name, parameter), config, arguments)
+    return bind(lookup(table, name, parameter), config, arguments)
 
 
 def load_notebook(path: Path) -> dict:
@@ -283,9 +338,9 @@ def declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[s
     source = re.sub(r"\r\n?", "\n", source)  # the ends of lines that Python knows, and no others
     try:
         nodes = ast.parse(source).body
-    except UNREADABLE as error:
-        raise InputError(f"{where} is not a list of declarations: {shortened(str(error))}") from None
-    known = {*declared_names(source), *earlier}
+    except _UNREADABLE as error:
+        raise InputError(f"{where} is not a list of declarations: {shorten(str(error))}") from None
+    known = {*_declared_names(source), *earlier}
     declared = [_read_declaration(node, source.split("\n"), where, known) for node in nodes]
     names = [parameter.name for parameter in declared]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -295,7 +350,7 @@ def declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[s
 
 def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Iterable[str]) -> Parameter:
     """One declaration `name: type = literal  # help`. Raises InputError for anything else."""
-    where += f", line {node.lineno}, {shortened(repr(lines[node.lineno - 1]))}"
+    where += f", line {node.lineno}, {shorten(repr(lines[node.lineno - 1]))}"
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
         name = node.targets[0] if isinstance(node, ast.Assign) else None
         misspelt = isinstance(name, ast.Name) and name.id not in known
@@ -303,18 +358,18 @@ def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Itera
         raise InputError(f"{where}: expected `name: type = literal  # help`{hint}")
     try:
         value = ast.literal_eval(node.value)
-    except UNREADABLE:
+    except _UNREADABLE:
         raise InputError(f"{where}: the default must be a literal") from None
     name, kind = node.target.id, ast.unparse(node.annotation).replace(" ", "")
     comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
     return Parameter(name, kind, convert(name, kind, value), comment.partition("#")[2].strip())
 
 
-def check(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
+def convert_values(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The given values converted to their declared types. Raises InputError for a wrong name or value."""
     for name in given:
         if not str(name).isidentifier() or keyword.iskeyword(name):
-            raise InputError(f"{shortened(repr(name))} is not a parameter name: expected an identifier")
+            raise InputError(f"{shorten(repr(name))} is not a parameter name: expected an identifier")
     _refuse_undeclared(given, declared, "the notebook")
     values = {name: convert(name, declared[name].type, value) for name, value in given.items()}
     refuse_secrets(values)

@@ -20,7 +20,7 @@ def _sign(character: str) -> str:
     return f"⟨U+{ord(character):04X}⟩" if unseen else character
 
 
-def visible(text, most: int = LONG) -> str:
+def safe_text(text, most: int = LONG) -> str:
     """The text with every control character visible; lines and tabs stay, as does the head and tail of a long text.
 
     About `most` characters are shown, and a note on how many were left out between them.
@@ -33,25 +33,25 @@ def visible(text, most: int = LONG) -> str:
     return "".join(c if c in "\n\t" or " " <= c <= "~" else _sign(c) for c in text)
 
 
-def line(text, most: int = SHORT) -> str:
-    """The text as one line: `visible`, with ⏎ where a line ended."""
-    return visible(text, most).replace("\n", "⏎")
+def safe_line(text, most: int = SHORT) -> str:
+    """The text as one line: `safe_text`, with ⏎ where a line ended."""
+    return safe_text(text, most).replace("\n", "⏎")
 
 
-def label(text) -> str:
+def safe_label(text) -> str:
     """The text as a label of a figure. matplotlib hides a label that begins with an underscore."""
-    shown = line(text, LABEL).replace("\t", " ")
+    shown = safe_line(text, LABEL).replace("\t", " ")
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def as_html(text, most: int = LONG) -> str:
     """The text as HTML: escaped, its lines kept, and not typeset. MathJax leaves `code` alone in every version."""
-    return f'<code class="{NO_MATHEMATICS}" style="white-space: pre-wrap">{html.escape(visible(text, most))}</code>'
+    return f'<code class="{NO_MATHEMATICS}" style="white-space: pre-wrap">{html.escape(safe_text(text, most))}</code>'
 
 
 def as_markdown(text, most: int = SHORT) -> str:
     """The text on one line of Markdown: in a code span where a reader of Markdown could act on it."""
-    shown = line(text, most)
+    shown = safe_line(text, most)
     if not _ACTS_IN_MARKDOWN.search(shown):
         return shown
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))

@@ -9,7 +9,7 @@ import pytest
 from lead_kit import cli
 from lead_kit.launch import recipes, run_notebook
 from lead_kit.method.rewards import Rollout, bind_rewards
-from lead_kit.parameters import check, load_notebook, read_parameters
+from lead_kit.parameters import convert_values, load_notebook, read_parameters
 from lead_kit.runs import paths, user_code
 from lead_kit.verify.verdict import Verdict
 
@@ -48,7 +48,7 @@ def test_a_printed_command_is_accepted(line):
         return  # the bare name of a command, in a sentence
     options = cli.parse(words)
     if options.command == "run":
-        check(options.parameters, read_parameters(run_notebook.find_notebook(options.notebook)))
+        convert_values(options.parameters, read_parameters(run_notebook.find_notebook(options.notebook)))
     if options.command == "recipe":
         recipes.load_recipe(options.name)
     if options.command == "reproduce":

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
-AT_THE_ROOT = {"__init__", "cells", "cli", "errors", "parameters", "safe_text"}
+AT_THE_ROOT = {"__init__", "cli", "errors", "parameters", "safe_text"}
 MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "verify": set(),
     "method": {"verify"},
@@ -30,7 +30,7 @@ PURE = ["method", "evaluate/metrics", "evaluate/stats", "parameters", "errors", 
 DOCUMENT = {"ipywidgets", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
 LATE = {"vllm", "unsloth", "wandb", "flash_attn", "gguf", "reasoning_gym"}  # imported where used: few have them
 HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
-LINES, FUNCTION_LINES, PARAMETERS = 350, 50, 10
+LINES, FUNCTION_LINES, PARAMETERS = 600, 50, 10
 FILES = sorted(KIT.rglob("*.py"))
 
 
@@ -84,7 +84,7 @@ def reach(path: Path) -> set[Path]:
     return seen
 
 
-def test_the_root_holds_four_files_and_nine_wings():
+def test_the_root_holds_five_files_and_ten_wings():
     assert {path.stem for path in KIT.glob("*.py")} == AT_THE_ROOT
     assert {path.name for path in KIT.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(MAY_IMPORT)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.parameters import bind, check, named, read_call, read_parameters, settle
+from lead_kit.parameters import bind, convert_values, read_call, read_parameters, select_function, settle
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL = """\
@@ -71,7 +71,7 @@ def test_a_notebook_has_one_parameters_cell(tmp_path):
 
 
 def test_text_from_the_command_line_becomes_the_declared_type(declared):
-    got = check(
+    got = convert_values(
         {"steps": "7", "learning_rate": "1e-6", "shuffle": "false", "rewards": "a, b", "weights": "[1, 2]"}, declared
     )
     assert got == {"steps": 7, "learning_rate": 1e-6, "shuffle": False, "rewards": ["a", "b"], "weights": [1.0, 2.0]}
@@ -92,21 +92,21 @@ def test_text_from_the_command_line_becomes_the_declared_type(declared):
 )
 def test_a_wrong_type_is_refused_with_the_value(declared, name, value):
     with pytest.raises(InputError) as error:
-        check({name: value}, declared)
+        convert_values({name: value}, declared)
     assert repr(value) in str(error.value) and declared[name].type in str(error.value)
 
 
 def test_a_misspelt_name_gets_the_nearest_and_code_is_no_name(declared):
     with pytest.raises(InputError, match=r"no parameter 'learning_rat' \(did you mean 'learning_rate'\?\)"):
-        check({"learning_rat": "1"}, declared)
+        convert_values({"learning_rat": "1"}, declared)
     with pytest.raises(InputError, match="not a parameter name"):
-        check({"steps=1;import os": "1"}, declared)
+        convert_values({"steps=1;import os": "1"}, declared)
 
 
 @pytest.mark.parametrize("value", ["hf_" + "a" * 30, "sk-" + "b" * 40, "https://me:pass@host/x"])
 def test_a_key_is_refused_without_repeating_it(declared, value):
     with pytest.raises(InputError, match="environment variable") as error:
-        check({"run_name": value}, declared)
+        convert_values({"run_name": value}, declared)
     assert value not in str(error.value)
 
 
@@ -217,7 +217,9 @@ def test_bind_fixes_every_knob_and_shows_it():
 
 
 def test_an_argument_given_in_the_call_goes_before_the_parameter():
-    bound = named("mine(length_alpha=2)", {"mine": formula}, "estimator", {"length_alpha": 0.5, "wrong_reward": 1.0})
+    bound = select_function(
+        "mine(length_alpha=2)", {"mine": formula}, "estimator", {"length_alpha": 0.5, "wrong_reward": 1.0}
+    )
     assert bound(4) == 9.0
 
 

@@ -10,30 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.report import safe_display, tables, training_figures
-from lead_kit.safe_text import LONG, as_html, as_markdown, label, line, visible
+from lead_kit.safe_text import LONG, as_html, as_markdown, safe_label, safe_line, safe_text
 
 ATTACK = "<img src=x onerror=alert(1)>"
 
 
 def test_control_characters_become_signs():
-    assert visible("a\x1b[31mred\r\x00\x85\u202e\ud800") == ("a⟨U+001B⟩[31mred⟨U+000D⟩⟨U+0000⟩⟨U+0085⟩⟨U+202E⟩⟨U+D800⟩")
-    assert visible("x²\tπ\n中文") == "x²\tπ\n中文"
+    assert safe_text("a\x1b[31mred\r\x00\x85\u202e\ud800") == (
+        "a⟨U+001B⟩[31mred⟨U+000D⟩⟨U+0000⟩⟨U+0085⟩⟨U+202E⟩⟨U+D800⟩"
+    )
+    assert safe_text("x²\tπ\n中文") == "x²\tπ\n中文"
 
 
 def test_a_long_text_keeps_its_head_and_tail():
-    shown = visible("a" * 500_000 + "b" * 500_000)
+    shown = safe_text("a" * 500_000 + "b" * 500_000)
     assert shown.startswith("aaa") and shown.endswith("bbb") and "998,000 characters left out" in shown
     assert len(shown) < LONG + 50
 
 
 def test_a_line_is_one_line():
-    assert line("a\nb\r\nc") == "a⏎b⟨U+000D⟩⏎c"
+    assert safe_line("a\nb\r\nc") == "a⏎b⟨U+000D⟩⏎c"
 
 
 @given(st.text())
 def test_nothing_shown_can_move_a_cursor_or_break_a_line(text):
-    assert line(text, 10**6).replace("\t", "").isprintable() or any(c.isspace() for c in text)
-    assert not set(line(text)) & {chr(code) for code in [*range(9), *range(10, 32), *range(127, 160)]}
+    assert safe_line(text, 10**6).replace("\t", "").isprintable() or any(c.isspace() for c in text)
+    assert not set(safe_line(text)) & {chr(code) for code in [*range(9), *range(10, 32), *range(127, 160)]}
 
 
 def test_html_is_escaped_and_outside_mathematics():
@@ -75,4 +77,4 @@ def test_an_arm_may_have_any_name_in_a_figure(arm):
         figure = training_figures.trend(points)
         assert figure._repr_png_()
     legend = figure.legends[0].get_texts()[0].get_text()
-    assert legend.split() and "".join(legend.split()) == "".join(label(arm).split())
+    assert legend.split() and "".join(legend.split()) == "".join(safe_label(arm).split())

@@ -9,7 +9,7 @@ import pyarrow.parquet
 from lead_kit.data import prompts
 from lead_kit.data.named_sets import SUFFIXES
 from lead_kit.data.normalise_rows import COLUMNS
-from lead_kit.errors import InputError, nearest, shortened
+from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.runs.files import parse_json, read_jsonl
 from lead_kit.runs.paths import resolve, shown
 
@@ -42,7 +42,7 @@ def read_parquet(path: Path) -> pyarrow.Table:
         table.validate(full=True)
         return table
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{shown(path)} is not a readable parquet file: {shortened(str(error), 200)}") from None
+        raise InputError(f"{shown(path)} is not a readable parquet file: {shorten(str(error), 200)}") from None
 
 
 def read_frame(path: Path) -> pandas.DataFrame:

@@ -8,7 +8,7 @@ from lead_kit.data import clean, loading
 from lead_kit.errors import InputError
 from lead_kit.runs.files import atomic, refuse_unwritable
 from lead_kit.runs.paths import shown
-from lead_kit.safe_text import line
+from lead_kit.safe_text import safe_line
 
 _REPORT = ["set", "problems", "in training", "share", "variants", "removed"]
 
@@ -51,11 +51,10 @@ def leaks_command(set_a: str, set_b: str, threshold: float, out: str | None, sho
     print(f"A = {set_a}, {len(records)} problems; a variant has close wording, but other numbers or another answer")
     print(report.rename(columns={"in training": "in A", "removed": "records of A"}).to_string(index=False))
     for row in sorted(found, key=lambda row: (row["kind"] == "variant", row["score"]))[:show]:
-        print(
-            f"{row['kind']}, score {row['score']}: {line(row['id'])} and {line(row['evaluation_id'])} of {row['set']}"
-        )
+        pair = f"{safe_line(row['id'])} and {safe_line(row['evaluation_id'])} of {row['set']}"
+        print(f"{row['kind']}, score {row['score']}: {pair}")
         for part in ("", "evaluation_"):
-            print(f"  {line(row[part + 'problem'])}  → {line(row[part + 'gold'])}")
+            print(f"  {safe_line(row[part + 'problem'])}  → {safe_line(row[part + 'gold'])}")
     if target:
         with atomic(target) as part:
             pd.DataFrame(found, columns=clean.LEAK).to_csv(part, index=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.data.reasoning_gym import is_gym
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 
 
 class Settings(NamedTuple):
@@ -58,7 +58,7 @@ def settings(benchmark: str, **overrides) -> Settings:
         if missing:
             raise InputError(f"benchmark {benchmark!r} is a file, which sets nothing: give {', '.join(missing)}, too")
         return Settings(**{"top_p": 1.0, "min_p": 0.0} | changed)
-    return chosen(benchmarks, benchmark, "benchmark")._replace(**changed)
+    return lookup(benchmarks, benchmark, "benchmark")._replace(**changed)
 
 
 # Hub ids and columns as in public code that loads these sets. Unconfirmed columns are marked.

@@ -6,7 +6,7 @@ model's chat template turns the messages into one string; CHAT_TEMPLATES has two
 
 from typing import NamedTuple
 
-from lead_kit.errors import chosen
+from lead_kit.errors import lookup
 
 
 class Template(NamedTuple):
@@ -36,7 +36,7 @@ _MULTIPLE_CHOICE = (
 
 def named_template(template: str) -> Template:
     """The template of that name; a text that holds ``{problem}`` is itself the user turn. Raises InputError."""
-    return Template("", template) if "{problem}" in template else chosen(PROMPTS, template, "template")
+    return Template("", template) if "{problem}" in template else lookup(PROMPTS, template, "template")
 
 
 def messages(template: str, problem: str) -> list[dict]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data.files import read_frame
-from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.runs.paths import shown
 
 _MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
@@ -49,9 +49,9 @@ def _columns(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
             raise InputError(f"{shown(file)} has no column {name!r}{nearest(name, frame.columns)}")
     for row, value in enumerate(frame["correct"].tolist(), 1):
         if value not in (True, False):
-            raise InputError(f"{shown(file)}, row {row}: correct is {shortened(repr(value))}, expected true or false")
+            raise InputError(f"{shown(file)}, row {row}: correct is {shorten(repr(value))}, expected true or false")
     if "length" in frame and not pd.api.types.is_numeric_dtype(frame["length"]):
-        raise InputError(f"{shown(file)}: length holds {shortened(repr(frame['length'].iloc[0]))}, expected tokens")
+        raise InputError(f"{shown(file)}: length holds {shorten(repr(frame['length'].iloc[0]))}, expected tokens")
     kept = [name for name in ("id", "correct", "length", "model", "arm") if name in frame]
     return frame[kept] if "length" in frame else frame[kept].assign(length=np.nan)
 
@@ -68,7 +68,7 @@ def of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFram
         raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column{nearest(column, names)}")
     for number, value in given:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InputError(f"{column} of problem {number} is {shortened(repr(value))}, expected a share from 0 to 1")
+            raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
     shares = np.array([share for _, share in given], float)
     n = samples or _smallest_denominator(shares)
     apart = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)

@@ -10,7 +10,7 @@ import re
 import sys
 from hashlib import blake2b
 
-from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.parameters import read_call
 
 PREFIX = "reasoning_gym:"
@@ -41,7 +41,7 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
     short, arguments = read_call(name.removeprefix(PREFIX), "dataset")
     sets = _data_sets()
     if short not in sets:
-        raise InputError(f"no data set {shortened(repr(short))} in reasoning_gym{nearest_or_all(short, sets)}")
+        raise InputError(f"no data set {shorten(repr(short))} in reasoning_gym{nearest_or_all(short, sets)}")
     kind, settings = sets[short]
     size = 3 * n + 100
     known = inspect.signature(settings).parameters
@@ -52,7 +52,7 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
     try:
         drawn = kind(settings(**arguments, seed=number, size=size))
     except (AssertionError, TypeError, ValueError) as error:
-        raise InputError(f"{name}: {shortened(str(error) or 'a setting is out of its range')}") from None
+        raise InputError(f"{name}: {shorten(str(error) or 'a setting is out of its range')}") from None
     seen, records = set(exclude), []
     for place in range(size):
         entry = drawn[place]
@@ -108,7 +108,7 @@ def reasoning_gym(rollout) -> float:
     """
     if "reasoning_gym" not in rollout.record:
         raise InputError(
-            f"the reward 'reasoning_gym' scores problems of {PREFIX}…, not {shortened(rollout.problem)!r}; expected "
+            f"the reward 'reasoning_gym' scores problems of {PREFIX}…, not {shorten(rollout.problem)!r}; expected "
             "the reward correct"
         )
     entry = json.loads(rollout.record["reasoning_gym"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data.files import read_frame
-from lead_kit.errors import InputError, nearest, shortened
+from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.evaluate import metrics
 from lead_kit.runs.find import arm_in, find, seed_in
 from lead_kit.runs.manifest import read_manifest
@@ -108,7 +108,7 @@ def _refuse_odd(frame: pd.DataFrame, path: Path) -> None:
         for name in [name for name in names if name in frame and (name != "answer" or "gold" in frame)]:
             for row, value in enumerate(frame[name].tolist(), 1):
                 if not fits(value):
-                    raise InputError(f"{shown(path)}, row {row}: {name} is {shortened(repr(value))}, expected {words}")
+                    raise InputError(f"{shown(path)}, row {row}: {name} is {shorten(repr(value))}, expected {words}")
 
 
 def check(frame: pd.DataFrame, problems: list[str] = (), **choices: str) -> tuple[pd.DataFrame, list[str]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 from lead_kit.runs.files import parse_json, plain, read_jsonl, write_jsonl, write_text
 from lead_kit.runs.manifest import differences
 from lead_kit.runs.paths import shown
@@ -28,7 +28,7 @@ def require_settings(path: Path, asked: Mapping) -> None:
         raise InputError(f"{shown(path)} has no {beside.name} beside it with its sampling settings")
     sampled = parse_json(beside.read_bytes(), beside)
     if not isinstance(sampled, dict):
-        raise InputError(f"{shown(beside)} is {shortened(sampled)}, expected an object of sampling settings")
+        raise InputError(f"{shown(beside)} is {shorten(sampled)}, expected an object of sampling settings")
     if changed := differences(sampled, asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")
@@ -54,7 +54,7 @@ def read_samples(path: Path) -> list[dict]:
     for number, row in enumerate(rows, 1):
         for name, kind in _STORED.items():
             if not isinstance(row.get(name), kind):
-                found = f"{name} is {shortened(row[name])}" if name in row else f"no {name!r}"
+                found = f"{name} is {shorten(row[name])}" if name in row else f"no {name!r}"
                 raise InputError(f"{shown(path)}, sample {number}: {found}, expected {kind.__name__}")
     return rows
 

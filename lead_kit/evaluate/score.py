@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lead_kit.data.files import read_parquet
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
 from lead_kit.runs.paths import shown
-from lead_kit.safe_text import line
+from lead_kit.safe_text import safe_line
 from lead_kit.verify import STATUSES, Verdict, Verifier
 from lead_kit.verify.extraction import REGIONS
 
@@ -39,9 +39,9 @@ def verify_command(
         else:
             verdict = verifier.check(answer if answer is not None else _read_text(completion_file), gold, loose=loose)
     if verdict.status == "gold_unparseable":
-        raise InputError(f"gold {shortened(repr(gold))} cannot be graded: {verdict.reason}")
-    print(f"{verdict.status}: {line(verdict.reason)}")
-    texts = f"answer {line(repr(verdict.answer))}, gold {line(repr(gold))}"
+        raise InputError(f"gold {shorten(repr(gold))} cannot be graded: {verdict.reason}")
+    print(f"{verdict.status}: {safe_line(verdict.reason)}")
+    texts = f"answer {safe_line(repr(verdict.answer))}, gold {safe_line(repr(gold))}"
     print(f"  {texts}, decided by {verdict.path} in {verdict.seconds * 1000:.1f} ms")
     return 0 if verdict.correct else 1
 
@@ -99,7 +99,7 @@ def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
         known = problems.setdefault(problem.id, problem)
         if known is not problem:
             if known.golds != problem.golds:
-                golds = f"answer {shortened(problem.golds)} of {shortened(known.id)!r} was {shortened(known.golds)}"
+                golds = f"answer {shorten(problem.golds)} of {shorten(known.id)!r} was {shorten(known.golds)}"
                 raise InputError(f"{where}: {golds} in an earlier row")
             known.completions.extend(problem.completions)
     if not problems:
@@ -116,7 +116,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
 
 def _problem(where: str, row: dict, thinking: bool) -> Problem:
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
-    columns = shortened(", ".join(sorted(row)), 200)
+    columns = shorten(", ".join(sorted(row)), 200)
     for needed in ("id", name):
         if row.get(needed) is None:
             raise InputError(f"{where}: no {needed!r}; it has {columns}")
@@ -125,13 +125,13 @@ def _problem(where: str, row: dict, thinking: bool) -> Problem:
     if not isinstance(completions, list) or not completions or not all(isinstance(text, str) for text in completions):
         raise InputError(f"{where}: expected 'completions', a list of texts, or 'completion', a text; it has {columns}")
     if not golds or not all(_is_value(gold) and str(gold).strip() for gold in golds):
-        raise InputError(f"{where}: {name} is {shortened(row[name])}, expected a text, a number or a list of those")
+        raise InputError(f"{where}: {name} is {shorten(row[name])}, expected a text, a number or a list of those")
     for label in ("id", "benchmark"):
         if row.get(label) is not None and not _is_value(row[label]):
-            raise InputError(f"{where}: {label} is {shortened(row[label])}, expected a text or a number")
+            raise InputError(f"{where}: {label} is {shorten(row[label])}, expected a text or a number")
     thinking = row.get("thinking", thinking)
     if thinking not in (True, False, None):
-        raise InputError(f"{where}: thinking is {shortened(thinking)}, expected true or false")
+        raise InputError(f"{where}: thinking is {shorten(thinking)}, expected true or false")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
     opened = "<think>" if thinking else ""
     return Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lead_kit.errors import InputError
 from lead_kit.launch.run_notebook import find_notebook, run_command
-from lead_kit.parameters import Parameter, check, read_parameters
+from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs import manifest
 from lead_kit.runs.paths import run_folder
 
@@ -24,7 +24,7 @@ def check_command(notebook: str, parameters: Mapping, run_name: str | None = Non
     """
     declared = read_parameters(find_notebook(notebook))
     _require_checks(declared, notebook)
-    given = check(dict(parameters), declared)
+    given = convert_values(dict(parameters), declared)
     name = run_name or given.get("run_name", declared["run_name"].default)
     given |= {"check": "only", "run_name": f"{name}{_SUFFIX}"}
     code = run_command(notebook, given, again=True, replace=True, **ranks)

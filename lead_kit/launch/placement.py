@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psutil
 
-from lead_kit.errors import InputError, chosen, nearest_or_all
+from lead_kit.errors import InputError, lookup, nearest_or_all
 from lead_kit.launch.shape import read_yaml
 from lead_kit.runs import lock, provenance
 from lead_kit.runs.paths import ROOT, shown
@@ -111,7 +111,7 @@ def _distributed_kind(plugin: Path) -> str:
     kind = read_yaml(plugin).get("distributed_type")
     if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
         raise InputError(f"{shown(plugin)} needs DeepSpeed, which is not installed: pip install deepspeed")
-    return chosen(_KINDS, kind, f"{shown(plugin)}: distributed_type")
+    return lookup(_KINDS, kind, f"{shown(plugin)}: distributed_type")
 
 
 def has_gpu() -> bool:

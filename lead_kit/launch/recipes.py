@@ -36,10 +36,10 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from lead_kit.errors import InputError, nearest, nearest_or_all, shortened
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.launch import controls
 from lead_kit.launch.shape import fit, is_a, read_yaml
-from lead_kit.parameters import Parameter, check, read_parameters
+from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.paths import ROOT, run_folder
 
 EXPERIMENTS = ROOT / "experiments"
@@ -105,7 +105,7 @@ def load(kind: str, name: str) -> dict:
     path = EXPERIMENTS / kind / f"{name}.yaml"
     names = sorted(p.stem for p in path.parent.glob("*.yaml"))
     if name not in names:
-        raise InputError(f"no {kind[:-1]} {shortened(repr(name))}{nearest_or_all(name, names)}")
+        raise InputError(f"no {kind[:-1]} {shorten(repr(name))}{nearest_or_all(name, names)}")
     return read_yaml(path)
 
 
@@ -188,7 +188,7 @@ def numbers(recipe: dict, names: Iterable[str], notebook: str = "") -> list[floa
 def number(value, name: str) -> float:
     """A recipe's value that others are in proportion to. Raises InputError when it is not a finite number."""
     if not is_a(value, float) or not abs(value) < 1e15:
-        raise InputError(f"{name} is {shortened(value)}, expected a number")
+        raise InputError(f"{name} is {shorten(value)}, expected a number")
     return float(value)
 
 
@@ -279,7 +279,7 @@ def _settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mappin
         if name in declared:
             values[name] = _fill_references(value, declared[name].type.startswith("list"), job, earlier, stages, needs)
     try:
-        values = check(values, declared)
+        values = convert_values(values, declared)
     except InputError as error:
         raise InputError(f"{job.name} ({job.notebook.name}): {error}") from None
     return job._replace(parameters=values, needs=list(dict.fromkeys(needs)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lead_kit.runs.lock import HOST
 from lead_kit.runs.paths import shown
-from lead_kit.safe_text import visible
+from lead_kit.safe_text import safe_text
 
 FILE = ".error.json"
 _LINES = 30  # of the log, when there is nothing better to show
@@ -39,13 +39,13 @@ def print_error(folder: Path, error: dict) -> int:
     name, sentence = error["name"], error["sentence"]
     # a FileNotFoundError of the system begins with [Errno 2]; one of the kit is a sentence
     if name == "InputError" or (name == "FileNotFoundError" and sentence[:1] != "["):
-        print(f"lead: {visible(sentence)}", file=sys.stderr, flush=True)
+        print(f"lead: {safe_text(sentence)}", file=sys.stderr, flush=True)
         return 2
     other = error["host"] != HOST
     where = (f" on rank {error['rank']}" if error["rank"] else "") + (f" of {error['host']}" if other else "")
     cause = ": ".join(filter(None, (name, sentence)))
     print(
-        f"{visible(error['traceback'], _TRACE)}\nlead: {visible(cause)}{where} (see {shown(folder)}/log.txt)",
+        f"{safe_text(error['traceback'], _TRACE)}\nlead: {safe_text(cause)}{where} (see {shown(folder)}/log.txt)",
         file=sys.stderr,
         flush=True,
     )

@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from lead_kit import safe_text
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.launch import forks, process_tree, run_error, silence
 from lead_kit.launch.placement import Ranks, environment, placed
-from lead_kit.parameters import check, read_parameters
+from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.paths import ROOT, run_folder, shown
+from lead_kit.safe_text import LONG, safe_line
 
 # the beginnings of the lines of Run.progress, of a stage before the run, and of Run.trip
 _PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
@@ -84,7 +84,7 @@ def run_command(
     notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
     named = {} if run_name is None else {"run_name": run_name}
-    given = check(dict(parameters) | named | ({"check": "warn"} if anyway else {}), declared)
+    given = convert_values(dict(parameters) | named | ({"check": "warn"} if anyway else {}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
@@ -200,7 +200,7 @@ def _show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
         if terminal_open and (not brief or _PROGRESS.match(text)):
             try:
-                print(prefix + safe_text.line(text, safe_text.LONG), flush=True)
+                print(prefix + safe_line(text, LONG), flush=True)
             except BrokenPipeError:  # the reader has left (`lead run … | head`), which must not stop the run
                 terminal_open = False
 

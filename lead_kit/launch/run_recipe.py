@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from lead_kit.errors import InputError, nearest_or_all, shortened
+from lead_kit.errors import InputError, nearest_or_all, shorten
 from lead_kit.launch import catalog, estimates, placement, process_tree, recipe_table, recipes, stale_jobs, warm
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
@@ -167,7 +167,7 @@ def _parse_seeds(text: str | None) -> list[int] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
-        raise InputError(f"--seeds {shortened(text)!r}: expected whole numbers separated by commas, e.g. 0,1,2")
+        raise InputError(f"--seeds {shorten(text)!r}: expected whole numbers separated by commas, e.g. 0,1,2")
     return list(dict.fromkeys(map(int, parts)))
 
 
@@ -177,9 +177,9 @@ def _parse_arms(text: str | None) -> list[str] | None:
         return None
     arms = [part.strip() for part in text.split(",")]
     if twice := [arm for arm in arms if arm and arms.count(arm) > 1]:
-        raise InputError(f"--arms {shortened(text)!r} names {twice[0]!r} twice")
+        raise InputError(f"--arms {shorten(text)!r} names {twice[0]!r} twice")
     if "" in arms:
-        raise InputError(f"--arms {shortened(text)!r}: expected names of arms separated by commas, e.g. grpo,length")
+        raise InputError(f"--arms {shorten(text)!r}: expected names of arms separated by commas, e.g. grpo,length")
     return arms
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 from lead_kit.runs.paths import shown
 
 _MOST_VALUES = 100_000  # in one file, with what its aliases repeat; the largest recipe has under 300
@@ -22,7 +22,7 @@ def read_yaml(path: Path) -> dict:
             raise InputError(f"{shown(path)}: its aliases (*name) repeat more than {_MOST_VALUES} values")
         content = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise InputError(f"{shown(path)} is not YAML: {shortened(' '.join(str(error).split()), 200)}") from None
+        raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{shown(path)} is not UTF-8 text ({error.reason} at byte {error.start})") from None
     except RecursionError:
@@ -30,9 +30,9 @@ def read_yaml(path: Path) -> dict:
     except ValueError as error:  # a date such as 2020-13-45, a number of thousands of digits
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{shown(path)}: a value cannot be read ({shortened(str(error))})") from None
+        raise InputError(f"{shown(path)}: a value cannot be read ({shorten(str(error))})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{shown(path)}: expected keys and values, found {shortened(content)}")
+        raise InputError(f"{shown(path)}: expected keys and values, found {shorten(content)}")
     return content
 
 
@@ -66,7 +66,7 @@ def fit(value, shape, where: str) -> None:
     elif isinstance(shape, dict):
         for key, item in value.items():
             fit(key, str, f"{where}: the name {said(key)}")
-            fit(item, shape.get(key, shape.get(str, object)), f"{where}, {shortened(key)}")
+            fit(item, shape.get(key, shape.get(str, object)), f"{where}, {shorten(key)}")
 
 
 def kind_of(shape) -> type:
@@ -81,4 +81,4 @@ def is_a(value, kind: type) -> bool:
 
 
 def said(value) -> str:
-    return "empty" if value is None else shortened(repr(value))
+    return "empty" if value is None else shorten(repr(value))

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import BASELINES, BY_COMPONENT, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
-from lead_kit.parameters import call_name, named, with_own
+from lead_kit.parameters import call_name, select_function, with_user_functions
 
 
 class Parts(NamedTuple):
@@ -49,16 +49,18 @@ def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyTy
     missing argument, or incompatible parts.
     """
     text = config["estimator"]
-    alone = {name: Parts("none", text, "none", "") for name in with_own(BASELINES, own, "estimator")}
-    parts = chosen(with_own(ESTIMATORS, alone, "estimator"), call_name(text, "estimator"), "estimator")
+    alone = {name: Parts("none", text, "none", "") for name in with_user_functions(BASELINES, own, "estimator")}
+    parts = lookup(with_user_functions(ESTIMATORS, alone, "estimator"), call_name(text, "estimator"), "estimator")
     choice = {part: config.get(f"group_{part}") or getattr(parts, part) for part in ("shape", "baseline", "weight")}
     if choice["baseline"] in BY_COMPONENT and choice["shape"] != "none":
         raise InputError(
             f"group_shape is {choice['shape']!r}, but {choice['baseline']} scores each reward alone: set it to none"
         )
     tables = {"shape": SHAPES, "baseline": BASELINES, "weight": WEIGHTS}
-    tables = {part: with_own(table, own, f"group_{part}") for part, table in tables.items()}
-    return Estimate(**{part: named(name, tables[part], f"group_{part}", config) for part, name in choice.items()})
+    tables = {part: with_user_functions(table, own, f"group_{part}") for part, table in tables.items()}
+    return Estimate(
+        **{part: select_function(name, tables[part], f"group_{part}", config) for part, name in choice.items()}
+    )
 
 
 def require_correct(estimator: Estimate, weights: Mapping[str, float]) -> None:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lead_kit.errors import InputError, shortened
-from lead_kit.parameters import named, with_own
+from lead_kit.errors import InputError, shorten
+from lead_kit.parameters import select_function, with_user_functions
 from lead_kit.verify.verdict import Verdict
 
 
@@ -216,7 +216,7 @@ def finite(name: str, value: float, rollout: Rollout) -> float:
         return float(value)
     raise InputError(
         f"the reward {name!r} is {value!r}, expected a finite number, for the completion "
-        f"{shortened(rollout.completion)!r} of the problem {shortened(rollout.problem)!r}"
+        f"{shorten(rollout.completion)!r} of the problem {shorten(rollout.problem)!r}"
     )
 
 
@@ -229,8 +229,8 @@ def bind_rewards(
 
     Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
     """
-    table = with_own(REWARDS, own, "rewards")
-    chosen = [named(text, table, "rewards", given) for text in texts]
+    table = with_user_functions(REWARDS, own, "rewards")
+    chosen = [select_function(text, table, "rewards", given) for text in texts]
     names = [reward.__name__ for reward in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"rewards names {twice[0]!r} twice; to count it more, raise its reward_weights")

@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 from transformers.generation import ContinuousBatchingConfig
 
 from lead_kit.data.named_sets import Settings
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
 from lead_kit.models.loading import load_model, load_tokenizer
@@ -173,7 +173,7 @@ class Engine(NamedTuple):
 
 def for_training(name: str) -> Engine:
     """The engine that samples rollouts in training. Raises InputError for one that cannot."""
-    return chosen({key: one for key, one in ENGINES.items() if one.trains}, name, "engine")
+    return lookup({key: one for key, one in ENGINES.items() if one.trains}, name, "engine")
 
 
 def for_evaluation(name: str, model: str, settings: Settings, config: dict, run):
@@ -183,7 +183,7 @@ def for_evaluation(name: str, model: str, settings: Settings, config: dict, run)
     recorded as an input of the run. Raises InputError for an unknown engine, one that this machine cannot run, and an
     empty stop.
     """
-    engine = chosen({key: one for key, one in ENGINES.items() if one.open}, name, "engine")
+    engine = lookup({key: one for key, one in ENGINES.items() if one.open}, name, "engine")
     if "" in config["stop"]:
         raise InputError("stop holds an empty text, expected texts that end a completion")
     cuts = settings.top_p, settings.min_p

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, legend_above, sheet
-from lead_kit.safe_text import label
+from lead_kit.safe_text import safe_label
 
 STEP = "step (rollout batches)"
 SHARE = "share_without_accuracy_signal"
@@ -18,7 +18,7 @@ def short(names) -> dict[str, str]:
     """The last part of each run's name, or the whole name where two runs would share it."""
     last = {name: str(name).rpartition("/")[2] for name in dict.fromkeys(names)}
     alone = {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
-    return {name: label(text) for name, text in alone.items()}
+    return {name: safe_label(text) for name, text in alone.items()}
 
 
 def _height_of(rows: int) -> float:
@@ -58,7 +58,7 @@ def without_signal(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> 
         lines(stacked[0], steps)
         legend_above(figure, stacked[0])
     axes, drawn = stacked[-1], drawn.iloc[::-1]
-    names = drawn["variant"].map(label)
+    names = drawn["variant"].map(safe_label)
     whiskers = np.abs(drawn[["low", "high"]].to_numpy().T - drawn["value"].to_numpy())
     axes.barh(names, drawn["value"], color=BARS, height=0.6)
     axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
@@ -116,12 +116,12 @@ def by_reward(table: pd.DataFrame) -> Figure:
     half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
     figure, (axes,) = sheet(caption, 1, _height_of(len(wide)), 4.6)
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
-    wide.index = [label(name) for name in wide.index]
+    wide.index = [safe_label(name) for name in wide.index]
     for place, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
         values = wide[name].to_numpy()
         left = np.where(values >= 0, above, below)
         axes.barh(wide.index, values, left=left, height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white",
-                  linewidth=0, label=label(name))  # fmt: skip
+                  linewidth=0, label=safe_label(name))  # fmt: skip
         drawn = half[:, place] > 0.001
         axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, place], fmt="none", color="black",
                       linewidth=0.8, capsize=2)  # fmt: skip
@@ -145,7 +145,7 @@ def by_length(table: pd.DataFrame) -> Figure:
     for axes, value in zip(panels, ("share of Σ|A|", "mean A"), strict=True):
         for (name, line), look in zip(table.groupby("variant", sort=False), REWARD_LOOKS * 3, strict=False):
             axes.plot(line[unit], line[value], color=look.colour, linestyle=look.line, marker=look.marker,
-                      label=label(name))  # fmt: skip
+                      label=safe_label(name))  # fmt: skip
             axes.fill_between(
                 line[unit], line[f"{value}_low"], line[f"{value}_high"], color=look.colour, alpha=0.15, linewidth=0
             )
@@ -180,8 +180,8 @@ def matrix(flips: pd.DataFrame, moved: pd.DataFrame) -> Figure:
         if row != column:
             colour = "white" if values[row, column] > dark else "black"
             axes.text(column, row, f"{values[row, column]:.0%}", ha="center", va="center", fontsize=6.5, color=colour)
-    axes.set_xticks(range(count), map(label, flips.columns), rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), map(label, flips.index))
+    axes.set_xticks(range(count), map(safe_label, flips.columns), rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), map(safe_label, flips.index))
     axes.grid(visible=False)
     figure.colorbar(shades, ax=axes, format=PercentFormatter(1, decimals=0), shrink=0.8)
     return figure
@@ -199,7 +199,7 @@ def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
         "the right answer has the higher reward, ties half; whiskers: 95% intervals, groups as clusters."
     )
     figure, (left, right) = across(caption, max(2.2, _height_of(len(phrases))))
-    drawn = phrases.assign(phrase=phrases["phrase"].map(label)).iloc[::-1]
+    drawn = phrases.assign(phrase=phrases["phrase"].map(safe_label)).iloc[::-1]
     left.hlines(drawn["phrase"], drawn["early"], drawn["late"], color="#888888", linewidth=1)
     left.plot(drawn["early"], drawn["phrase"], "o", color="black", markerfacecolor="white")
     left.plot(drawn["late"], drawn["phrase"], "o", color="black")
@@ -212,7 +212,7 @@ def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
     for (name, line), look in zip(thirds.groupby("reward", sort=False), REWARD_LOOKS * 3, strict=False):
         whiskers = np.abs(line[["low", "high"]].to_numpy().T - line["separation"].to_numpy())
         right.errorbar(line["steps"], line["separation"], yerr=whiskers, color=look.colour, linestyle=look.line,
-                       marker=look.marker, capsize=2, label=label(name))  # fmt: skip
+                       marker=look.marker, capsize=2, label=safe_label(name))  # fmt: skip
     right.axhline(0.5, color="black", linewidth=0.6)
     right.set(xlabel="third of the steps", ylabel="right above wrong (share of pairs)", ylim=(0, 1))
     if len(thirds):
@@ -241,7 +241,7 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
             axes.fill_between(
                 line["step"], line[f"{name}_low"], line[f"{name}_high"], color=look.colour, alpha=0.15, linewidth=0
             )
-        axes.set_ylabel(label(labels.get(name, name.removeprefix("reward_"))))
+        axes.set_ylabel(safe_label(labels.get(name, name.removeprefix("reward_"))))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if name in labels:
             axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))

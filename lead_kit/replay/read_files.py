@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.errors import InputError, nearest, shortened
+from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.runs import rollout_file
 from lead_kit.runs.files import parse_json, read_jsonl
 from lead_kit.runs.find import ensure, find, notebook_that_writes
@@ -29,7 +29,7 @@ def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
     is_glob = glob.has_magic(str(pattern)) and not named.exists()
     paths = _matches(named) if is_glob else find([pattern]) if not named.exists() else [named]
     if not paths:
-        raise InputError(f"no rollouts at {shortened(pattern)}: expected a run folder, a glob or a file of rollouts")
+        raise InputError(f"no rollouts at {shorten(pattern)}: expected a run folder, a glob or a file of rollouts")
     return [(path, files_of(path)) for path in paths]
 
 
@@ -81,7 +81,7 @@ def parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise InputError(f"{shown(path)} is not a readable parquet file: {shortened(str(error), 200)}") from None
+        raise InputError(f"{shown(path)} is not a readable parquet file: {shorten(str(error), 200)}") from None
 
 
 def csv(path: Path) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def csv(path: Path) -> pd.DataFrame:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{shown(path)}, line {line}: not UTF-8 text ({error.reason})") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{shown(path)} is not a readable CSV file: {shortened(str(error), 200)}") from None
+        raise InputError(f"{shown(path)} is not a readable CSV file: {shorten(str(error), 200)}") from None
 
 
 def _json_lines(path: Path) -> pd.DataFrame:
@@ -139,7 +139,7 @@ def numbers(values: pd.Series, name: str, where: str, least: float | None = None
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         value = values.iloc[row]
-        told = f"{value:g}" if isinstance(value, float | np.number) else shortened(repr(value))
+        told = f"{value:g}" if isinstance(value, float | np.number) else shorten(repr(value))
         expected = "a number" if least is None else f"a number of {least:g} or more"
         raise InputError(f"{where}, row {row + 1}, column {name!r}: {told}, expected {expected}")
     return found
@@ -178,4 +178,4 @@ def _one_text(value, role: str, row: int, name: str, where: str) -> str:
         contents = [turn.get("content") for turn in turns]
         if all(isinstance(content, str) for content in contents):
             return "\n".join(contents)
-    raise InputError(f"{where}, row {row}, column {name!r}: {shortened(repr(value))}, expected a text or a chat")
+    raise InputError(f"{where}, row {row}, column {name!r}: {shorten(repr(value))}, expected a text or a chat")

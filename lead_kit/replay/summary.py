@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lead_kit.errors import chosen
+from lead_kit.errors import lookup
 from lead_kit.replay import attribution, diagnostics
 from lead_kit.replay.groups import Rollouts, cut
 from lead_kit.replay.read_record import Record
@@ -25,7 +25,7 @@ def prepare(
     `lengths`: what stands for the tokens where the record has none (a name of LENGTHS). Raises InputError.
     """
     frame, fields = record.frame, {}
-    stand_in = chosen(_LENGTHS, lengths, "lengths")
+    stand_in = lookup(_LENGTHS, lengths, "lengths")
     if "reward" in frame:
         fields["reward"] = frame["reward"].to_numpy(float)
     if "length" in frame and frame["length"].notna().all():

@@ -12,7 +12,7 @@ from lead_kit.method.advantages import BASELINES, BATCH_WIDE, PAY_KL, Group, as_
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.group_filters import KEEP, every_group
 from lead_kit.method.rewards import bind_rewards
-from lead_kit.parameters import Parameter, check, named, read_call
+from lead_kit.parameters import Parameter, convert_values, read_call, select_function
 from lead_kit.replay.groups import Block, Rollouts, group_of, require_groups
 from lead_kit.replay.recompute_rewards import computed, present, rollouts_of
 
@@ -65,7 +65,7 @@ def read_variant(
     of_arm = "/" in name and ".py" not in name
     config = {parameter: one.default for parameter, one in declared.items()}
     config |= arm(name) if of_arm else {"estimator": name}
-    config |= check(arguments, declared)
+    config |= convert_values(arguments, declared)
     chosen = of_arm or "rewards" in arguments
     if chosen and len(config["rewards"]) != len(config["reward_weights"]):
         if "reward_weights" in arguments:
@@ -73,7 +73,7 @@ def read_variant(
                 f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
             )
         config["reward_weights"] = [1.0] * len(config["rewards"])
-    estimate, keep = bind_estimator(config, own), named(config["keep"], KEEP, "keep")
+    estimate, keep = bind_estimator(config, own), select_function(config["keep"], KEEP, "keep")
     rewards = list(config["rewards"]) if chosen else None
     return Variant(label, estimate, keep, rewards, list(config["reward_weights"]), config["loss_type"], own)
 
@@ -89,7 +89,7 @@ def read_variants(
     parts = ("estimator", "group_shape", "group_baseline", "group_weight", "keep")
     if trained and "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
-        estimate, keep = bind_estimator(config, own), named(config["keep"], KEEP, "keep")
+        estimate, keep = bind_estimator(config, own), select_function(config["keep"], KEEP, "keep")
         variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], own))
     variants += [read_variant(text, declared, arm, own) for text in texts]
     names = [variant.name for variant in variants]

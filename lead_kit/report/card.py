@@ -11,7 +11,7 @@ from lead_kit.parameters import read_parameters
 from lead_kit.report import tables
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import ROOT, shown
-from lead_kit.safe_text import line
+from lead_kit.safe_text import safe_line
 
 _VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
 _HASH = 16  # digits of a SHA-256 that are shown
@@ -46,7 +46,7 @@ def what(manifest: dict, last: dict) -> dict[str, str]:
     declared = read_parameters(notebook) if notebook.is_file() else {}
     changed = {name: value for name, value in parameters.items() if name in declared}
     changed = {name: value for name, value in changed.items() if value != declared[name].default and name != "run_name"}
-    given = ", ".join(f"{name} = {line(value)}" for name, value in (changed or manifest.get("given", {})).items())
+    given = ", ".join(f"{name} = {safe_line(value)}" for name, value in (changed or manifest.get("given", {})).items())
     machine = last.get("machine", {})
     processor = f"{machine.get('cores', '?')} cores of {machine.get('cpu', 'an unknown processor')}"
     return {
@@ -100,7 +100,7 @@ def result(folder: Path, manifest: dict) -> str:
     try:
         arms, differences, notes = tables.evaluation(sample_arrays.suites(sample_arrays.check(frame)[0]))
     except InputError as error:
-        return f"No result: {line(error)}\n"
+        return f"No result: {safe_line(error)}\n"
     printed = [tables.printed_arms(arms), *([tables.printed_differences(differences)] if len(differences) else [])]
     return "\n".join([*map(tables.markdown, printed), *(f"{note}\n" for note in notes if note)])
 

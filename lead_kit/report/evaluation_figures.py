@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lead_kit.report import curves, tables
 from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, legend_above, looks, sheet
 from lead_kit.report.training_figures import draw_curves
-from lead_kit.safe_text import label
+from lead_kit.safe_text import safe_label
 
 _DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
 # A part of a metric's name and its unit; the first match counts.
@@ -57,7 +57,7 @@ def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, hig
     count = heights.shape[1]
     for place, (name, look) in enumerate(looks(heights.columns).items()):
         at, height = np.arange(len(heights)) + (place - (count - 1) / 2) * 0.8 / count, heights[name]
-        axes.bar(at, height, 0.76 / count, **barred(look), label=label(name))
+        axes.bar(at, height, 0.76 / count, **barred(look), label=safe_label(name))
         if low is not None:
             reach = [height - low[name], high[name] - height]
             axes.errorbar(at, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
@@ -69,7 +69,7 @@ def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") ->
     """Bars by difficulty, arms side by side. `bars` from `tables.difficulty_points`, `note` from `tables.setting`."""
     levels = list(dict.fromkeys(bars["level"]))
     problems = bars.drop_duplicates("level").set_index("level")["clusters"]
-    names = [f"{textwrap.fill(label(level), 10)}\n({problems[level]})" for level in levels]
+    names = [f"{textwrap.fill(safe_label(level), 10)}\n({problems[level]})" for level in levels]
     letters = max(len(line) for name in names for line in name.splitlines())
     caption = "In brackets: number of problems. Whiskers: 95% interval over problems, an arm's seeds averaged first"
     few = bars["low"].isna().any()
@@ -100,7 +100,7 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
     if points.empty:
         raise ValueError("no difference has an interval: there is nothing to draw")
     metrics, names = list(dict.fromkeys(points["metric"])), list(dict.fromkeys(points["difference"]))
-    labels = [textwrap.fill(label(name), 30) for name in names]
+    labels = [textwrap.fill(safe_label(name), 30) for name in names]
     row = 0.05 + 0.12 * max(label.count("\n") + 1 for label in labels)  # inches
     caption = (
         "Point: estimate of the paired difference; bar: its 95% t-interval, not corrected. "
@@ -115,7 +115,7 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
             at = rows["difference"].map(names.index)
             axes.errorbar(rows["estimate"], at, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        axes.set_title(textwrap.fill(label(metric), 14), fontsize=7)
+        axes.set_title(textwrap.fill(safe_label(metric), 14), fontsize=7)
         unit = next((unit for part, unit in UNITS.items() if part in metric), "")
         axes.set_xlabel(f"difference\n({unit})" if unit else "difference", fontsize=7)
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(metrics) <= 2 else 2))
@@ -201,7 +201,7 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
 @rc_context(STYLE)
 def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
     """How many are left after each preparation step, as bars from top to bottom. `table` has columns step and count."""
-    names = [textwrap.fill(label(step), 26) for step in table["step"]]
+    names = [textwrap.fill(safe_label(step), 26) for step in table["step"]]
     height = 0.5 + 0.13 * sum(name.count("\n") + 2 for name in names)
     figure, (axes,) = sheet(f"Number of {unit} left after each step.", 1, height)
     bars = axes.barh(range(len(table)), table["count"], color=METHOD_COLOURS["grpo"], height=0.7)

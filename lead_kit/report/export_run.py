@@ -22,7 +22,7 @@ from lead_kit.errors import InputError
 from lead_kit.report import card, show_run
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import resolve, shown
-from lead_kit.safe_text import visible
+from lead_kit.safe_text import safe_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """\
@@ -101,7 +101,7 @@ def document(folder: Path) -> str:
 
 def cell_html(cell: dict) -> str:
     """One cell and its outputs."""
-    source = visible("".join(cell["source"]), SOURCE)
+    source = safe_text("".join(cell["source"]), SOURCE)
     if cell["cell_type"] == "markdown":
         for name, kinds in cell.get("attachments", {}).items():
             packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in _PICTURES[:2]]
@@ -127,7 +127,7 @@ def _output_html(output: dict) -> str:
             return f'<img alt="" src="data:{name};base64,{html.escape("".join(packed.split()))}">'
     for name, rendered in (("text/html", _cleaned), ("text/markdown", markdown)):
         if name in data:
-            return rendered(visible(data[name], WHOLE))
+            return rendered(safe_text(data[name], WHOLE))
     return printed(data.get("text/plain", ""))
 
 
@@ -136,7 +136,7 @@ def printed(text: str, kind: str = "") -> str:
     if not text.strip():
         return ""
     last = "\n".join(part.rstrip("\r").rpartition("\r")[2] for part in _COLOUR.sub("", text).split("\n"))
-    return f'<pre class="{kind}">{html.escape(visible(last, PRINTED))}</pre>'
+    return f'<pre class="{kind}">{html.escape(safe_text(last, PRINTED))}</pre>'
 
 
 def _cleaned(text: str) -> str:

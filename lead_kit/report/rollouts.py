@@ -15,7 +15,7 @@ from lead_kit.replay.advantage_mass import WORD, rewards_in
 from lead_kit.report.safe_display import Page
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import resolve
-from lead_kit.safe_text import NO_MATHEMATICS, as_html, line, visible
+from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
 
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 ANSWER = ["completion", "status", "length"]
@@ -64,9 +64,9 @@ def side_by_side(group: pd.DataFrame) -> Page:
     cards, lines = [], []
     if "problem" in rows:
         cards.append(f"<div>{as_html(rows['problem'].iloc[0])}</div>")
-        lines.append(visible(rows["problem"].iloc[0]))
+        lines.append(safe_text(rows["problem"].iloc[0]))
     for row in rows.to_dict("records"):
-        parts = [f"{line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards_in(rows)]
+        parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards_in(rows)]
         head = f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}"
         told = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
         share, colour = abs(row["advantage"]) / longest, "#0072B2" if row["advantage"] > 0 else "#D55E00"
@@ -74,7 +74,7 @@ def side_by_side(group: pd.DataFrame) -> Page:
         heads = f"<b>{html.escape(head)}</b><br>{html.escape(told)}<br>advantage {row['advantage']:+.3f}"
         cards.append(f'<div style="{_CARD}">{heads}{bar}{as_html(row["completion"])}</div>')
         filled = ("█" if row["advantage"] > 0 else "░") * round(_BAR * share)
-        lines.append(f"{head}, {told}\nadvantage {row['advantage']:+.3f} {filled}\n{visible(row['completion'])}\n")
+        lines.append(f"{head}, {told}\nadvantage {row['advantage']:+.3f} {filled}\n{safe_text(row['completion'])}\n")
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 
 
@@ -86,8 +86,8 @@ def three(rollouts: pd.DataFrame) -> Page:
     title, cards, lines = f"Rollouts of step {rollouts['step'].iloc[0]}", [], []
     for name, row in picked.items():
         head = f"{name}: {row['status']}, reward {row['reward']:.3g}, advantage {row['advantage']:+.3f}"
-        told = f"{row['length']} tokens, gold {line(row['gold'])}"
-        text = "\n".join(filter(None, [visible(row.get("problem", "")), visible(row["completion"])]))
+        told = f"{row['length']} tokens, gold {safe_line(row['gold'])}"
+        text = "\n".join(filter(None, [safe_text(row.get("problem", "")), safe_text(row["completion"])]))
         body = "<br>".join(as_html(row[column]) for column in ("problem", "completion") if column in row)
         cards.append(f'<div style="{_CARD}"><b>{html.escape(head)}</b><br>{html.escape(told)}<hr>{body}</div>')
         lines.append(f"{head}, {told}\n{text}\n")
@@ -125,7 +125,7 @@ def problem_text(run: Path, id: str) -> str:
 
 def marked(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Both texts in pieces, words whole, each with whether the other text lacks it at that place."""
-    pieces = [_PIECE.findall(visible(text)) for text in (before, after)]
+    pieces = [_PIECE.findall(safe_text(text)) for text in (before, after)]
     sides = ([], [])
     for kind, *spans in SequenceMatcher(None, *pieces, autojunk=False).get_opcodes():
         for side, words, (start, end) in zip(sides, pieces, (spans[:2], spans[2:]), strict=True):
@@ -139,10 +139,10 @@ def two_answers(before: dict, after: dict, names: tuple[str, str], problem: str 
 
     `before` and `after` have completion, status and length; `names` say where each comes from.
     """
-    cards, lines = [f"<div>{as_html(problem)}</div>"] if problem else [], [visible(problem)] if problem else []
+    cards, lines = [f"<div>{as_html(problem)}</div>"] if problem else [], [safe_text(problem)] if problem else []
     sides = marked(before["completion"], after["completion"])
     for name, row, side, style, signs in zip(names, (before, after), sides, (CUT, NEW), ("−", "+"), strict=True):
-        head = f"{line(name)}: {row['status']}, {row['length']} tokens"
+        head = f"{safe_line(name)}: {row['status']}, {row['length']} tokens"
         spans = (f'<span style="{style}">{html.escape(t)}</span>' if own else html.escape(t) for t, own in side)
         text = f'<code style="white-space: pre-wrap">{"".join(spans)}</code>'
         cards.append(f'<div style="{_CARD.replace("19em", "40%")}"><b>{html.escape(head)}</b><br>{text}</div>')

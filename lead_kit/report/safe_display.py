@@ -5,7 +5,7 @@ from numbers import Number
 import numpy as np
 import pandas as pd
 
-from lead_kit.safe_text import SHORT, line
+from lead_kit.safe_text import SHORT, safe_line
 
 WIDTH = 160  # letters of a line in a terminal
 
@@ -49,7 +49,7 @@ def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int 
     """
 
     def safe(value):
-        return value if value is None or isinstance(value, Number | np.bool_) else line(value, most)
+        return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value, most)
 
     def number(value):
         return "–" if pd.isna(value) else f"{value:.{digits}f}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from lead_kit.runs.metrics_file import read_metrics
-from lead_kit.safe_text import line, visible
+from lead_kit.safe_text import safe_line, safe_text
 
 NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
 
@@ -30,9 +30,11 @@ def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:
 
 
 def sample_text(row, arm: str) -> str:
-    """A graded sample to read: arm and id, the text as `untrusted.visible` shows it, the verdict."""
-    head = f"{line(arm)}, {line(row.id)}, {row.length} tokens"
-    return f"{head}\n{visible(row.completion)}\n→ gold {line(row.gold)}: {row.status} ({line(row.reason)})\n"
+    """A graded sample to read: arm and id, the text as `safe_text` shows it, the verdict."""
+    head = f"{safe_line(arm)}, {safe_line(row.id)}, {row.length} tokens"
+    return (
+        f"{head}\n{safe_text(row.completion)}\n→ gold {safe_line(row.gold)}: {row.status} ({safe_line(row.reason)})\n"
+    )
 
 
 def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:

@@ -12,7 +12,7 @@ from lead_kit.runs.find import find
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.paths import resolve, shown
-from lead_kit.safe_text import line
+from lead_kit.safe_text import safe_line
 
 SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
     "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
@@ -68,10 +68,11 @@ def differing(trained: pd.DataFrame, metric: str, split: str = "validation") -> 
         by_arm = {arm: tuple(sorted(set(part.dropna().map(str)))) for arm, part in table[name].groupby(level=0)}
         arms: dict[tuple, list[str]] = {}
         for arm in curves.arms_of(values):
-            arms.setdefault(by_arm[arm], []).append(line(arm))
+            arms.setdefault(by_arm[arm], []).append(safe_line(arm))
         if len(arms) > 1:
             parts = [
-                f"{line(', '.join(value)) or 'not recorded'} in {', '.join(which)}" for value, which in arms.items()
+                f"{safe_line(', '.join(value)) or 'not recorded'} in {', '.join(which)}"
+                for value, which in arms.items()
             ]
             found[name] = f"The arms differ in {name}: {'; '.join(parts)}."
     return found

@@ -10,7 +10,7 @@ from lead_kit.report import curves, live_view
 from lead_kit.runs import lock
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.paths import RUNS, resolve, shown
-from lead_kit.safe_text import line
+from lead_kit.safe_text import safe_line
 
 _CURVES = (("pass@1", "validation"), ("length", "validation"))  # without them, the loss
 ROWS, COLUMNS = 8, 60  # of a curve in a terminal, in letters
@@ -25,7 +25,7 @@ def folder_of(run: str | Path) -> Path:
     names = [
         path.parent.relative_to(RUNS).as_posix() for path in RUNS.rglob("run.json") if "attempts" not in path.parts
     ]
-    raise InputError(f"no run {line(run)!r}{nearest_or_all(str(run), sorted(names))}")
+    raise InputError(f"no run {safe_line(run)!r}{nearest_or_all(str(run), sorted(names))}")
 
 
 def sentences(folder: Path) -> list[str]:
@@ -37,12 +37,14 @@ def sentences(folder: Path) -> list[str]:
     elif state == "running":  # in the run's own kernel it is open until `lead run` closes it
         state = "has finished" if "finished" in last else f"is running, {last.get('writer', '')}"
     told = [f"{shown(folder)} {state if ' ' in state else f'is {state}'} (attempt {len(manifest['attempts'])})"]
-    told += [line(last["reason"])] if last.get("reason") else []
+    told += [safe_line(last["reason"])] if last.get("reason") else []
     told += [f"since {last.get('start', '?')}" + (f", until {last['end']}" if last.get("end") else "")]
-    summary = {name: f"{v:.3g}" if isinstance(v, float) else line(v) for name, v in manifest.get("summary", {}).items()}
+    summary = {
+        name: f"{v:.3g}" if isinstance(v, float) else safe_line(v) for name, v in manifest.get("summary", {}).items()
+    }
     told += [", ".join(f"{name} {value}" for name, value in summary.items())] if summary else []
     told += [
-        f"tripwire {line(trip['wire'])}, step {trip['step']}: {line(trip['sentence'])}"
+        f"tripwire {safe_line(trip['wire'])}, step {trip['step']}: {safe_line(trip['sentence'])}"
         for trip in manifest.get("tripwires", [])
     ]
     return told + ([_newest_progress(folder)] if _newest_progress(folder) else [])
@@ -56,7 +58,7 @@ def _newest_progress(folder: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    return next((line(text) for text in reversed(lines) if text.startswith("step ")), "")
+    return next((safe_line(text) for text in reversed(lines) if text.startswith("step ")), "")
 
 
 def text_curve(steps, values, title: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data import loading, read_pass_rates
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 from lead_kit.evaluate import stage, stats
 from lead_kit.report import evaluation_figures
 from lead_kit.report.tables import markdown, number
@@ -108,7 +108,7 @@ def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
 
 def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
     """Prints the plan of a stage and, with `out`, writes its tables and its figure to a folder. Returns 0."""
-    chosen_rule = chosen(stage.RULES, rule, "--rule")
+    chosen_rule = lookup(stage.RULES, rule, "--rule")
     if samples < 0:
         raise InputError(f"--samples {samples}: expected 1 or more")
     planned = table(_read_counts(source, column, samples), chosen_rule)

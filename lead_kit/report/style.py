@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lead_kit.safe_text import LONG, line
+from lead_kit.safe_text import LONG, safe_line
 
 WIDTH, HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
@@ -146,7 +146,7 @@ def sheet(
     `height` is that of one panel, `width` that of the figure, in inches; the width is kept within one and two columns.
     """
     width = float(np.clip(width, WIDTH, PAGE))
-    lines = textwrap.wrap(line(caption, LONG), int(CAPTION_LETTERS * width / WIDTH))
+    lines = textwrap.wrap(safe_line(caption, LONG), int(CAPTION_LETTERS * width / WIDTH))
     below = CAPTION_LINE * (len(lines) + 0.8)
     rows, columns = (1, panels) if across else (panels, 1)
     figure = Sheet(figsize=(width, height * rows + below), layout="constrained")

@@ -14,7 +14,7 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.sample_arrays import Suite
 from lead_kit.report import curves
-from lead_kit.safe_text import as_markdown, line
+from lead_kit.safe_text import as_markdown, safe_line
 
 _CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
@@ -268,7 +268,7 @@ def latex(frame: pd.DataFrame, caption: str) -> str:
 
 
 def _as_latex(text):
-    return line(text).translate(_LATEX)
+    return safe_line(text).translate(_LATEX)
 
 
 _CONTROL = "random"  # the arm whose reward says nothing (lead_kit.launch.controls)

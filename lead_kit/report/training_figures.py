@@ -27,7 +27,7 @@ from lead_kit.report.style import (
     sheet,
     ticks_at,
 )
-from lead_kit.safe_text import label
+from lead_kit.safe_text import safe_label
 
 SMALL = {  # the small panels of `progress`, from the training rows
     "reward": lambda rows: rows.get("reward"),
@@ -53,7 +53,7 @@ def draw_curves(axes, points: pd.DataFrame, step_ticks: bool = True) -> None:
     """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps."""
     for arm, look in looks(curves.arms_of(points)).items():
         line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=label(arm))
+        axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=safe_label(arm))
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
     if step_ticks:
         ticks_at(axes, points["step"])
@@ -86,9 +86,9 @@ def trend(
     if published is not None:
         for arm, look in looks(dict.fromkeys(published["arm"])).items():
             line = published[published["arm"] == arm]
-            axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=label(f"{arm} (published)"))
+            axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=safe_label(f"{arm} (published)"))
         ticks_at(axes, [*points["step"], *published["step"]])
-    axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS.get(y, label(y)))
+    axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
     legend_above(figure, axes)
     return figure
 
@@ -156,11 +156,11 @@ def reward_components(frame: pd.DataFrame) -> Figure:
     for axes, arm in zip(panels, arms, strict=True):
         for name, look in zip(names, REWARD_LOOKS * 3, strict=False):
             line = points[(points["arm"] == arm) & (points["reward"] == name)]
-            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=label(name))
+            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=safe_label(name))
             axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
         ticks_at(axes, points["step"])
         axes.set_ylabel("reward")
-        axes.set_title(label(f"arm {arm}"), loc="left")
+        axes.set_title(safe_label(f"arm {arm}"), loc="left")
     panels[-1].set_xlabel(_ROLLOUT_STEP)
     legend_above(figure, panels[0])
     return figure
@@ -172,7 +172,7 @@ def panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     figure, stacked = sheet(f"Logged rollouts. {_band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4)
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, trend_points(frame, name, split))
-        axes.set_ylabel(textwrap.fill(LABELS.get(name, label(name.removeprefix("reward_"))), 22))
+        axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
     stacked[-1].set_xlabel(_ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure
@@ -230,7 +230,7 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
         _draw_beside(axes, curves.having(beside, metric), metric)
         own = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in looks(dict.fromkeys(own["arm"])).items():
-            axes.plot(own["step"], own[metric], **drawn(look), label=f"{label(arm)}, this run")
+            axes.plot(own["step"], own[metric], **drawn(look), label=f"{safe_label(arm)}, this run")
         axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS[metric])
         ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
@@ -261,5 +261,5 @@ def _draw_beside(axes, frame: pd.DataFrame, metric: str) -> None:
     points = trend_points(frame, metric)
     for arm, look in looks(curves.arms_of(points)).items():
         line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **(drawn(look) | HOLLOW), label=label(arm))
+        axes.plot(line["step"], line["mean"], **(drawn(look) | HOLLOW), label=safe_label(arm))
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)

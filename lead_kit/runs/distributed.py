@@ -2,7 +2,7 @@
 
 import os
 
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 
 _DISTRIBUTED = {"ddp": ("MULTI_CPU", "MULTI_GPU"), "fsdp2": ("FSDP",), "deepspeed": ("DEEPSPEED",)}
 
@@ -36,6 +36,6 @@ def check_processes(accelerator=None) -> None:
     kind = os.environ.get("LEAD_DISTRIBUTED")
     if not kind or accelerator is None:
         return
-    allowed, actual = chosen(_DISTRIBUTED, kind, "LEAD_DISTRIBUTED"), accelerator.distributed_type.value
+    allowed, actual = lookup(_DISTRIBUTED, kind, "LEAD_DISTRIBUTED"), accelerator.distributed_type.value
     if actual not in allowed or (kind == "fsdp2" and accelerator.state.fsdp_plugin.fsdp_version != 2):
         raise InputError(f"{kind} was asked for, but accelerate runs {actual}: check the plugin file and the backend")

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 from lead_kit.runs.paths import shown
 
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
@@ -73,13 +73,13 @@ def _part_of(path: Path) -> Path:
 def refuse_unwritable(path: Path) -> None:
     """Raises InputError for a path at which no file can be written, before the work whose result it is to hold."""
     if path.is_dir():
-        raise InputError(f"cannot write {shortened(shown(path))}: it is a folder, expected the name of a file")
+        raise InputError(f"cannot write {shorten(shown(path))}: it is a folder, expected the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _part_of(path).touch()
         _part_of(path).unlink()
     except OSError as error:
-        raise InputError(f"cannot write {shortened(shown(path))}: {error.strerror}") from None
+        raise InputError(f"cannot write {shorten(shown(path))}: {error.strerror}") from None
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -123,7 +123,7 @@ def parse_json(data: bytes, path: Path, line: int = 1):
         problem = "lists and objects are nested too deeply"
     except ValueError:  # Python's limit on the digits of an integer
         problem = "a number has thousands of digits"
-    raise InputError(f"{shortened(shown(path), 200)}, line {line}: {problem}")
+    raise InputError(f"{shorten(shown(path), 200)}, line {line}: {problem}")
 
 
 def whole(value):
@@ -147,7 +147,7 @@ def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
             continue
         row = parse_json(line, path, number)
         if not isinstance(row, dict):
-            found = shortened(line.strip().decode("utf-8"), 60)
+            found = shorten(line.strip().decode("utf-8"), 60)
             raise InputError(f"{shown(path)}, line {number}: expected an object, found {found!r}")
         yield number, row
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import plain, write_text
@@ -38,11 +38,11 @@ def read_manifest(folder: Path, complete: bool = False) -> dict | None:
     except (ValueError, RecursionError):
         raise InputError(f"{shown(path)} is not JSON: {remedy}") from None
     if not isinstance(manifest, dict):
-        raise InputError(f"{shown(path)} is {shortened(manifest)}, expected the object that a run writes: {remedy}")
+        raise InputError(f"{shown(path)} is {shorten(manifest)}, expected the object that a run writes: {remedy}")
     for name, kind in NEEDED.items():
         needed = complete or name == "parameters"
         if name in manifest and not isinstance(manifest[name], kind) or needed and name not in manifest:
-            found = f"{name} is {shortened(repr(manifest[name]))}" if name in manifest else f"there is no {name!r}"
+            found = f"{name} is {shorten(repr(manifest[name]))}" if name in manifest else f"there is no {name!r}"
             raise InputError(f"{shown(path)} is not of this version of the kit: {found}; {remedy}")
     attempts = manifest.get("attempts", [])
     if (

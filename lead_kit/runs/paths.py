@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 
 ROOT = Path(os.environ.get("LEAD_ROOT") or Path(__file__).resolve().parents[2])
 RUNS = ROOT / "runs"
@@ -32,8 +32,8 @@ def run_folder(name: str) -> Path:
     """The folder runs/<name>. Raises InputError for a name that is not a plain path below runs/."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
-            f"run_name {shortened(repr(name))}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
+            f"run_name {shorten(repr(name))}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
         )
     if max(map(len, name.split("/"))) > _LONGEST_NAME:
-        raise InputError(f"run_name {shortened(name)!r}: expected at most {_LONGEST_NAME} characters for each folder")
+        raise InputError(f"run_name {shorten(name)!r}: expected at most {_LONGEST_NAME} characters for each folder")
     return RUNS / name

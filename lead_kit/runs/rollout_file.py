@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lead_kit.errors import InputError, shortened
+from lead_kit.errors import InputError, shorten
 from lead_kit.runs.files import atomic
 from lead_kit.runs.paths import shown
 
@@ -56,4 +56,4 @@ def _read_part(file: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
     except (OSError, ValueError) as error:
-        raise InputError(f"{shown(file)} cannot be read as parquet ({shortened(str(error), 100)})") from None
+        raise InputError(f"{shown(file)} cannot be read as parquet ({shorten(str(error), 100)})") from None

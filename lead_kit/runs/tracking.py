@@ -4,9 +4,9 @@ import os
 import warnings
 from pathlib import Path
 
-from lead_kit.errors import chosen
+from lead_kit.errors import lookup
 from lead_kit.runs import rollout_file
-from lead_kit.safe_text import visible
+from lead_kit.safe_text import safe_text
 
 _STEP = "rollout_step"  # the axis of every metric
 _ROWS = 64  # of the table of samples
@@ -61,7 +61,7 @@ class _Wandb:
         if rollout_file.has_rollouts(self.folder):
             rows = rollout_file.read_rollouts(self.folder)
             rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in _SAMPLED if name in rows]].head(_ROWS)
-            texts = {name: rows[name].map(visible) for name in rows.select_dtypes(exclude="number")}
+            texts = {name: rows[name].map(safe_text) for name in rows.select_dtypes(exclude="number")}
             sent["samples"] = self.wandb.Table(dataframe=rows.assign(**texts))
         if sent:
             self.session.log(sent)
@@ -69,7 +69,7 @@ class _Wandb:
 
 def start(kind: str, folder: Path, name: str, config: dict) -> _Wandb | None:
     """The tracker called `kind`, or None. Raises InputError for an unknown kind."""
-    tracker = chosen(_TRACKERS, kind, "tracker")
+    tracker = lookup(_TRACKERS, kind, "tracker")
     try:
         return tracker(folder, name, config) if tracker else None
     except ImportError as error:

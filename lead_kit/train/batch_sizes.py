@@ -3,7 +3,7 @@
 import importlib.util
 from typing import NamedTuple
 
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 from lead_kit.runs.distributed import processes, sharded
 
 
@@ -69,7 +69,7 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 
 def optimizer_by_name(name: str) -> str:
     """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
-    found = chosen(_OPTIMIZERS, name, "optimizer")
+    found = lookup(_OPTIMIZERS, name, "optimizer")
     if name == "muon" and sharded():
         raise InputError(
             f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"

@@ -7,8 +7,8 @@ of them together take a fraction of a second. `prechecks` looks at a batch of ro
 from typing import NamedTuple
 
 from lead_kit.data import clean, near_duplicates, prompts
-from lead_kit.errors import InputError, chosen
-from lead_kit.safe_text import line
+from lead_kit.errors import InputError, lookup
+from lead_kit.safe_text import safe_line
 
 _MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `check`
 OK, LOOK, STOP = "ok", "look", "stop"
@@ -72,9 +72,9 @@ def golds(rows: list[dict]) -> Item:
     faults = clean.lint_golds(rows)
     if not faults:
         return Item("golds", OK, f"all {len(rows):,} gold answers can be graded")
-    first = ", ".join(line(text) for text in faults[0][:2])
+    first = ", ".join(safe_line(text) for text in faults[0][:2])
     many = f"{len(faults):,} of {len(rows):,} gold answers cannot be graded, so they could earn no reward"
-    return Item("golds", STOP, f"{many}, e.g. {first} ({line(faults[0].reason)})")
+    return Item("golds", STOP, f"{many}, e.g. {first} ({safe_line(faults[0].reason)})")
 
 
 def graded(problems: list[dict], tokenizer, grader, template: str) -> list:
@@ -98,12 +98,12 @@ def answers(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
         return Item("answer", OK, f"a right answer in the prompt's form is accepted ({len(rollouts)} golds tried)")
     first = wrong[0]
     if first.gold not in first.completion:
-        written = line(_promised(template, first.gold, thinking))
-        return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {line(first.completion)}")
+        written = safe_line(_promised(template, first.gold, thinking))
+        return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {safe_line(first.completion)}")
     verdict = STOP if paid and len(wrong) > len(rollouts) / 2 else LOOK
     few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} are not accepted"
     reason = first.verdict.reason or "no answer was found"
-    return Item("answer", verdict, f"{few}: {line(first.completion)} is graded {first.verdict.status} ({reason})")
+    return Item("answer", verdict, f"{few}: {safe_line(first.completion)} is graded {first.verdict.status} ({reason})")
 
 
 def _forms(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
@@ -138,7 +138,9 @@ def shared(problems: list[dict], held_out: list[dict]) -> Item:
         return Item("leaks", OK, "no held-out problem is in training")
     verdict = STOP if len(twins) > SHARED * len(held_out) else LOOK
     return Item(
-        "leaks", verdict, f"{len(twins)} of {len(held_out)} held-out problems are in training, e.g. {line(twins[0])}"
+        "leaks",
+        verdict,
+        f"{len(twins)} of {len(held_out)} held-out problems are in training, e.g. {safe_line(twins[0])}",
     )
 
 
@@ -150,7 +152,7 @@ def told(items: list[Item]) -> str:
 
 def require(items: list[Item], mode: str) -> None:
     """Raises InputError for the first item that says stop, unless `mode` is warn or only."""
-    chosen(_MODES, mode, "check")
+    lookup(_MODES, mode, "check")
     stops = [item for item in items if item.verdict == STOP]
     if stops and mode == "refuse":
         more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""

@@ -6,7 +6,7 @@ from random import Random
 from datasets import Dataset
 from trl import pack_dataset
 
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 from lead_kit.models import chat
 
 IGNORED = -100  # label of a token that carries no loss
@@ -26,7 +26,7 @@ def tokenised(
     Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
     a record without a solution.
     """
-    chosen(_TOO_LONG, too_long, "too_long")
+    lookup(_TOO_LONG, too_long, "too_long")
     rows, longer = [], 0
     for record in records:
         if not record.get("solution"):

@@ -3,7 +3,7 @@
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
-from lead_kit.errors import InputError, chosen
+from lead_kit.errors import InputError, lookup
 from lead_kit.method import tripwires
 from lead_kit.runs.metrics_file import read_metrics
 from lead_kit.runs.paths import shown
@@ -21,7 +21,7 @@ class Watch(TrainerCallback):
     """
 
     def __init__(self, action: str, validation: Validation):
-        chosen(_ACTIONS, action, "tripwires")
+        lookup(_ACTIONS, action, "tripwires")
         self.action, self.validation = action, validation
         self.trainer, self.told, self.stopped_by = None, {}, ""
 
