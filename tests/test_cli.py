@@ -107,3 +107,11 @@ def test_score_outlives_the_verifiers_server(tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and killed, err
     assert "Pass@1        1.0000" in out and len((tmp_path / "x.verdicts.jsonl").read_text().split("\n")) == 299
+
+
+def test_the_list_names_every_kind_of_part_with_a_line_of_its_docstring(tmp_path):
+    code, out, err = call(tmp_path, "list")
+    assert (code, err) == (0, "")
+    for line in ("recipes", "  none", "  lead_code  GRPO-LEAD, released code: lead_code → grpo_verl → difficulty_code"):
+        assert line in out.splitlines()
+    assert "  mixed_groups    " in out and "  rloo       RLOO (2402.14740)" in out

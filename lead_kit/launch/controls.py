@@ -6,7 +6,7 @@ Accuracy is logged with weight 0.
 """
 
 from lead_kit.errors import InputError
-from lead_kit.launch import catalog
+from lead_kit.method.named_estimators import ESTIMATORS, name_of
 
 _CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
 ALL = "+controls"  # in --arms: the named arms, or the usual ones, and the controls
@@ -32,8 +32,7 @@ def _training_values(recipe: dict, stage: str, first: dict, reward: str) -> dict
     """What a control sets in a training stage, beside what the first arm sets there."""
     own = dict(first.get(stage, {}))
     given = recipe["stages"][stage].get("parameters", {}) | own
-    named = catalog.entries("estimators", "ESTIMATORS")  # those with a shape or a weight
-    if str(given.get("estimator", "lead")).partition("(")[0] in named:
+    if name_of(str(given.get("estimator", "lead"))) in ESTIMATORS:  # it has a shape or a weight
         own["estimator"] = "grpo"
     own |= {name: value for name, value in _BY_ACCURACY.items() if given.get(name)}
     return own | {"rewards": [reward, "correct"], "reward_weights": [1.0, 0.0]}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import psutil
 
 from lead_kit.errors import InputError
-from lead_kit.launch import catalog
 from lead_kit.launch.recipes import Job, settled
+from lead_kit.method.named_estimators import needs_reference
 
 GIB = 1 << 30
 _PROGRAM = 0.7 * GIB  # Python with torch, transformers and TRL, on a CPU
@@ -69,8 +69,8 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
     width = 2 if half and plugin.startswith("zero") else master  # DeepSpeed keeps them beside a model in bfloat16
     weights = shape.parameters * (0.5 if adapter == "qlora" else width)
     learned = (3 + (width < master)) * master * shape.parameters * (1 if adapter == "full" else 0.01)
-    pays_kl = (values.get("beta", 0) > 0 and adapter == "full") or catalog.pays_kl(values)
-    weights += pays_kl * shape.parameters * width
+    reference = (values.get("beta", 0) > 0 and adapter == "full") or needs_reference(values)
+    weights += reference * shape.parameters * width
     length = values.get("max_length") or values.get("max_tokens", 0)  # 02_sft counts the prompt, 03_grpo does not
     row = row if row and "max_length" in values else length + prompt * ("max_length" not in values)
     packed = values.get("pack_tokens", 0)

@@ -6,16 +6,19 @@ runs/<recipe>/<scale>/.
 """
 
 import contextlib
+import inspect
 import json
 import os
 import re
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
-from lead_kit.launch import catalog, estimates, placement, process_tree, recipe_table, recipes, stale_jobs, warm
+from lead_kit.launch import estimates, placement, process_tree, recipe_table, recipes, stale_jobs, warm
+from lead_kit.method.named_estimators import ESTIMATORS
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import write_text
 from lead_kit.runs.paths import ROOT, RUNS, run_folder, shown
@@ -249,10 +252,26 @@ def show_recipe(name: str) -> None:
 
 def show_list() -> None:
     """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
+    from lead_kit.method import advantages, group_filters, rewards  # torch takes seconds: no other command waits for it
+
     for kind in ("recipes", "scales"):
-        print(kind)
         names = sorted(p.stem for p in (recipes.EXPERIMENTS / kind).glob("*.yaml"))
-        _print_columns([[f"  {n}", str(recipes.load(kind, n).get("title", ""))] for n in names] or [["  none"]])
-    for title, (module, table) in catalog.TABLES.items():
-        print(title)
-        _print_columns([[f"  {name}", text] for name, text in catalog.entries(module, table).items()])
+        _print_table(kind, {name: recipes.load(kind, name).get("title", "") for name in names})
+    parts = {name: f"{e.source}: {e.shape} → {e.baseline} → {e.weight}" for name, e in ESTIMATORS.items()}
+    _print_table("estimators", parts)
+    _print_table("shapes (group_shape)", _first_lines(advantages.SHAPES))
+    _print_table("baselines (group_baseline); each alone is an estimator, too", _first_lines(advantages.BASELINES))
+    _print_table("weights (group_weight)", _first_lines(advantages.WEIGHTS))
+    _print_table("rewards", _first_lines(rewards.REWARDS))
+    _print_table("keep rules", _first_lines(group_filters.KEEP))
+
+
+def _print_table(title: str, entries: Mapping[str, str]) -> None:
+    """Prints a title and a line for each entry: its name and what it is."""
+    print(title)
+    _print_columns([[f"  {name}", str(text)] for name, text in entries.items()] or [["  none"]])
+
+
+def _first_lines(table: Mapping[str, Callable]) -> dict[str, str]:
+    """Each function of a table by its name, as the first line of its docstring."""
+    return {name: inspect.getdoc(function).split("\n")[0] for name, function in table.items()}

@@ -260,5 +260,4 @@ WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": diff
 
 REPLACE_CORRECT = ("lead", "lead_code")  # shapes that replace the reward `correct`, which must then have weight 1
 BY_COMPONENT = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
-PAY_KL = {"whitened": "kl_reward_coef"}  # baselines that pay a KL for every token, and the argument that prices it
 BATCH_WIDE = ("lite_ppo", "gdpo", "whitened")  # baselines that look at the whole batch, beyond the group

@@ -8,16 +8,8 @@ from torch import Tensor
 
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import BASELINES, BY_COMPONENT, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
+from lead_kit.method.named_estimators import ESTIMATORS, Parts
 from lead_kit.parameters import call_name, select_function, with_user_functions
-
-
-class Parts(NamedTuple):
-    """The three choices of a named estimator, and its source."""
-
-    shape: str  # a name of SHAPES
-    baseline: str  # a name of BASELINES
-    weight: str  # a name of WEIGHTS
-    source: str
 
 
 class Estimate(NamedTuple):
@@ -70,10 +62,3 @@ def require_correct(estimator: Estimate, weights: Mapping[str, float]) -> None:
             f"group_shape {estimator.shape.__name__!r} replaces the reward 'correct', which must have weight 1, but "
             f"rewards and reward_weights are {dict(weights)}"
         )
-
-
-ESTIMATORS = {  # every baseline alone is also an estimator
-    "lead": Parts("lead", "grpo", "difficulty", "GRPO-LEAD (2504.09696, §2.1–2.3)"),
-    "lead_code": Parts("lead_code", "grpo_verl", "difficulty_code", "GRPO-LEAD, released code"),
-    "grpo_kimi": Parts("kimi", "grpo", "none", "GRPO with the length reward of Kimi k1.5 (2501.12599, §2.3.3)"),
-}

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from lead_kit.errors import InputError
-from lead_kit.method.advantages import BASELINES, BATCH_WIDE, PAY_KL, Group, as_scored
+from lead_kit.method.advantages import BASELINES, BATCH_WIDE, Group, as_scored
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.group_filters import KEEP, every_group
+from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, read_call, select_function
 from lead_kit.replay.groups import Block, Rollouts, group_of, require_groups
@@ -108,7 +109,7 @@ def needed(variant: Variant) -> set[str]:
         code = getattr(part, "func", part).__code__
         found |= {name for name in (*code.co_names, *_texts_in(code.co_consts)) if name in Group._fields}
     baseline = variant.estimate.baseline
-    if baseline.__name__ in PAY_KL and not baseline.keywords[PAY_KL[baseline.__name__]]:
+    if baseline.__name__ in KL_PRICE_ARGUMENT and not baseline.keywords[KL_PRICE_ARGUMENT[baseline.__name__]]:
         found = found - {"kl", "mask"} | {"length"}
     if getattr(variant.estimate.shape, "keywords", {}).get("length_alpha") == 0:
         found -= {"length"}
@@ -197,7 +198,7 @@ def steps(
     result = np.zeros((4, len(data.frame)))
     free = {"length": np.zeros(len(data.frame))} if "length" not in data.fields else {}
     known = data._replace(fields=data.fields | free)  # only a shape without a length term gets here without lengths
-    by_token = estimate.baseline.__name__ in PAY_KL
+    by_token = estimate.baseline.__name__ in KL_PRICE_ARGUMENT
     for block in pieces(data, _batch_wide(estimate)):
         group = group_of(known, block, total, list(parts.values()), weights)
         group = _with_mask(group) if by_token else group

@@ -15,9 +15,10 @@ from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError
-from lead_kit.method.advantages import PAY_KL, Group
+from lead_kit.method.advantages import Group
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import Estimate, require_correct
+from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import colocated
@@ -59,7 +60,7 @@ class LeadTrainer(PackedUpdate):
         self.estimate, self.keep, self.grader, self.run = estimate, keep, grader, run
         self.engine, self.rollouts_every = engine, rollouts_every
         self.prompt_mean = loss_type == "prompt_mean"
-        price = PAY_KL.get(estimate.baseline.__name__)
+        price = KL_PRICE_ARGUMENT.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
         self._in_step, self._sampler_gap = weight_sync_check.InStep(), None

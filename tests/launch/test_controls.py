@@ -3,7 +3,8 @@
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import catalog, controls, recipes
+from lead_kit.launch import controls, recipes
+from lead_kit.method.named_estimators import ESTIMATORS
 
 NAMES = sorted(path.stem for path in recipes.EXPERIMENTS.glob("recipes/*.yaml"))
 TRAINING = [name for name in NAMES if name != "reflection_lora"]  # that one is SFT alone
@@ -16,7 +17,7 @@ def test_every_recipe_that_trains_by_rewards_has_both_controls(name):
     assert jobs and all(job.arm == "random" and job.seed == 3 for job in jobs)
     for job in jobs:
         assert job.parameters["rewards"] == ["random", "correct"] and job.parameters["reward_weights"] == [1.0, 0.0]
-        assert job.parameters["estimator"] not in catalog.entries("estimators", "ESTIMATORS")
+        assert job.parameters["estimator"] not in ESTIMATORS
         assert recipes.settled(job)["keep"] == "every_group" and recipes.settled(job)["refill_batches"] == 0
         assert job.parameters["seed"] == 3  # also that of the random reward
     assert recipe["arms"]["format_only"]["optional"]

@@ -29,8 +29,9 @@ from lead_kit.method.advantages import (
     rloo,
     whitened,
 )
-from lead_kit.method.estimators import ESTIMATORS, bind_estimator, require_correct
+from lead_kit.method.estimators import bind_estimator, require_correct
 from lead_kit.method.group_filters import KEEP, every_group, mixed_groups, varied_groups
+from lead_kit.method.named_estimators import ESTIMATORS
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
 STD = dict(std_ddof=1, std_epsilon=1e-6)
