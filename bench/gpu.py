@@ -34,8 +34,8 @@ from lead_kit.models import chat, engines
 from lead_kit.models.sampler import Request, Sampling
 from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import arithmetic_tokenizer
-from lead_kit.runs.metrics_file import read_metrics
-from lead_kit.runs.paths import ROOT, RUNS
+from lead_kit.runs.files import ROOT, RUNS
+from lead_kit.runs.log_files import read_metrics
 
 GRADIENT_BARS = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # bf16 keeps 8 bits: 0.4% at each step, forth and back
 PACKED_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}  # nats; the largest difference over all tokens

@@ -18,7 +18,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.table import Row, show
-from lead_kit.runs.find import ensure
+from lead_kit.runs.find import run_notebook_if_missing
 from lead_kit.train.packing import packed_logps
 
 PROMPT, VOCABULARY = 32, 4096
@@ -123,7 +123,7 @@ def compare(lengths: list[int], options) -> Compared:
 
 def measure(options) -> list[Row]:
     torch.manual_seed(options.seed)
-    recorded = options.rollouts or max(ensure("runs/03_grpo/rollouts").glob("*.parquet"))
+    recorded = options.rollouts or max(run_notebook_if_missing("runs/03_grpo/rollouts").glob("*.parquet"))
     found = compare(drawn_lengths(recorded, options.rows, options.longest, options.seed), options)
     times = f"{found.padded:.3f} and {found.packed:.3f} s"
     told = f"{found.padded / found.packed:.2f} ({times}; {found.share:.0%} of the rectangle, apart {found.apart:.0e})"

@@ -50,7 +50,7 @@ def train(folder: Path, steps: int = 200, model: str = "tiny", longest: int = 12
     model, tokenizer = embedded_model(model, seed=0)
     records, rng = task.draw(2000, 2, WEIGHTS, distinct=False), Random(0)
     for record in records:
-        record["solution"] = task.trace(record["problem"], rng, **dials)
+        record["solution"] = task.solve_noisily(record["problem"], rng, **dials)
     rows, _ = sft_rows.tokenised(records, tokenizer, "plain", longest)
     rows = sft_rows.bucketed(rows, 32, steps, seed=0)
     optimizer = MuonAdamW(model, muon_lr=0.03, adam_lr=0.01)
@@ -79,7 +79,7 @@ class Notes:
         self.path.mkdir(parents=True, exist_ok=True)
         append_jsonl(self.path / "metrics.jsonl", [{"step": step, "split": split, **metrics}])
 
-    def trip(self, step: int, wire: str, sentence: str) -> None:
+    def record_tripwire(self, step: int, wire: str, sentence: str) -> None:
         append_jsonl(self.path / "tripwires.jsonl", [{"step": step, "wire": wire, "sentence": sentence}])
 
     def progress(self, step: int, total: int, **values) -> None:

@@ -32,7 +32,7 @@ from transformers import PrinterCallback, TrainerCallback
 from bench import sides
 from bench.table import Row, failed, judged, line, show
 from lead_kit.data import arithmetic
-from lead_kit.runs.find import ensure
+from lead_kit.runs.find import run_notebook_if_missing
 from lead_kit.train.dynamic_sampling import LOGPROBS
 
 BARS = {128: 3.0, 512: 4.0}  # LeadTrainer's speed in stock TRL's, by rollouts a batch
@@ -245,7 +245,7 @@ def ranks(options, given: list[str]) -> list[Row]:
 def rows() -> list[Row]:
     """Both batch sizes, and two ranks at the larger one and at four times as many rollouts."""
     found, options = [], arguments([])
-    options.model = str(ensure(options.model))
+    options.model = str(run_notebook_if_missing(options.model))
     with tempfile.TemporaryDirectory() as folder:
         for rollouts in options.rollouts:
             found += compare(options, rollouts, Path(folder) / str(rollouts))[1]
@@ -271,7 +271,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    options.model = str(ensure(options.model))
+    options.model = str(run_notebook_if_missing(options.model))
     if options.alone:
         alone(options)
         return 0

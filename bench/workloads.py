@@ -17,7 +17,7 @@ from lead_kit.evaluate import sample_arrays
 from lead_kit.evaluate.score import score_command
 from lead_kit.replay import advantage_mass
 from lead_kit.report import curves, evaluation_figures, sample_text, select_runs, tables, training_figures
-from lead_kit.runs import paths, rollout_file
+from lead_kit.runs import files, log_files
 from lead_kit.runs.files import write_jsonl
 from lead_kit.verify import clusters, compare, normal_form, units
 
@@ -145,7 +145,7 @@ def training_run(folder: Path, arm: str, seed: int) -> None:
             lines.append({"step": step, "split": "validation", "pass@1": mean, "length": length, "truncated": 0.0})
     write_jsonl(folder / "metrics.jsonl", lines)
     validated = [{"id": f"p{number}", "correct": True} for number in range(64)]
-    rollout_file.write_rows(validated, folder / "validation" / "step_000005.parquet")
+    log_files.write_samples(validated, folder / "validation" / "step_000005.parquet")
     for step in (10, 20, 30):
         rows = sample_rows(BATCH // GROUP, GROUP, random)
         scores = random.standard_normal(len(rows)).tolist()
@@ -155,17 +155,17 @@ def training_run(folder: Path, arm: str, seed: int) -> None:
             for at, (one, score) in enumerate(zip(rows, scores, strict=True))
         ]
         rows = [one | more for one, more in zip(rows, logged, strict=True)]
-        rollout_file.write_rows(rows, folder / "rollouts" / f"step_{step:06d}.parquet")
+        log_files.write_samples(rows, folder / "rollouts" / f"step_{step:06d}.parquet")
 
 
 @contextmanager
 def rooted(root: Path) -> Iterator[None]:
     """Paths that the kit reads begin here: 05_figures looks for runs below the repository."""
-    before, paths.ROOT = paths.ROOT, root
+    before, files.ROOT = files.ROOT, root
     try:
         yield
     finally:
-        paths.ROOT = before
+        files.ROOT = before
 
 
 def runs(count: int, folder: Path) -> dict[str, float]:

@@ -158,7 +158,7 @@ COMMANDS = {  # name: the function (module below lead_kit, imported when called)
     "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", _verify_arguments),
     "score": ("evaluate.score:score_command", "score a file of completions", _score_arguments),
     "plan-stage": ("report.stage_plan:plan_command", "choose the next stage's problems, and how sure", _plan_arguments),
-    "leaks": ("data.leaks:leaks_command", "which problems of one set are also in another", _leaks_arguments),
+    "leaks": ("data.near_duplicates:leaks_command", "which problems of one set are also in another", _leaks_arguments),
     "show": (
         "report.show_run:show_command",
         "a run's state, curve and last rollouts, live or finished",

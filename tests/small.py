@@ -28,7 +28,7 @@ SETTLE = """\
 import os, time
 from lead_kit.errors import InputError
 from lead_kit.parameters import settle
-from lead_kit.runs.find import ensure
+from lead_kit.runs.find import run_notebook_if_missing
 from lead_kit.runs.run import Run
 config = settle(globals())
 run = Run(config, "small")"""

@@ -10,7 +10,7 @@ from lead_kit import cli
 from lead_kit.launch import recipes, run_notebook
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.parameters import convert_values, load_notebook, read_parameters
-from lead_kit.runs import paths, user_code
+from lead_kit.runs import files, user_code
 from lead_kit.verify.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def test_the_map_names_every_wing():
 
 
 def test_the_reward_of_the_readme_works_from_a_file(tmp_path, monkeypatch):
-    for module in (user_code, paths):
+    for module in (user_code, files):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     source = re.search(r"```python\n(def brief.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     (tmp_path / "my_rewards.py").write_text(source)
@@ -99,7 +99,7 @@ def test_the_reward_of_the_readme_works_from_a_file(tmp_path, monkeypatch):
             self.kept = name, source
 
     names = ["correct", "my_rewards.py:brief(limit=20)"]
-    table = bind_rewards(names, user_code.own_functions(names, Noted()))
+    table = bind_rewards(names, user_code.user_functions(names, Noted()))
     verdict = Verdict("correct", "2", "", "same")
     paid = [table["brief"](Rollout("1+1?", "2", "2", length, False, verdict)) for length in (20, 21)]
     assert paid == [1.0, 0.0] and Noted.files == [tmp_path / "my_rewards.py"]

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.runs.log_files import read_metrics
 from tests.small import FINISH, SETTLE, call, lead, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]  # each starts `lead`
@@ -19,7 +19,7 @@ model: str = ""  # a public name
 """
 # a trainer in miniature: a checkpoint every second step, written file by file as a real one is
 RESUME = """\
-from lead_kit.runs.checkpoints import latest_checkpoint, seal
+from lead_kit.runs.checkpoints import latest_checkpoint, mark_complete
 last = latest_checkpoint(run.path / "checkpoints")
 start = int(last.name.removeprefix("checkpoint-")) if last else 0
 run.truncate_metrics(start)
@@ -32,7 +32,7 @@ for step in range(start + 1, steps + 1):
         folder = run.path / f"checkpoints/checkpoint-{step}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "state.txt").write_text(str(total))
-        seal(folder)
+        mark_complete(folder)
     time.sleep(pause)"""
 READ = "run.input(train_data)"
 

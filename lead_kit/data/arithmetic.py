@@ -106,7 +106,9 @@ def read(text: str) -> Problem:
     return Problem(start, operands)
 
 
-def trace(text: str, rng: Random, carry: float = 0.5, borrow: float = 0.85, slip: float = 0.01, repair: float = 0.3):
+def solve_noisily(
+    text: str, rng: Random, carry: float = 0.5, borrow: float = 0.85, slip: float = 0.01, repair: float = 0.3
+):
     """A noisy, verbose worked solution of the problem `text`.
 
     `carry`, `borrow` and `slip` are the chances that the teacher forgets a carry, forgets a borrow, or is off by one.

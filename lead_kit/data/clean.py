@@ -3,16 +3,19 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import numpy as np
 import pandas
+import pandas as pd
 
 from lead_kit.data import near_duplicates
-from lead_kit.errors import InputError
+from lead_kit.data.load import read_frame
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+from lead_kit.runs.files import shown
 from lead_kit.verify import Verifier, lint_golds
-
-LEAK = ["id", "set", "kind", "score", "problem", "gold", "evaluation_id", "evaluation_problem", "evaluation_gold"]
 
 
 def require_gradable(records: list[dict]) -> None:
@@ -116,7 +119,7 @@ def without_duplicates(records: list[dict], threshold: float) -> Sifted:
     order = sorted(range(len(records)), key=lambda i: not records[i].get("solution"))
     ranked = [records[i] for i in order]
     reasons = [""] * len(records)
-    for match in near_duplicates.matches(ranked, threshold=threshold):
+    for match in near_duplicates.matching_pairs(ranked, threshold=threshold):
         left, right = order[match.left], order[match.right]
         if match.kind != "variant" and not reasons[left] and not reasons[right]:
             reasons[right] = _duplicate_reason(records[left], records[right], match)
@@ -133,17 +136,6 @@ def _duplicate_reason(kept: dict, dropped: dict, match: near_duplicates.Match) -
     return f"{reason}: of {kept['id']}, score {match.score:.2f}"
 
 
-def leaks(records: list[dict], evaluation: dict[str, list[dict]], threshold: float) -> list[dict]:
-    """Training records that are also in an evaluation set, and variants to look at: one row a pair, columns LEAK."""
-    held_out = [(name, record) for name, one_set in evaluation.items() for record in one_set]
-    rows = []
-    for match in near_duplicates.matches(records, [record for _, record in held_out], threshold):
-        mine, (name, theirs) = records[match.left], held_out[match.right]
-        row = (mine["id"], name, match.kind, round(match.score, 3), mine["problem"], mine["gold"])
-        rows.append(dict(zip(LEAK, (*row, theirs["id"], theirs["problem"], theirs["gold"]), strict=True)))
-    return rows
-
-
 def without_leaks(records: list[dict], leaked: list[dict]) -> Sifted:
     """Drops the records that `leaks` lists as the same text or the same problem; variants stay."""
     same = [row for row in leaked if row["kind"] != "variant"]
@@ -158,14 +150,14 @@ def by_prompt_length(records: list[dict], count: Callable[[str], int], limit: in
     return _sift(records, [f"{reason}: {length}" if length > limit else "" for length in lengths])
 
 
-def without(records: list[dict], held_out: list[dict]) -> Sifted:
+def without_held_out(records: list[dict], held_out: list[dict]) -> Sifted:
     """Drops the problems that are held out, compared in normal form."""
-    ids = {near_duplicates.key(record["problem"]): record["id"] for record in held_out}
-    twins = [ids.get(near_duplicates.key(record["problem"])) for record in records]
+    ids = {near_duplicates.normal_form(record["problem"]): record["id"] for record in held_out}
+    twins = [ids.get(near_duplicates.normal_form(record["problem"])) for record in records]
     return _sift(records, [f"held out for validation: {twin}" if twin else "" for twin in twins])
 
 
-def moved(kept: list[dict], held_out: list[dict]) -> Sifted:
+def as_held_out(kept: list[dict], held_out: list[dict]) -> Sifted:
     """The two parts of a split as one step of the cleaning."""
     return Sifted(kept, [record | {"reason": "held out for validation", "detail": ""} for record in held_out])
 
@@ -175,7 +167,7 @@ def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[d
 
     Records with equal texts in normal form stay together. Raises InputError when nothing would be left to train on.
     """
-    keys = [near_duplicates.key(record["problem"]) for record in records]
+    keys = [near_duplicates.normal_form(record["problem"]) for record in records]
     sizes = Counter(keys)
     texts, chosen, taken = sorted(sizes), set(), 0
     Random(seed).shuffle(texts)
@@ -191,25 +183,108 @@ def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[d
     return training, [record for record, key in zip(records, keys, strict=True) if key in chosen]
 
 
-def note(steps: list, name: str, sifted: Sifted) -> list[dict]:
+def add_step(steps: list, name: str, sifted: Sifted) -> list[dict]:
     """Appends a step to `steps` and returns the records that it kept."""
     steps.append((name, sifted))
     return sifted.kept
 
 
-def counts(steps: list[tuple[str, Sifted]]) -> pandas.DataFrame:
+def count_steps(steps: list[tuple[str, Sifted]]) -> pandas.DataFrame:
     """How many records each step kept and dropped: step, kept, dropped."""
     rows = [{"step": name, "kept": len(sifted.kept), "dropped": len(sifted.dropped)} for name, sifted in steps]
     return pandas.DataFrame(rows)
 
 
-def dropped(steps: list[tuple[str, Sifted]]) -> list[dict]:
+def dropped_records(steps: list[tuple[str, Sifted]]) -> list[dict]:
     """All dropped records, each with the step that dropped it."""
     return [record | {"step": name} for name, sifted in steps for record in sifted.dropped]
 
 
-def reasons(gone: list[dict]) -> pandas.DataFrame:
+def count_reasons(gone: list[dict]) -> pandas.DataFrame:
     """How many records were dropped for each reason, most frequent first, with the id and detail of the first one."""
     groups = pandas.DataFrame(gone, columns=["reason", "id", "detail"]).groupby("reason", sort=False)
     table = groups.agg(records=("id", "size"), first=("id", "first"), detail=("detail", "first"))
     return table.sort_values("records", ascending=False).reset_index()
+
+
+_MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
+_TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
+
+
+def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
+    """Counts of a run folder (rollouts/, else samples.jsonl) or of a file of samples with id and correct.
+
+    `model` chooses one arm, or model, of an evaluation of several. Raises InputError where there are no samples, a
+    column is missing, or several models are mixed.
+    """
+    source = Path(source)
+    files = sorted((source / "rollouts").glob("*.parquet")) or [f for f in [source / "samples.jsonl"] if f.is_file()]
+    if source.is_dir() and not files:
+        raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
+    frame = pd.concat(
+        [_columns(read_frame(file), file) for file in (files if source.is_dir() else [source])], ignore_index=True
+    )
+    for label in ("arm", "model"):
+        names = sorted(map(str, frame[label].dropna().unique())) if label in frame else []
+        if model in names:
+            frame = frame[frame[label].astype(str) == model]
+        elif len(names) > 1 and model:
+            raise InputError(f"{shown(source)} has no model {model!r}{nearest_or_all(model, names)}")
+        elif len(names) > 1:
+            raise InputError(f"{shown(source)} holds several models: choose one, as in {source.name}@{names[0]}")
+    by_problem = frame.assign(id=frame["id"].astype(str), correct=frame["correct"].astype(bool)).groupby("id")
+    counts = by_problem.agg(hits=("correct", "sum"), n=("correct", "size"), tokens=("length", "mean"))
+    return counts.reset_index()
+
+
+def _columns(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    for name in ("id", "correct"):
+        if name not in frame:
+            raise InputError(f"{shown(file)} has no column {name!r}{nearest(name, frame.columns)}")
+    for row, value in enumerate(frame["correct"].tolist(), 1):
+        if value not in (True, False):
+            raise InputError(f"{shown(file)}, row {row}: correct is {shorten(repr(value))}, expected true or false")
+    if "length" in frame and not pd.api.types.is_numeric_dtype(frame["length"]):
+        raise InputError(f"{shown(file)}: length holds {shorten(repr(frame['length'].iloc[0]))}, expected tokens")
+    kept = [name for name in ("id", "correct", "length", "model", "arm") if name in frame]
+    return frame[kept] if "length" in frame else frame[kept].assign(length=np.nan)
+
+
+def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFrame:
+    """Counts from a column with the share of right samples; `samples` stand behind each share.
+
+    With 0 it is the smallest number of which every share is a whole multiple. Raises InputError for a column that is
+    not there, a share outside 0…1, or shares that are no multiples of 1/samples.
+    """
+    given = [(str(record["id"]), record[column]) for record in records if record.get(column) is not None]
+    if not given:
+        names = sorted(set().union(*records)) if records else []
+        raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column{nearest(column, names)}")
+    for number, value in given:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
+    shares = np.array([share for _, share in given], float)
+    n = samples or _smallest_denominator(shares)
+    apart = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
+    if apart.max() > _TOLERANCE * max(n, 1):
+        worst = shares[apart.argmax()] if n else shares[0]
+        raise InputError(
+            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
+            "behind each share (pass_rate_samples, --samples)"
+        )
+    hits = np.round(shares * n).astype(int)
+    return pd.DataFrame({"id": [one for one, _ in given], "hits": hits, "n": n, "tokens": np.nan})
+
+
+def _smallest_denominator(shares: np.ndarray) -> int:
+    """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
+    distinct = np.unique(shares)
+    for n in range(1, _MOST_SAMPLES + 1):
+        if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
+            return n
+    return 0
+
+
+def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
+    """The pass rate of each problem by id."""
+    return dict(zip(counts["id"], counts["hits"] / counts["n"], strict=True))

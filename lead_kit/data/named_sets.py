@@ -7,7 +7,7 @@ from lead_kit.data.reasoning_gym import is_gym
 from lead_kit.errors import InputError, lookup
 
 
-class Settings(NamedTuple):
+class BenchmarkSettings(NamedTuple):
     """A benchmark's prompt template, samples a problem and sampling settings. A notebook can override each."""
 
     template: str
@@ -32,18 +32,18 @@ class Source(NamedTuple):
     files: str = ""  # one file of a repository with several
     wrong: tuple[str, ...] = ()  # columns of the wrong options of a multiple-choice question
     keep: tuple[str, ...] = ()  # other columns to keep
-    asked: Settings | None = None  # settings, if the set is a benchmark
+    asked: BenchmarkSettings | None = None  # settings, if the set is a benchmark
 
 
 # What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
-_GRPO_LEAD = Settings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
+_GRPO_LEAD = BenchmarkSettings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
 _FOUR_SAMPLES = _GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
-_GYM = Settings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
+_GYM = BenchmarkSettings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
 SUFFIXES = (".json", ".jsonl", ".parquet")  # of data files
 _UNSET = -1.0  # the override that leaves a setting unchanged
 
 
-def settings(benchmark: str, **overrides) -> Settings:
+def benchmark_settings(benchmark: str, **overrides) -> BenchmarkSettings:
     """The benchmark's settings with the overrides that are set: those other than "", 0 (`n`, `max_tokens`) or −1.
 
     A file is a benchmark of your own: it has no settings, so template, n, temperature and max_tokens must be given.
@@ -57,15 +57,15 @@ def settings(benchmark: str, **overrides) -> Settings:
         missing = [name for name in ("template", "n", "temperature", "max_tokens") if name not in changed]
         if missing:
             raise InputError(f"benchmark {benchmark!r} is a file, which sets nothing: give {', '.join(missing)}, too")
-        return Settings(**{"top_p": 1.0, "min_p": 0.0} | changed)
+        return BenchmarkSettings(**{"top_p": 1.0, "min_p": 0.0} | changed)
     return lookup(benchmarks, benchmark, "benchmark")._replace(**changed)
 
 
 # Hub ids and columns as in public code that loads these sets. Unconfirmed columns are marked.
 SETS = {
     # the embedded tasks, drawn by lead_kit.data.arithmetic and lead_kit.data.word_problems
-    "arithmetic": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 96)),
-    "words": Source("", "", "problem", asked=Settings("plain", 8, 1.0, 1.0, 0.0, 160)),
+    "arithmetic": Source("", "", "problem", asked=BenchmarkSettings("plain", 8, 1.0, 1.0, 0.0, 96)),
+    "words": Source("", "", "problem", asked=BenchmarkSettings("plain", 8, 1.0, 1.0, 0.0, 160)),
     "DeepScaleR": Source("agentica-org/DeepScaleR-Preview-Dataset", "train", "problem", "answer", "solution"),
     # unconfirmed: the owner is that of the checkpoint PlanePaper/LEAD-14B; the columns are found by common names
     "GRPO-LEAD-SFTData": Source("PlanePaper/GRPO-LEAD-SFTData", "train", ""),

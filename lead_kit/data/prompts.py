@@ -18,7 +18,7 @@ class Template(NamedTuple):
 
 _BOXED = "put your final answer within \\boxed{}."
 # GRPO_reflection asks for an inner monologue, four named habits and two pairs of tags; the wording is ours.
-REFLECTION = (
+_REFLECTION = (
     "You solve problems by thinking aloud to yourself before you answer. While you think, keep four habits: verify "
     "your work and look for errors; backtrack as soon as an approach fails and try another; set sub-goals that split "
     "the problem into smaller ones; and reason backward from the outcome you want to what it requires. Write all of "
@@ -55,18 +55,18 @@ PROMPTS = {
     # Qwen2.5-Math's own system prompt; cs2916 hw1 and the clip-higher runs train on it
     "qwen_math": Template("Please reason step by step, and " + _BOXED, "{problem}"),
     # GRPO_reflection: inner monologue and four habits, in <think> and <answer>
-    "reflection": Template(REFLECTION, "{problem}"),
+    "reflection": Template(_REFLECTION, "{problem}"),
     # the same with a box, in which the kit's verifier finds the answer
-    "reflection_boxed": Template(REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
+    "reflection_boxed": Template(_REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
     # RLite as released asks for "####", but its checker reads only \boxed{}; kept to show what that costs
     "rlite": Template("", "{problem}\nThink step by step, then write the final answer after ####"),
     "rlite_boxed": Template("", "{problem}\nThink step by step, then " + _BOXED),
     # GRPO_reflection in evaluation (lighteval's own tasks): a last line with the boxed answer; the wording is ours
     "last_line": Template("", _LAST_LINE),
-    # GPQA: the problem's text includes the options, in the seeded order of data.rows
+    # GPQA: the problem's text includes the options, in the seeded order of data.load
     "multiple_choice": Template("", _MULTIPLE_CHOICE),
 }
-COUNTED = dict.fromkeys(("prompt", "problem"))  # what a limit on prompts counts
+PROMPT_PARTS = dict.fromkeys(("prompt", "problem"))  # what a limit on prompts counts
 CHAT_TEMPLATES = {
     # the turn markers of the Qwen family, without its default system prompt
     "chatml": (

@@ -63,13 +63,13 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
             continue
         if distinct:
             seen.add(text)
-        records.append(record(short, seed, place, entry))
+        records.append(_record(short, seed, place, entry))
         if len(records) == n:
             return records
     raise InputError(f"{name}: only {len(records)} of {n} problems were found among {size}")
 
 
-def record(short: str, seed: str, place: int, entry: dict) -> dict:
+def _record(short: str, seed: str, place: int, entry: dict) -> dict:
     """The kit's record of one entry."""
     facts = entry["metadata"]
     difficulty, worked = facts.get("difficulty"), facts.get("answer_cot")

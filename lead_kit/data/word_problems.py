@@ -36,7 +36,7 @@ _CHECKS = [
 _LOOPS = ["Let me check.", "Let me verify this step.", "I double-check the result."]
 _CORRECTIONS = ["The calculation was incorrect.", "That is a mistake, so I backtrack.", "I fix the error."]
 _CLOSINGS = ["Finally, the target is reached.", "So that is the answer.", "An alternative approach gives the same."]
-VERBOSITIES = (0.1, 0.4, 0.75)  # chance to check a step once more, drawn once a trace
+_VERBOSITIES = (0.1, 0.4, 0.75)  # chance to check a step once more, drawn once a trace
 _MAX_CHECKS = 3  # most checks of one step
 _LOOP_LENGTH = 12  # times that a stuck teacher says the same
 
@@ -50,7 +50,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     seen, records, misses = set(exclude), [], 0
     while len(records) < n:
         drawn = arithmetic.problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0])
-        text = _told(drawn, rng)
+        text = _render(drawn, rng)
         if text in seen:
             misses += 1
             if misses > 20 * n + 10_000:
@@ -63,7 +63,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     return records
 
 
-def _told(drawn: Problem, rng: Random) -> str:
+def _render(drawn: Problem, rng: Random) -> str:
     """The problem as a short story."""
     name, things = rng.choice(list(_PEOPLE)), rng.choice(_THINGS)
     sentences = [f"{name} has {drawn.start} {things}."]
@@ -89,7 +89,7 @@ def read(text: str) -> tuple[Problem, str]:
     return Problem(int(begin[1]), tuple(operands)), begin[2]
 
 
-def trace(
+def solve_noisily(
     text: str,
     rng: Random,
     carry: float = 0.5,
@@ -107,21 +107,21 @@ def trace(
     chance `stuck` it repeats one sentence twelve times.
     """
     (start, operands), things = read(text)
-    verbosity, value, said = rng.choice(VERBOSITIES), start, []
+    verbosity, value, said = rng.choice(_VERBOSITIES), start, []
     if rng.random() < 0.6:
         said.append(rng.choice(_OPENINGS).format(things=things))
     numbered = rng.random() < 0.7
     for i, operand in enumerate(operands, 1):
         result = arithmetic.noisy_step(value, operand, rng, carry, borrow, slip)
-        said.append((f"Step {i}: " if numbered else "") + f"{value} {written(operand)} = {result}.")
+        said.append((f"Step {i}: " if numbered else "") + f"{value} {_signed(operand)} = {result}.")
         for _ in range(_MAX_CHECKS):
             if rng.random() >= verbosity:
                 break
-            said.append(rng.choice(_CHECKS).format(back=f"{result} {written(-operand)} = {value}"))
+            said.append(rng.choice(_CHECKS).format(back=f"{result} {_signed(-operand)} = {value}"))
             true = value + operand
             if result != true and 0 <= true <= arithmetic.LARGEST and rng.random() < repair:
                 result = true
-                said += [rng.choice(_CORRECTIONS), f"{value} {written(operand)} = {result}."]
+                said += [rng.choice(_CORRECTIONS), f"{value} {_signed(operand)} = {result}."]
         value = result
     if rng.random() < stuck:
         said += [rng.choice(_LOOPS)] * _LOOP_LENGTH
@@ -132,7 +132,7 @@ def trace(
     return f"{thought} {answer}" if rng.random() < untidy else f"<think>{thought}</think>\n<answer>{answer}</answer>"
 
 
-def written(operand: int) -> str:
+def _signed(operand: int) -> str:
     return f"{'+' if operand > 0 else '-'} {abs(operand)}"
 
 

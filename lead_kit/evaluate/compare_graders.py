@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lead_kit.data.files import read_frame
+from lead_kit.data.load import read_frame
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
 from lead_kit.verify import Verifier, extract

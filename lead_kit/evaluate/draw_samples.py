@@ -13,7 +13,7 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate import stats
 from lead_kit.evaluate.sample_file import read_samples, require_settings, tagged_samples
 from lead_kit.models.sampler import Request, row_seed
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
 from lead_kit.runs.files import append_jsonl
 
 _GRADED_AT_ONCE = 64
@@ -82,9 +82,7 @@ def grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tag
     """The graded rows of (Request, Completion) pairs, which are also appended to the file."""
     verdicts = verify.check_many([c.graded_text for _, c in pairs], [r.record["gold"] for r, _ in pairs], loose=loose)
     rows = [
-        dict(tags)
-        | rollout_file.sample_row(request.record, request.sample, completion, verdict)
-        | {"sampling_seed": seed}
+        dict(tags) | log_files.sample_row(request.record, request.sample, completion, verdict) | {"sampling_seed": seed}
         for (request, completion), verdict in zip(pairs, verdicts, strict=True)
     ]
     if path:
@@ -118,5 +116,5 @@ def resumable(run, path: Path):
     try:
         yield
     except KeyboardInterrupt:
-        kept, total = len(read_samples(path)), f" of {run.place[1]}" if run.place[1] else ""
-        raise run.interrupted(f"interrupted at {kept}{total} samples; Run All resumes") from None
+        kept, total = len(read_samples(path)), f" of {run.reached[1]}" if run.reached[1] else ""
+        raise run.interruption(f"interrupted at {kept}{total} samples; Run All resumes") from None

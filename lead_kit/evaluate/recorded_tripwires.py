@@ -9,8 +9,8 @@ from lead_kit.errors import InputError
 from lead_kit.method import tripwires
 from lead_kit.method.rewards import repeats_in_chain
 from lead_kit.parameters import call_name
-from lead_kit.runs.metrics_file import read_metrics
-from lead_kit.runs.paths import resolve
+from lead_kit.runs.files import resolve
+from lead_kit.runs.log_files import read_metrics
 
 NEEDED = ("step", "group", "completion")
 _COLUMNS = ["wire", "step", "sentence"]

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lead_kit.data.files import read_frame
+from lead_kit.data.load import read_frame
 from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.evaluate import metrics
-from lead_kit.runs.find import arm_in, find, seed_in
+from lead_kit.runs.files import shown
+from lead_kit.runs.find import arm_in, matching_paths, seed_in
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import shown
 
 _LARGEST = 1e15  # of a number in a column
 NEEDED = ["id", "sample", "correct"]
@@ -43,7 +43,7 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
     Raises InputError naming the line or column of a file that cannot be read.
     """
     frames = []
-    for path in find([str(path) for path in paths], holds="samples.jsonl"):
+    for path in matching_paths([str(path) for path in paths], holds="samples.jsonl"):
         folder = path if path.is_dir() else path.parent
         parameters = (read_manifest(folder) or {}).get("parameters", {})
         frame = read_samples(path)

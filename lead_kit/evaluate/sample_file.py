@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lead_kit.errors import InputError, shorten
-from lead_kit.runs.files import parse_json, plain, read_jsonl, write_jsonl, write_text
-from lead_kit.runs.manifest import differences
-from lead_kit.runs.paths import shown
+from lead_kit.runs.files import parse_json, read_jsonl, shown, to_json_value, write_jsonl, write_text
+from lead_kit.runs.manifest import differing_parameters
 
 _STORED = {"id": str, "sample": int, "gold": str}  # what a sample is recognised by
 
@@ -22,14 +21,14 @@ def require_settings(path: Path, asked: Mapping) -> None:
     beside = _settings_file(path)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(beside, json.dumps(plain(asked), indent=1) + "\n")
+        write_text(beside, json.dumps(to_json_value(asked), indent=1) + "\n")
         return
     if not beside.is_file():
         raise InputError(f"{shown(path)} has no {beside.name} beside it with its sampling settings")
     sampled = parse_json(beside.read_bytes(), beside)
     if not isinstance(sampled, dict):
         raise InputError(f"{shown(beside)} is {shorten(sampled)}, expected an object of sampling settings")
-    if changed := differences(sampled, asked):
+    if changed := differing_parameters(sampled, asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")
 

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lead_kit.data.files import read_parquet
+from lead_kit.data.load import read_parquet
 from lead_kit.errors import InputError, shorten
 from lead_kit.evaluate import metrics
-from lead_kit.runs.files import jsonl_rows, refuse_unwritable, write_jsonl
-from lead_kit.runs.paths import shown
+from lead_kit.runs.files import jsonl_rows, refuse_unwritable, shown, write_jsonl
 from lead_kit.safe_text import safe_line
 from lead_kit.verify import STATUSES, Verdict, Verifier
 from lead_kit.verify.extraction import REGIONS

@@ -6,7 +6,7 @@ from lead_kit.errors import InputError
 from lead_kit.launch.run_notebook import find_notebook, run_command
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs import manifest
-from lead_kit.runs.paths import run_folder
+from lead_kit.runs.files import run_folder
 
 _SUFFIX = "-check"  # of the run's name
 

@@ -27,9 +27,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from lead_kit.launch import forks, run_error
 from lead_kit.launch.process_tree import die_with_parent
-from lead_kit.runs.files import encoded, write_text
+from lead_kit.runs.files import ROOT, utf8, write_text
 from lead_kit.runs.lock import HOST
-from lead_kit.runs.paths import ROOT
 
 _START_SECONDS = 120  # a busy machine may take long to start a kernel
 _CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
@@ -124,7 +123,7 @@ class _CappedEngine(Engine):
 
 def _save_so_far(nb_man, **_unused) -> None:
     """Takes the place of papermill's `save` while cells run."""
-    Path(nb_man.output_path).write_bytes(encoded(json.dumps(nb_man.nb)))
+    Path(nb_man.output_path).write_bytes(utf8(json.dumps(nb_man.nb)))
     nb_man.last_save_time = nb_man.now()
 
 

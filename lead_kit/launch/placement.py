@@ -12,7 +12,7 @@ import psutil
 from lead_kit.errors import InputError, lookup, nearest_or_all
 from lead_kit.launch.shape import read_yaml
 from lead_kit.runs import lock, provenance
-from lead_kit.runs.paths import ROOT, shown
+from lead_kit.runs.files import ROOT, shown
 
 # variables that an outer launcher or notebook sets, by their beginnings
 _INHERITED = ("RANK", "WORLD_SIZE", "MASTER_", "GROUP_", "ROLE_", "LOCAL_", "TORCHELASTIC_", "LEAD_NPROC")
@@ -134,7 +134,7 @@ def environment(ranks: Ranks, folder: Path) -> dict[str, str]:
     several, gloo and NCCL use the interface that leads to the rendezvous, unless the caller has chosen another.
     """
     variables = {name: value for name, value in os.environ.items() if not name.startswith(_INHERITED)}
-    variables |= {"LEAD_OWNER": lock.identity(), "LEAD_ROOT": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    variables |= {"LEAD_OWNER": lock.process_name(), "LEAD_ROOT": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     variables["LEAD_RUN"] = mark(ranks, folder)
     if ranks.several:
         kind = _distributed_kind(Path(ranks.accelerate)) if ranks.accelerate else "ddp"

@@ -40,7 +40,7 @@ from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.launch import controls
 from lead_kit.launch.shape import fit, is_a, read_yaml
 from lead_kit.parameters import Parameter, convert_values, read_parameters
-from lead_kit.runs.paths import ROOT, run_folder
+from lead_kit.runs.files import ROOT, run_folder
 
 EXPERIMENTS = ROOT / "experiments"
 _RECIPE_DEFAULTS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lead_kit.errors import InputError
 from lead_kit.launch.run_notebook import run_command
-from lead_kit.runs.paths import file_name, resolve
+from lead_kit.runs.files import file_name, resolve
 
 
 def replay_command(

@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from lead_kit.runs.files import shown
 from lead_kit.runs.lock import HOST
-from lead_kit.runs.paths import shown
 from lead_kit.safe_text import safe_text
 
 FILE = ".error.json"

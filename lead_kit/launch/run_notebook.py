@@ -24,10 +24,10 @@ from lead_kit.launch import forks, process_tree, run_error, silence
 from lead_kit.launch.placement import Ranks, environment, placed
 from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import lock, manifest, provenance
-from lead_kit.runs.paths import ROOT, run_folder, shown
+from lead_kit.runs.files import ROOT, run_folder, shown
 from lead_kit.safe_text import LONG, safe_line
 
-# the beginnings of the lines of Run.progress, of a stage before the run, and of Run.trip
+# the beginnings of the lines of Run.progress, of a stage before the run, and of Run.record_tripwire
 _PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
 POLL = 0.5  # seconds between two looks at the folder's lock
 
@@ -54,9 +54,9 @@ def _command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) ->
 def _finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
     """The message that the very same run is already finished; empty when it is not."""
     earlier = manifest.read_manifest(folder, complete=True)
-    if not earlier or not (folder / "done").is_file() or manifest.changes(earlier, settled, notebook):
+    if not earlier or not (folder / "done").is_file() or manifest.changes_from_run(earlier, settled, notebook):
         return ""
-    if manifest.other_sources(earlier):
+    if manifest.changed_user_code(earlier):
         return ""
     same_code = earlier["attempts"][-1]["code"] == provenance.code_hash(notebook)
     note = "" if same_code else " (with other code than the notebook has now)"
@@ -93,7 +93,7 @@ def run_command(
     try:
         if ranks.node_rank:  # node 0 holds the lock and writes the record
             return _take_part(folder, command, variables, ranks)
-        lock.hold(folder, wait)
+        lock.acquire(folder, wait)
         if not again and (message := _finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
@@ -101,7 +101,7 @@ def run_command(
         earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
-        if len(attempts) > 1 and (news := manifest.news(earlier, settled, notebook)):
+        if len(attempts) > 1 and (news := manifest.changes_since_last_attempt(earlier, settled, notebook)):
             print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(news)}", flush=True)
         return _supervise(folder, command, variables, ranks, prefix, brief)
     except process_tree.Stopped as stopped:
@@ -126,7 +126,7 @@ def _supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefi
         raise
     finally:
         process_tree.end_children()
-        lock.check_held(folder)  # raises when the folder is gone: nothing may be written under its name
+        lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
         (folder / run_error.FILE).unlink(missing_ok=True)
         _keep_notebooks(folder)
         manifest.close_attempt(folder, status, reason)
@@ -180,14 +180,14 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
         lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)
         lines.start()
         while child.poll() is None:
-            lock.check_held(folder)
+            lock.check_not_replaced(folder)
             if told := heard.look():
                 log.write(f"{told}\n".encode())
                 print(prefix + told, flush=True)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(POLL)
         lines.join(timeout=process_tree.PATIENCE)
-        lock.check_held(folder)
+        lock.check_not_replaced(folder)
         return child.returncode
 
 

@@ -20,8 +20,7 @@ from lead_kit.errors import InputError, nearest_or_all, shorten
 from lead_kit.launch import estimates, placement, process_tree, recipe_table, recipes, stale_jobs, warm
 from lead_kit.method.named_estimators import ESTIMATORS
 from lead_kit.runs import lock, manifest, provenance
-from lead_kit.runs.files import write_text
-from lead_kit.runs.paths import ROOT, RUNS, run_folder, shown
+from lead_kit.runs.files import ROOT, RUNS, run_folder, shown, write_text
 
 _SNAKEFILE = ROOT / "experiments" / "Snakefile"
 
@@ -128,7 +127,7 @@ def reproduce_recipe(
         return 0
     estimates.require(jobs, scale)
     folder = RUNS / recipe / scale_name
-    lock.hold(folder)
+    lock.acquire(folder)
     reasons = stale_jobs.reasons(jobs)
     finished, left = ([job for job in jobs if (job.name in reasons) == runs] for runs in (False, True))
     print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {_told_finished(finished)}", flush=True)

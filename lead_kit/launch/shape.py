@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from lead_kit.errors import InputError, shorten
-from lead_kit.runs.paths import shown
+from lead_kit.runs.files import shown
 
 _MOST_VALUES = 100_000  # in one file, with what its aliases repeat; the largest recipe has under 300
 _TYPES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from lead_kit.errors import InputError
 from lead_kit.launch import recipes
 from lead_kit.runs import manifest, provenance
-from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
+from lead_kit.runs.files import ROOT, resolve, run_folder, shown
 
 
 def lists_of_runs(job: recipes.Job) -> list[str]:
@@ -31,9 +31,9 @@ def reasons(jobs: list[recipes.Job]) -> dict[str, str]:
     for job in jobs:  # a job stands behind those that it needs
         folder = run_folder(job.name)
         earlier = manifest.read_manifest(folder, complete=True)
-        changed = manifest.changes(earlier, recipes.settled(job), job.notebook) if earlier else {}
+        changed = manifest.changes_from_run(earlier, recipes.settled(job), job.notebook) if earlier else {}
         if set(changed) - set(lists_of_runs(job)):
-            raise manifest.name_taken(folder, changed, "delete the folder")
+            raise manifest.name_taken_error(folder, changed, "delete the folder")
         if earlier is None or earlier["status"] != "done" or not (folder / "done").is_file():
             found[job.name] = ""
             continue

@@ -7,8 +7,7 @@ import copy
 import json
 from pathlib import PurePosixPath
 
-from lead_kit.runs.files import write_text
-from lead_kit.runs.paths import RUNS
+from lead_kit.runs.files import RUNS, write_text
 
 _KEPT = {"kernelspec": ("display_name", "language", "name"), "language_info": ("name",)}  # of the notebook's metadata
 

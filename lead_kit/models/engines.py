@@ -14,7 +14,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation import ContinuousBatchingConfig
 
-from lead_kit.data.named_sets import Settings
+from lead_kit.data.named_sets import BenchmarkSettings
 from lead_kit.errors import InputError, lookup
 from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
@@ -176,7 +176,7 @@ def for_training(name: str) -> Engine:
     return lookup({key: one for key, one in ENGINES.items() if one.trains}, name, "engine")
 
 
-def for_evaluation(name: str, model: str, settings: Settings, config: dict, run):
+def for_evaluation(name: str, model: str, settings: BenchmarkSettings, config: dict, run):
     """The engine `name` for a model (folder or name), with a benchmark's settings.
 
     `config` holds the parameters of 04_evaluate from stop to continuous_batching. A model folder is

@@ -19,8 +19,8 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.models.packaged import PACKAGED, resolved
 from lead_kit.models.tiny_models import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.distributed import sharded
-from lead_kit.runs.files import unreadable
-from lead_kit.runs.hub_offline import is_path
+from lead_kit.runs.files import why_incomplete
+from lead_kit.runs.find import is_path
 
 # Otherwise every run prints progress bars of file loading and deprecation warnings.
 transformers.utils.logging.disable_progress_bar()
@@ -153,7 +153,7 @@ def _check_folder(name: str) -> None:
         if missing:
             raise InputError(f"model folder {name} is incomplete: {', '.join(missing)} missing")
         for file in sorted(folder.glob("*.safetensors")):
-            if wrong := unreadable(file):
+            if wrong := why_incomplete(file):
                 raise InputError(f"{file} is cut off or damaged: {wrong}; write or download it again")
     elif is_path(name):
         raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")

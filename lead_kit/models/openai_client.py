@@ -17,7 +17,7 @@ import httpx
 from lead_kit.data import prompts
 from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion, Request, Sampling
-from lead_kit.runs.files import whole
+from lead_kit.runs.files import _replace_lone_surrogates
 
 _ATTEMPTS = 6
 FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
@@ -102,7 +102,7 @@ class Server:
             try:
                 answer = response.json()
                 choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
-                text = whole(choice["message"]["content"] or "")
+                text = _replace_lone_surrogates(choice["message"]["content"] or "")
                 return Completion(text, tokens, choice["finish_reason"] == "length", self.thinking)
             except (ValueError, LookupError, TypeError):
                 raise InputError(

@@ -9,8 +9,7 @@ from peft import PeftModel
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from lead_kit.runs.distributed import rank
-from lead_kit.runs.files import atomic
-from lead_kit.runs.paths import shown
+from lead_kit.runs.files import atomic, shown
 
 BARS = {torch.float32: 1e-3, torch.bfloat16: 0.05}  # largest change by merging, as a share of the largest logit
 

@@ -11,8 +11,8 @@ import pandas as pd
 from lead_kit.evaluate import stats
 from lead_kit.report import curves
 from lead_kit.report.training_figures import trend_points
-from lead_kit.runs import rollout_file
-from lead_kit.runs.paths import resolve
+from lead_kit.runs import log_files
+from lead_kit.runs.files import resolve
 
 SPLIT = "rollouts"
 SHARE = "share of Σ|A| without accuracy signal"  # from groups whose answers are all right or all wrong
@@ -36,8 +36,8 @@ def load(frame: pd.DataFrame) -> pd.DataFrame:
     """The tidy frame of `curves` with these numbers for every run that kept rollouts; empty if only one reward ran."""
     parts = []
     for (run, arm, seed), _ in frame.groupby(["run", "arm", "seed"], sort=False):
-        if rollout_file.has_rollouts(resolve(run)):
-            rollouts = rollout_file.read_rollouts(resolve(run))
+        if log_files.has_rollouts(resolve(run)):
+            rollouts = log_files.read_rollouts(resolve(run))
             parts.append(of_rollouts(rollouts).assign(run=run, arm=arm, seed=seed, split=SPLIT))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table if len(rewards_in(table)) > 1 else table.iloc[:0]

@@ -28,7 +28,7 @@ FORMATS = (
         ("step", "group", "completion", "reward", "shaped"),
         {"prompt": "problem"},
         True,
-        "runs/rollout_file.py and train/trainer.py",
+        "runs/log_files.py and train/trainer.py",
     ),
     Format(
         "TRL completions",

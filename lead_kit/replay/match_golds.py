@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.data.loading import load_problems
+from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError
 from lead_kit.verify import Verifier
 

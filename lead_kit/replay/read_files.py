@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.errors import InputError, nearest, shorten
-from lead_kit.runs import rollout_file
-from lead_kit.runs.files import parse_json, read_jsonl
-from lead_kit.runs.find import ensure, find, notebook_that_writes
-from lead_kit.runs.paths import resolve, shown
+from lead_kit.runs import log_files
+from lead_kit.runs.files import parse_json, read_jsonl, resolve, shown
+from lead_kit.runs.find import matching_paths, notebook_that_writes, run_notebook_if_missing
 
 _SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
 # In a folder that is no run of ours, the first of these that matches: one file for each step, or for each log.
@@ -24,10 +23,10 @@ def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
     """(folder or file, its files) for what a folder, file or glob names. Raises InputError where there is nothing."""
     named = resolve(pattern)
     if not named.exists() and notebook_that_writes(named):
-        ensure(pattern)
+        run_notebook_if_missing(pattern)
     # A folder may hold [ or * in its own name, so that what exists is never taken for a glob.
     is_glob = glob.has_magic(str(pattern)) and not named.exists()
-    paths = _matches(named) if is_glob else find([pattern]) if not named.exists() else [named]
+    paths = _matches(named) if is_glob else matching_paths([pattern]) if not named.exists() else [named]
     if not paths:
         raise InputError(f"no rollouts at {shorten(pattern)}: expected a run folder, a glob or a file of rollouts")
     return [(path, files_of(path)) for path in paths]
@@ -37,14 +36,14 @@ def _matches(pattern: Path) -> list[Path]:
     """The runs with rollouts that a glob matches, earlier attempts aside; else its files; else its folders."""
     found = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
     found = [path for path in found if "attempts" not in path.parts]
-    runs = [path for path in found if path.is_dir() and rollout_file.has_rollouts(path)]
+    runs = [path for path in found if path.is_dir() and log_files.has_rollouts(path)]
     files = [path for path in found if path.is_file() and path.suffix in _SUFFIXES]
     return runs or files or [path for path in found if path.is_dir()]
 
 
 def inputs(pattern: str) -> list[Path]:
     """The files and folders that hold these rollouts, for the record of the run that reads them."""
-    return [path / "rollouts" if rollout_file.has_rollouts(path) else path for path, _ in sources(pattern)]
+    return [path / "rollouts" if log_files.has_rollouts(path) else path for path, _ in sources(pattern)]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -53,7 +52,7 @@ def files_of(path: Path) -> list[Path]:
         if path.suffix not in _SUFFIXES:
             raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(_SUFFIXES)}")
         return [path]
-    if rollout_file.has_rollouts(path):
+    if log_files.has_rollouts(path):
         return sorted((path / "rollouts").glob("step_*.parquet"))
     if (path / "run.json").is_file():
         raise InputError(f"run {shown(path)} kept no rollouts: set rollouts_every above 0 in its notebook")

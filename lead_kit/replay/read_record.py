@@ -11,9 +11,9 @@ import pandas as pd
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.replay import read_files
 from lead_kit.replay.formats import ACCURACY, FORMATS, ROLES, Format, format_of
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
+from lead_kit.runs.files import shown
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import shown
 
 PART = "reward_"  # the columns of a reward's parts
 _MEANING = {"completion": "the text that was generated", "prompt": "the problem or the whole prompt"}
@@ -44,7 +44,7 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
         for file in files:
             frame, kind = _read_file(file, mapping)
             if "run" not in frame:
-                frame["run"] = shown(path if rollout_file.has_rollouts(path) else _run_of(file, kind))
+                frame["run"] = shown(path if log_files.has_rollouts(path) else _run_of(file, kind))
             frames.append(frame)
             formats.append(kind.name)
         if manifest:

@@ -9,8 +9,8 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate import sample_arrays
 from lead_kit.parameters import read_parameters
 from lead_kit.report import tables
+from lead_kit.runs.files import ROOT, shown
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import ROOT, shown
 from lead_kit.safe_text import safe_line
 
 _VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")

@@ -8,7 +8,7 @@ import pandas as pd
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, sample_arrays, stats
 from lead_kit.report.tables import number, probability, with_interval
-from lead_kit.runs.paths import RUNS, resolve
+from lead_kit.runs.files import RUNS, resolve
 
 TOKENS = ("length", "length_correct", "tokens_per_correct")  # printed with one decimal
 WORDS = dict.fromkeys(("length", "length_correct"), ("longer", "shorter"))

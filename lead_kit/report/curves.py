@@ -12,11 +12,10 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import stats
 from lead_kit.evaluate.sample_arrays import first_few
 from lead_kit.report.import_curves import KEYS, labelled, trl_completions, wandb_export
-from lead_kit.runs.find import find
+from lead_kit.runs.files import resolve, shown
+from lead_kit.runs.find import matching_paths
+from lead_kit.runs.log_files import has_rollouts, read_metrics
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.metrics_file import read_metrics
-from lead_kit.runs.paths import resolve, shown
-from lead_kit.runs.rollout_file import has_rollouts
 
 # the start and the control arms come first, then the paper's, in this order; others follow by name
 ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")
@@ -27,7 +26,7 @@ def load_runs(runs: list[str]) -> pd.DataFrame:
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
-    frames = [frame for frame in map(_read, find(runs)) if len(frame)]
+    frames = [frame for frame in map(_read, matching_paths(runs)) if len(frame)]
     if not frames:
         return pd.DataFrame(columns=KEYS)
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "split", "step"], keep="last")

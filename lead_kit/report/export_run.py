@@ -20,8 +20,7 @@ from pygments.lexers import PythonLexer
 
 from lead_kit.errors import InputError
 from lead_kit.report import card, show_run
-from lead_kit.runs.files import write_text
-from lead_kit.runs.paths import resolve, shown
+from lead_kit.runs.files import resolve, shown, write_text
 from lead_kit.safe_text import safe_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

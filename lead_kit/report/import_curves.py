@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from lead_kit.errors import InputError
+from lead_kit.runs.files import shown
 from lead_kit.runs.find import arm_in, seed_in
-from lead_kit.runs.paths import shown
 
 KEYS = ["run", "arm", "seed", "step", "split"]
 _STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")

@@ -1,6 +1,6 @@
 """A run while it goes on: its figure and some of its samples, in one place of the cell that is running.
 
-A view is called with each progress of a run (`Run.watch`). In a live notebook it draws anew at each validation, and
+A view is called with each progress of a run (`Run.add_view`). In a live notebook it draws anew at each validation, and
 otherwise as often as a small share of the time allows; elsewhere it draws nothing.
 """
 
@@ -15,9 +15,9 @@ from IPython.display import Image, display
 from lead_kit.report import curves, evaluation_figures, training_figures
 from lead_kit.report.rollouts import three
 from lead_kit.report.safe_display import Page
-from lead_kit.runs import find, rollout_file
-from lead_kit.runs.paths import shown
-from lead_kit.runs.progress import live
+from lead_kit.runs import find, log_files
+from lead_kit.runs.files import shown
+from lead_kit.runs.progress import in_live_notebook
 from lead_kit.safe_text import as_html
 
 _SHARE = 0.05  # of the time, at most, that drawing takes between validations
@@ -41,7 +41,7 @@ class View:
         if self.off:
             return
         self.take(values)
-        if not live():
+        if not in_live_notebook():
             return
         try:
             self.put("line", Page(as_html(line), line))
@@ -93,7 +93,7 @@ def figure(folder: Path, others: pd.DataFrame):
 
 def last_rollouts(folder: Path) -> Page | None:
     """The best, the worst and a random rollout of the last logged batch; None where none is logged."""
-    return three(rollout_file.newest_rollouts(folder)) if rollout_file.has_rollouts(folder) else None
+    return three(log_files.newest_rollouts(folder)) if log_files.has_rollouts(folder) else None
 
 
 def accuracy() -> View:

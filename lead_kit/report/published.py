@@ -63,8 +63,8 @@ def settings_of(samples: list[Path]) -> dict:
         given = (read_manifest(path if path.is_dir() else path.parent) or {}).get("parameters", {})
         source = named_sets.SETS.get(given.get("benchmark"))
         if source and source.asked:
-            overrides = {name: given[name] for name in named_sets.Settings._fields if name in given}
-            return named_sets.settings(given["benchmark"], **overrides)._asdict()
+            overrides = {name: given[name] for name in named_sets.BenchmarkSettings._fields if name in given}
+            return named_sets.benchmark_settings(given["benchmark"], **overrides)._asdict()
     return {}
 
 

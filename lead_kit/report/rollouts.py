@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.data.loading import load_problems
+from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.replay.advantage_mass import WORD, rewards_in
 from lead_kit.report.safe_display import Page
+from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import resolve
 from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
 
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.runs.log_files import read_metrics
 from lead_kit.safe_text import safe_line, safe_text
 
 NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from lead_kit.report import curves
-from lead_kit.runs.find import find
+from lead_kit.runs.files import resolve, shown
+from lead_kit.runs.find import matching_paths
+from lead_kit.runs.log_files import read_metrics
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.metrics_file import read_metrics
-from lead_kit.runs.paths import resolve, shown
 from lead_kit.safe_text import safe_line
 
 SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
@@ -23,7 +23,7 @@ SETTINGS = (  # parameters that say on what and how much an arm trains and is va
 def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
     """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
     runs, started = {}, {}
-    for path in find(["runs/**"]):
+    for path in matching_paths(["runs/**"]):
         if logged(path, metric, split):
             folder = shown(path.parent)
             runs.setdefault(folder, []).append(shown(path))

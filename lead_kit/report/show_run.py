@@ -8,8 +8,8 @@ from IPython.display import Image, display
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.report import curves, live_view
 from lead_kit.runs import lock
+from lead_kit.runs.files import RUNS, resolve, shown
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import RUNS, resolve, shown
 from lead_kit.safe_text import safe_line
 
 _CURVES = (("pass@1", "validation"), ("length", "validation"))  # without them, the loss
@@ -32,7 +32,7 @@ def sentences(folder: Path) -> list[str]:
     """What a run is doing or how it ended, and the newest line of its progress."""
     manifest = read_manifest(folder, complete=True)
     last, state = manifest["attempts"][-1], manifest["status"]
-    if state == "running" and not lock.is_written(folder):
+    if state == "running" and not lock.has_writer(folder):
         state = "ended without being closed"
     elif state == "running":  # in the run's own kernel it is open until `lead run` closes it
         state = "has finished" if "finished" in last else f"is running, {last.get('writer', '')}"

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.data import loading, read_pass_rates
+from lead_kit.data import clean, load
 from lead_kit.errors import InputError, lookup
 from lead_kit.evaluate import stage, stats
 from lead_kit.report import evaluation_figures
 from lead_kit.report.tables import markdown, number
-from lead_kit.runs.files import atomic
-from lead_kit.runs.paths import resolve, shown
+from lead_kit.runs.files import atomic, resolve, shown
 
 _GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share without signal is foretold
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
@@ -97,13 +96,13 @@ def signal_text(shares: pd.DataFrame) -> pd.DataFrame:
 def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
     """Counts of a run, a file of samples, or with `column` of a problem file; `SOURCE@MODEL` takes one model."""
     if column:
-        return read_pass_rates.of_column(loading.load_problems(source, need_gold=False), column, samples)
+        return clean.hits_of_column(load.load_problems(source, need_gold=False), column, samples)
     name, _, model = source.partition("@")
     if not resolve(name).exists():
         raise InputError(f"{name} does not exist: expected a run folder or a file of samples")
     if samples:
         raise InputError(f"--samples {samples} goes with --column; the samples of {name} are counted")
-    return read_pass_rates.of_samples(resolve(name), model)
+    return clean.hits_of_samples(resolve(name), model)
 
 
 def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
@@ -112,7 +111,7 @@ def plan_command(source: str, column: str, samples: int, rule: str, add: str, ou
     if samples < 0:
         raise InputError(f"--samples {samples}: expected 1 or more")
     planned = table(_read_counts(source, column, samples), chosen_rule)
-    added = len(loading.load_problems(add)) if add else 0
+    added = len(load.load_problems(add)) if add else 0
     shares = signal(planned, (planned["part"] == KEPT).to_numpy())
     print(*sentences(planned, chosen_rule, added), sep="\n")
     print("Expected share of groups without signal, p^G + (1−p)^G, with its 95% interval over problems:")

@@ -10,38 +10,37 @@ from pathlib import Path
 
 from lead_kit.errors import InputError
 from lead_kit.runs.distributed import processes, rank
-from lead_kit.runs.files import sync, unreadable, write_text
-from lead_kit.runs.paths import resolve, shown
+from lead_kit.runs.files import resolve, shown, sync_to_disk, why_incomplete, write_text
 
-_SEAL = "checkpoint.json"
+_COMPLETE = "checkpoint.json"
 
 
-def team() -> dict:
+def process_layout() -> dict:
     """The number and the kind of processes; their optimiser states and random numbers fit no other ones."""
     return {"processes": processes(), "distributed": os.environ.get("LEAD_DISTRIBUTED", "ddp")}
 
 
-def seal(folder: Path) -> None:
+def mark_complete(folder: Path) -> None:
     """Marks a checkpoint, whose files are all written, as whole."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
-    sync(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _COMPLETE)
+    sync_to_disk(folder)
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    write_text(folder / _SEAL, json.dumps(team() | {"bytes": sizes}, indent=1) + "\n")
+    write_text(folder / _COMPLETE, json.dumps(process_layout() | {"bytes": sizes}, indent=1) + "\n")
 
 
-def damage(folder: Path) -> str:
+def why_unusable(folder: Path) -> str:
     """What is wrong with a checkpoint, in words; empty when it is whole."""
     try:
-        sizes = json.loads((folder / _SEAL).read_text(encoding="utf-8"))["bytes"]
+        sizes = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))["bytes"]
     except (OSError, ValueError, KeyError):
-        return f"{_SEAL}, which is written last, is missing or cut off"
+        return f"{_COMPLETE}, which is written last, is missing or cut off"
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
-        if wrong := unreadable(path):
+        if wrong := why_incomplete(path):
             return f"{name} cannot be read: {wrong}"
     return ""
 
@@ -53,7 +52,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint-N in `folder`."""
-    return next((path for path in _newest_first(folder) if not damage(path)), None)
+    return next((path for path in _newest_first(folder) if not why_unusable(path)), None)
 
 
 def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
@@ -69,9 +68,9 @@ def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
         newer = [path for path in _newest_first(folder) if updates_in(path) > updates_in(checkpoint)]
         if newer and rank() == 0:
             does = f"continuing from {checkpoint.name}" if checkpoint else "starting anew"
-            print(f"{does}: {newer[0].name} is damaged ({damage(newer[0])})", flush=True)
+            print(f"{does}: {newer[0].name} is damaged ({why_unusable(newer[0])})", flush=True)
     if checkpoint:
-        _check_team(checkpoint)
+        _check_layout(checkpoint)
     return checkpoint
 
 
@@ -81,16 +80,16 @@ def _named_checkpoint(checkpoint: Path) -> Path:
         raise InputError(
             f"resume_from names {shown(checkpoint)}, which is not a folder; leave it empty to continue from the newest"
         )
-    if wrong := damage(checkpoint):
+    if wrong := why_unusable(checkpoint):
         other = latest_checkpoint(checkpoint.parent)
         remedy = f"{shown(other)} is whole" if other else "no checkpoint beside it is whole"
         raise InputError(f"checkpoint {shown(checkpoint)} is damaged: {wrong}; {remedy}")
     return checkpoint
 
 
-def _check_team(checkpoint: Path) -> None:
+def _check_layout(checkpoint: Path) -> None:
     """Raises InputError when other processes wrote the checkpoint: the run would go on with other numbers."""
-    written, here = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8")), team()
+    written, here = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")), process_layout()
     pairs = {name: (written.get(name), value) for name, value in here.items() if written.get(name) != value}
     if pairs:
         differ = " and ".join(f"{name} {before}, now {now}" for name, (before, now) in pairs.items())

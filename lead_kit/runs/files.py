@@ -1,4 +1,4 @@
-"""Atomic writes that last, JSON and JSON lines as others may have written them, and values that JSON can store."""
+"""Paths below the repository root, atomic writes, and JSON, JSON lines and parquet read with a sentence on failure."""
 
 import contextlib
 import json
@@ -9,21 +9,54 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lead_kit.errors import InputError, shorten
-from lead_kit.runs.paths import shown
 
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
+if TYPE_CHECKING:
+    import pyarrow
+
+ROOT = Path(os.environ.get("LEAD_ROOT") or Path(__file__).resolve().parents[2])
+RUNS = ROOT / "runs"
+NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*(/[A-Za-z0-9_+][A-Za-z0-9._+-]*)*")
+_LONGEST_NAME = 200  # characters; systems allow 255 bytes, and files that are written get a prefix
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
+
+
+def resolve(path: str | Path) -> Path:
+    """An absolute path. A relative one starts at the repository root, wherever the kernel was started."""
+    return (ROOT / Path(path).expanduser()).absolute()
+
+
+def shown(path: Path) -> str:
+    """The path as printed: relative to the repository root when it lies inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def file_name(label: str) -> str:
+    """A label as part of a file name: every character other than letters, digits and ._+- becomes _."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", label)
+
+
+def run_folder(name: str) -> Path:
+    """The folder runs/<name>. Raises InputError for a name that is not a plain path below runs/."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InputError(
+            f"run_name {shorten(repr(name))}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
+        )
+    if max(map(len, name.split("/"))) > _LONGEST_NAME:
+        raise InputError(f"run_name {shorten(name)!r}: expected at most {_LONGEST_NAME} characters for each folder")
+    return RUNS / name
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A path to write a file or folder to; it gets its real name only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(path)
+    part = _partial_name(path)
     try:
         yield part
-        sync(part)
+        sync_to_disk(part)
         if part.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)
@@ -41,13 +74,13 @@ def _sync_entry(path: Path) -> None:
         os.close(number)
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Forces a file, or a folder with all that lies in it, to the disk: it outlasts a failure of the machine."""
     for entry in [*path.rglob("*"), path]:
         _sync_entry(entry)
 
 
-def unreadable(path: Path) -> str:
+def why_incomplete(path: Path) -> str:
     """Why a safetensors or torch file, by its own header or index, is not whole; empty when it is, or is another."""
     size = path.stat().st_size
     try:
@@ -65,7 +98,7 @@ def unreadable(path: Path) -> str:
     return ""
 
 
-def _part_of(path: Path) -> Path:
+def _partial_name(path: Path) -> Path:
     """The name of a file that is not complete yet."""
     return path.with_name(f".{os.getpid()}-{path.name}")
 
@@ -76,8 +109,8 @@ def refuse_unwritable(path: Path) -> None:
         raise InputError(f"cannot write {shorten(shown(path))}: it is a folder, expected the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _part_of(path).touch()
-        _part_of(path).unlink()
+        _partial_name(path).touch()
+        _partial_name(path).unlink()
     except OSError as error:
         raise InputError(f"cannot write {shorten(shown(path))}: {error.strerror}") from None
 
@@ -85,21 +118,21 @@ def refuse_unwritable(path: Path) -> None:
 def write_text(path: Path, text: str) -> Path:
     """Writes a text file, completely or not at all."""
     with atomic(path) as part:
-        part.write_bytes(encoded(text))
+        part.write_bytes(utf8(text))
     return path
 
 
-def encoded(text: str) -> bytes:
+def utf8(text: str) -> bytes:
     """A text as UTF-8. What is no character, as a byte of a command line may be, becomes the escape that JSON has."""
     return text.encode("utf-8", "backslashreplace")
 
 
-def plain(value):
+def to_json_value(value):
     """A value for JSON: numpy and torch scalars become numbers, paths become text, NaN and infinities become null."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_json_value(item) for item in value]
     if isinstance(value, Path):
         return shown(value)
     value = value.item() if hasattr(value, "item") else value
@@ -114,7 +147,7 @@ def parse_json(data: bytes, path: Path, line: int = 1):
     try:
         text = data.decode("utf-8-sig")
         value = json.loads(text)
-        return whole(value) if _HALF_CHARACTER.search(text) else value
+        return _replace_lone_surrogates(value) if _SURROGATE.search(text) else value
     except UnicodeDecodeError as error:
         line, problem = line + data.count(b"\n", 0, error.start), f"not UTF-8 text ({error.reason})"
     except json.JSONDecodeError as error:
@@ -126,12 +159,12 @@ def parse_json(data: bytes, path: Path, line: int = 1):
     raise InputError(f"{shorten(shown(path), 200)}, line {line}: {problem}")
 
 
-def whole(value):
+def _replace_lone_surrogates(value):
     """A value of JSON whose texts can be written as UTF-8: a surrogate without its other half becomes U+FFFD."""
     if isinstance(value, dict):
-        return {whole(key): whole(item) for key, item in value.items()}
+        return {_replace_lone_surrogates(key): _replace_lone_surrogates(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [whole(item) for item in value]
+        return [_replace_lone_surrogates(item) for item in value]
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
 
 
@@ -158,7 +191,7 @@ def read_jsonl(path: Path, torn: bool = False) -> list[dict]:
 
 
 def _as_jsonl(rows: Iterable[Mapping]) -> str:
-    return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json.dumps(to_json_value(row), ensure_ascii=False) + "\n" for row in rows)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping]) -> Path:
@@ -175,6 +208,18 @@ def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(encoded(_as_jsonl(rows)))
+        file.write(utf8(_as_jsonl(rows)))
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_parquet(path: Path) -> "pyarrow.Table":
+    """The table in a parquet file. Raises InputError for a file that is damaged or no parquet file."""
+    import pyarrow.parquet  # imported here: `lead run` reads run.json, but no parquet file
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)
+        return table
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{shown(path)} is not a readable parquet file: {shorten(str(error), 200)}") from None

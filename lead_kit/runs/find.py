@@ -10,13 +10,12 @@ from pathlib import Path
 from lead_kit.errors import InputError, nearest
 from lead_kit.parameters import read_parameters
 from lead_kit.runs import lock
-from lead_kit.runs.hub_offline import EMBEDDED, is_path
+from lead_kit.runs.files import ROOT, RUNS, resolve, shown
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.paths import ROOT, RUNS, resolve, shown
-from lead_kit.runs.upstream_progress import Stages
+from lead_kit.runs.progress import UpstreamProgress
 
 
-def labels(models: list[str]) -> dict[str, dict]:
+def label_models(models: list[str]) -> dict[str, dict]:
     """The arm and seed of each model: those of the run that wrote its folder, else its name and seed 0.
 
     Models that would share a label are labelled by their full names. Raises InputError for a model named twice.
@@ -45,7 +44,7 @@ def notebook_that_writes(path: Path) -> Path | None:
     return None
 
 
-def ensure(path: str | Path) -> Path:
+def run_notebook_if_missing(path: str | Path) -> Path:
     """The absolute path of an input. A missing input that a notebook writes by default is made by running `lead run`.
 
     If another process is already making it, waits for that process. Raises InputError when no notebook writes the
@@ -57,12 +56,12 @@ def ensure(path: str | Path) -> Path:
         if not target.exists():
             raise InputError(f"{shown(target)} does not exist, and no notebook writes it with default parameters")
         return target
-    if target.exists() and not lock.is_held(RUNS / str(read_parameters(notebook)["run_name"].default)):
+    if target.exists() and not lock.held_by_another(RUNS / str(read_parameters(notebook)["run_name"].default)):
         return target
     print(f"{shown(target)} does not exist yet: running {shown(notebook)} with default parameters", flush=True)
     command = [sys.executable, "-m", "lead_kit.cli", "run", str(notebook), "--wait", "--brief"]
     command += ["--die-with-parent", str(os.getpid())]
-    stages = Stages(notebook.stem)
+    stages = UpstreamProgress(notebook.stem)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             stages.hear(line)
@@ -79,10 +78,10 @@ def locate_model(name: str, run) -> str:
     """
     if name in EMBEDDED or not is_path(name):
         return name
-    return str(run.input(ensure(name)))
+    return str(run.input(run_notebook_if_missing(name)))
 
 
-def find(patterns: list[str], holds: str = "metrics.jsonl") -> list[Path]:
+def matching_paths(patterns: list[str], holds: str = "metrics.jsonl") -> list[Path]:
     """Paths that folders, files or globs below the repository root name.
 
     A glob selects folders that contain the file `holds` and, if it ends in a suffix, files; earlier attempts are left
@@ -105,10 +104,12 @@ def find(patterns: list[str], holds: str = "metrics.jsonl") -> list[Path]:
 
 def named_runs(names: list[str]) -> list[Path]:
     """The folders of runs named as `run_name` has it, or by folder or glob. Raises InputError as `find` does."""
-    return find([f"runs/{name}" if not glob.has_magic(name) and _run_of(name) else name for name in names])
+    return matching_paths(
+        [f"runs/{name}" if not glob.has_magic(name) and _is_run_name(name) else name for name in names]
+    )
 
 
-def _run_of(name: str) -> bool:
+def _is_run_name(name: str) -> bool:
     """Whether a run_name, and not a path, is meant."""
     return not is_path(name) and not resolve(name).exists()
 
@@ -122,3 +123,21 @@ def seed_in(name: str) -> int:
     """The seed at the end of a run's name, else 0: `train-grpo-s3` → 3."""
     match = re.search(r"[-_]s(?:eed)?(\d+)$", name)
     return int(match[1]) if match else 0
+
+
+_READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
+EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
+
+
+def is_path(name: str) -> bool:
+    """Whether the name means a folder or file, which need not exist, and not a model of the hub."""
+    named = name.startswith((".", "/", "~", "runs/")) or name.endswith(".gguf")
+    return named or name.count("/") > 1 or Path(name).is_dir()
+
+
+def turn_hub_off_if_local(*names: str) -> None:
+    """Turns the hub off for this process when every model is embedded or a folder."""
+    if all(name in EMBEDDED or is_path(name) for name in names):
+        off = os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1"
+        for module in filter(None, map(sys.modules.get, _READERS)):
+            module.HF_HUB_OFFLINE = off or module.HF_HUB_OFFLINE

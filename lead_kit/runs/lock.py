@@ -6,20 +6,20 @@ import socket
 from pathlib import Path
 
 from lead_kit.errors import InputError
-from lead_kit.runs.paths import shown
+from lead_kit.runs.files import shown
 
 HOST = socket.gethostname()
-held: dict[Path, int] = {}  # open lock files of this process
+_acquired: dict[Path, int] = {}  # open lock files of this process
 
 
-def hold(folder: Path, wait: bool = False) -> bool:
+def acquire(folder: Path, wait: bool = False) -> bool:
     """Makes this process the folder's only writer until `release` or until it ends.
 
     Returns False when `lead run`, which started this kernel, holds the lock for it. Raises InputError when another live
     process writes there; with `wait`, waits for that process to end instead.
     """
     path = folder / "lock"
-    if path in held:
+    if path in _acquired:
         return True
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -37,10 +37,10 @@ def hold(folder: Path, wait: bool = False) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX)
     if not _same_file(path, file):  # the folder was deleted while we waited
         os.close(file)
-        return hold(folder, wait)
+        return acquire(folder, wait)
     os.ftruncate(file, 0)
-    os.pwrite(file, identity().encode(), 0)
-    held[path] = file
+    os.pwrite(file, process_name().encode(), 0)
+    _acquired[path] = file
     return True
 
 
@@ -53,24 +53,29 @@ def _same_file(path: Path, file: int) -> bool:
     return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
 
-def check_held(folder: Path) -> None:
+def acquired_here(folder: Path) -> bool:
+    """Whether this process is the folder's writer."""
+    return folder / "lock" in _acquired
+
+
+def check_not_replaced(folder: Path) -> None:
     """Raises InputError when this process holds the lock of a folder that has since been deleted or replaced."""
     path = folder / "lock"
-    if path in held and not _same_file(path, held[path]):
+    if path in _acquired and not _same_file(path, _acquired[path]):
         raise InputError(f"{shown(folder)} was deleted or replaced while this run was writing it, so the run ends here")
 
 
-def is_held(folder: Path) -> bool:
+def held_by_another(folder: Path) -> bool:
     """Whether a live process writes in the folder, other than this one and the `lead run` that started it."""
     path = folder / "lock"
-    return path not in held and is_written(folder) and path.read_text() != os.environ.get("LEAD_OWNER")
+    return path not in _acquired and has_writer(folder) and path.read_text() != os.environ.get("LEAD_OWNER")
 
 
-def is_written(folder: Path) -> bool:
+def has_writer(folder: Path) -> bool:
     """Whether any live process writes in the folder."""
     path = folder / "lock"
-    if path in held or not path.is_file():
-        return path in held
+    if path in _acquired or not path.is_file():
+        return path in _acquired
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -79,14 +84,14 @@ def is_written(folder: Path) -> bool:
     return False
 
 
-def identity() -> str:
+def process_name() -> str:
     """The name of this process in a lock file."""
     return f"process {os.getpid()} on {HOST}"
 
 
 def release(folder: Path) -> None:
     """Gives the lock up."""
-    file = held.pop(folder / "lock", None)
+    file = _acquired.pop(folder / "lock", None)
     if file is not None:
         os.ftruncate(file, 0)
         fcntl.flock(file, fcntl.LOCK_UN)  # explicitly: forked workers may still have the file open

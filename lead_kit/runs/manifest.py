@@ -10,10 +10,9 @@ from pathlib import Path
 from lead_kit.errors import InputError, shorten
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
-from lead_kit.runs.files import plain, write_text
-from lead_kit.runs.lock import check_held, identity, release
-from lead_kit.runs.metrics_file import truncate
-from lead_kit.runs.paths import ROOT, RUNS, shown
+from lead_kit.runs.files import ROOT, RUNS, shown, to_json_value, write_text
+from lead_kit.runs.lock import check_not_replaced, process_name, release
+from lead_kit.runs.log_files import delete_later_logs
 
 NEEDED = {"notebook": str, "status": str, "parameters": dict, "attempts": list}  # what is read of a run.json
 # every attempt writes these; one that wrote nothing else has no results to lose
@@ -55,37 +54,37 @@ def read_manifest(folder: Path, complete: bool = False) -> dict | None:
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
-    write_text(folder / "run.json", json.dumps(plain(manifest), indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "run.json", json.dumps(to_json_value(manifest), indent=1, ensure_ascii=False) + "\n")
 
 
-def differences(old: Mapping, new: Mapping) -> dict[str, str]:
+def differing_parameters(old: Mapping, new: Mapping) -> dict[str, str]:
     """A phrase for each settled parameter, except run_name, that differs between `old` and `new`."""
-    pairs = {name: (old.get(name, "absent"), plain(new.get(name, "absent"))) for name in {**old, **new}}
+    pairs = {name: (old.get(name, "absent"), to_json_value(new.get(name, "absent"))) for name in {**old, **new}}
     changed = {name: pair for name, pair in pairs.items() if name != "run_name" and pair[0] != pair[1]}
     return {name: f"{name} was {before!r}, now {after!r}" for name, (before, after) in changed.items()}
 
 
-def changes(manifest: Mapping, settled: Mapping, notebook: Path) -> dict[str, str]:
+def changes_from_run(manifest: Mapping, settled: Mapping, notebook: Path) -> dict[str, str]:
     """As `differences`, between a run's manifest and the parameters and notebook of a new run."""
     old = manifest["parameters"] | {"notebook": manifest["notebook"]}
-    return differences(old, {**settled, "notebook": shown(notebook)})
+    return differing_parameters(old, {**settled, "notebook": shown(notebook)})
 
 
-def news(manifest: Mapping, settled: Mapping, notebook: Path) -> list[str]:
+def changes_since_last_attempt(manifest: Mapping, settled: Mapping, notebook: Path) -> list[str]:
     """What differs between a run's newest attempt and a new one: its notebook's code, its parameters."""
     edited = manifest["attempts"][-1]["code"] != provenance.code_hash(notebook)
-    told = ["the notebook's code"] * edited + other_sources(manifest)
-    return told + list(changes(manifest, settled, notebook).values())
+    told = ["the notebook's code"] * edited + changed_user_code(manifest)
+    return told + list(changes_from_run(manifest, settled, notebook).values())
 
 
-def other_sources(manifest: Mapping) -> list[str]:
+def changed_user_code(manifest: Mapping) -> list[str]:
     """A phrase for each of the run's own functions whose file has another text now; one without its file has none."""
     own = [(name, ROOT / one["from"], one) for name, one in manifest.get("own", {}).items() if one.get("from")]
     changed = [(name, one) for name, path, one in own if path.is_file() and provenance.file_hash(path) != one["sha256"]]
     return [f"the source of {name!r} in {one['from']}" for name, one in changed]
 
 
-def name_taken(folder: Path, changed: Mapping, remedy: str) -> InputError:
+def name_taken_error(folder: Path, changed: Mapping, remedy: str) -> InputError:
     """The error for a run name that belongs to other parameters."""
     return InputError(f"{shown(folder)} exists with other parameters: {', '.join(changed.values())}; {remedy}")
 
@@ -100,11 +99,11 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     parents = [p for p in folder.parents if p.is_relative_to(RUNS) and (p / "run.json").is_file()]
     if parents or (old is None and any(folder.rglob("run.json"))):
         raise InputError(f"{shown(folder)}: a run cannot lie inside another run ({shown((parents or [folder])[0])})")
-    changed = changes(old, settled, notebook) if old else {}
+    changed = changes_from_run(old, settled, notebook) if old else {}
     if changed and not (old["status"] == "done" or {entry.name for entry in folder.glob("[!.]*")} - _BOOKKEEPING):
         old, changed = None, {}
     if changed and not replace:
-        raise name_taken(folder, changed, "choose another run_name or delete the folder")
+        raise name_taken_error(folder, changed, "choose another run_name or delete the folder")
     if old and old["attempts"][-1]["status"] == "running":  # its process has ended, or we would not hold the lock
         last = old["attempts"][-1]
         last |= {"status": "failed", "reason": last.get("reason", "its process ended without closing the run")}
@@ -112,9 +111,9 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     if old and (changed or old["status"] == "done"):
         _archive(folder, old)
     elif old and latest_checkpoint(folder / "checkpoints") is None:
-        truncate(folder, -1)
+        delete_later_logs(folder, -1)
     (folder / "done").unlink(missing_ok=True)
-    attempt = {"start": timestamp(), "end": None, "status": "running", "writer": identity(), "command": sys.argv}
+    attempt = {"start": timestamp(), "end": None, "status": "running", "writer": process_name(), "command": sys.argv}
     attempt |= {"code": provenance.code_hash(notebook), "git": provenance.git_state(ROOT)}
     attempt |= {"machine": provenance.machine(), "packages": provenance.packages()}
     manifest = {"run": folder.relative_to(RUNS).as_posix(), "notebook": shown(notebook)}
@@ -151,7 +150,7 @@ def close_attempt(folder: Path, status: str, reason: str = "") -> None:
 
     Raises InputError when the folder is no longer the one that was opened.
     """
-    check_held(folder)
+    check_not_replaced(folder)
     manifest = read_manifest(folder)
     end = {"status": status, "end": timestamp()}
     manifest |= end

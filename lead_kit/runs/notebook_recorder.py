@@ -73,7 +73,7 @@ class _Recorder:
                 "traceback": [f"{type(error).__name__}: {error}"],
             }
             self.outputs.setdefault(result.execution_count, []).append({"output_type": "error"} | told)
-        held = self.folder / "lock" in lock.held
+        held = lock.acquired_here(self.folder)
         if held or self.lasting:
             with contextlib.suppress(OSError):  # the folder was deleted: the run's next line says so
                 write_text(

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.parameters import Config, refuse_secrets
-from lead_kit.runs import lock, manifest, metrics_file, notebook_recorder, provenance, tracking
+from lead_kit.runs import lock, log_files, manifest, notebook_recorder, provenance, tracking
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.distributed import check_processes, rank
-from lead_kit.runs.files import append_jsonl, atomic, plain, write_text
+from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
 from lead_kit.runs.find import notebook_that_writes
-from lead_kit.runs.paths import ROOT, resolve, run_folder, shown
-from lead_kit.runs.progress import Progress, live
+from lead_kit.runs.progress import Progress, in_live_notebook
 
 _FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
@@ -40,18 +39,20 @@ class Run:
         self.config, self.path = config, run_folder(config["run_name"])
         self.silent = rank() != 0
         self.tracker = None
-        self.place = (0, steps)  # the step that is reached, and the last one
+        self.reached = (0, steps)  # the step that is reached, and the last one
         self._progress = Progress(self.path / "log.txt")
         if not self.silent:
             self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
-            self.tracker = tracking.start(config.get("tracker", "none"), self.path, config["run_name"], dict(config))
+            self.tracker = tracking.start_tracker(
+                config.get("tracker", "none"), self.path, config["run_name"], dict(config)
+            )
 
     def _open(self, notebook: Path) -> None:
         """Opens an attempt, or joins the one that `lead run` opened for this kernel."""
-        self._supervised = not lock.hold(self.path)
+        self._supervised = not lock.acquire(self.path)
         if self._supervised:
             self.manifest = manifest.read_manifest(self.path)
-            if changed := ", ".join(manifest.differences(self.manifest["parameters"], self.config).values()):
+            if changed := ", ".join(manifest.differing_parameters(self.manifest["parameters"], self.config).values()):
                 raise InputError(f"the notebook settled on other parameters than `lead run` read: {changed}")
             return
         opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
@@ -65,12 +66,12 @@ class Run:
             lock.release(self.path)
             raise
         atexit.register(self._close_unfinished)
-        if live():
+        if in_live_notebook():
             notebook_recorder.record(self.path)
 
     def _close_unfinished(self) -> None:
         """Marks the attempt as failed when the kernel ends before `finish`; the next kernel continues the run."""
-        if self.path / "lock" in lock.held and (manifest.read_manifest(self.path) or {}).get("status") == "running":
+        if lock.acquired_here(self.path) and (manifest.read_manifest(self.path) or {}).get("status") == "running":
             manifest.close_attempt(self.path, "failed", "the kernel ended before the run was finished")
 
     def log(self, step: int, split: str, **metrics: float) -> None:
@@ -79,31 +80,31 @@ class Run:
             raise ValueError(f"split {split!r} is neither 'train' nor 'validation'")
         if self.silent:
             return
-        lock.check_held(self.path)
-        metrics = plain(metrics)
+        lock.check_not_replaced(self.path)
+        metrics = to_json_value(metrics)
         append_jsonl(self.path / "metrics.jsonl", [{"step": step, "split": split} | metrics])
         if self.tracker:
             self.tracker.log(step, {f"{split}/{name}": value for name, value in metrics.items()})
 
-    def trip(self, step: int, wire: str, sentence: str) -> None:
+    def record_tripwire(self, step: int, wire: str, sentence: str) -> None:
         """Notes in run.json, under `tripwires`, that a run shows a sign of failing, and prints a line."""
         if self.silent:
             return
         print(f"tripwire {wire}, step {step}: {sentence}", flush=True)
         noted = [trip for trip in self.manifest.get("tripwires", []) if trip["wire"] != wire]
-        self.note("tripwires", [*noted, {"step": step, "wire": wire, "sentence": sentence}])
+        self.record_fact("tripwires", [*noted, {"step": step, "wire": wire, "sentence": sentence}])
 
-    def note(self, name: str, value) -> None:
+    def record_fact(self, name: str, value) -> None:
         """Writes a fact about this attempt into run.json."""
         if not self.silent:
-            lock.check_held(self.path)
+            lock.check_not_replaced(self.path)
             self.manifest[name] = value
             manifest.write_manifest(self.path, self.manifest)
 
     def truncate_metrics(self, after_step: int) -> None:
         """Deletes metrics, rollouts and validation samples of later steps; call it when resuming from a checkpoint."""
         if not self.silent:
-            metrics_file.truncate(self.path, after_step)
+            log_files.delete_later_logs(self.path, after_step)
 
     def input(self, path: str | Path) -> Path:
         """The absolute path of a file or folder that the run reads; its hash is kept. Raises InputError if missing."""
@@ -139,7 +140,7 @@ class Run:
             remedy = "choose another run_name, or delete the folder"
             raise InputError(f"{shown(self.path)} was begun with another source of {name!r}; {remedy}")
         write_text(target, source)
-        lock.check_held(self.path)
+        lock.check_not_replaced(self.path)
         kept = {"file": shown(target), "from": origin, "sha256": provenance.file_hash(target)}
         self.manifest.setdefault("own", {})[name] = kept
         manifest.write_manifest(self.path, self.manifest)
@@ -189,26 +190,26 @@ class Run:
         """Shows how far the run is, and numbers by name: in its views or as a bar in a live notebook, else as a plain
         line (at most one every two seconds).
         """
-        self.place = (step, total)
+        self.reached = (step, total)
         if not self.silent:
             self._progress.show(step, total, values)
 
-    def watch(self, view: Callable[[str, bool, dict], None]) -> None:
+    def add_view(self, view: Callable[[str, bool, dict], None]) -> None:
         """From now on `view(line, last, values)` is called with each progress of the run."""
         self._progress.views.append(view)
 
-    def interrupted(self, sentence: str) -> Interrupted:
+    def interruption(self, sentence: str) -> Interrupted:
         """The error that ends the cell of an interrupted run, whose record keeps the sentence as the reason."""
         if not self.silent:
             self.manifest["attempts"][-1]["reason"] = sentence
             manifest.write_manifest(self.path, self.manifest)
-            if live():
+            if in_live_notebook():
                 self._progress.write(sentence)
         return Interrupted(sentence)
 
     def _add_file(self, kind: str, name: str, fingerprint: dict | None) -> None:
         """Writes an input or output to the manifest."""
-        lock.check_held(self.path)
+        lock.check_not_replaced(self.path)
         self.manifest[kind][name] = fingerprint
         manifest.write_manifest(self.path, self.manifest)
 
@@ -220,9 +221,9 @@ class Run:
         """
         if self.silent:
             return
-        lock.check_held(self.path)
-        if self.place[0] < self.place[1]:
-            step, last = self.place
+        lock.check_not_replaced(self.path)
+        if self.reached[0] < self.reached[1]:
+            step, last = self.reached
             raise InputError(f"{shown(self.path)} is at step {step} of {last}, so it is not done: Run All goes on")
         if self.tracker:
             self.tracker.finish()
@@ -231,7 +232,7 @@ class Run:
                 self.manifest["outputs"][name] = provenance.fingerprint(self.path / name)
             else:
                 warnings.warn(f"output {name} was announced but never written", stacklevel=2)
-        self.manifest["summary"] |= plain(summary)
+        self.manifest["summary"] |= to_json_value(summary)
         self.manifest["attempts"][-1].pop("reason", None)  # of an interruption after which a cell was run again
         self.manifest["attempts"][-1]["finished"] = manifest.timestamp()
         manifest.write_manifest(self.path, self.manifest)

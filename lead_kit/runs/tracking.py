@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 from lead_kit.errors import lookup
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
 from lead_kit.safe_text import safe_text
 
 _STEP = "rollout_step"  # the axis of every metric
@@ -58,8 +58,8 @@ class _Wandb:
 
     def _send_files(self) -> None:
         sent = {f"figures/{path.stem}": self.wandb.Image(str(path)) for path in self.folder.glob("figures/*.png")}
-        if rollout_file.has_rollouts(self.folder):
-            rows = rollout_file.read_rollouts(self.folder)
+        if log_files.has_rollouts(self.folder):
+            rows = log_files.read_rollouts(self.folder)
             rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in _SAMPLED if name in rows]].head(_ROWS)
             texts = {name: rows[name].map(safe_text) for name in rows.select_dtypes(exclude="number")}
             sent["samples"] = self.wandb.Table(dataframe=rows.assign(**texts))
@@ -67,7 +67,7 @@ class _Wandb:
             self.session.log(sent)
 
 
-def start(kind: str, folder: Path, name: str, config: dict) -> _Wandb | None:
+def start_tracker(kind: str, folder: Path, name: str, config: dict) -> _Wandb | None:
     """The tracker called `kind`, or None. Raises InputError for an unknown kind."""
     tracker = lookup(_TRACKERS, kind, "tracker")
     try:

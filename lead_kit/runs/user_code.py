@@ -12,10 +12,10 @@ from types import MappingProxyType, ModuleType
 
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.parameters import call_name
-from lead_kit.runs.paths import ROOT, resolve, shown
+from lead_kit.runs.files import ROOT, resolve, shown
 
 
-def own_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType({})) -> dict[str, Callable]:
+def user_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType({})) -> dict[str, Callable]:
     """The function for each text that is `file.py:function` or names a function of `cells`; other texts are skipped.
 
     `cells` is the notebook's `globals()`: a function counts if a cell defines it. A text may carry arguments, as in
@@ -33,7 +33,7 @@ def own_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType({
             source = _cell_source(cells[name], name)
         else:
             continue
-        functions[name] = loaded(source, function, where)
+        functions[name] = _function_from_source(source, function, where)
         run.keep_source(function, source, origin)
     return functions
 
@@ -46,7 +46,7 @@ def _file_source(file: str, name: str, run) -> str:
     return run.input(path).read_text(encoding="utf-8")
 
 
-def loaded(source: str, function: str, where: str) -> Callable:
+def _function_from_source(source: str, function: str, where: str) -> Callable:
     """The function of that name in the source, which is executed. Raises InputError naming the closest one."""
     module = ModuleType("own")
     filename = f"<{where}>"
@@ -68,7 +68,7 @@ def _cell_source(function: Callable, name: str) -> str:
     text = "".join(linecache.getlines(code.co_filename)) if code else ""
     statements = {}
     for node in ast.parse(text).body:
-        statements |= dict.fromkeys(_defined(node), node)
+        statements |= dict.fromkeys(_names_defined(node), node)
     if not isinstance(statements.get(name), ast.FunctionDef):
         raise InputError(f"{name!r} is no function that a cell defines with `def`")
     wanted, kept = [name], []
@@ -80,8 +80,8 @@ def _cell_source(function: Callable, name: str) -> str:
     lines = text.splitlines()
     parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in sorted(kept, key=_first_line)]
     source = "\n\n".join(parts) + "\n"
-    known = {one for node in kept for one in _defined(node)} | set(dir(builtins))
-    if missing := sorted(outside(symtable.symtable(source, name, "exec")) - known):
+    known = {one for node in kept for one in _names_defined(node)} | set(dir(builtins))
+    if missing := sorted(_free_names(symtable.symtable(source, name, "exec")) - known):
         raise InputError(f"the cell of {name!r} does not define {missing[0]!r}: import or define it in the same cell")
     return source
 
@@ -91,7 +91,7 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
 
 
-def _defined(node: ast.stmt) -> list[str]:
+def _names_defined(node: ast.stmt) -> list[str]:
     """The names that a top-level statement defines; none for one that only does something."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
@@ -101,7 +101,7 @@ def _defined(node: ast.stmt) -> list[str]:
     return [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]
 
 
-def outside(table: symtable.SymbolTable) -> set[str]:
+def _free_names(table: symtable.SymbolTable) -> set[str]:
     """The global names that a source uses, in functions too."""
     names = {one.get_name() for one in table.get_symbols() if one.is_global() and one.is_referenced()}
-    return names.union(*map(outside, table.get_children()))
+    return names.union(*map(_free_names, table.get_children()))

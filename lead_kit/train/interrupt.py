@@ -68,7 +68,7 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1):
     distributed.check_processes(trainer.accelerator)
     begin, last = checkpoints.updates_in(checkpoint) // updates, trainer.args.max_steps // updates
     run.truncate_metrics(begin)
-    run.place = (begin, last)
+    run.reached = (begin, last)
     result = None
     with stop.listening():
         try:
@@ -76,11 +76,11 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1):
         except KeyboardInterrupt:
             stop.asked = True
     reached = min(trainer.state.global_step // updates, last - (result is None))
-    run.place = (reached, last)
+    run.reached = (reached, last)
     if reached == begin < last and not stop.asked:
         raise InputError(f"the training ended at step {reached} of {last}: its problems fill no batch")
     if reached < last and stop.asked:
-        raise run.interrupted(sentence(run.path / "checkpoints", reached, last, updates)) from None
+        raise run.interruption(sentence(run.path / "checkpoints", reached, last, updates)) from None
     return result
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from lead_kit.data import clean
-from lead_kit.runs import rollout_file
-from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.data import near_duplicates
+from lead_kit.runs import log_files
+from lead_kit.runs.log_files import read_metrics
 from lead_kit.train.preflight import LOOK, OK, SHARED, STOP, Item, told
 
 CUT_LOOK, CUT_STOP = 0.1, 0.9  # share of answers that are cut off
@@ -28,7 +28,7 @@ def one_batch(trainer, validation) -> None:
 
 def near(problems: list[dict], held_out: list[dict]) -> Item:
     """Held-out problems of which training holds the same text or the same problem in other words (`lead leaks`)."""
-    found = clean.leaks(problems, {"validation": held_out}, _THRESHOLD)
+    found = near_duplicates.leaks(problems, {"validation": held_out}, _THRESHOLD)
     same = {row["evaluation_id"] for row in found if row["kind"] != "variant"}
     told = f"{len(same)} of {len(held_out)} held-out problems are in training, in the same or in other words"
     verdict = OK if not same else LOOK if len(same) <= SHARED * len(held_out) else STOP
@@ -42,7 +42,7 @@ def batch(trainer, config: dict) -> list[Item]:
     """
     trainer.accelerator.wait_for_everyone()
     rollouts, metrics = (
-        rollout_file.read_rollouts(trainer.run.path),
+        log_files.read_rollouts(trainer.run.path),
         read_metrics(trainer.run.path / "metrics.jsonl")[-1],
     )
     weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
@@ -121,7 +121,7 @@ def cost(metrics: dict, steps: int, tokens: int) -> Item:
 def conclude_ungradable(items: list[Item], run) -> None:
     """Ends a run that was only to be checked where golds cannot be graded: a batch could not be paid."""
     if any(item.name == "golds" and item.verdict == STOP for item in items):
-        run.place = (0, 0)
+        run.reached = (0, 0)
         conclude(items, run)
 
 
@@ -129,6 +129,6 @@ def conclude(items: list[Item], run) -> None:
     """Ends a run that was only to be checked: prints every item, keeps them in run.json, and leaves the notebook."""
     if not run.silent:
         print(told(items))
-    run.note("check", [item._asdict() for item in items])
+    run.record_fact("check", [item._asdict() for item in items])
     run.finish(**{verdict: sum(item.verdict == verdict for item in items) for verdict in (OK, LOOK, STOP)})
     sys.exit(0)

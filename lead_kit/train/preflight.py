@@ -132,8 +132,8 @@ def _room(rows: list[dict], model, max_tokens: int) -> Item:
 
 def shared(problems: list[dict], held_out: list[dict]) -> Item:
     """Whether held-out problems are trained on, compared in normal form; `lead leaks` also finds near duplicates."""
-    trained = {near_duplicates.key(row["problem"]) for row in problems}
-    twins = [row["id"] for row in held_out if near_duplicates.key(row["problem"]) in trained]
+    trained = {near_duplicates.normal_form(row["problem"]) for row in problems}
+    twins = [row["id"] for row in held_out if near_duplicates.normal_form(row["problem"]) in trained]
     if not twins:
         return Item("leaks", OK, "no held-out problem is in training")
     verdict = STOP if len(twins) > SHARED * len(held_out) else LOOK

@@ -23,7 +23,7 @@ from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import colocated
 from lead_kit.models.sampler import Completion, Sampled, Sampling
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
 from lead_kit.train import old_logps, weight_sync_check
 from lead_kit.train.dynamic_sampling import Refill
 from lead_kit.train.grading import Grader
@@ -294,7 +294,7 @@ class LeadTrainer(PackedUpdate):
             pairs = zip(rows, unweighted.flatten().tolist(), weighted.flatten().tolist(), strict=True)
             rows = [row | {"advantage_before": before, "advantage": after} for row, before, after in pairs]
             if self.accelerator.is_main_process:
-                rollout_file.write_rows(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
+                log_files.write_samples(rows, self.run.path / "rollouts" / f"step_{step:06d}.parquet")
 
     def _ledger_rows(self, step: int, shaped: Tensor) -> list[dict]:
         """This process's rollouts; `reward` is the weighted sum of the rewards, `shaped` what the estimator takes."""
@@ -306,7 +306,7 @@ class LeadTrainer(PackedUpdate):
         for place, (record, one, scores, reward, after) in enumerate(zip(*columns, strict=True), first):
             group, member = divmod(place, self.num_generations)
             completion = Completion(one.completion, one.length, one.truncated, record["thinking"])
-            row = {"step": step, "group": group} | rollout_file.sample_row(record, member, completion, one.verdict)
+            row = {"step": step, "group": group} | log_files.sample_row(record, member, completion, one.verdict)
             row |= {"problem": one.problem, "reward": reward, "shaped": after}
             rows.append(row | dict(zip(names, scores, strict=True)))
         return rows

@@ -5,8 +5,8 @@ from transformers import TrainerCallback
 
 from lead_kit.errors import InputError, lookup
 from lead_kit.method import tripwires
-from lead_kit.runs.metrics_file import read_metrics
-from lead_kit.runs.paths import shown
+from lead_kit.runs.files import shown
+from lead_kit.runs.log_files import read_metrics
 from lead_kit.train.validation import Validation
 
 _ACTIONS = dict.fromkeys(("warn", "stop", "off"))
@@ -65,7 +65,7 @@ class Watch(TrainerCallback):
 
     def tell(self, step: int, wire: str, sentence: str) -> None:
         self.told[wire] = step
-        self.trainer.run.trip(step, wire, sentence)
+        self.trainer.run.record_tripwire(step, wire, sentence)
 
     def require_whole(self) -> None:
         """Raises InputError, with the way to go on, where a wire has ended the training."""

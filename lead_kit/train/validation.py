@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 from lead_kit.models.engines import ENGINES
 from lead_kit.models.sampler import Completion, Sampled, Sampling, row_seed
-from lead_kit.runs import checkpoints, rollout_file
+from lead_kit.runs import checkpoints, log_files
 
 
 def equal_part(records: list, index: int, processes: int) -> tuple[list, int]:
@@ -50,7 +50,7 @@ class Validation(TrainerCallback):
         rows = gather_object(self.rows(mine)[: own * self.samples])
         step = trainer.batches_done
         if accelerator.is_main_process:
-            rollout_file.write_rows(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
+            log_files.write_samples(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
         columns = {"pass@1": "correct", "length": "length", "truncated": "truncated"}
         scores = {name: sum(row[column] for row in rows) / max(len(rows), 1) for name, column in columns.items()}
         trainer.run.log(step=step, split="validation", **scores)
@@ -65,7 +65,7 @@ class Validation(TrainerCallback):
         completions = [Completion(text, len(s.ids), s.truncated, record["thinking"]) for text, s, (record, _) in parts]
         verdicts = self.trainer.grader.verdicts([record for record, _ in pairs], completions)
         return [
-            rollout_file.sample_row(record, k, completion, verdict)
+            log_files.sample_row(record, k, completion, verdict)
             for (record, k), completion, verdict in zip(pairs, completions, verdicts, strict=True)
         ]
 
@@ -101,4 +101,4 @@ class Seal(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            checkpoints.mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -21,7 +21,7 @@ def test_the_level_counts_carries_and_borrows():
 
 def test_a_teacher_without_faults_or_repeats_writes_the_short_true_trace(monkeypatch):
     monkeypatch.setattr(arithmetic, "VERBOSITIES", (0.0,))
-    trace = arithmetic.trace(PROBLEM.text, Random(0), carry=0, borrow=0, slip=0)
+    trace = arithmetic.solve_noisily(PROBLEM.text, Random(0), carry=0, borrow=0, slip=0)
     assert trace == "\n(1) 24+5=29\n(2) 29-3=26\n\\boxed{26}"
 
 
@@ -54,7 +54,7 @@ def test_more_problems_than_exist_are_refused():
 def test_length_and_correctness_of_the_teacher_are_almost_unrelated():
     rng, lengths, right = Random(0), [], []
     for record in arithmetic.draw(3000, seed=4, weights=[0, 0, 1]):
-        trace = arithmetic.trace(record["problem"], rng)
+        trace = arithmetic.solve_noisily(record["problem"], rng)
         lengths.append(trace.count("="))
         right.append(trace.endswith(f"{{{record['gold']}}}"))
     mean_right = sum(n for n, ok in zip(lengths, right, strict=True) if ok) / sum(right)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.data import clean, near_duplicates, read_pass_rates
-from lead_kit.data.loading import load_problems
+from lead_kit.data import clean, near_duplicates
+from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError
 from lead_kit.verify import Verifier
 
@@ -41,7 +41,7 @@ def test_the_second_stage_keeps_what_the_first_solved_sometimes(tmp_path):
     for step in (0, 1):  # two rollouts of each prompt in each of two files
         rows = [{"id": i, "correct": bool(c)} for i, all_ in hits.items() for c in all_[2 * step : 2 * step + 2]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rollouts" / f"step_{step:06d}.parquet")
-    solved = read_pass_rates.rates(read_pass_rates.of_samples(tmp_path))
+    solved = clean.pass_rates(clean.hits_of_samples(tmp_path))
     assert solved == {"never": 0.0, "some": 0.5, "most": 0.75, "always": 1.0}
     rows = [{"id": name, "problem": name, "gold": "1"} for name in [*hits, "unseen"]]
     kept, dropped = clean.by_pass_rate(rows, solved, 0.0, 0.75)
@@ -90,9 +90,9 @@ def test_leaks_leave_and_variants_stay():
     text = "A {} box of mass $3$ kg slides down a frictionless ramp of height $5$ m. What is its speed at the bottom?"
     rows = [row | {"gold": answer} for row, answer in zip(records(*map(text.format, "abc")), "xyy", strict=True)]
     rows += records("Prove nothing.")
-    found = clean.leaks(rows[1:], {"bench": rows[:1]}, 0.65)
+    found = near_duplicates.leaks(rows[1:], {"bench": rows[:1]}, 0.65)
     assert {row["kind"] for row in found} == {"variant"} and not clean.without_leaks(rows[1:], found).dropped
-    found = clean.leaks(rows[2:], {"bench": rows[1:2]}, 0.65)
+    found = near_duplicates.leaks(rows[2:], {"bench": rows[1:2]}, 0.65)
     assert [row["reason"] for row in clean.without_leaks(rows[2:], found).dropped] == ["same problem as in bench"]
 
 
@@ -105,15 +105,15 @@ def test_long_prompts_leave():
 @given(st.lists(st.sampled_from(["a b", "a  b", "c", "d", "e", "f"]), min_size=4, max_size=20), st.integers(0, 9))
 def test_a_split_loses_nothing_and_shares_no_text(problems, seed):
     rows = records(*problems)
-    if len({near_duplicates.key(p) for p in problems}) < 3:
+    if len({near_duplicates.normal_form(p) for p in problems}) < 3:
         return
     train, held_out = clean.split(rows, 1, seed)
     assert sorted(map(repr, train + held_out)) == sorted(map(repr, rows)) and held_out
-    assert not {near_duplicates.key(r["problem"]) for r in train} & {
-        near_duplicates.key(r["problem"]) for r in held_out
+    assert not {near_duplicates.normal_form(r["problem"]) for r in train} & {
+        near_duplicates.normal_form(r["problem"]) for r in held_out
     }
     assert clean.split(rows, 1, seed) == (train, held_out)
-    assert clean.without(rows, held_out).kept == train
+    assert clean.without_held_out(rows, held_out).kept == train
 
 
 def test_a_split_leaves_something_to_train_on():
@@ -123,13 +123,13 @@ def test_a_split_leaves_something_to_train_on():
 
 def test_tables_of_counts_and_reasons():
     sifted = clean.by_level([row | {"level": 1.0} for row in records(*"abc")], 2, 3)
-    assert clean.counts([("difficulty", sifted)]).to_dict("records") == [
+    assert clean.count_steps([("difficulty", sifted)]).to_dict("records") == [
         {"step": "difficulty", "kept": 0, "dropped": 3}
     ]
-    assert clean.reasons(sifted.dropped).to_dict("records") == [
+    assert clean.count_reasons(sifted.dropped).to_dict("records") == [
         {"reason": "difficulty outside 2…3", "records": 3, "first": "0", "detail": "1"}
     ]
-    assert clean.reasons([]).empty
+    assert clean.count_reasons([]).empty
 
 
 @pytest.mark.slow

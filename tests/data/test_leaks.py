@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lead_kit.cli import main
-from lead_kit.data import leaks
+from lead_kit.data import near_duplicates
 
 TEXT = "A {} box of mass $3$ kg slides down a frictionless ramp of height $5$ m. What is its speed at the bottom?"
 
@@ -21,7 +21,7 @@ def test_each_set_has_its_row_and_problems_are_counted_once():
         leak("t2", "AIME24", "variant", "b"),
         leak("t3", "AIME24", "variant", "a"),  # a is there itself, so it counts as no variant
     ]
-    report = leaks.by_set({"AIME24": [{}] * 4, "MATH-500": [{}] * 10}, found)
+    report = near_duplicates.leak_report({"AIME24": [{}] * 4, "MATH-500": [{}] * 10}, found)
     assert report.to_dict("records") == [
         {"set": "AIME24", "problems": 4, "in training": 1, "share": 0.25, "variants": 1, "removed": 2},
         {"set": "MATH-500", "problems": 10, "in training": 0, "share": 0.0, "variants": 0, "removed": 0},

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lead_kit.data import named_sets, reasoning_gym
-from lead_kit.data.loading import load_problems
+from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.verify import Verifier
@@ -95,4 +95,4 @@ def test_a_wrong_name_or_setting_is_told_in_one_sentence(name, message):
 
 
 def test_it_is_a_benchmark_with_settings():
-    assert named_sets.settings("reasoning_gym:gsm_symbolic", n=2).n == 2
+    assert named_sets.benchmark_settings("reasoning_gym:gsm_symbolic", n=2).n == 2

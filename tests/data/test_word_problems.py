@@ -38,14 +38,14 @@ def test_draws_repeat_by_seed_and_leave_out_what_is_excluded():
 
 def test_a_careful_teacher_is_right_in_its_tags_and_box():
     records = word_problems.draw(200, 5)
-    traces = [word_problems.trace(record["problem"], Random(i), **CAREFUL) for i, record in enumerate(records)]
+    traces = [word_problems.solve_noisily(record["problem"], Random(i), **CAREFUL) for i, record in enumerate(records)]
     assert all(verdict.correct for verdict in check_many(traces, [record["gold"] for record in records]))
     assert all(trace.startswith("<think>") and trace.endswith("}</answer>") for trace in traces)
 
 
 def test_each_dial_does_what_it_says():
     def traces(**dials):
-        return [word_problems.trace(STORY, Random(i), **CAREFUL | dials) for i in range(200)]
+        return [word_problems.solve_noisily(STORY, Random(i), **CAREFUL | dials) for i in range(200)]
 
     assert not any("<think>" in trace for trace in traces(untidy=1))
     assert not any("boxed" in trace for trace in traces(unboxed=1))
@@ -59,7 +59,7 @@ def test_each_dial_does_what_it_says():
 def test_the_tokens_of_the_task_hold_every_problem_and_solution():
     known, rng = set(word_problems.vocabulary()), Random(0)
     for record in word_problems.draw(1000, 0):
-        for text in (record["problem"], word_problems.trace(record["problem"], rng)):
+        for text in (record["problem"], word_problems.solve_noisily(record["problem"], rng)):
             tokens = word_problems.TOKEN.findall(text)
             assert "".join(tokens) == text and set(tokens) <= known
 
@@ -75,7 +75,7 @@ BY_THE_TEACHER = sorted(set(REWARDS) - {"unfinished", "random"})  # a teacher al
 
 @pytest.mark.parametrize("name", BY_THE_TEACHER)
 def test_every_reward_of_the_four_systems_differs_between_solutions_of_one_problem(name):
-    traces = [word_problems.trace(STORY, Random(i)) for i in range(400)]
+    traces = [word_problems.solve_noisily(STORY, Random(i)) for i in range(400)]
     right = [verdict.correct for verdict in check_many(traces, ["26"] * len(traces))]
     scores = [REWARDS[name](rollout(t, ok), **ARGUMENTS.get(name, {})) for t, ok in zip(traces, right, strict=True)]
     assert pstdev(scores) > 0.02

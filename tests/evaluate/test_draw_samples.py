@@ -18,7 +18,7 @@ from lead_kit.errors import InputError
 from lead_kit.models import openai_client
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.report.sample_text import NOTHING_RIGHT, caveats, sample_text
-from lead_kit.runs.find import labels
+from lead_kit.runs.find import label_models
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,11 +202,11 @@ def test_a_run_takes_over_the_samples_of_an_earlier_one(kit, tmp_path):
 
 
 def test_models_have_labels_of_their_own(kit):
-    by_model = labels(["a/b/model", "a/c/model", "org/Qwen"])
+    by_model = label_models(["a/b/model", "a/c/model", "org/Qwen"])
     assert by_model["org/Qwen"] == {"arm": "Qwen", "seed": 0}
     assert by_model["a/b/model"] == {"arm": "a/b/model", "seed": 0} != by_model["a/c/model"]
     with pytest.raises(InputError, match="models names 'x' twice"):
-        labels(["x", "y", "x"])
+        label_models(["x", "y", "x"])
 
 
 def test_what_forbids_a_conclusion_is_said(kit):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lead_kit.launch import install
-from lead_kit.runs.paths import ROOT
+from lead_kit.runs.files import ROOT
 
 LISTED = """\
 :env:.find-links='/wheels'

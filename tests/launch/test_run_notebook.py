@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from lead_kit.launch.placement import has_gpu
-from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.runs.log_files import read_metrics
 from tests.small import COLD, FINISH, RANKS, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]
@@ -81,7 +81,7 @@ def test_a_second_writer_is_refused_or_waits(tmp_path):
 
 def test_two_notebooks_that_need_the_same_input_make_it_once(tmp_path):
     small_notebook(tmp_path)
-    need = "print(run.input(ensure('runs/small/result.txt')).read_text())\nrun.finish()"
+    need = "print(run.input(run_notebook_if_missing('runs/small/result.txt')).read_text())\nrun.finish()"
     write_notebook(tmp_path / "notebooks/needs.ipynb", SETTLE, need, parameters='run_name: str = "needs"')
     both = [lead(tmp_path, "run", "needs", "--run-name", name) for name in ("a", "b")]
     for process in both:
@@ -139,7 +139,8 @@ def test_a_run_that_goes_on_has_its_notebook_as_far_as_it_is_executed(tmp_path):
 
 
 def test_a_tripwire_is_told_in_brief_too_and_kept_in_the_record(tmp_path):
-    trips = "run.trip(2, 'truncated', 'all of it')\nprint('a line of the log')\nrun.trip(3, 'truncated', 'again')"
+    trips = "run.record_tripwire(2, 'truncated', 'all of it')\nprint('a line of the log')\n"
+    trips += "run.record_tripwire(3, 'truncated', 'again')"
     small_notebook(tmp_path, trips)
     code, out, err = call(tmp_path, "run", "small", "--brief")
     assert code == 0, err

@@ -29,7 +29,7 @@ from lead_kit.models.sampler import Sampling
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = arithmetic.draw(6, 7, [1.0, 1.0])
-SETTINGS = named_sets.settings("arithmetic", max_tokens=24)
+SETTINGS = named_sets.benchmark_settings("arithmetic", max_tokens=24)
 CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "server": ""}
 CONFIG |= {"concurrency": 2, "thinking": False, "stop": []}
 

@@ -22,7 +22,7 @@ from lead_kit.models.chat import counter
 from lead_kit.models.loading import load_model
 from lead_kit.models.saving import merged, save_model
 from lead_kit.models.tiny_models import arithmetic_tokenizer, byte_tokenizer, embedded_model
-from lead_kit.runs import hub_offline
+from lead_kit.runs import find
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def models():
 def test_the_arithmetic_tokenizer_gives_problems_and_traces_back(models):
     tokenizer, rng = arithmetic_tokenizer(), Random(0)
     for record in arithmetic.draw(200, 1):
-        for text in (record["problem"], arithmetic.trace(record["problem"], rng)):
+        for text in (record["problem"], arithmetic.solve_noisily(record["problem"], rng)):
             ids = tokenizer(text, add_special_tokens=False).input_ids
             assert tokenizer.decode(ids) == text and tokenizer.unk_token_id not in ids
 
@@ -197,7 +197,7 @@ def test_weights_that_were_cut_off_are_refused(models, tmp_path):
 def test_the_hub_is_off_exactly_when_every_model_is_here(monkeypatch, tmp_path):
     for names, off in ((["tiny", str(tmp_path)], True), (["tiny", "Qwen/Qwen2.5-0.5B"], False)):
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        hub_offline.if_local(*names)
+        find.turn_hub_off_if_local(*names)
         assert os.environ.get("HF_HUB_OFFLINE") == ("1" if off else None)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
@@ -206,8 +206,8 @@ WITHOUT_NETWORK = """
 import socket, sys
 def refuse(*_): raise AssertionError("a local model asked the network")
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
-from lead_kit.runs import hub_offline
-hub_offline.if_local(sys.argv[1])
+from lead_kit.runs import find
+find.turn_hub_off_if_local(sys.argv[1])
 from lead_kit.models.loading import load_model
 print(load_model(sys.argv[1])[0].num_parameters())
 """

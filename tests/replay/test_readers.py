@@ -10,7 +10,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.replay import read_files
 from lead_kit.replay.read_record import read
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]
 SAID = [{"role": "assistant", "content": "2"}]
@@ -38,7 +38,7 @@ def test_our_ledger(tmp_path):
         row = {"step": step, "group": 0, "id": "x", "sample": 0, "gold": "2", "completion": "so 2", "length": 3}
         row |= {"truncated": False, "correct": True, "problem": "1+1?", "reward": 1.5, "shaped": 1.5, "advantage": 0.1}
         row |= {"reward_correct": 1.0, "reward_format": 0.5}
-        rollout_file.write_rows([row, row], tmp_path / "run" / "rollouts" / f"step_{step:06d}.parquet")
+        log_files.write_samples([row, row], tmp_path / "run" / "rollouts" / f"step_{step:06d}.parquet")
     record = read(str(tmp_path / "run"))
     assert record.formats == ["ledger of lead_kit"]
     assert record.frame["group"].tolist() == [0, 0, 1, 1] and record.frame["step"].tolist() == [1, 1, 10, 10]

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from lead_kit.report import curves, select_runs
-from lead_kit.runs import find, paths
+from lead_kit.runs import files, find
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    for module in (paths, find):
+    for module in (files, find):
         monkeypatch.setattr(module, "ROOT", tmp_path)
         monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
     return tmp_path

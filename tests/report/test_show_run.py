@@ -9,20 +9,20 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.parameters import Config
 from lead_kit.report import live_view, rollouts, show_run
-from lead_kit.runs import find, lock, manifest, paths, progress, run
+from lead_kit.runs import files, find, lock, manifest, progress, run
 from lead_kit.runs.run import Run
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    for module in (paths, find, manifest, run, show_run):
+    for module in (files, find, manifest, run, show_run):
         for name, path in (("ROOT", tmp_path), ("RUNS", tmp_path / "runs")):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, path)
     for name in ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path
-    for path in list(lock.held):
+    for path in tmp_path.rglob("lock"):
         lock.release(path.parent)
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_shown_while_it_goes_on_and_when_it_is_done(root, capsys):
     one.log(0, "validation", **{"pass@1": 0.25})
     one.save_table("rollouts/step_000001.parquet", batch(1))
     one.log(2, "validation", **{"pass@1": 0.75})
-    one.place = (2, 2)
+    one.reached = (2, 2)
     one.finish(best=0.75)
     show_run.show_command("mine")
     said = capsys.readouterr().out
@@ -74,7 +74,7 @@ def test_a_run_of_lead_run_is_open_until_that_closes_it_and_tells_its_tripwires(
         config = Config({"run_name": "mine", "arm": "lead", "seed": 0}, {})
         manifest.open_attempt(folder, config, {}, root / "notebooks/03_grpo.ipynb")
         one = Run(config, "03_grpo")
-        one.trip(2, "truncated", "all were cut off")
+        one.record_tripwire(2, "truncated", "all were cut off")
         told = show_run.sentences(folder)
         assert told[0].startswith("runs/mine is running, process ")
         assert "tripwire truncated, step 2: all were cut off" in told
@@ -102,17 +102,17 @@ def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):
 def test_only_a_live_notebook_is_drawn_in(root, capsys):
     drawn = []
     one = Run(Config({"run_name": "headless"}, {}), "03_grpo")
-    one.watch(live_view.View(lambda: drawn.append(1)))
+    one.add_view(live_view.View(lambda: drawn.append(1)))
     one.progress(1, 2)
     one.progress(2, 2)
     assert not drawn and capsys.readouterr().out.splitlines()[-1].startswith("step 2/2")
 
 
 def test_a_live_run_keeps_its_lines_in_its_log(root, monkeypatch):
-    monkeypatch.setattr(progress, "live", lambda: True)
+    monkeypatch.setattr(progress, "in_live_notebook", lambda: True)
     drawn = []
     one = Run(Config({"run_name": "seen"}, {}), "03_grpo")
-    one.watch(lambda line, last, values: drawn.append((last, values)))
+    one.add_view(lambda line, last, values: drawn.append((last, values)))
     one.progress(1, 2, reward=0.5)
     one.progress(2, 2, **{"pass@1": 0.5})
     assert (one.path / "log.txt").read_text().splitlines()[0] == "step 1/2  reward 0.5"

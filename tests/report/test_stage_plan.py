@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.cli import main
-from lead_kit.data import loading, read_pass_rates
+from lead_kit.data import clean, load
 from lead_kit.errors import InputError
 from lead_kit.evaluate.stage import RULES
 from lead_kit.report import evaluation_figures, stage_plan
@@ -71,8 +71,8 @@ def test_bad_input_is_one_sentence(words, told, capsys):
 
 
 def test_the_released_second_stage_keeps_half_of_its_rows_at_most_three_quarters_solved(lead_data):
-    records = loading.load_problems(lead_data / "train" / "grpo_lead_stage23.jsonl")
-    planned = stage_plan.table(read_pass_rates.of_column(records, "correctness"), RULES["grpo_lead"])
+    records = load.load_problems(lead_data / "train" / "grpo_lead_stage23.jsonl")
+    planned = stage_plan.table(clean.hits_of_column(records, "correctness"), RULES["grpo_lead"])
     kept, easy = (planned[planned["part"] == part] for part in (stage_plan.KEPT, stage_plan.EASY))
     assert (len(kept), len(easy), set(planned["n"])) == (1720, 1733, {16})
     assert (1 - kept["sure"]).mean() == pytest.approx(0.11, abs=0.01)  # truly above .75

@@ -12,8 +12,8 @@ from pytest import approx
 
 from lead_kit.evaluate import stats
 from lead_kit.report import curves, style, training_figures
-from lead_kit.runs import paths
-from lead_kit.runs.rollout_file import write_rows
+from lead_kit.runs import files
+from lead_kit.runs.log_files import write_samples
 
 
 def training(arms=("grpo", "length", "lead"), seeds=3):
@@ -206,9 +206,9 @@ def test_ticks_stand_where_points_are(steps, ticks):
 
 
 def test_the_setting_of_a_validation_is_read_from_the_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
     run = tmp_path / "runs" / "a"
-    write_rows(
+    write_samples(
         [{"id": name, "sample": k} for name in "xyz" for k in (0, 1)], run / "validation" / "step_000000.parquet"
     )
     parameters = {"validation_samples": 2, "validation_temperature": 1.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.runs.checkpoints import chosen_checkpoint, damage, latest_checkpoint, seal, updates_in
+from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint, mark_complete, updates_in, why_unusable
 
 WEIGHTS = "model.safetensors"
 
@@ -36,7 +36,7 @@ def checkpoint(folder, number, *, sealed=True):
     (path / "trainer_state.json").write_text("{}")
     (path / "optimizer_0/__0_0.distcp").write_text("shard")
     if sealed:
-        seal(path)
+        mark_complete(path)
     return path
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_in_one_line(saved, capsys, n
 
 def test_a_shard_of_several_processes_belongs_to_the_checkpoint(saved):
     cut(saved / "checkpoint-4/optimizer_0/__0_0.distcp")
-    assert damage(saved / "checkpoint-4") == "optimizer_0/__0_0.distcp has 2 of 5 bytes"
+    assert why_unusable(saved / "checkpoint-4") == "optimizer_0/__0_0.distcp has 2 of 5 bytes"
 
 
 def test_a_checkpoint_that_is_still_being_written_does_not_count(saved, capsys):

@@ -11,25 +11,25 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.parameters import Config
-from lead_kit.runs import find, lock, manifest, paths, run, upstream_progress
-from lead_kit.runs.checkpoints import seal
+from lead_kit.runs import files, find, lock, manifest, progress, run
+from lead_kit.runs.checkpoints import mark_complete
 from lead_kit.runs.files import atomic
-from lead_kit.runs.find import ensure
-from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.runs.find import run_notebook_if_missing
+from lead_kit.runs.log_files import read_metrics
 from lead_kit.runs.run import Run
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A repository root of the test's own."""
-    for module in (paths, find, manifest, run):
+    for module in (files, find, manifest, run):
         for name, path in (("ROOT", tmp_path), ("RUNS", tmp_path / "runs")):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, path)
     for name in ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path
-    for path in list(lock.held):
+    for path in tmp_path.rglob("lock"):
         lock.release(path.parent)
 
 
@@ -62,7 +62,7 @@ def test_a_name_belongs_to_one_set_of_parameters(root):
     Run(settled(), "n").finish()
     with pytest.raises(InputError, match=r"exists with other parameters: steps was 3, now 5; choose another run_name"):
         Run(settled(steps=5), "n")
-    assert not lock.is_held(root / "runs/a/s0")
+    assert not lock.held_by_another(root / "runs/a/s0")
 
 
 def test_a_failed_run_that_wrote_nothing_does_not_hold_its_name(root):
@@ -88,7 +88,7 @@ def test_what_an_attempt_wrote_is_kept_also_after_one_that_failed_with_nothing(r
     folder = root / "runs/a/s0"
 
     def attempt(steps, reward=None):
-        assert lock.hold(folder)
+        assert lock.acquire(folder)
         manifest.open_attempt(folder, settled(steps=steps), {}, root / "n.ipynb", replace=True)
         if reward is not None:
             (folder / "rollouts").mkdir()
@@ -109,7 +109,7 @@ def test_an_interrupted_run_keeps_its_metrics_only_beside_a_complete_checkpoint(
     saved = run.output("checkpoints/checkpoint-1/state.txt")
     saved.write_text("1")
     if checkpoint:
-        seal(saved.parent)
+        mark_complete(saved.parent)
     lock.release(run.path)
     again = Run(settled(), "n")
     assert [row["step"] for row in read_metrics(again.path)] == steps
@@ -141,7 +141,7 @@ def test_a_torn_last_line_is_left_out_and_cut_before_the_next(root):
 
 def test_a_second_live_writer_is_refused_and_a_dead_one_replaced(root):
     folder = root / "runs/a/s0"
-    hold = "import sys; from pathlib import Path; from lead_kit.runs import lock; lock.hold(Path(sys.argv[1]));"
+    hold = "import sys; from pathlib import Path; from lead_kit.runs import lock; lock.acquire(Path(sys.argv[1]));"
     hold += "print(1, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", hold, str(folder)], stdin=-1, stdout=-1)
     other.stdout.readline()
@@ -196,7 +196,7 @@ def test_what_makes_a_missing_input_is_named(root):
     with pytest.raises(InputError, match="made by `lead run notebooks/02_sft.ipynb`"):
         Run(settled(), "n").input("runs/02_sft/model")
     with pytest.raises(InputError, match="no notebook writes it"):
-        ensure("runs/other/model")
+        run_notebook_if_missing("runs/other/model")
 
 
 def test_progress_prints_plain_lines_with_what_was_shown_last(root, capsys):
@@ -245,7 +245,7 @@ def test_an_unknown_tracker_is_refused(root, tracker, message):
 
 
 def test_each_stage_before_a_run_has_lines_of_its_own_and_no_others(capsys):
-    two = upstream_progress.Stages("02_sft")
+    two = progress.UpstreamProgress("02_sft")
     for line in ("notebooks/02_sft.ipynb → runs/02_sft, attempt 1", "01_preprocess: step 0/1", "2000 rows"):
         two.hear(line)
     for line in ("01_preprocess: step 1/1", "step 9/450  loss 3.88", "step 450/450  loss 0.26  0:00 left"):
@@ -261,8 +261,8 @@ def test_each_stage_before_a_run_has_lines_of_its_own_and_no_others(capsys):
 
 
 def test_a_live_notebook_has_one_bar_for_each_stage(monkeypatch, capsys):
-    monkeypatch.setattr(upstream_progress, "live", lambda: True)
-    two = upstream_progress.Stages("02_sft")
+    monkeypatch.setattr(progress, "in_live_notebook", lambda: True)
+    two = progress.UpstreamProgress("02_sft")
     for line in ("01_preprocess: step 0/1", "01_preprocess: step 1/1", "step 9/450  loss 3.88"):
         two.hear(line)
     two.end()

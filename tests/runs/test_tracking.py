@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lead_kit.runs import tracking
-from lead_kit.runs.rollout_file import write_rows
+from lead_kit.runs.log_files import write_samples
 
 pytest.importorskip("wandb")
 from wandb.proto import wandb_internal_pb2  # noqa: E402
@@ -36,8 +36,8 @@ def test_a_session_has_groups_an_axis_a_table_of_samples_and_the_figures(tmp_pat
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "trend.png").write_bytes(bytes.fromhex(PIXEL))
     rows = [{"step": step, "group": 0, "id": "p", "completion": "\x1b[31m<b>", "reward": 1.0} for step in (1, 2)]
-    write_rows(rows, tmp_path / "rollouts" / "step_000002.parquet")
-    tracker = tracking.start("wandb", tmp_path, "figure1/tiny/lead-s3", CONFIG)
+    write_samples(rows, tmp_path / "rollouts" / "step_000002.parquet")
+    tracker = tracking.start_tracker("wandb", tmp_path, "figure1/tiny/lead-s3", CONFIG)
     assert tracker.session.project == "mine" and tracker.session.entity == "team"
     tracker.log(1, {"train/reward": 0.5})
     tracker.log(4, {"train/reward": 0.7})

@@ -8,8 +8,8 @@ from lead_kit.errors import InputError
 from lead_kit.method import estimators
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.parameters import settle
-from lead_kit.runs import manifest, paths, user_code
-from lead_kit.runs.checkpoints import seal
+from lead_kit.runs import files, manifest, user_code
+from lead_kit.runs.checkpoints import mark_complete
 from lead_kit.runs.run import Run
 from lead_kit.verify.verdict import Verdict
 from tests.runs.test_run import root, settled  # noqa: F401
@@ -60,7 +60,7 @@ def rollout(text):
 
 def test_a_function_of_a_cell_is_kept_with_what_it_needs_and_nothing_else(capsys):
     run = Noted()
-    mine = user_code.own_functions(["correct", "brief(limit=1)", ""], run, executed(CELL))
+    mine = user_code.user_functions(["correct", "brief(limit=1)", ""], run, executed(CELL))
     source = run.kept["brief"]
     assert "def words" in source and "LIMIT = 20" in source and "import re as regex" in source
     assert "print" not in source and "unused" not in source and "reward_weights" not in source
@@ -70,26 +70,26 @@ def test_a_function_of_a_cell_is_kept_with_what_it_needs_and_nothing_else(capsys
 
 
 def test_the_kept_source_runs_from_a_file(tmp_path, monkeypatch):
-    for module in (user_code, paths):
+    for module in (user_code, files):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     run = Noted()
-    user_code.own_functions(["brief"], run, executed(CELL))
+    user_code.user_functions(["brief"], run, executed(CELL))
     (tmp_path / "kept.py").write_text(run.kept["brief"])
     again = Noted()
-    mine = user_code.own_functions(["kept.py:brief"], again)
+    mine = user_code.user_functions(["kept.py:brief"], again)
     assert mine["kept.py:brief"](rollout("one")) == 1.0
     assert again.kept == run.kept and again.files == [tmp_path / "kept.py"]
 
 
 def test_what_the_cell_lacks_is_named():
     with pytest.raises(InputError, match="the cell of 'unused' does not define 'torch'"):
-        user_code.own_functions(["unused"], Noted(), executed(CELL))
+        user_code.user_functions(["unused"], Noted(), executed(CELL))
     with pytest.raises(InputError, match="no function that a cell defines"):
-        user_code.own_functions(["short"], Noted(), executed("short = lambda rollout: 1.0"))
+        user_code.user_functions(["short"], Noted(), executed("short = lambda rollout: 1.0"))
 
 
 def test_names_of_the_kit_stay_the_kits():
-    mine = user_code.own_functions(["correct"], Noted(), executed("def correct(rollout):\n    return 1.0\n"))
+    mine = user_code.user_functions(["correct"], Noted(), executed("def correct(rollout):\n    return 1.0\n"))
     with pytest.raises(InputError, match="'correct' is a name of the kit"):
         bind_rewards(["correct"], mine)
     with pytest.raises(InputError, match="'lead' is a name of the kit"):
@@ -97,7 +97,7 @@ def test_names_of_the_kit_stay_the_kits():
 
 
 def test_imported_functions_are_not_your_own():
-    assert user_code.own_functions(["findall"], Noted(), executed("from re import findall\n")) == {}
+    assert user_code.user_functions(["findall"], Noted(), executed("from re import findall\n")) == {}
 
 
 def test_a_run_that_is_continued_has_the_same_source(root):  # noqa: F811
@@ -110,7 +110,7 @@ def test_a_run_that_is_continued_has_the_same_source(root):  # noqa: F811
     checkpoint = run.path / "checkpoints" / "checkpoint-1"
     checkpoint.mkdir(parents=True)
     (checkpoint / "state.txt").write_text("1")
-    seal(checkpoint)
+    mark_complete(checkpoint)
     run.keep_source("brief", "two")
     with pytest.raises(InputError, match="begun with another source of 'brief'"):
         run.keep_source("brief", "three")
@@ -129,9 +129,9 @@ def test_a_finished_run_is_not_the_same_once_its_source_changed(root):  # noqa: 
     run = Run(settled(), "03_grpo")
     run.keep_source("brief", "two", "mine.py")
     run.keep_source("long", "two", "gone.py")
-    assert manifest.other_sources(run.manifest) == []
+    assert manifest.changed_user_code(run.manifest) == []
     (root / "mine.py").write_text("three")
-    assert manifest.other_sources(run.manifest) == ["the source of 'brief' in mine.py"]
+    assert manifest.changed_user_code(run.manifest) == ["the source of 'brief' in mine.py"]
 
 
 def test_a_name_that_is_almost_a_parameter_is_refused():

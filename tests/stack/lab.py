@@ -27,7 +27,8 @@ def prepare(root: Path) -> Path:
     small_trainer.train(root / "model")
     rng = Random(0)
     rows = [
-        r | {"solution": arithmetic.trace(r["problem"], rng)} for r in arithmetic.draw(64, 7, small_trainer.WEIGHTS)
+        r | {"solution": arithmetic.solve_noisily(r["problem"], rng)}
+        for r in arithmetic.draw(64, 7, small_trainer.WEIGHTS)
     ]
     for name, part in {"train": rows[:48], "validation": rows[48:]}.items():
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))

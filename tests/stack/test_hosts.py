@@ -11,7 +11,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.launch.placement import Ranks, placed
-from lead_kit.runs.metrics_file import read_metrics
+from lead_kit.runs.log_files import read_metrics
 from tests.small import FINISH, MARK, RANKS, SETTLE, STARTED, mark, write_notebook
 
 WAIT = 600  # seconds for a run of a few, on a busy machine

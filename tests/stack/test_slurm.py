@@ -19,7 +19,7 @@ OPTIONS += " --default-resources gres=gpu:1 cpus_per_task=1 mem_mb=1000 runtime=
 SCALE = "jobs: 4\nsnakemake: [" + ", ".join(OPTIONS.split()) + "{more}]\n"
 # 03_grpo counts as a notebook with a model; this one trains nothing, but goes on from its checkpoint
 STEPS = """\
-from lead_kit.runs.checkpoints import latest_checkpoint, seal
+from lead_kit.runs.checkpoints import latest_checkpoint, mark_complete
 last = latest_checkpoint(run.path / "checkpoints")
 start = int(last.name.removeprefix("checkpoint-")) if last else 0
 run.truncate_metrics(start)
@@ -28,7 +28,7 @@ for step in range(start + 1, 13):
     folder = run.path / f"checkpoints/checkpoint-{step}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trainer_state.json").write_text("{}")
-    seal(folder)
+    mark_complete(folder)
     time.sleep(steps)"""
 
 

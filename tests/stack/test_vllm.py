@@ -40,7 +40,7 @@ class Inputs:
 
 
 def samples(model_folder, n=2, **changes):
-    settings = named_sets.settings("arithmetic", max_tokens=24, **changes)
+    settings = named_sets.benchmark_settings("arithmetic", max_tokens=24, **changes)
     engine = engines.for_evaluation("vllm", str(model_folder), settings, CONFIG, Inputs())
     asked = [Request(r, k, row_seed(0, r["id"], k)) for r in RECORDS for k in range(n)]
     return {(r.record["id"], r.sample): one for r, one in engine.sample(asked)}
@@ -120,7 +120,7 @@ def test_a_server_of_vllm_answers_engine_openai(model_folder):
                     break
             time.sleep(1)
         config = CONFIG | {"server": f"http://127.0.0.1:{port}/v1", "concurrency": 4, "thinking": False}
-        settings = named_sets.settings("arithmetic", max_tokens=24, temperature=0.0)
+        settings = named_sets.benchmark_settings("arithmetic", max_tokens=24, temperature=0.0)
         engine = engines.for_evaluation("openai", str(model_folder), settings, config, Inputs())
         theirs = {r.record["id"]: one.text for r, one in engine.sample([Request(r, 0, 0) for r in RECORDS])}
     finally:

@@ -79,11 +79,11 @@ def test_the_cost_of_all_batches_is_that_of_one_times_their_number():
 
 def test_a_check_ends_before_its_batch_where_golds_cannot_be_graded():
     run = SimpleNamespace(
-        silent=True, place=(0, 3), note=lambda *_: None, finish=lambda **summary: told.update(summary)
+        silent=True, reached=(0, 3), record_fact=lambda *_: None, finish=lambda **summary: told.update(summary)
     )
     told = {}
     prechecks.conclude_ungradable([Item("golds", OK, "all"), Item("answer", STOP, "nothing reads it")], run)
-    assert run.place == (0, 3) and not told
+    assert run.reached == (0, 3) and not told
     with pytest.raises(SystemExit):
         prechecks.conclude_ungradable([Item("golds", STOP, "1 of 3")], run)
-    assert run.place == (0, 0) and told == {"ok": 0, "look": 0, "stop": 1}
+    assert run.reached == (0, 0) and told == {"ok": 0, "look": 0, "stop": 1}

@@ -13,7 +13,7 @@ from lead_kit.method import advantages
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.method.group_filters import mixed_groups
 from lead_kit.models.sampler import Sampling
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
 from lead_kit.train.packing import micro_batches
@@ -61,7 +61,7 @@ def test_the_signatures_that_are_overridden_are_as_known():
 def test_the_ledger_holds_the_advantage_of_the_pure_function(small_trainer, model_folder, tmp_path):
     trainer = small_trainer.trainer(model_folder, tmp_path, updates_per_batch=2)
     trainer.train()
-    rollouts = rollout_file.read_rollouts(tmp_path)
+    rollouts = log_files.read_rollouts(tmp_path)
     assert sorted(set(rollouts["step"])) == [1, 2]
     assert 0 < rollouts["correct"].mean() < 1
     estimate = bind_estimator(small_trainer.KNOBS | {"estimator": "lead"})
@@ -91,7 +91,7 @@ def test_two_processes_with_packs_train_as_one_process_without(small_trainer, mo
     for name, case in straddle.CASES.items():
         alone, both = tmp_path / "one" / name, tmp_path / "two" / name
         small_trainer.trainer(model_folder, alone, **case).train()
-        one, two = rollout_file.read_rollouts(alone), rollout_file.read_rollouts(both)
+        one, two = log_files.read_rollouts(alone), log_files.read_rollouts(both)
         assert one["completion"].tolist() == two["completion"].tolist()  # seeds belong to rows, not to processes
         assert two["advantage"].abs().max() > 0
         assert one["advantage"].to_numpy() == pytest.approx(two["advantage"].to_numpy(), abs=1e-5)

@@ -25,7 +25,7 @@ def groups():
     _, tokenizer = embedded_model("tiny-words", seed=0)
     records, rng = word_problems.draw(GROUPS, 5, [1.0, 1.0]), Random(0)
     records = [record for record in records for _ in range(SIZE)]
-    traces = [word_problems.trace(record["problem"], rng, stuck=0.2) for record in records]
+    traces = [word_problems.solve_noisily(record["problem"], rng, stuck=0.2) for record in records]
     drawn = [(tokenizer(text)["input_ids"] + [tokenizer.eos_token_id])[:LIMIT] for text in traces]
     grader = Grader({}, verify.shared())
     completions = [

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.data.files import read_rows, save_problems, save_verl
-from lead_kit.data.loading import expand_names, hub_rows, load_problems, with_traces
+from lead_kit.data.load import (
+    COLUMNS,
+    boxed,
+    expand_names,
+    hub_rows,
+    load_problems,
+    read_rows,
+    save_problems,
+    save_verl,
+    with_solutions,
+)
 from lead_kit.data.named_sets import SETS, SUITES, Source
-from lead_kit.data.normalise_rows import COLUMNS, boxed
 from lead_kit.errors import InputError
 
 
@@ -144,7 +152,7 @@ def test_a_misspelt_suite_and_one_in_the_place_of_a_set_are_told():
 
 
 def test_traces_are_solutions_of_the_embedded_problems():
-    rows = with_traces(load_problems("arithmetic", count=5, seed=0), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
+    rows = with_solutions(load_problems("arithmetic", count=5, seed=0), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
     assert all(boxed(row["solution"]) == row["gold"] for row in rows)
 
 

@@ -3,21 +3,21 @@
 import huggingface_hub
 from huggingface_hub import constants
 
-from lead_kit.runs import hub_offline
+from lead_kit.runs import find
 
 
 def test_a_library_that_is_there_already_is_told(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # so that it is restored
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    hub_offline.if_local("tiny", "some/model")
+    find.turn_hub_off_if_local("tiny", "some/model")
     assert not huggingface_hub.is_offline_mode()
-    hub_offline.if_local("tiny", "runs/02_sft/model")
+    find.turn_hub_off_if_local("tiny", "runs/02_sft/model")
     assert huggingface_hub.is_offline_mode()
 
 
 def test_a_user_who_wants_the_hub_keeps_it(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    hub_offline.if_local("tiny")
+    find.turn_hub_off_if_local("tiny")
     assert not huggingface_hub.is_offline_mode()

@@ -6,7 +6,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion
 from lead_kit.report.sample_text import NOTHING_RIGHT, best_and_worst, curve_sentence, curve_summary
-from lead_kit.runs import rollout_file
+from lead_kit.runs import log_files
 from lead_kit.verify.verdict import Verdict
 
 RECORD = {"id": "p1", "gold": "26", "level": 1.0}
@@ -18,29 +18,29 @@ def row(prompt: str, reward: float, length: int) -> dict:
 
 def test_a_sample_row_says_how_it_was_graded():
     verdict = Verdict("wrong", "25", "another integer", "exact", 0.0)
-    graded = rollout_file.sample_row(RECORD, 3, Completion("\\boxed{25}", 7, True), verdict)
+    graded = log_files.sample_row(RECORD, 3, Completion("\\boxed{25}", 7, True), verdict)
     assert (graded["correct"], graded["truncated"], graded["answer"], graded["gold"]) == (False, True, "25", "26")
     assert (graded["status"], graded["reason"], graded["sample"]) == ("wrong", "another integer", 3)
 
 
 def test_rollouts_of_several_steps_are_read_in_order(tmp_path):
     for step in (10, 2):
-        rollout_file.write_rows([row("a", 1.0, 5) | {"step": step}], tmp_path / "rollouts" / f"step_{step:06d}.parquet")
-    assert rollout_file.read_rollouts(tmp_path)["step"].tolist() == [2, 10]
+        log_files.write_samples([row("a", 1.0, 5) | {"step": step}], tmp_path / "rollouts" / f"step_{step:06d}.parquet")
+    assert log_files.read_rollouts(tmp_path)["step"].tolist() == [2, 10]
     assert not list(tmp_path.rglob(".*"))
 
 
 def test_a_run_without_rollouts_is_named(tmp_path):
     with pytest.raises(InputError, match="has no rollouts"):
-        rollout_file.read_rollouts(tmp_path)
+        log_files.read_rollouts(tmp_path)
 
 
 def test_a_part_that_was_cut_off_is_named(tmp_path):
     path = tmp_path / "rollouts" / "step_000001.parquet"
-    rollout_file.write_rows([row("a", 1.0, 5)], path)
+    log_files.write_samples([row("a", 1.0, 5)], path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match="step_000001.parquet cannot be read as parquet"):
-        rollout_file.read_rollouts(tmp_path)
+    with pytest.raises(InputError, match="step_000001.parquet is not a readable parquet file"):
+        log_files.read_rollouts(tmp_path)
 
 
 def test_the_extremes_are_of_different_prompts():
