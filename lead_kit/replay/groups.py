@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 
 from lead_kit.errors import InputError
-from lead_kit.method.advantages import Group
 from lead_kit.method.rewards import repeats_in_chain
+from lead_kit.replay.missing_fields import RecordedGroup
 
 KINDS = ("accuracy differs", "all right", "all wrong")
 THIRDS = ("early", "middle", "late")
@@ -100,14 +100,18 @@ def _group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.D
     return table
 
 
-def group_of(data: Rollouts, block: Block, reward: np.ndarray, components=None, weights=None) -> Group:
-    """A block as the estimators take it; fields that the record lacks are None."""
-    given = {name: data.at(values, block) for name, values in data.fields.items() if name != "reward"}
-    fields = {name: given.get(name) for name in ("correct", "length", "truncated", "repetitive")}
+def group_of(data: Rollouts, block: Block, reward: np.ndarray, components=None, weights=None) -> RecordedGroup:
+    """A block as the estimators take it; reading a field that some rollout of a group lacks raises MissingField.
+
+    `components`: each reward alone, (rollouts,), with their weights; None where the reward cannot be split.
+    """
+    names = ("correct", "length", "truncated", "repetitive")
+    complete = [name for name in names if name in data.fields and not np.isnan(data.fields[name][data.inside]).any()]
+    fields = dict.fromkeys(names) | {name: data.at(data.fields[name], block) for name in complete}
     if components is not None:
         fields["components"] = torch.stack([data.at(values, block) for values in components], -1)
         fields["weights"] = torch.tensor(weights, dtype=torch.float64)
-    return Group(reward=data.at(reward, block), **fields)
+    return RecordedGroup(reward=data.at(reward, block), **fields)
 
 
 def require_groups(data: Rollouts) -> None:

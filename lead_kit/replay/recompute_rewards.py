@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.errors import InputError
-from lead_kit.method.rewards import REWARDS, Rollout, bind_rewards, finite
+from lead_kit.method.rewards import REWARDS, bind_rewards, finite
 from lead_kit.parameters import call_name
+from lead_kit.replay.missing_fields import MissingField, NoColumns, RecordedRollout
 from lead_kit.replay.read_record import PART, Record
 from lead_kit.verify.verdict import Verdict
 
@@ -22,7 +23,7 @@ _PUBLISHED = {  # sets of rewards of weight 1, tried where the record has no par
     "open-r1": ("correct", "format", "reasoning_steps"),
 }
 _LEVELS = ((0.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))  # values that an accuracy part can have: 1 is right
-_READS = {"length": "length", "truncated": "truncated", "gold": "gold", "verdict": "correct", "correct": "correct"}
+_ROLES = {"verdict": "correct", "problem": "prompt"}  # field of a rollout: role of a record, where they differ
 
 
 class Explanation(NamedTuple):
@@ -37,39 +38,34 @@ class Explanation(NamedTuple):
     sentences: list[str]
 
 
-def rollouts_of(frame: pd.DataFrame, correct=None, where=None) -> list[Rollout]:
-    """The rows as the kit's rollouts. What the record lacks is None there, and no reward that reads it is called."""
+def rollouts_of(frame: pd.DataFrame, correct=None, where=None) -> list[RecordedRollout]:
+    """The rows as the kit's rollouts; reading what the record lacks raises MissingField."""
     rows = frame if where is None else frame.iloc[where]
     verdicts = {
         1.0: Verdict("correct", "", "as recorded", "record"),
         0.0: Verdict("wrong", "", "as recorded", "record"),
     }
-    columns = [rows[name] if name in rows else [None] * len(rows) for name in ("prompt", "gold", "length", "truncated")]
-    known = [None] * len(rows) if correct is None else (correct if where is None else correct[where])
+    empty = np.full(len(rows), None)
+    columns = [
+        rows[name].astype(object).where(rows[name].notna(), None) if name in rows else empty
+        for name in ("prompt", "gold", "length", "truncated")
+    ]
+    known = empty if correct is None else (correct if where is None else correct[where])
     return [
-        Rollout(prompt or "", text, gold, length, None if cut is None else bool(cut), verdicts.get(right))
-        for text, prompt, gold, length, cut, right in zip(rows["completion"], *columns, known, strict=True)
+        RecordedRollout(
+            prompt, text, gold, length, None if truncated is None else bool(truncated), verdicts.get(right), NoColumns()
+        )
+        for text, prompt, gold, length, truncated, right in zip(rows["completion"], *columns, known, strict=True)
     ]
 
 
-def reads(function: Callable) -> set[str]:
-    """The fields of the record that a reward looks at, from the names in its code."""
-    code = getattr(function, "func", function).__code__
-    return {_READS[name] for name in code.co_names if name in _READS}
-
-
-def computed(name: str, score: Callable, rollouts: list[Rollout], there: Sequence[str]) -> np.ndarray:
+def computed(name: str, score: Callable, rollouts: list[RecordedRollout]) -> np.ndarray:
     """A reward of every rollout. Raises InputError naming what the record lacks."""
-    if missing := sorted(reads(score) - set(there)):
-        raise InputError(f"the reward {name!r} needs {' and '.join(missing)} of each rollout, which the record lacks")
-    return np.array([finite(name, score(one), one) for one in rollouts])
-
-
-def present(frame: pd.DataFrame, correct=None) -> set[str]:
-    """The fields that every rollout of the record has."""
-    fields = {name for name in ("length", "truncated", "gold") if name in frame and frame[name].notna().all()}
-    known = correct is not None and not np.isnan(correct).any()
-    return fields | ({"correct"} if known else set())
+    try:
+        return np.array([finite(name, score(rollout), rollout) for rollout in rollouts])
+    except MissingField as error:
+        field = _ROLES.get(error.field, error.field)
+        raise InputError(f"the reward {name!r} needs {field} of each rollout, which the record lacks") from None
 
 
 def explain(
@@ -163,7 +159,7 @@ def _add_up(
     """The parts, the residual and the accuracy for one set of rewards. A part is as recorded; else it is computed."""
     correct = frame["correct"].to_numpy(float) if "correct" in frame and frame["correct"].notna().any() else None
     known = bind_rewards([text for text in rewards if call_name(text, "rewards") in REWARDS], seed=seed)
-    there, rollouts = sorted(present(frame, correct)), rollouts_of(frame, correct)
+    rollouts = rollouts_of(frame, correct)
     sentences, parts, gap = [], {}, np.zeros(len(frame))
     for name in weights:
         column = np.nan_to_num(frame[PART + name].to_numpy(float)) if PART + name in frame else None
@@ -172,7 +168,7 @@ def _add_up(
         try:
             if name not in known:
                 raise InputError(f"the reward {name!r} is not one of the kit's")
-            again = computed(name, known[name], rollouts, there)
+            again = computed(name, known[name], rollouts)
             gap += 0 if column is None else weights[name] * (column - again)
             parts[name] = again if column is None else column
         except InputError as error:

@@ -15,7 +15,8 @@ from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, read_call, select_function
 from lead_kit.replay.groups import Block, Rollouts, group_of, require_groups
-from lead_kit.replay.recompute_rewards import computed, present, rollouts_of
+from lead_kit.replay.missing_fields import MissingField, RecordedGroup
+from lead_kit.replay.recompute_rewards import computed, rollouts_of
 
 RECORDED, TRAINED = "as recorded", "as trained"
 SHAPE = "shape"  # the part of a reward that depends on the group, such as a length term
@@ -25,6 +26,8 @@ _MEANINGS = {
     "truncated": "whether each rollout was cut off (-p end_marker TEXT names what a complete one holds)",
     "correct": "the accuracy of each rollout (-p golds FILE, or -p columns correct=COLUMN)",
     "components": "each reward alone (-p recorded_rewards, or -p columns reward_NAME=COLUMN)",
+    "weights": "each reward alone (-p recorded_rewards, or -p columns reward_NAME=COLUMN)",
+    "mask": "the mask of generated tokens",
     "kl": "the log-probabilities of policy and reference",
 }
 
@@ -102,38 +105,31 @@ def read_variants(
 # -- what a variant needs ---------------------------------------------------------------------------------------------
 
 
-def needed(variant: Variant) -> set[str]:
-    """The fields of a Group that the parts of a variant look at, from the names in their code."""
-    found = set()
-    for part in (*variant.estimate, variant.keep):
-        code = getattr(part, "func", part).__code__
-        found |= {name for name in (*code.co_names, *_texts_in(code.co_consts)) if name in Group._fields}
-    baseline = variant.estimate.baseline
-    if baseline.__name__ in KL_PRICE_ARGUMENT and not baseline.keywords[KL_PRICE_ARGUMENT[baseline.__name__]]:
-        found = found - {"kl", "mask"} | {"length"}
-    if getattr(variant.estimate.shape, "keywords", {}).get("length_alpha") == 0:
-        found -= {"length"}
-    return found - {"reward", "weights", "mask"}
-
-
-def _texts_in(constants) -> list[str]:
-    flat = [one for each in constants for one in (each if isinstance(each, tuple) else (each,))]
-    return [one for one in flat if isinstance(one, str)]
-
-
-def _require(variant: Variant, data: Rollouts, names: Sequence[str]) -> None:
-    """Raises InputError naming what the variant needs and the record lacks."""
-    there = {name for name, values in data.fields.items() if not np.isnan(values[data.inside]).any()} | {"repetitive"}
-    there |= {"components"} if names and "reward" not in names else set()
-    for field in sorted(needed(variant) - there):
-        raise InputError(f"{variant.name}: needs {_MEANINGS[field]}, which the record lacks")
+def _require_whole_batches(variant: Variant, data: Rollouts) -> None:
+    """Raises InputError where the baseline looks at the whole batch and a batch has groups of different sizes."""
     batches = np.concatenate([np.unique(block.batch) for block in data.blocks])
-    mixed = len(np.unique(batches)) < len(batches)
-    if _batch_wide(variant.estimate) and mixed:
+    if _batch_wide(variant.estimate) and len(np.unique(batches)) < len(batches):
         raise InputError(
             f"{variant.name}: {variant.estimate.baseline.__name__} looks at the whole batch, and a batch of the record "
             "holds groups of different sizes"
         )
+
+
+def _without_unused(estimate: Estimate, group: RecordedGroup) -> tuple[Estimate, RecordedGroup]:
+    """The estimator and the group where a parameter of 0 makes a field irrelevant, so that it need not be recorded.
+
+    With length_alpha 0 the length reward is 1 for any length; with a price of 0 the KL costs nothing for any KL.
+    """
+    shape, baseline = estimate.shape, estimate.baseline
+    if getattr(shape, "keywords", {}).get("length_alpha") == 0:
+        zero = torch.zeros_like(group.reward)
+        estimate = estimate._replace(shape=lambda group: shape(group._replace(length=zero)))
+    price = KL_PRICE_ARGUMENT.get(baseline.__name__)
+    if price and not baseline.keywords[price]:
+        width = int(group.length.max().item())
+        mask = (torch.arange(width) < group.length[..., None]).double()
+        group = group._replace(kl=torch.zeros_like(mask), mask=mask)
+    return estimate, group
 
 
 def _batch_wide(estimate: Estimate) -> bool:
@@ -149,9 +145,9 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
             raise InputError(f"{variant.name}: the record has no reward; name rewards, as in grpo(rewards=['correct'])")
         return data.fields["reward"], data.parts, [data.weights[name] for name in data.parts]
     correct, parts, rollouts, where = data.fields.get("correct"), {}, None, np.flatnonzero(data.inside)
-    there = sorted(present(data.frame.iloc[where], None if correct is None else correct[where]))
+    graded = correct is not None and not np.isnan(correct[where]).any()
     for text in variant.rewards:
-        if text == "correct" and "correct" in there:
+        if text == "correct" and graded:
             parts[text] = correct
         elif text in data.parts:
             parts[text] = data.parts[text]
@@ -159,7 +155,7 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
             rollouts = rollouts or rollouts_of(data.frame, correct, where)
             ((name, score),) = bind_rewards([text], variant.own).items()
             parts[name] = np.full(len(data.frame), np.nan)
-            parts[name][where] = computed(name, score, rollouts, there)
+            parts[name][where] = computed(name, score, rollouts)
     total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))
     return total, parts, variant.weights
 
@@ -179,13 +175,6 @@ def pieces(data: Rollouts, whole: bool) -> list[Block]:
     return cut
 
 
-def _with_mask(group: Group) -> Group:
-    """The group with a KL of 0 and the mask that its lengths give, for a baseline whose KL costs nothing."""
-    width = int(group.length.max().item())
-    mask = (torch.arange(width) < group.length[..., None]).double()
-    return group._replace(kl=torch.zeros_like(mask), mask=mask)
-
-
 def _per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
     """(groups, size): an advantage of each token as its mean over the rollout's tokens."""
     return advantage if advantage.dim() == 2 else advantage.sum(-1) / group.length.clamp(min=1)
@@ -196,13 +185,11 @@ def steps(
 ) -> np.ndarray:
     """(4, rollouts): the shaped reward, the advantage before the weight, the advantage, and 1 in kept groups."""
     result = np.zeros((4, len(data.frame)))
-    free = {"length": np.zeros(len(data.frame))} if "length" not in data.fields else {}
-    known = data._replace(fields=data.fields | free)  # only a shape without a length term gets here without lengths
-    by_token = estimate.baseline.__name__ in KL_PRICE_ARGUMENT
+    components = list(parts.values()) if parts and "reward" not in parts else None  # "reward": it cannot be split
+    data.repetitive()
     for block in pieces(data, _batch_wide(estimate)):
-        group = group_of(known, block, total, list(parts.values()), weights)
-        group = _with_mask(group) if by_token else group
-        shaped, before, after = estimate.steps(group)
+        bound, group = _without_unused(estimate, group_of(data, block, total, components, weights))
+        shaped, before, after = bound.steps(group)
         kept = keep(shaped)[:, None].expand(block.rows.shape)
         values = (shaped.reward, _per_rollout(before, group), _per_rollout(after, group), kept)
         result[:, block.rows] = np.stack([value.double().numpy() for value in values])
@@ -216,11 +203,11 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
     total, parts, weights = _rewards_of(variant, data)
     if "correct" in data.parts or variant.rewards is not None:
         require_correct(variant.estimate, dict(zip(parts, weights, strict=True)))
-    _require(variant, data, list(parts))
-    if "repetitive" in needed(variant):
-        data.repetitive()
+    _require_whole_batches(variant, data)
     try:
         shaped, before, after, kept = steps(variant.estimate, variant.keep, data, total, parts, weights)
+    except MissingField as error:
+        raise InputError(f"{variant.name}: needs {_MEANINGS[error.field]}, which the record lacks") from None
     except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's
         raise InputError(f"{variant.name}: {error}") from None
     weighed = dict(zip(parts, weights, strict=True))

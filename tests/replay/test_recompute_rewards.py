@@ -61,7 +61,7 @@ def test_a_random_reward_is_computed_again_with_the_seed_of_its_run():
     texts = [f"text {number}" for number in range(40)]
     paid = [rewards.random(Rollout("", text, "", 0, False, None), seed=3) for text in texts]
     frame = pd.DataFrame(
-        {"run": "r", "completion": texts, "group": 0, "step": 0, "reward": paid, "reward_random": paid}
+        {"run": "r", "prompt": "", "completion": texts, "group": 0, "step": 0, "reward": paid, "reward_random": paid}
     )
     own = {"rewards": ["random"], "reward_weights": [1.0], "seed": 3}
     assert recompute_rewards.explain(Record(frame, [], {"r": own}, [])).explained.all()

@@ -195,6 +195,69 @@ def test_a_refusal_that_holds_for_all_variants_is_told_once():
     assert len(refused) == 1 and "name the groups" in refused[0]
 
 
+def weights_of(group):
+    return group.length / group.length.sum(1, keepdim=True)
+
+
+def by_length(group):
+    """A baseline that reads the lengths through a helper."""
+    return group.reward - (weights_of(group) * group.reward).sum(1, keepdim=True)
+
+
+def by_index(group):
+    return group.reward - group[1]
+
+
+def by_unpacking(group):
+    correct, length, *_ = group
+    return group.reward - length
+
+
+def by_name(group):
+    return group.reward - getattr(group, "".join(["len", "gth"]))
+
+
+@pytest.mark.parametrize("baseline", [by_length, by_index, by_unpacking, by_name])
+def test_a_field_that_the_record_lacks_is_refused_however_it_is_read(baseline):
+    own = {baseline.__name__: baseline}
+    _, outcomes, refused, _ = replay([baseline.__name__], FRAME.drop(columns="length"), own=own)
+    assert list(outcomes) == ["as recorded"]
+    assert refused == [
+        f"Not computed: {baseline.__name__}: needs the tokens of each rollout (-p lengths characters lets characters "
+        "stand in), which the record lacks."
+    ]
+
+
+def test_a_baseline_of_your_own_may_read_what_is_recorded():
+    assert "by_length" in replay(["by_length"], own={"by_length": by_length})[1]
+
+
+def test_one_unknown_length_is_a_missing_field():
+    frame = FRAME.assign(length=[10.0, 20.0, 10.0, None, 5.0, 5.0])
+    assert "needs the tokens" in replay(["opo"], frame)[2][0]
+
+
+def test_a_length_that_cannot_matter_need_not_be_recorded():
+    frame = FRAME.drop(columns="length")
+    without = "lead(length_alpha=0, weight_low=1, weight_high=1)"
+    assert list(replay([without], frame)[1]) == ["as recorded", without]
+    # the baseline of opo weighs by length, whatever the shape does
+    refused = replay(["lead(length_alpha=0, group_baseline='opo')"], frame)[2]
+    assert "needs the tokens" in refused[0]
+
+
+def inner(rollout):
+    return 1.0 if rollout.truncated else 0.5
+
+
+def test_a_reward_that_reads_a_missing_field_through_a_helper_is_refused():
+    def outer(rollout):
+        return inner(rollout)
+
+    _, _, refused, _ = replay(["grpo(rewards=['outer'], label='mine')"], own={"outer": outer})
+    assert refused == ["Not computed: the reward 'outer' needs truncated of each rollout, which the record lacks."]
+
+
 @pytest.mark.parametrize(
     "without, text, told_in",
     [
