@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.launch import forks, process_tree, run_error, silence
+from lead_kit.launch import forks, process_tree, run_error
 from lead_kit.launch.placement import Ranks, environment, placed
 from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import lock, manifest, provenance
@@ -176,14 +176,10 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
         else:
             child = process_tree.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
         # a thread, because a process left behind could keep the pipe open after the child has ended
-        heard = silence.Watch(folder, child.pid, ranks.nproc)
-        lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief, heard), daemon=True)
+        lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
         lines.start()
         while child.poll() is None:
             lock.check_not_replaced(folder)
-            if told := heard.look():
-                log.write(f"{told}\n".encode())
-                print(prefix + told, flush=True)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(POLL)
         lines.join(timeout=process_tree.PATIENCE)
@@ -191,11 +187,10 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
         return child.returncode
 
 
-def _show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool, heard: silence.Watch) -> None:
+def _show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> None:
     """Copies lines to the log and, with the prefix, to the terminal; prints the last state of a line redrawn by \\r."""
     terminal_open = True
     for line in source:
-        heard.hear()
         log.write(line)
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
         if terminal_open and (not brief or _PROGRESS.match(text)):

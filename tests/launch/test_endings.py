@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -117,15 +116,6 @@ def test_a_second_signal_does_not_disturb_the_first(tmp_path, number):
     assert process.returncode == 128 + number
     assert err == f"stopped by {number.name}; the same command continues runs/small\n"
     assert kept(tmp_path)["attempts"][-1]["reason"] == f"stopped by {number.name}"
-
-
-@pytest.mark.long
-def test_silent_ranks_are_told_apart(tmp_path):
-    hang = "if os.environ['RANK'] == '1':\n    os.kill(os.getpid(), 19)\nrun.progress(1, 9)\ntime.sleep(600)"
-    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, hang, FINISH)
-    process = lead(tmp_path, "run", "small", "--nproc", "2", LEAD_SILENCE="20")
-    line = until(process, "still running")
-    assert re.search(r"rank 0 \(cell 3\) uses \d+% of a processor; rank 1 \(cell 3\) is stopped", line), line
 
 
 def test_cells_after_a_dead_kernel_are_not_called_completed(tmp_path):
