@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python lead_kit/launch/install.py
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 # e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu" chooses the CPU wheel (see README)
 TORCH_ARGS ?=
 SCALE ?= tiny
