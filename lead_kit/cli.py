@@ -124,7 +124,7 @@ def _plan_arguments(add) -> None:
     add("--samples", type=int, default=0, help="samples behind each share (default: read from the shares)")
     add("--rule", default="grpo_lead", help="grpo_lead (default: 0 < p <= .75) or retire_solved (p < .9)")
     add("--add", default="", metavar="SET", help="a second set or file that joins the kept problems")
-    add("--out", metavar="FOLDER", help="also write problems.csv, signal.csv and the figure there")
+    add("--out", metavar="FOLDER", help="also write problems.csv, all_right_or_all_wrong.csv and the figure there")
 
 
 def _leaks_arguments(add) -> None:

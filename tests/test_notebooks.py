@@ -80,6 +80,6 @@ def test_a_check_of_03_trains_one_batch_and_tells_what_it_measured(root, warm):
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("ok ", "look ", "stop "))]
-    assert {"answer", "context", "leaks", "near", "lengths", "signal", "reward", "cost"} <= set(names)
+    assert {"answer", "context", "leaks", "near", "lengths", "mixed", "reward", "cost"} <= set(names)
     written = {path.name for path in (root / "runs/checked-check").iterdir()}
     assert "rollouts" in written and not {"model", "validation"} & written

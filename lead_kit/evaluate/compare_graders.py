@@ -121,7 +121,7 @@ def damage(advised: pd.DataFrame) -> pd.DataFrame:
             "other verdicts": int((advised[name] != advised["verifier"]).sum()),
             "advantages of the other sign": int((ours * theirs < 0).sum()),
             "mean |change of advantage|": float((ours - theirs).abs().mean()),
-            "groups without any signal left": int((differing_verdicts["verifier"] & ~differing_verdicts[name]).sum()),
+            "zero-advantage groups": int((differing_verdicts["verifier"] & ~differing_verdicts[name]).sum()),
         }
     return pd.DataFrame(rows).T
 

@@ -94,7 +94,7 @@ def kept_again(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
     return np.array([answers[pair] for pair in zip(hits.tolist(), n.tolist(), strict=True)])
 
 
-def without_signal(hits, n, prior: Prior, group_size: int) -> np.ndarray:
+def share_all_right_or_all_wrong(hits, n, prior: Prior, group_size: int) -> np.ndarray:
     """E[p^G + (1−p)^G] of each problem: the chance that a group of G has only right or only wrong answers.
 
     With the posterior Beta(α, β): B(α+G, β)/B(α, β) + B(α, β+G)/B(α, β).

@@ -54,14 +54,14 @@ def truncated(rows: Rows, held_out: Rows, samples: int) -> str:
     return ""
 
 
-def no_signal(rows: Rows, held_out: Rows, samples: int) -> str:
+def zero_advantage(rows: Rows, held_out: Rows, samples: int) -> str:
     values = last(rows, "zero_advantage", SILENT_FOR)
     if values and min(values) >= SILENT:
         return f"{values[-1]:.0%} of the groups had no advantage in {SILENT_FOR} batches in a row: nothing is learned"
     return ""
 
 
-def no_accuracy_signal(rows: Rows, held_out: Rows, samples: int) -> str:
+def outside_mixed_groups(rows: Rows, held_out: Rows, samples: int) -> str:
     values = last(rows, "advantage_share_flat_accuracy", BESIDE_FOR)
     if values and mean(values) > BESIDE:
         return (
@@ -168,8 +168,8 @@ def below_start(rows: Rows, held_out: Rows, samples: int) -> str:
 
 WIRES = {  # name: the function, the numbers that it looks at
     "truncated": (truncated, ("truncated",)),
-    "no_signal": (no_signal, ("zero_advantage",)),
-    "no_accuracy_signal": (no_accuracy_signal, ("advantage_share_flat_accuracy",)),
+    "zero_advantage": (zero_advantage, ("zero_advantage",)),
+    "outside_mixed_groups": (outside_mixed_groups, ("advantage_share_flat_accuracy",)),
     "dead_reward": (dead_reward, ("reward_*_std",)),
     "dominant_reward": (dominant_reward, ("reward_*_share",)),
     "entropy_collapse": (entropy_collapse, ("entropy",)),

@@ -15,7 +15,7 @@ from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 
 SPLIT = "rollouts"
-SHARE = "share of Σ|A| without accuracy signal"  # from groups whose answers are all right or all wrong
+SHARE = "advantage mass outside mixed groups"  # from groups whose answers are all right or all wrong
 WORDS = "words a completion"
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 

@@ -1,7 +1,7 @@
 """Where the gradient comes from: Σ|A| by the groups' accuracy, by reward, by length and over training.
 
-The share without accuracy signal is Σ|A| of the groups whose answers are all right or all wrong, over Σ|A|: such
-advantages cannot teach the model to answer rightly. Intervals take groups as clusters.
+The advantage mass outside mixed groups is Σ|A| of the groups whose answers are all right or all wrong, over Σ|A|:
+such advantages carry no information about accuracy. Intervals take groups as clusters.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ def masses(outcome: Outcome, data: Rollouts) -> tuple[np.ndarray, np.ndarray | N
     return data.summed(size), None if weight is None else data.summed(size * weight)
 
 
-def without_signal(mass: np.ndarray, groups: pd.DataFrame) -> tuple[float, float, float]:
+def share_outside_mixed_groups(mass: np.ndarray, groups: pd.DataFrame) -> tuple[float, float, float]:
     """The share of Σ|A| in groups whose accuracies are all equal, with its interval; groups of unknown accuracy out."""
     known = groups["kind"].to_numpy() >= 0
     return share((mass * (groups["kind"].to_numpy() > 0))[known], mass[known])
@@ -78,14 +78,14 @@ def by_kind(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
 
 
 def over_steps(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
-    """The share without accuracy signal at each recorded step: run, variant, step, value, low, high."""
+    """The advantage mass outside mixed groups at each recorded step: run, variant, step, value, low, high."""
     columns, rows = ["run", "variant", "step", "value", "low", "high"], []
     if "step" not in data.groups or data.groups["step"].isna().any():
         return pd.DataFrame(columns=columns)
     for name, outcome in outcomes.items():
         mass = masses(outcome, data)[0]
         for (run, step), part in data.groups.groupby(["run", "step"], sort=True):
-            value, low, high = without_signal(mass[part.index], part)
+            value, low, high = share_outside_mixed_groups(mass[part.index], part)
             rows.append({"run": run, "variant": name, "step": step, "value": value, "low": low, "high": high})
     return pd.DataFrame(rows, columns=columns).dropna(subset="value")
 
@@ -167,9 +167,11 @@ def table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         row = {"variant": name, "groups": len(mass), "kept": int(kept.sum()), "dropped": int((~kept).sum())}
         row |= {"with advantage": int((mass > 0).sum()), "sum_abs_advantage": mass.sum()}
         row["effective_groups"] = mass.sum() ** 2 / max((mass**2).sum(), 1e-300)
-        row |= bounds("share_without_accuracy_signal", without_signal(mass, data.groups))
+        row |= bounds("advantage_outside_mixed_groups", share_outside_mixed_groups(mass, data.groups))
         nothing = (np.nan,) * 3
-        row |= bounds("share_as_the_loss_weighs", nothing if weighed is None else without_signal(weighed, data.groups))
+        row |= bounds(
+            "share_as_the_loss_weighs", nothing if weighed is None else share_outside_mixed_groups(weighed, data.groups)
+        )
         row |= bounds("right_punished", _wrong_way(outcome, data, correct, 1))
         row |= bounds("wrong_rewarded", _wrong_way(outcome, data, correct, 0))
         weighed = data.summed(np.abs(outcome.advantage - outcome.before))

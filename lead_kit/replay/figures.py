@@ -10,7 +10,7 @@ from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, legend_above, sheet
 from lead_kit.safe_text import safe_label
 
 STEP = "step (rollout batches)"
-SHARE = "share_without_accuracy_signal"
+SHARE = "advantage_outside_mixed_groups"
 BARS = "#4477AA"
 
 
@@ -43,8 +43,8 @@ def residuals(table: pd.DataFrame) -> Figure:
 
 
 @rc_context(STYLE)
-def without_signal(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
-    """Σ|A| without accuracy signal: over steps as recorded, one line a run, and one bar for each variant.
+def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
+    """advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
 
     `steps` is from `sources.over_steps` (of one variant), `drawn` from `bars`.
     """
@@ -62,13 +62,13 @@ def without_signal(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> 
     whiskers = np.abs(drawn[["low", "high"]].to_numpy().T - drawn["value"].to_numpy())
     axes.barh(names, drawn["value"], color=BARS, height=0.6)
     axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
-    axes.set(xlabel="share of Σ|A| without accuracy signal", xlim=(0, 1))
+    axes.set(xlabel="advantage mass outside mixed groups", xlim=(0, 1))
     _percentages(axes.xaxis)
     return figure
 
 
 def bars(table: pd.DataFrame) -> pd.DataFrame:
-    """The bars of `without_signal` from `sources.table`: variant, value, low, high."""
+    """The bars of `outside_mixed_groups` from `sources.table`: variant, value, low, high."""
     if SHARE not in table:
         return pd.DataFrame(columns=["variant", "value", "low", "high"])
     drawn = table[["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]].dropna(subset=SHARE)
@@ -76,7 +76,7 @@ def bars(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def joined(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `without_signal`; a bar has no run and no step."""
+    """The plotted points of `outside_mixed_groups`; a bar has no run and no step."""
     steps = steps.assign(run=steps["run"].map(short(steps["run"])))
     return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
 
@@ -95,7 +95,7 @@ def lines(axes, steps: pd.DataFrame) -> None:
         line = steps[steps["run"] == run]
         axes.plot(line["step"], line["value"], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel=STEP, ylabel="share of Σ|A|\nwithout accuracy signal", ylim=(0, 1))
+    axes.set(xlabel=STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _percentages(axes.yaxis)
 

@@ -45,12 +45,16 @@ def prepare(
 def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
     """The numbers of run.json, for the rewards as recorded; None where the record does not say."""
     recorded, parts = outcomes.get(RECORDED), diagnostics.parts(data)
-    share = attribution.without_signal(attribution.masses(recorded, data)[0], data.groups)[0] if recorded else np.nan
+    share = (
+        attribution.share_outside_mixed_groups(attribution.masses(recorded, data)[0], data.groups)[0]
+        if recorded
+        else np.nan
+    )
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
         "explained": _share_explained(data, found),
-        "share_without_accuracy_signal": share,
+        "advantage_outside_mixed_groups": share,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
         "truncated_late": diagnostics.late(truncated, data.frame),
     }
@@ -89,7 +93,7 @@ def paragraph(
 
 def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
     """What was paid for under the rewards as recorded."""
-    told, name = [], "share_without_accuracy_signal"
+    told, name = [], "advantage_outside_mixed_groups"
     if not np.isnan(row[name]):
         told.append(
             f"{_percent(row[name])} [{_percent(row[f'{name}_low'])}, {_percent(row[f'{name}_high'])}] of Σ|A| stands "

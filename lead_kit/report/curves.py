@@ -175,14 +175,14 @@ def with_rollouts(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def groups(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """One row for each group of a rollout ledger: step, group, rho, signal, weight.
+    """One row for each group of a rollout ledger: step, group, rho, nonzero, weight.
 
-    rho: share of correct answers; signal: some advantage is not 0; weight: Σ|advantage| after weighting divided by that
-    before it (missing where that was 0).
+    rho: share of correct answers; nonzero: some advantage is not 0; weight: Σ|advantage| after weighting divided by
+    that before it (missing where that was 0).
     """
     sizes = rollouts.assign(after=rollouts["advantage"].abs(), before=rollouts["advantage_before"].abs())
     by_group = sizes.groupby(["step", "group"], as_index=False)
     table = by_group.agg(rho=("correct", "mean"), after=("after", "sum"), before=("before", "sum"))
-    table["signal"] = table["after"] > 0
+    table["nonzero"] = table["after"] > 0
     table["weight"] = (table["after"] / table["before"]).where(table["before"] > 0)
     return table.drop(columns=["after", "before"])

@@ -217,9 +217,9 @@ def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
 
 @rc_context(STYLE)
 def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figure:
-    """The plan of a stage: problems by pass rate, kept or not; the share of groups without signal by group size.
+    """The plan of a stage: problems by pass rate, kept or not; share of all-right or all-wrong groups by group size.
 
-    `planned` and `shares` are from `stage.table` and `stage.signal`, `high` is the highest pass rate that is kept.
+    `planned` and `shares` are from `stage_plan.table` and `unmixed_shares`; `high` is the highest pass rate kept.
     """
     caption = (
         "Top: problems by measured pass rate; dashed: the highest rate that is kept. Bottom: expected share of groups "
@@ -241,7 +241,7 @@ def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figu
     for name, colour, marker in (("all", _STAGE_COLOURS[1], "s"), ("kept", _STAGE_COLOURS[0], "o")):
         line = shares[shares["problems"] == name]
         reach = [line["estimate"] - line["low"], line["high"] - line["estimate"]]
-        label = f"{name} problems, groups without signal"
+        label = f"{name} problems, all-right or all-wrong groups"
         bottom.errorbar(
             line["group_size"], line["estimate"], reach, color=colour, marker=marker, capsize=2, label=label
         )

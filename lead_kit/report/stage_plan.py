@@ -12,7 +12,7 @@ from lead_kit.report import evaluation_figures
 from lead_kit.report.tables import markdown, number
 from lead_kit.runs.files import atomic, resolve, shown
 
-_GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share without signal is foretold
+_GROUPS = (4, 8, 16, 32, 64)  # group sizes in the table
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
 
 
@@ -39,15 +39,16 @@ def table(counts: pd.DataFrame, rule: stage.Rule) -> pd.DataFrame:
     return counts.assign(rate=rate, low=low, high=high, part=part, sure=sure, again=np.where(keep, again, 1 - again))
 
 
-def signal(counts: pd.DataFrame, keep: np.ndarray) -> pd.DataFrame:
-    """For each group size: group_size, problems (all or kept), estimate, low, high of the share without signal.
+def unmixed_shares(counts: pd.DataFrame, keep: np.ndarray) -> pd.DataFrame:
+    """For each group size: group_size, problems (all or kept), estimate, low, high of the share of
+    all-right or all-wrong groups.
 
     The interval is over problems.
     """
     hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
     prior, rows = stage.fitted_prior(hits, n), []
     for size in _GROUPS:
-        silent = stage.without_signal(hits, n, prior, size)
+        silent = stage.share_all_right_or_all_wrong(hits, n, prior, size)
         for name, values in (("all", silent), (KEPT, silent[keep])):
             if len(values):
                 interval = stats.share_interval(values)._asdict()
@@ -87,8 +88,8 @@ def sentences(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> list[s
     return lines
 
 
-def signal_text(shares: pd.DataFrame) -> pd.DataFrame:
-    """`signal` as text: one row a group size."""
+def unmixed_shares_text(shares: pd.DataFrame) -> pd.DataFrame:
+    """`unmixed_shares` as text: one row a group size."""
     text = [f"{number(row.estimate)} [{number(row.low)}, {number(row.high)}]" for row in shares.itertuples()]
     return shares.assign(text=text).pivot(index="group_size", columns="problems", values="text").reset_index()
 
@@ -112,13 +113,13 @@ def plan_command(source: str, column: str, samples: int, rule: str, add: str, ou
         raise InputError(f"--samples {samples}: expected 1 or more")
     planned = table(_read_counts(source, column, samples), chosen_rule)
     added = len(load.load_problems(add)) if add else 0
-    shares = signal(planned, (planned["part"] == KEPT).to_numpy())
+    shares = unmixed_shares(planned, (planned["part"] == KEPT).to_numpy())
     print(*sentences(planned, chosen_rule, added), sep="\n")
-    print("Expected share of groups without signal, p^G + (1−p)^G, with its 95% interval over problems:")
-    print(markdown(signal_text(shares)), end="")
+    print("Expected share of all-right or all-wrong groups, p^G + (1−p)^G, with its 95% interval over problems:")
+    print(markdown(unmixed_shares_text(shares)), end="")
     if out:
         folder = Path(out).expanduser().absolute()
-        for name, frame in {"problems": planned, "signal": shares}.items():
+        for name, frame in {"problems": planned, "all_right_or_all_wrong": shares}.items():
             with atomic(folder / f"{name}.csv") as part:
                 frame.to_csv(part, index=False)
         for kind in ("png", "pdf"):

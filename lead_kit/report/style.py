@@ -107,7 +107,7 @@ LABELS = {
     "length": "mean length (tokens)",
     "truncated": "share of answers cut at the limit",
     "correct": "share correct",
-    "zero_variance": "share of groups without signal",
+    "zero_variance": "equal-reward groups",
     "entropy": "entropy (nats per token)",
     "loss": "loss (nats per token)",
 }

@@ -31,7 +31,7 @@ from lead_kit.safe_text import safe_label
 
 SMALL = {  # the small panels of `progress`, from the training rows
     "reward": lambda rows: rows.get("reward"),
-    "groups without signal": lambda rows: rows.get("zero_advantage"),
+    "zero-advantage groups": lambda rows: rows.get("zero_advantage"),
     "entropy (nats)": lambda rows: rows.get("entropy"),
     "clipped tokens": lambda rows: rows["clip_low"] + rows["clip_high"] if "clip_low" in rows else None,
     "cut off": lambda rows: rows.get("truncated"),
@@ -186,7 +186,7 @@ def step_edges(steps: np.ndarray) -> np.ndarray:
 
 @rc_context(STYLE)
 def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
-    """One run's groups: share without signal, distribution of the share correct ρ, weight on advantages.
+    """One run's groups: share of zero-advantage groups, distribution of the share correct ρ, weight on advantages.
 
     `groups` is from `curves.groups`; `run` names the run in the caption, as in "arm lead, runs/03_grpo".
     """
@@ -199,8 +199,8 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     by_step = groups.groupby("step")
     steps = np.array(sorted(by_step.groups))
     dotted = {"color": "black", "marker": "o", "markevery": max(1, len(steps) // 12)}
-    top.plot(steps, 1 - by_step["signal"].mean(), **dotted)
-    top.set(ylabel="without signal", ylim=(-0.03, 1.03))
+    top.plot(steps, 1 - by_step["nonzero"].mean(), **dotted)
+    top.set(ylabel="zero-advantage\ngroups", ylim=(-0.03, 1.03))
     histograms = [np.histogram(rho, _RHO_EDGES)[0] / len(rho) for _, rho in by_step["rho"]]
     edges = step_edges(steps)
     shades = middle.pcolormesh(edges, _RHO_EDGES, np.transpose(histograms), cmap="Greys", vmin=0)

@@ -28,7 +28,7 @@ class Refill:
     """Fills a process's batch with groups that pass the rule 0 < correct < G.
 
     Every process generates whole batches until all processes are full, so that collective calls match. After `cap`
-    generation batches, groups without signal fill the rest, and a message says so.
+    generation batches, all-right or all-wrong groups fill the rest, and a message says so.
     """
 
     def __init__(self, trainer, cap: int):
@@ -53,14 +53,15 @@ class Refill:
                 break
             candidates = self.fresh(inputs)
         self.report = {
-            "groups_with_signal": min(len(good), wanted) / wanted,
-            "share_with_signal": len(good) / (len(good) + len(spare)),
+            "mixed_groups_filled": min(len(good), wanted) / wanted,
+            "mixed_groups_sampled": len(good) / (len(good) + len(spare)),
             "extra_generations": float(attempt),
         }
         if len(good) < wanted:
             print(
                 f"dynamic sampling: after {self.cap} generation batches {len(good)} of {wanted} groups had correct and "
-                "wrong answers; the rest of this batch has no signal. Raise refill_batches or take other problems."
+                "wrong answers; the rest of the batch are all-right or all-wrong groups. Raise refill_batches or take "
+                "other problems."
             )
         self.round = 0
         chosen = (good + spare)[:wanted]

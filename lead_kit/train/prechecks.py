@@ -1,4 +1,4 @@
-"""What one batch of rollouts tells before a run: lengths, groups with signal, rewards, memory and time."""
+"""What one batch of rollouts tells before a run: lengths, mixed groups, rewards, memory and time."""
 
 import resource
 import sys
@@ -13,7 +13,7 @@ from lead_kit.runs.log_files import read_metrics
 from lead_kit.train.preflight import LOOK, OK, SHARED, STOP, Item, told
 
 CUT_LOOK, CUT_STOP = 0.1, 0.9  # share of answers that are cut off
-_SIGNAL = 0.3  # share of groups with signal below which most of the batch is sampled for nothing
+_MIXED_LOOK = 0.3  # share of mixed groups below which most of the batch is sampled for nothing
 _DOMINANT = 0.8  # share of the reward's variance that is not accuracy's
 _CONFIDENCE = 0.95
 _THRESHOLD = 0.65  # of near leaks, as in 01_preprocess
@@ -48,7 +48,7 @@ def batch(trainer, config: dict) -> list[Item]:
     weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
     return [
         lengths(rollouts, config["max_tokens"]),
-        *signal(rollouts, config["group_size"]),
+        *mixed_groups(rollouts, config["group_size"]),
         *rewards(rollouts, weights),
         cost(metrics, config["steps"], rollouts["length"].sum()),
     ]
@@ -69,15 +69,15 @@ def share(hits: int, of: int) -> str:
     return f"{hits / of:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
 
 
-def signal(rollouts: pd.DataFrame, group_size: int) -> list[Item]:
+def mixed_groups(rollouts: pd.DataFrame, group_size: int) -> list[Item]:
     """Groups with right and wrong answers, in all and by difficulty."""
     groups = rollouts.groupby(["step", "group"]).agg(right=("correct", "mean"), level=("level", "first"))
     groups["mixed"] = (groups["right"] > 0) & (groups["right"] < 1)
     hits, of = int(groups["mixed"].sum()), len(groups)
     right = f"{rollouts['correct'].mean():.0%} of the answers are right"
-    verdict = STOP if not hits else LOOK if hits / of < _SIGNAL else OK
+    verdict = STOP if not hits else LOOK if hits / of < _MIXED_LOOK else OK
     told = f"{share(hits, of)} of {of} groups of {group_size} have right and wrong answers; {right}"
-    items = [Item("signal", verdict, told)]
+    items = [Item("mixed groups", verdict, told)]
     levels = groups.dropna(subset="level").groupby("level")["mixed"].agg(["sum", "size"])
     if len(levels) > 1:
         each = "; ".join(f"{level:g}: {share(int(row['sum']), int(row['size']))}" for level, row in levels.iterrows())

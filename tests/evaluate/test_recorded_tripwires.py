@@ -34,8 +34,8 @@ def test_a_recorded_advantage_counts_before_the_z_score():
 
 def test_equal_rewards_have_no_advantage_and_a_silent_record_trips():
     table, missing = recorded_tripwires.trips(frame(steps=5, reward=[1.0, 1.0, 0.3, 0.3]))
-    assert table[["wire", "step"]].to_numpy().tolist() == [["no_signal", 4]]
-    assert "truncated" in missing and "no_signal" not in missing
+    assert table[["wire", "step"]].to_numpy().tolist() == [["zero_advantage", 4]]
+    assert "truncated" in missing and "zero_advantage" not in missing
 
 
 def test_what_a_record_lacks_is_named():
@@ -73,6 +73,6 @@ def test_the_published_reflection_runs_would_have_tripped(lead_data, name, besid
     rollouts["correct"] = rollouts["reward_correct"] = rest.round().clip(0, 1)
     table, missing = recorded_tripwires.trips(rollouts)
     first = dict(zip(table["wire"], table["step"], strict=True))
-    assert first == {"dead_reward": 45} | ({"no_accuracy_signal": beside} if beside is not None else {})
+    assert first == {"dead_reward": 45} | ({"outside_mixed_groups": beside} if beside is not None else {})
     assert "format was 0 in every rollout of 10 batches" in table["sentence"].to_list()
     assert {"truncated", "entropy_collapse", "below_start"} <= set(missing)

@@ -23,8 +23,10 @@ def test_the_interval_reaches_to_the_ends_and_narrows_with_samples():
 def test_expected_groups_without_signal_by_hand():
     # posterior Beta(1, 1): E[p²] + E[(1−p)²] = 1/3 + 1/3;   Beta(2, 1): E[p²] = 1/2, E[(1−p)²] = 1/6
     flat = stage.Prior(1, 1)
-    assert stage.without_signal([0, 1], [0, 1], flat, 2) == pytest.approx([2 / 3, 2 / 3])
-    assert stage.without_signal([5000], [10000], flat, 4) == pytest.approx([2 / 16], rel=1e-3)  # p = ½: 2 · ½⁴
+    assert stage.share_all_right_or_all_wrong([0, 1], [0, 1], flat, 2) == pytest.approx([2 / 3, 2 / 3])
+    assert stage.share_all_right_or_all_wrong([5000], [10000], flat, 4) == pytest.approx(
+        [2 / 16], rel=1e-3
+    )  # p = ½: 2 · ½⁴
 
 
 def test_kept_again_is_the_beta_binomial_chance():

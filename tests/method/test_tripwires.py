@@ -20,8 +20,8 @@ def run(steps, changed=(), start=0):
 
 FAILING = {  # wire: numbers that trip it, batches until it trips when they hold from step 20 on
     "truncated": ({"truncated": 0.95}, 2),
-    "no_signal": ({"zero_advantage": 1.0}, 5),
-    "no_accuracy_signal": ({"advantage_share_flat_accuracy": 0.9}, 3),  # mean of 5: .1, .1, .9, .9, .9
+    "zero_advantage": ({"zero_advantage": 1.0}, 5),
+    "outside_mixed_groups": ({"advantage_share_flat_accuracy": 0.9}, 3),  # mean of 5: .1, .1, .9, .9, .9
     "dead_reward": ({"reward_format": 0.0, "reward_format_std": 0.0}, 10),
     "dominant_reward": ({"reward_format_share": 0.95}, 5),
     "entropy_collapse": ({"entropy": 0.001}, 5),  # .1 · .3 = .03: the mean of five, one of them .3, is above

@@ -59,10 +59,10 @@ def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():
     table = pd.concat(parts)
     drawing = training_figures.panels(table, advantage_mass.shown(table), advantage_mass.SPLIT)
     assert [axes.get_ylabel() for axes in drawing.axes] == [
-        "share of Σ|A| without\naccuracy signal", "reflection_v2", "words a completion",
+        "advantage mass outside\nmixed groups", "reflection_v2", "words a completion",
     ]  # fmt: skip
     first, second = advantage_mass.sentences(table)
-    assert first.startswith("grpo at step 10: share of") and "reflection_v2 0.15 [" in second
+    assert first.startswith("grpo at step 10: advantage mass") and "reflection_v2 0.15 [" in second
     assert set(advantage_mass.points(table)["metric"]) == set(advantage_mass.shown(table))
     with pytest.raises(KeyError):
         advantage_mass.of_rollouts(rollouts(1, [MIXED]).drop(columns="advantage"))

@@ -79,7 +79,7 @@ def test_a_replay_from_the_command_line(root, warm):
     # two groups with |z| = 1/√2 a step, one of them all right; 2+2 is graded otherwise under the gold 5
     assert summary == {
         "rollouts": 15, "groups": 9, "explained": pytest.approx(9 / 15), "dead_rewards": 1,
-        "share_without_accuracy_signal": pytest.approx(0.5, abs=1e-4), "truncated_late": pytest.approx(0.2),
+        "advantage_outside_mixed_groups": pytest.approx(0.5, abs=1e-4), "truncated_late": pytest.approx(0.2),
     }  # fmt: skip
     table = pd.read_csv(run / "variants.csv").set_index("variant")
     assert table.index.tolist() == ["as recorded", "mine.py:halved", "dr_grpo"]
@@ -90,7 +90,7 @@ def test_a_replay_from_the_command_line(root, warm):
     assert "Groups of one rollout: 3" in out
     wrong = pd.read_json(run / "disagreements.jsonl", lines=True)
     assert set(wrong["gold"]) == {5} and {"id", "completion"} <= set(wrong)
-    assert (run / "figures/without_signal.csv").is_file()
+    assert (run / "figures/outside_mixed_groups.csv").is_file()
 
 
 @pytest.mark.slow
@@ -100,6 +100,6 @@ def test_a_record_without_groups_and_rewards_is_told_and_the_run_ends_well(root,
     assert code == 0, out + error
     assert "names no groups" in out and "has no reward" in out and "no group of the record has two" in out
     summary = json.loads((root / "runs/replay/texts/run.json").read_text())["summary"]
-    assert summary["rollouts"] == 15 and summary["groups"] == 0 and summary["share_without_accuracy_signal"] is None
+    assert summary["rollouts"] == 15 and summary["groups"] == 0 and summary["advantage_outside_mixed_groups"] is None
     code, _, error = call(root, "replay", "texts.jsonl", "--variant", "dr_grop", "--replace")
     assert code == 2 and "did you mean 'dr_grpo'" in error

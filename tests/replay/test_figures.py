@@ -22,7 +22,7 @@ def legend(figure):
 
 def test_the_share_has_a_line_for_each_run_and_a_bar_for_each_known_variant():
     bars = figures.bars(TABLE)
-    figure = figures.without_signal(STEPS, bars)
+    figure = figures.outside_mixed_groups(STEPS, bars)
     left, right = figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[0.2, 0.4], [0.6, 0.5]]
     assert legend(figure) == ["x", "y"] and left.get_xlabel() == "step (rollout batches)"
@@ -33,7 +33,7 @@ def test_the_share_has_a_line_for_each_run_and_a_bar_for_each_known_variant():
 
 
 def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
-    figure = figures.without_signal(STEPS.iloc[:0], figures.bars(TABLE))
+    figure = figures.outside_mixed_groups(STEPS.iloc[:0], figures.bars(TABLE))
     assert len(figure.axes) == 1
     assert figures.bars(pd.DataFrame(columns=["variant"])).empty
     assert figures.joined(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == [

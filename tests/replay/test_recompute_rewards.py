@@ -93,9 +93,9 @@ def test_the_published_runs_are_explained_to_the_last_rollout(lead_data, name, s
     groups = frame.groupby("group")["reward"]
     size = ((frame["reward"] - groups.transform("mean")) / (groups.transform("std") + 1e-6)).abs().fillna(0)
     silent = frame.groupby("group")["correct"].transform("nunique") == 1
-    assert numbers["share_without_accuracy_signal"] == pytest.approx(size[silent].sum() / size.sum(), abs=1e-6)
+    assert numbers["advantage_outside_mixed_groups"] == pytest.approx(size[silent].sum() / size.sum(), abs=1e-6)
     if share:
-        assert numbers["share_without_accuracy_signal"] == pytest.approx(share, abs=0.001)
+        assert numbers["advantage_outside_mixed_groups"] == pytest.approx(share, abs=0.001)
         assert (data.groups["kind"] > 0).sum() == flat
 
 

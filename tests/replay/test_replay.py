@@ -55,9 +55,9 @@ def test_the_share_without_signal_is_the_share_of_flat_groups():
     # z-scores of two different rewards are ±1/√2, in each of the three groups: two of three are flat
     assert np.abs(outcomes["as recorded"].advantage) == pytest.approx(np.full(6, 0.5**0.5), rel=1e-4)
     table = attribution.table(outcomes, data)
-    assert row_of(table, "as recorded")["share_without_accuracy_signal"] == pytest.approx(2 / 3, rel=1e-4)
+    assert row_of(table, "as recorded")["advantage_outside_mixed_groups"] == pytest.approx(2 / 3, rel=1e-4)
     # without the spread |A| is half the gap: .25, .1, .2 → (.1 + .2)/.55
-    assert row_of(table, "dr_grpo")["share_without_accuracy_signal"] == pytest.approx(0.3 / 0.55)
+    assert row_of(table, "dr_grpo")["advantage_outside_mixed_groups"] == pytest.approx(0.3 / 0.55)
     # (.5 + .2 + .4)² / (.25 + .04 + .16)
     assert row_of(table, "dr_grpo")["effective_groups"] == pytest.approx(1.21 / 0.45)
     kinds = attribution.by_kind(outcomes, data).query("variant == 'dr_grpo' and steps == 'all'")
@@ -161,7 +161,7 @@ def test_equal_variants_move_nothing():
 def test_a_keep_rule_drops_groups():
     data, outcomes, _, _ = replay(["grpo(keep='mixed_groups', label='mixed')"])
     row = row_of(attribution.table(outcomes, data), "mixed")
-    assert row[["kept", "dropped", "share_without_accuracy_signal"]].tolist() == [1, 2, 0]
+    assert row[["kept", "dropped", "advantage_outside_mixed_groups"]].tolist() == [1, 2, 0]
 
 
 def test_groups_of_every_size_count_once():
@@ -388,7 +388,7 @@ def test_a_reward_that_never_differs_is_dead():
     numbers = summary.summary(data, found, outcomes, np.array([0.0] * 24 + [1.0] * 12))
     assert numbers["dead_rewards"] == 1 and numbers["truncated_late"] == 1
     assert set(numbers) == {
-        "rollouts", "groups", "explained", "share_without_accuracy_signal", "dead_rewards", "truncated_late",
+        "rollouts", "groups", "explained", "advantage_outside_mixed_groups", "dead_rewards", "truncated_late",
     }  # fmt: skip
 
 

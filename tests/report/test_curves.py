@@ -183,5 +183,5 @@ def test_groups_of_a_ledger_by_hand():
         }
     )
     groups = curves.groups(ledger)
-    assert groups["rho"].tolist() == [0.5, 1.0] and groups["signal"].tolist() == [True, False]
+    assert groups["rho"].tolist() == [0.5, 1.0] and groups["nonzero"].tolist() == [True, False]
     assert groups["weight"][0] == 1.0 and pd.isna(groups["weight"][1])  # (1.5 + .5)/(1 + 1); 0/0

@@ -32,14 +32,16 @@ def test_without_lengths_the_tokens_are_named_as_missing():
 def test_nothing_kept_and_nothing_known_are_said():
     planned = stage_plan.table(COUNTS.iloc[[0, 3]], RULES["grpo_lead"])
     assert stage_plan.sentences(planned, RULES["grpo_lead"])[-1].startswith("Nothing is kept")
-    assert set(stage_plan.signal(planned, (planned["part"] == stage_plan.KEPT).to_numpy())["problems"]) == {"all"}
+    assert set(stage_plan.unmixed_shares(planned, (planned["part"] == stage_plan.KEPT).to_numpy())["problems"]) == {
+        "all"
+    }
     with pytest.raises(InputError, match="none of these problems has a pass rate"):
         stage_plan.table(COUNTS.iloc[:0], RULES["grpo_lead"])
 
 
 def test_the_figure_shows_parts_and_group_sizes():
     planned = stage_plan.table(COUNTS, RULES["grpo_lead"])
-    shares = stage_plan.signal(planned, (planned["part"] == stage_plan.KEPT).to_numpy())
+    shares = stage_plan.unmixed_shares(planned, (planned["part"] == stage_plan.KEPT).to_numpy())
     top, bottom = evaluation_figures.stage_plan(planned, shares, 0.75).axes
     assert [text.get_text() for text in bottom.get_xticklabels()] == ["4", "8", "16", "32", "64"]
     assert sum(bar.get_height() for bar in top.patches) == 4 and bottom.get_ylim()[0] == 0
@@ -53,7 +55,7 @@ def test_the_command_writes_tables_and_figure(tmp_path, capsys):
     assert main(["plan-stage", str(tmp_path / "samples.jsonl"), "--out", str(tmp_path / "out")]) == 0
     assert "3 problems, 8 samples each: 1 are kept" in capsys.readouterr().out
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"problems.csv", "signal.csv", "stage_plan.png", "stage_plan.pdf"}
+    assert written == {"problems.csv", "all_right_or_all_wrong.csv", "stage_plan.png", "stage_plan.pdf"}
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def test_lengths_against_the_limit(cut, verdict):
     assert (f"{cut * 25}% are cut off" in found.sentence) and ("raise max_tokens" in found.sentence) == (cut > 0)
 
 
-def test_groups_with_signal_have_an_interval_and_their_levels():
+def test_mixed_groups_filled_have_an_interval_and_their_levels():
     rows = groups(batch(0, 1.0), batch(2, 1.0), batch(4, 2.0), batch(1, 2.0))
-    overall, levels = prechecks.signal(rows, 4)
+    overall, levels = prechecks.mixed_groups(rows, 4)
     assert overall.verdict == OK
     assert overall.sentence == (  # Wilson, 2 of 4
         "50% [15%, 85%] of 4 groups of 4 have right and wrong answers; 44% of the answers are right"
@@ -40,9 +40,9 @@ def test_groups_with_signal_have_an_interval_and_their_levels():
     assert levels.sentence.startswith("1: 50%") and "; 2: 50%" in levels.sentence
 
 
-def test_few_groups_with_signal_are_told_and_none_stops():
-    assert prechecks.signal(groups(batch(1), *[batch(4)] * 3), 4)[0].verdict == LOOK
-    (found,) = prechecks.signal(groups(batch(0), batch(4)), 4)
+def test_few_mixed_groups_filled_are_told_and_none_stops():
+    assert prechecks.mixed_groups(groups(batch(1), *[batch(4)] * 3), 4)[0].verdict == LOOK
+    (found,) = prechecks.mixed_groups(groups(batch(0), batch(4)), 4)
     assert found.verdict == STOP and found.sentence.startswith("0% [0%, 66%]")
 
 

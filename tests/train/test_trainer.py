@@ -175,15 +175,15 @@ def test_dynamic_sampling_fills_the_batch_with_mixed_groups(small_trainer, model
     inputs = scored_batch(trainer)
     assert mixed_groups(trainer._group).all()
     assert len(inputs["advantages"]) == 32
-    assert trainer.refill.report["groups_with_signal"] == 1
-    assert 0 < trainer.refill.report["share_with_signal"] < 1
+    assert trainer.refill.report["mixed_groups_filled"] == 1
+    assert 0 < trainer.refill.report["mixed_groups_sampled"] < 1
     assert trainer.refill.report["extra_generations"] >= 1
 
 
 def test_dynamic_sampling_says_when_its_cap_is_reached(small_trainer, model_folder, tmp_path, capsys):
     trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", refill_batches=1)
     scored_batch(trainer)
-    assert trainer.refill.report["groups_with_signal"] < 1
+    assert trainer.refill.report["mixed_groups_filled"] < 1
     assert "after 1 generation batches" in capsys.readouterr().out
 
 
