@@ -15,7 +15,7 @@ NAMES = ["pass@1", "pass@8", "pass^8", "cons@n", "g-pass@16_0.5", "mg-pass@16", 
 NAMES += ["length_correct", "tokens_per_correct"]
 
 
-def drawn(seed: int) -> metrics.Samples:
+def drawn(seed: int) -> metrics.SampleArrays:
     """A suite with accuracies all over 0…1 and three kinds of wrong answer."""
     random = np.random.default_rng(seed)
     accuracy = random.beta(0.6, 0.5, (PROBLEMS, 1))
@@ -23,7 +23,7 @@ def drawn(seed: int) -> metrics.Samples:
     answered = np.maximum(correct, random.random(correct.shape) < 0.9).astype(int)
     cluster = np.where(correct == 1, 0, random.integers(1, 4, correct.shape))
     length = random.integers(100, 8000, correct.shape)
-    return metrics.Samples(correct, answered, 1 - answered, length, np.where(answered, cluster, metrics.NO_VOTE))
+    return metrics.SampleArrays(correct, answered, 1 - answered, length, np.where(answered, cluster, metrics.NO_VOTE))
 
 
 def rows() -> list[Row]:

@@ -40,7 +40,7 @@ class _Plain(Verifier):
     judge = "lead_kit.verify.plain"
 
 
-def small() -> list[dict]:
+def builtin_answers() -> list[dict]:
     """Rows {id, gold, completion} of SMALL."""
     return [
         {"id": f"small-{number}", "gold": gold, "completion": f"so it is \\boxed{{{answer}}}"}
@@ -49,7 +49,7 @@ def small() -> list[dict]:
     ]
 
 
-def load(path: Path) -> list[dict]:
+def read_answers(path: Path) -> list[dict]:
     """Rows {id, gold, completion} of a .jsonl or .parquet file (`answer` is read as the gold). Raises InputError."""
     frame = read_frame(path)
     frame = frame if "gold" in frame else frame.rename(columns={"answer": "gold"})
@@ -111,7 +111,7 @@ def with_advantages(graded: pd.DataFrame, *, std_ddof: int, std_epsilon: float) 
     return pd.concat(parts, ignore_index=True)
 
 
-def damage(advised: pd.DataFrame) -> pd.DataFrame:
+def effect_on_advantages(advised: pd.DataFrame) -> pd.DataFrame:
     """For string equality and sympy: how their verdicts and advantages differ from the verifier's."""
     rows = {}
     differing_verdicts = advised.groupby("id")[list(GRADERS)].nunique() > 1

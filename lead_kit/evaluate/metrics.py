@@ -17,7 +17,7 @@ from scipy.stats import hypergeom
 NO_VOTE = -1  # the cluster of a sample that did not answer
 
 
-class Samples(NamedTuple):
+class SampleArrays(NamedTuple):
     """One suite: every field is (problems, samples)."""
 
     correct: np.ndarray  # 1 where the verifier accepts
@@ -40,7 +40,7 @@ class _Ratio(NamedTuple):
         return float(np.sum(self.numerator)) / total if total else float("nan")
 
 
-def hits(correct, k: int = 1) -> tuple[np.ndarray, int]:
+def _correct_counts(correct, k: int = 1) -> tuple[np.ndarray, int]:
     """Correct samples c of each problem (problems,) and samples n. Raises ValueError for values beside 0/1 or k > n."""
     correct = np.asarray(correct)
     if correct.ndim != 2 or 0 in correct.shape:
@@ -54,14 +54,14 @@ def hits(correct, k: int = 1) -> tuple[np.ndarray, int]:
 
 def _at_least(correct, k: int, wanted: int) -> np.ndarray:
     """P[Hypergeom(n, c, k) ≥ wanted]: of k samples drawn without replacement, `wanted` or more are correct."""
-    c, n = hits(correct, k)
+    c, n = _correct_counts(correct, k)
     by_count = hypergeom.sf(wanted - 1, n, np.arange(n + 1), k)  # computed once for each possible c
     return by_count[c]
 
 
 def avg_at_n(correct) -> np.ndarray:
     """avg@n = c/n, the "Pass@1" of the four systems' tables."""
-    c, n = hits(correct)
+    c, n = _correct_counts(correct)
     return c / n
 
 
@@ -98,7 +98,7 @@ def cons_at_n(correct, cluster) -> np.ndarray:
     correct, cluster = np.asarray(correct, float), np.asarray(cluster)
     if cluster.shape != correct.shape:
         raise ValueError(f"cluster and correct must have one shape: {cluster.shape} and {correct.shape}")
-    hits(correct)
+    _correct_counts(correct)
     voted, numbers = cluster != NO_VOTE, cluster - cluster.min()
     place = numbers + (numbers.max() + 1) * np.arange(len(numbers))[:, None]  # of a problem's class among all classes
     votes = np.bincount(place.ravel())[place] * voted
@@ -109,7 +109,7 @@ def cons_at_n(correct, cluster) -> np.ndarray:
 def cons_at_k(correct, cluster, k: int, draws: int = 200, seed: int = 0) -> np.ndarray:
     """Cons@k: the mean of Cons over all subsets of k samples, or over `draws` random ones if there are more."""
     correct, cluster = np.asarray(correct), np.asarray(cluster)
-    n, random = hits(correct, k)[1], np.random.default_rng(seed)
+    n, random = _correct_counts(correct, k)[1], np.random.default_rng(seed)
     all_fit = comb(n, k) <= draws
     subsets = combinations(range(n), k) if all_fit else (random.permutation(n)[:k] for _ in range(draws))
     return np.mean([cons_at_n(correct[:, [*subset]], cluster[:, [*subset]]) for subset in subsets], axis=0)
@@ -220,7 +220,7 @@ _WITH_K = {
 _KNOWN = "pass@k, pass^k, cons@k, g-pass@k_tau, mg-pass@k (k a number or n), avg@n, " + ", ".join(_FIXED)
 
 
-def measure(samples: Samples, name: str) -> _Ratio:
+def measure(samples: SampleArrays, name: str) -> _Ratio:
     """A metric by its name, such as "pass@1", "cons@n", "g-pass@16_0.5". Raises ValueError listing the known ones."""
     if name in _FIXED:
         values = _FIXED[name](samples)

@@ -12,7 +12,7 @@ from lead_kit.parameters import call_name
 from lead_kit.runs.files import resolve
 from lead_kit.runs.log_files import read_metrics
 
-NEEDED = ("step", "group", "completion")
+_NEEDED = ("step", "group", "completion")
 _COLUMNS = ["wire", "step", "sentence"]
 
 
@@ -24,7 +24,7 @@ def batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = Mapping
     1). Where no advantage is recorded it is the z-score of the reward in its group. Raises InputError for a record
     without a needed column.
     """
-    for name in NEEDED:
+    for name in _NEEDED:
         if name not in rollouts:
             raise InputError(f"the record has no column {name!r}; it has {', '.join(map(str, rollouts.columns))}")
     if "repetitive" not in rollouts:
@@ -68,10 +68,10 @@ def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyTyp
 
     A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
     """
-    return _looked_at(batch_numbers(rollouts, weights))
+    return _evaluated(batch_numbers(rollouts, weights))
 
 
-def of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:
+def trips_of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:
     """`trips` of a run of the kit with these settled parameters, from what it logged of every batch and validation.
 
     None for a record that is no such run: its rollouts are all there is.
@@ -83,10 +83,10 @@ def of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] |
     weights = dict(zip(names, parameters["reward_weights"], strict=True))
     validated = sorted((folder / "validation").glob("step_*.parquet"))
     samples = len(pd.read_parquet(validated[0], columns=["id"])) if validated else 0
-    return _looked_at(*tripwires.by_split(read_metrics(folder), weights), samples)
+    return _evaluated(*tripwires.by_split(read_metrics(folder), weights), samples)
 
 
-def _looked_at(*logged) -> tuple[pd.DataFrame, list]:
+def _evaluated(*logged) -> tuple[pd.DataFrame, list]:
     """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
     found = [trip._asdict() for trip in tripwires.replay(*logged)]
     return pd.DataFrame(found, columns=["step", "wire", "sentence"])[_COLUMNS], tripwires.unchecked(*logged[:2])

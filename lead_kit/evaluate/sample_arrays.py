@@ -19,7 +19,7 @@ from lead_kit.runs.find import arm_in, matching_paths, seed_in
 from lead_kit.runs.manifest import read_manifest
 
 _LARGEST = 1e15  # of a number in a column
-NEEDED = ["id", "sample", "correct"]
+_NEEDED = ["id", "sample", "correct"]
 _CHOICES = {
     "missing": ("refuse", "wrong", "leave out"),  # a run lacks problems of the benchmark or of another run
     "mixed": ("refuse", "wrong", "fewest"),  # some problems have fewer samples than others
@@ -32,7 +32,7 @@ _OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None
 class Suite(NamedTuple):
     """One checked set of samples: arrays (problems, samples), ids and levels (problems,)."""
 
-    samples: metrics.Samples
+    samples: metrics.SampleArrays
     ids: list[str]
     levels: list
 
@@ -51,7 +51,7 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         labels = {"arm": arm_in(name), "seed": seed_in(name), "benchmark": "unnamed"}
         for label in [label for label in labels if label not in frame]:
             frame[label] = parameters.get(label, labels[label])
-        _refuse_odd(frame[[*labels]], path)
+        _check_kinds(frame[[*labels]], path)
         frame["run"] = shown(path)
         # A file of several models holds several runs.
         several = [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]
@@ -59,7 +59,7 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
             frame["run"] += (" " if place else " of ") + frame[label].astype(str)
         frames.append(frame)
     if not frames:
-        return pd.DataFrame(columns=[*NEEDED, "arm", "seed", "run"])
+        return pd.DataFrame(columns=[*_NEEDED, "arm", "seed", "run"])
     return pd.concat(frames, ignore_index=True)
 
 
@@ -76,32 +76,32 @@ def read_samples(path: Path) -> pd.DataFrame:
     frame = read_frame(path)
     if frame.empty:
         raise InputError(f"{shown(path)} holds no samples")
-    for name in NEEDED:
+    for name in _NEEDED:
         if name not in frame:
             raise InputError(f"{shown(path)} has no column {name!r}{nearest(name, frame.columns)}")
-    _refuse_odd(frame, path)
+    _check_kinds(frame, path)
     return frame.assign(id=frame["id"].astype(str), correct=frame["correct"].astype(bool))
 
 
-def _missing(value) -> bool:
+def _is_missing(value) -> bool:
     return value is None or value != value  # a value that some rows lack is nan there
 
 
-def _number(value) -> bool:
+def _is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 _KINDS = (  # columns, what is read in them, in words
-    (("id", "arm", "benchmark", "model"), lambda v: isinstance(v, str) or _number(v), "a text or a number"),
-    (("sample", "seed"), lambda v: _number(v) and v == int(v), "a whole number"),
+    (("id", "arm", "benchmark", "model"), lambda v: isinstance(v, str) or _is_number(v), "a text or a number"),
+    (("sample", "seed"), lambda v: _is_number(v) and v == int(v), "a whole number"),
     (("correct",), lambda v: v in (True, False), "true or false"),
-    (("truncated",), lambda v: _missing(v) or isinstance(v, bool), "true, false or null"),
-    (("length",), lambda v: _missing(v) or (_number(v) and v >= 0), "a number of tokens or null"),
-    (("answer",), lambda v: _missing(v) or isinstance(v, str), "a text or null"),
+    (("truncated",), lambda v: _is_missing(v) or isinstance(v, bool), "true, false or null"),
+    (("length",), lambda v: _is_missing(v) or (_is_number(v) and v >= 0), "a number of tokens or null"),
+    (("answer",), lambda v: _is_missing(v) or isinstance(v, str), "a text or null"),
 )
 
 
-def _refuse_odd(frame: pd.DataFrame, path: Path) -> None:
+def _check_kinds(frame: pd.DataFrame, path: Path) -> None:
     """Raises InputError for the first value of a column that is not of its kind (see KINDS)."""
     for names, fits, words in _KINDS:
         # without a gold, `answer` may be a data set's word for the gold
@@ -111,7 +111,9 @@ def _refuse_odd(frame: pd.DataFrame, path: Path) -> None:
                     raise InputError(f"{shown(path)}, row {row}: {name} is {shorten(repr(value))}, expected {words}")
 
 
-def check(frame: pd.DataFrame, problems: list[str] = (), **choices: str) -> tuple[pd.DataFrame, list[str]]:
+def require_rectangular(
+    frame: pd.DataFrame, problems: list[str] = (), **choices: str
+) -> tuple[pd.DataFrame, list[str]]:
     """The samples, with the same problems and as many samples of each in every run; and notes on what was mended.
 
     `problems`: the ids of the benchmark; by default every problem of any run. `choices`: how to mend missing, mixed,
@@ -246,7 +248,7 @@ def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
     answers = np.where(answered, answer.reshape(shape), None)
     cluster = metrics.cluster_answers(answers, correct, equivalent)
     length = frame["length"].to_numpy(float).reshape(shape)
-    samples = metrics.Samples(correct.astype(int), answered.astype(int), truncated.astype(int), length, cluster)
+    samples = metrics.SampleArrays(correct.astype(int), answered.astype(int), truncated.astype(int), length, cluster)
     return Suite(samples, ids, frame.drop_duplicates("id")["level"].tolist())
 
 

@@ -58,7 +58,7 @@ def read_samples(path: Path) -> list[dict]:
     return rows
 
 
-def adopt(earlier: Path, path: Path, models: list[str], n: int) -> None:
+def copy_samples(earlier: Path, path: Path, models: list[str], n: int) -> None:
     """Starts a samples file with the first n samples of these models in an earlier run's file.
 
     An existing file is left as it is, so an interrupted evaluation resumes. `evaluate` compares the settings.

@@ -18,7 +18,7 @@ from lead_kit.verify import STATUSES, Verdict, Verifier
 from lead_kit.verify.extraction import REGIONS
 
 
-class Problem(NamedTuple):
+class _Problem(NamedTuple):
     """The recorded completions of one problem. An answer is correct if it equals any of the golds."""
 
     id: str
@@ -63,7 +63,7 @@ def score_command(
     if k is not None and not 1 <= k <= fewest:
         raise InputError(f"k is {k}, expected 1 to {fewest}, the fewest samples of any problem")
     with Verifier() as verifier:
-        verdicts = grade(problems, verifier, loose, answer_region)
+        verdicts = _grade(problems, verifier, loose, answer_region)
     # An answer's class among those of its problem, by equivalence; -1 for no answer.
     classes = [
         metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist() for row in verdicts
@@ -74,7 +74,7 @@ def score_command(
         for sample, (verdict, label) in enumerate(zip(row, labels, strict=True))
     ]
     write_jsonl(target, rows)
-    print(table(problems, verdicts, classes, k))
+    print(_table(problems, verdicts, classes, k))
     print(f"verdicts: {target}")
     return 0
 
@@ -88,11 +88,11 @@ def _target(path: Path, out: str | None) -> Path:
     return target
 
 
-def read_problems(path: Path, thinking: bool = False) -> list[Problem]:
+def read_problems(path: Path, thinking: bool = False) -> list[_Problem]:
     """The problems of a JSONL or parquet file, in order of first appearance. Raises InputError naming the line."""
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
-    problems: dict[str, Problem] = {}
+    problems: dict[str, _Problem] = {}
     for where, row in _rows(path):
         problem = _problem(where, row, thinking)
         known = problems.setdefault(problem.id, problem)
@@ -113,7 +113,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
         yield f"{shown(path)}, {'row' if parquet else 'line'} {number}", row
 
 
-def _problem(where: str, row: dict, thinking: bool) -> Problem:
+def _problem(where: str, row: dict, thinking: bool) -> _Problem:
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
     columns = shorten(", ".join(sorted(row)), 200)
     for needed in ("id", name):
@@ -133,7 +133,7 @@ def _problem(where: str, row: dict, thinking: bool) -> Problem:
         raise InputError(f"{where}: thinking is {shorten(thinking)}, expected true or false")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
     opened = "<think>" if thinking else ""
-    return Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])
+    return _Problem(identity, [str(gold) for gold in golds], [opened + text for text in completions])
 
 
 def _is_value(value) -> bool:
@@ -142,7 +142,7 @@ def _is_value(value) -> bool:
     return isinstance(value, str) or number and abs(value) != math.inf and value == value
 
 
-def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
+def _grade(problems: list[_Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
     """The verdict on each completion: of several golds, that of the first it equals, else that of the first."""
     pairs = [(text, gold) for p in problems for text in p.completions for gold in p.golds]
     texts, golds = [text for text, _ in pairs], [gold for _, gold in pairs]
@@ -154,7 +154,7 @@ def grade(problems: list[Problem], verifier: Verifier, loose: bool, answer_regio
     return graded
 
 
-def _verdict_row(problem: Problem, sample: int, verdict: Verdict, label: int) -> dict:
+def _verdict_row(problem: _Problem, sample: int, verdict: Verdict, label: int) -> dict:
     return {
         "id": problem.id, "sample": sample, "gold": problem.golds if len(problem.golds) > 1 else problem.golds[0],
         "answer": verdict.answer, "correct": verdict.correct, "status": verdict.status, "reason": verdict.reason,
@@ -162,8 +162,8 @@ def _verdict_row(problem: Problem, sample: int, verdict: Verdict, label: int) ->
     }  # fmt: skip
 
 
-def table(
-    problems: list[Problem], verdicts: list[list[Verdict]], classes: list[list[int]], k: int | None = None
+def _table(
+    problems: list[_Problem], verdicts: list[list[Verdict]], classes: list[list[int]], k: int | None = None
 ) -> str:
     """Pass@1, Cons@n and Pass@k, means over problems, and the counts by status, as lines."""
     kept = [at for at, row in enumerate(verdicts) if all(v.status != "gold_unparseable" for v in row)]

@@ -40,7 +40,7 @@ RULES = {
 }
 
 
-def kept(rate, rule: Rule) -> np.ndarray:
+def passes_rule(rate, rule: Rule) -> np.ndarray:
     """Whether each pass rate passes the rule."""
     rate = np.asarray(rate, float)
     return (rule.low < rate) & (rate <= rule.high)
@@ -49,11 +49,11 @@ def kept(rate, rule: Rule) -> np.ndarray:
 def beta_interval(hits, n, prior: Prior = _JEFFREYS) -> tuple[np.ndarray, np.ndarray]:
     """Equal-tailed 95% interval of each pass rate; at 0 and n hits it reaches to 0 and 1."""
     hits, n = np.asarray(hits), np.asarray(n)
-    low, high = (stats.beta.ppf(q, prior.a + hits, prior.b + n - hits) for q in _tails())
+    low, high = (stats.beta.ppf(q, prior.a + hits, prior.b + n - hits) for q in _tail_probabilities())
     return np.where(hits == 0, 0.0, low), np.where(hits == n, 1.0, high)
 
 
-def _tails() -> tuple[float, float]:
+def _tail_probabilities() -> tuple[float, float]:
     return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 
 
@@ -77,20 +77,20 @@ def fitted_prior(hits, n) -> Prior:
     return Prior(*np.exp(found.x).tolist())
 
 
-def within(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
+def probability_within(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
     """The posterior probability of low < p ≤ high for each problem."""
     posterior = prior.a + np.asarray(hits), prior.b + np.asarray(n) - np.asarray(hits)
     return stats.beta.cdf(min(rule.high, 1.0), *posterior) - stats.beta.cdf(max(rule.low, 0.0), *posterior)
 
 
-def kept_again(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
+def probability_same_decision(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
     """The probability that n new samples of each problem would have it kept (beta-binomial prediction)."""
     hits, n = np.broadcast_arrays(np.asarray(hits), np.asarray(n))
     answers = {}
     for one, of in set(zip(hits.tolist(), n.tolist(), strict=True)):
         counts = np.arange(of + 1)
         chance = stats.betabinom.pmf(counts, of, prior.a + one, prior.b + of - one)
-        answers[one, of] = float(chance[kept(counts / of, rule)].sum())
+        answers[one, of] = float(chance[passes_rule(counts / of, rule)].sum())
     return np.array([answers[pair] for pair in zip(hits.tolist(), n.tolist(), strict=True)])
 
 

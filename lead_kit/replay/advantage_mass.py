@@ -57,7 +57,7 @@ def shown(table: pd.DataFrame) -> list[str]:
 
 
 def points(table: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `training_figures.panels`: metric, arm, step, mean, low, high, seeds."""
+    """The plotted points of `training_figures.metric_panels`: metric, arm, step, mean, low, high, seeds."""
     return pd.concat([trend_points(table, y, SPLIT).assign(metric=y) for y in shown(table)], ignore_index=True)
 
 

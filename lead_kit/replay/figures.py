@@ -6,7 +6,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, legend_above, sheet
+from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, figure_with_caption, legend_above
 from lead_kit.safe_text import safe_label
 
 STEP = "step (rollout batches)"
@@ -34,7 +34,7 @@ def _percentages(axis) -> None:
 def residuals(table: pd.DataFrame) -> Figure:
     """What remains of the recorded reward after its computed parts. `table` is from `explained.residuals`."""
     caption = "Recorded reward minus the rewards computed from the text, to two decimals; the most frequent values."
-    figure, (axes,) = sheet(caption)
+    figure, (axes,) = figure_with_caption(caption)
     drawn = table.sort_values("residual")
     axes.bar([f"{value:g}" for value in drawn["residual"]], drawn["share"], color=BARS, width=0.6)
     axes.set(xlabel="residual (reward)", ylabel="share of rollouts", ylim=(0, 1))
@@ -53,7 +53,7 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
         "rewards under GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters."
     )
     caption, height = " ".join(filter(None, [caption, note])), max(2.2, _height_of(len(drawn)))
-    figure, stacked = across(caption, height) if len(steps) else sheet(caption, 1, height, 4.6)
+    figure, stacked = across(caption, height) if len(steps) else figure_with_caption(caption, 1, height, 4.6)
     if len(steps):
         lines(stacked[0], steps)
         legend_above(figure, stacked[0])
@@ -83,7 +83,7 @@ def joined(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
 
 def across(caption: str, height: float) -> tuple[Figure, np.ndarray]:
     """Two panels side by side, each with its own y axis."""
-    figure, axes = sheet(caption, 2, height, PAGE, across=True)
+    figure, axes = figure_with_caption(caption, 2, height, PAGE, across=True)
     for one in axes:
         one.remove()
     return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
@@ -114,7 +114,7 @@ def by_reward(table: pd.DataFrame) -> Figure:
         index="variant", columns="reward", values="half"
     )
     half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
-    figure, (axes,) = sheet(caption, 1, _height_of(len(wide)), 4.6)
+    figure, (axes,) = figure_with_caption(caption, 1, _height_of(len(wide)), 4.6)
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
     wide.index = [safe_label(name) for name in wide.index]
     for place, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
@@ -171,7 +171,7 @@ def matrix(flips: pd.DataFrame, moved: pd.DataFrame) -> Figure:
     upper = np.triu(np.ones((count, count), bool), 1)
     values = np.where(upper, flips.to_numpy(), moved.to_numpy())
     side = 1.0 + 0.42 * count
-    figure, (axes,) = sheet(caption, 1, side, side + 1.2)
+    figure, (axes,) = figure_with_caption(caption, 1, side, side + 1.2)
     shades = axes.imshow(
         np.ma.masked_where(np.eye(count, dtype=bool), values), cmap="Blues", vmin=0, vmax=values.max() or 1
     )
@@ -233,7 +233,7 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
         f"Means over the rollouts of each recorded step. Cut off: {how}. Repeats itself: an n-gram ten times in a row. "
         "Below: the rewards, unweighted. Bands: 95% intervals, groups as clusters."
     )
-    figure, stacked = sheet(caption, len(names), 1.2)
+    figure, stacked = figure_with_caption(caption, len(names), 1.2)
     for axes, name in zip(stacked, names, strict=True):
         for (run, told), look in zip(short(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
             line = steps[steps["run"] == run]

@@ -24,10 +24,10 @@ def of_run(folder: Path) -> dict[str, str]:
         raise InputError(f"{shown(folder)} is no run: expected a folder with run.json")
     last = manifest["attempts"][-1]
     return {
-        "What was run": tables.markdown(_rows(what(manifest, last))),
-        "By which code": tables.markdown(_rows(code(last, manifest.get("own", {})))),
-        "On which data": tables.markdown(files(manifest.get("inputs", {}))),
-        "Result": result(folder, manifest),
+        "What was run": tables.markdown(_rows(_what_was_run(manifest, last))),
+        "By which code": tables.markdown(_rows(_code_rows(last, manifest.get("own", {})))),
+        "On which data": tables.markdown(_input_files(manifest.get("inputs", {}))),
+        "Result": _result(folder, manifest),
     }
 
 
@@ -36,7 +36,7 @@ def _rows(values):
     return pd.DataFrame([(name, value) for name, value in values.items() if value], columns=["", " "])
 
 
-def what(manifest: dict, last: dict) -> dict[str, str]:
+def _what_was_run(manifest: dict, last: dict) -> dict[str, str]:
     """Name, notebook, state, times and the parameters that were given."""
     parameters, seconds = manifest["parameters"], 0.0
     for attempt in manifest["attempts"]:
@@ -66,7 +66,7 @@ def _moment(text):
     return datetime.datetime.fromisoformat(text).timestamp()
 
 
-def code(last: dict, own: dict) -> dict[str, str]:
+def _code_rows(last: dict, own: dict) -> dict[str, str]:
     """Commit, hash of the notebook's code, sources of your own, versions."""
     git, packages = last.get("git", {}), last.get("packages", {})
     changed = " with changes that are not committed" if git.get("dirty") else ""
@@ -79,7 +79,7 @@ def code(last: dict, own: dict) -> dict[str, str]:
     }
 
 
-def files(inputs: dict) -> pd.DataFrame:
+def _input_files(inputs: dict) -> pd.DataFrame:
     """Each file or folder that was read, with its hash and size."""
     rows = [
         (name, (mark or {}).get("sha256", "")[:_HASH], (mark or {}).get("bytes", "")) for name, mark in inputs.items()
@@ -87,25 +87,25 @@ def files(inputs: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file", "SHA-256", "bytes"])
 
 
-def result(folder: Path, manifest: dict) -> str:
+def _result(folder: Path, manifest: dict) -> str:
     """The result with its interval, as Markdown: the run's own table, else that of its samples, else its summary."""
     own = folder / "table.md"
     if own.is_file():
         return own.read_text(encoding="utf-8")
-    frame = samples(folder, manifest)
+    frame = _samples(folder, manifest)
     if frame is None:
         summary = {name: f"{value:.4g}" if isinstance(value, float) else str(value)
                    for name, value in manifest.get("summary", {}).items()}  # fmt: skip
         return tables.markdown(_rows(summary)) + "\nThis notebook has no samples, so these numbers have no interval.\n"
     try:
-        arms, differences, notes = tables.evaluation(sample_arrays.suites(sample_arrays.check(frame)[0]))
+        arms, differences, notes = tables.evaluation(sample_arrays.suites(sample_arrays.require_rectangular(frame)[0]))
     except InputError as error:
         return f"No result: {safe_line(error)}\n"
     printed = [tables.printed_arms(arms), *([tables.printed_differences(differences)] if len(differences) else [])]
     return "\n".join([*map(tables.markdown, printed), *(f"{note}\n" for note in notes if note)])
 
 
-def samples(folder: Path, manifest: dict) -> pd.DataFrame | None:
+def _samples(folder: Path, manifest: dict) -> pd.DataFrame | None:
     """The samples of an evaluation, or of a training run's first and last validation; None where there are none."""
     if (folder / "samples.jsonl").is_file():
         return sample_arrays.load_samples([str(folder)])

@@ -7,15 +7,15 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, sample_arrays, stats
-from lead_kit.report.tables import number, probability, with_interval
+from lead_kit.report.tables import format_interval, format_number, format_p
 from lead_kit.runs.files import RUNS, resolve
 
-TOKENS = ("length", "length_correct", "tokens_per_correct")  # printed with one decimal
-WORDS = dict.fromkeys(("length", "length_correct"), ("longer", "shorter"))
+_TOKENS = ("length", "length_correct", "tokens_per_correct")  # printed with one decimal
+_WORDS = dict.fromkeys(("length", "length_correct"), ("longer", "shorter"))
 
 
 def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str | None) -> int:
-    """Prints `comparison` of two runs and returns 0. `choices` are those of `results.check`. Raises InputError."""
+    """Prints `comparison` of two runs and returns 0; `choices` as in `require_rectangular`. Raises InputError."""
     print(comparison(run_a, run_b, metric, seed, **{name: choice for name, choice in choices.items() if choice}))
     return 0
 
@@ -31,12 +31,12 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     sides = [_side("A", run_a), _side("B", run_b)]
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
-    frame, notes = sample_arrays.check(pd.concat(sides, ignore_index=True), **choices)
+    frame, notes = sample_arrays.require_rectangular(pd.concat(sides, ignore_index=True), **choices)
     suites = [sample_arrays.suites(frame[frame["side"] == label]) for label in "AB"]
     return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
 
 
-def samples_of(name: str) -> pd.DataFrame:
+def samples_of_arm(name: str) -> pd.DataFrame:
     """The samples of one arm that a name stands for: a folder, a file, a name under runs/, or one of these @ARM."""
     path, _, arm = name.partition("@")
     if not resolve(path).exists() and (RUNS / path).parent.exists():
@@ -52,7 +52,7 @@ def samples_of(name: str) -> pd.DataFrame:
 
 def _side(label, name):
     """The samples that one argument names, with A or B as `side`."""
-    frame = samples_of(name)
+    frame = samples_of_arm(name)
     return frame.assign(side=label, run=[f"{label} ({run})" for run in frame["run"]])
 
 
@@ -61,23 +61,25 @@ def _sentences(names, suites, metric, seed):
         measured = [{key[1]: metrics.measure(one.samples, metric) for key, one in side.items()} for side in suites]
     except ValueError as error:
         raise InputError(str(error)) from None
-    digits = 1 if metric in TOKENS else 3
+    digits = 1 if metric in _TOKENS else 3
     problems, samples = next(iter(suites[0].values())).samples.correct.shape
     if not all(np.isfinite(part).all() for side in measured for ratio in side.values() for part in ratio):
         raise InputError(f"{metric} needs the length of every sample, and some samples have none")
     lines = [f"{metric} on {problems} problems, {samples} samples each"]
     for label, name, ratios in zip("AB", names, measured, strict=True):
         top, bottom = _summed(ratios)
-        pooled = metric in TOKENS or np.any(bottom != bottom[0])
+        pooled = metric in _TOKENS or np.any(bottom != bottom[0])
         interval = stats.t_interval(top, bottom) if pooled else stats.share_interval(top / bottom)
         seeds = f" ({len(ratios)} seeds)" if len(ratios) > 1 else ""
-        lines.append(f"{label}  {with_interval(interval, digits)}  {name}{seeds}")
+        lines.append(f"{label}  {format_interval(interval, digits)}  {name}{seeds}")
     difference, over = _difference(*measured, seed)
-    lines.append(f"A − B = {with_interval(difference, digits, sign=True)}  95% t-interval over {over}")
+    lines.append(f"A − B = {format_interval(difference, digits, sign=True)}  95% t-interval over {over}")
     if not np.isnan(difference.low):
-        low, high = (number(end, digits, sign=True) for end in (difference.bootstrap_low, difference.bootstrap_high))
-        lines.append(f"bootstrap [{low}, {high}]; sign flips of problems p {probability(difference.p)}")
-    return [*lines, _verdict(difference, WORDS.get(metric, ("higher", "lower")), digits)]
+        low, high = (
+            format_number(end, digits, sign=True) for end in (difference.bootstrap_low, difference.bootstrap_high)
+        )
+        lines.append(f"bootstrap [{low}, {high}]; sign flips of problems p {format_p(difference.p)}")
+    return [*lines, _verdict(difference, _WORDS.get(metric, ("higher", "lower")), digits)]
 
 
 def _summed(ratios):
@@ -107,5 +109,5 @@ def _verdict(difference, words, digits):
     error = (difference.high - difference.low) / 2 / stats.critical(difference.clusters)
     if error == 0:
         return "No detectable difference: the two are equal on every problem."
-    least = number(stats.minimum_detectable_effect(error, difference.clusters), digits)
+    least = format_number(stats.minimum_detectable_effect(error, difference.clusters), digits)
     return f"No detectable difference; this suite detects a true difference of {least} with 80% power."

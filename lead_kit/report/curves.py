@@ -18,7 +18,7 @@ from lead_kit.runs.log_files import has_rollouts, read_metrics
 from lead_kit.runs.manifest import read_manifest
 
 # the start and the control arms come first, then the paper's, in this order; others follow by name
-ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")
+_ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")
 
 
 def load_runs(runs: list[str]) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def _distinct_arms(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def having(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
+def runs_that_logged(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
     """The rows of the runs that logged the metric in the split (SFT runs log no validation Pass@1)."""
     if metric not in frame:
         return frame.iloc[:0]
@@ -72,10 +72,10 @@ def _read(path: Path) -> pd.DataFrame:
 def arms_of(frame: pd.DataFrame) -> list[str]:
     """The arms in the order of every figure and table."""
     present = set(frame["arm"].unique())
-    return [arm for arm in ARMS if arm in present] + sorted(present - set(ARMS))
+    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS))
 
 
-def points(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
+def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
     """Where the metric was logged: arm, seed, run, step, value. Raises InputError naming the logged metrics."""
     rows = frame[frame["split"] == split]
     logged = [name for name in rows if name not in KEYS and rows[name].notna().any()]
@@ -114,7 +114,7 @@ def mean_curve(values: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True)
 
 
-def gaps(values: pd.DataFrame) -> list[str]:
+def describe_gaps(values: pd.DataFrame) -> list[str]:
     """Sentences on what is missing: steps that some seeds of an arm lack, and seeds that some arms lack."""
     sentences = []
     for arm in arms_of(values):
@@ -149,7 +149,7 @@ def by_run(values: pd.DataFrame) -> pd.DataFrame:
     return by_seed.agg(final="last", curve_mean="mean").reset_index()
 
 
-def setting(frame: pd.DataFrame) -> str:
+def validation_setting(frame: pd.DataFrame) -> str:
     """A sentence for a caption on the validations of these runs: problems, samples of each, temperature; "" if unknown.
 
     Where runs differ, all their values are named.
@@ -168,13 +168,13 @@ def setting(frame: pd.DataFrame) -> str:
     return f"Validation: {problems} problems, {samples} {each} of each, temperature {temperature}."
 
 
-def with_rollouts(frame: pd.DataFrame) -> dict[str, str]:
+def runs_with_rollouts(frame: pd.DataFrame) -> dict[str, str]:
     """Each arm's last run that has a rollout ledger."""
     runs = frame[["arm", "run"]].drop_duplicates().itertuples(index=False)
     return {arm: run for arm, run in runs if has_rollouts(resolve(run))}
 
 
-def groups(rollouts: pd.DataFrame) -> pd.DataFrame:
+def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
     """One row for each group of a rollout ledger: step, group, rho, nonzero, weight.
 
     rho: share of correct answers; nonzero: some advantage is not 0; weight: Σ|advantage| after weighting divided by

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves, tables
-from lead_kit.report.style import METHOD_COLOURS, STYLE, barred, legend_above, looks, sheet
+from lead_kit.report.style import METHOD_COLOURS, STYLE, bar_kwargs, figure_with_caption, legend_above, method_styles
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.safe_text import safe_label
 
 _DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
 # A part of a metric's name and its unit; the first match counts.
-UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
-UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
+_UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
+_UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
 _STAGE_COLOURS = (METHOD_COLOURS["grpo"], "#999999", "#D55E00")  # kept, solved too often, never solved
 _MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
 MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 24 values, else 12 equal bins
@@ -28,13 +28,13 @@ MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 2
 @rc_context(STYLE)
 def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
     """Accuracy when longer answers count as wrong. `curve` from `tables.budget_points`; `note` such as
-    `tables.setting`.
+    `tables.evaluation_setting`.
     """
     caption = (
         "Samples longer than the budget count as wrong (no resampling). The seeds of an arm are averaged problem by "
         f"problem first; band: 95% t-interval over problems, so it holds for these seeds. {note}"
     )
-    figure, (axes,) = sheet(caption)
+    figure, (axes,) = figure_with_caption(caption)
     draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}), step_ticks=False)
     axes.set(xlabel="budget (tokens)", ylabel="Pass@1 within the budget")
     legend_above(figure, axes)
@@ -42,10 +42,10 @@ def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
 
 
 @rc_context(STYLE)
-def running(points: pd.DataFrame) -> Figure:
+def running_accuracy(points: pd.DataFrame) -> Figure:
     """Accuracy while samples arrive. `points`: arm, step (samples so far), mean, low, high."""
     caption = "Share of right answers so far. Band: 95% t-interval over the problems so far."
-    figure, (axes,) = sheet(caption)
+    figure, (axes,) = figure_with_caption(caption)
     draw_curves(axes, points, step_ticks=False)
     axes.set(xlabel="samples", ylabel="share correct", ylim=(-0.03, 1.03))
     legend_above(figure, axes)
@@ -55,9 +55,9 @@ def running(points: pd.DataFrame) -> Figure:
 def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
     """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
     count = heights.shape[1]
-    for place, (name, look) in enumerate(looks(heights.columns).items()):
+    for place, (name, look) in enumerate(method_styles(heights.columns).items()):
         at, height = np.arange(len(heights)) + (place - (count - 1) / 2) * 0.8 / count, heights[name]
-        axes.bar(at, height, 0.76 / count, **barred(look), label=safe_label(name))
+        axes.bar(at, height, 0.76 / count, **bar_kwargs(look), label=safe_label(name))
         if low is not None:
             reach = [height - low[name], high[name] - height]
             axes.errorbar(at, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
@@ -66,7 +66,10 @@ def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, hig
 
 @rc_context(STYLE)
 def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") -> Figure:
-    """Bars by difficulty, arms side by side. `bars` from `tables.difficulty_points`, `note` from `tables.setting`."""
+    """Bars by difficulty, arms side by side.
+
+    `bars` is from `tables.difficulty_points`, `note` from `tables.evaluation_setting`.
+    """
     levels = list(dict.fromkeys(bars["level"]))
     problems = bars.drop_duplicates("level").set_index("level")["clusters"]
     names = [f"{textwrap.fill(safe_label(level), 10)}\n({problems[level]})" for level in levels]
@@ -74,7 +77,7 @@ def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") ->
     caption = "In brackets: number of problems. Whiskers: 95% interval over problems, an arm's seeds averaged first"
     few = bars["low"].isna().any()
     caption += f"; none where a level has fewer than {tables.FEWEST} problems. {note}" if few else f". {note}"
-    figure, (axes,) = sheet(caption, width=0.5 + len(levels) * (0.1 + 0.06 * letters))
+    figure, (axes,) = figure_with_caption(caption, width=0.5 + len(levels) * (0.1 + 0.06 * letters))
     wide = bars.pivot(index="level", columns="arm", values=["estimate", "low", "high"]).reindex(levels)
     _draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))
     axes.set_xticks(range(len(levels)), names)
@@ -106,7 +109,7 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
         "Point: estimate of the paired difference; bar: its 95% t-interval, not corrected. "
         f"Filled: a difference after Holm's correction; hollow: no detectable difference. {note}"
     )
-    figure, panels = sheet(caption, len(metrics), 1.0 + row * len(names), 2 + len(metrics), across=True)
+    figure, panels = figure_with_caption(caption, len(metrics), 1.0 + row * len(names), 2 + len(metrics), across=True)
     for axes, metric in zip(panels, metrics, strict=True):
         for detected, face in ((True, "black"), (False, "white")):
             chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(_DIFFERENT) == detected)
@@ -116,7 +119,7 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
             axes.errorbar(rows["estimate"], at, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
         axes.set_title(textwrap.fill(safe_label(metric), 14), fontsize=7)
-        unit = next((unit for part, unit in UNITS.items() if part in metric), "")
+        unit = next((unit for part, unit in _UNITS.items() if part in metric), "")
         axes.set_xlabel(f"difference\n({unit})" if unit else "difference", fontsize=7)
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(metrics) <= 2 else 2))
         axes.margins(x=0.08)
@@ -162,7 +165,7 @@ def histograms(before, after, xlabel: str) -> Figure:
     caption = "Problems before cleaning (wide bars) and after it (narrow bars), in the same bins."
     if any(absent):
         caption += f" Left out, as they have no value: {absent[0]} before, {absent[1]} after."
-    figure, (axes,) = sheet(caption)
+    figure, (axes,) = figure_with_caption(caption)
     middle, wide = (points["low"] + points["high"]) / 2, points["high"] - points["low"]
     axes.bar(middle, points["before"], 0.94 * wide, color="#C8C8C8", label=f"before ({points['before'].sum():,})")
     colour = METHOD_COLOURS["grpo"]
@@ -185,7 +188,7 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
     estimators = [name for name in group if name not in ("correct", "length")]
     order = group.sort_values(["correct", "length"], ascending=[False, True])
     caption = "Rollouts of one group, right ones first, then by length. Below each bar: its length, right or wrong."
-    figure, (axes,) = sheet(caption, width=0.36 * len(order))
+    figure, (axes,) = figure_with_caption(caption, width=0.36 * len(order))
     _draw_bars(axes, order[estimators])
     axes.axhline(0, color="black", linewidth=0.8)
     verdicts = ["right" if correct else "wrong" for correct in order["correct"]]
@@ -203,7 +206,7 @@ def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
     """How many are left after each preparation step, as bars from top to bottom. `table` has columns step and count."""
     names = [textwrap.fill(safe_label(step), 26) for step in table["step"]]
     height = 0.5 + 0.13 * sum(name.count("\n") + 2 for name in names)
-    figure, (axes,) = sheet(f"Number of {unit} left after each step.", 1, height)
+    figure, (axes,) = figure_with_caption(f"Number of {unit} left after each step.", 1, height)
     bars = axes.barh(range(len(table)), table["count"], color=METHOD_COLOURS["grpo"], height=0.7)
     axes.bar_label(bars, [f"{count:,}" for count in table["count"]], padding=2, fontsize=7)
     axes.set_yticks(range(len(table)), names)
@@ -219,13 +222,13 @@ def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
 def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figure:
     """The plan of a stage: problems by pass rate, kept or not; share of all-right or all-wrong groups by group size.
 
-    `planned` and `shares` are from `stage_plan.table` and `unmixed_shares`; `high` is the highest pass rate kept.
+    `planned` and `shares` are from `stage_plan.plan_table` and `unmixed_shares`; `high` is the highest pass rate kept.
     """
     caption = (
         "Top: problems by measured pass rate; dashed: the highest rate that is kept. Bottom: expected share of groups "
         "with only right or only wrong answers under a Beta prior fitted to the problems; bars: 95% over problems."
     )
-    figure, (top, bottom) = sheet(caption, 2, 1.7)
+    figure, (top, bottom) = figure_with_caption(caption, 2, 1.7)
     edges, base = _bin_edges(_numbers_in(planned["rate"])), 0
     for part, colour in zip(("kept", "solved too often", "never solved"), _STAGE_COLOURS, strict=True):
         rows = planned[planned["part"] == part]

@@ -24,7 +24,7 @@ from lead_kit.runs.files import resolve, shown, write_text
 from lead_kit.safe_text import safe_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-STYLE = """\
+_STYLE = """\
 body { font: 16px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5em .7em; margin: .4em 0; font-size: .85em }
 .highlight pre { background: #f6f6f6; border-left: 3px solid #bbb } .error { background: #fbe9e7 }
@@ -66,12 +66,12 @@ def formula(text: str, display: str) -> str:
         return f"<code>{html.escape(text)}</code>"
 
 
-markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["table", "math", "strikethrough"])
+_markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["table", "math", "strikethrough"])
 
 
 def export_command(run: str, out: str | None = None) -> int:
     """Writes the document of a run, by default as NAME.html in its folder, and prints where it is."""
-    folder = show_run.folder_of(run)
+    folder = show_run.run_folder(run)
     target = resolve(out) if out else folder / f"{folder.name}.html"
     write_text(target, document(folder))
     print(f"{shown(target)}: {target.stat().st_size / 1e6:.1f} MB, opens without a network")
@@ -88,9 +88,9 @@ def document(folder: Path) -> str:
         cells = [cell_html(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{shown(path)} is not a notebook") from None
-    sections = "".join(f"<h3>{title}</h3>{markdown(text)}" for title, text in about.items())
+    sections = "".join(f"<h3>{title}</h3>{_markdown(text)}" for title, text in about.items())
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    style = STYLE + HtmlFormatter().get_style_defs(".highlight")
+    style = _STYLE + HtmlFormatter().get_style_defs(".highlight")
     name = html.escape(folder.name)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{name}</title><style>{style}</style></head><body>\n'
@@ -105,7 +105,7 @@ def cell_html(cell: dict) -> str:
         for name, kinds in cell.get("attachments", {}).items():
             packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in _PICTURES[:2]]
             source = source.replace(f"(attachment:{name})", "".join(packed[:1]))
-        return markdown(source)
+        return _markdown(source)
     code = highlight(source, PythonLexer(), HtmlFormatter()) if source.strip() else ""
     return code + "".join(map(_output_html, cell.get("outputs", [])))
 
@@ -124,7 +124,7 @@ def _output_html(output: dict) -> str:
         if name in data:
             packed = data[name] if name != _PICTURES[-1] else base64.b64encode(data[name].encode()).decode()
             return f'<img alt="" src="data:{name};base64,{html.escape("".join(packed.split()))}">'
-    for name, rendered in (("text/html", _cleaned), ("text/markdown", markdown)):
+    for name, rendered in (("text/html", _cleaned), ("text/markdown", _markdown)):
         if name in data:
             return rendered(safe_text(data[name], WHOLE))
     return printed(data.get("text/plain", ""))

@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Image, display
 
 from lead_kit.report import curves, evaluation_figures, training_figures
-from lead_kit.report.rollouts import three
+from lead_kit.report.rollouts import best_worst_random
 from lead_kit.report.safe_display import Page
 from lead_kit.runs import find, log_files
 from lead_kit.runs.files import shown
@@ -70,33 +70,33 @@ class View:
             self.handles[place] = display(what, display_id=True)
 
 
-def training(run, baseline: list[str] = ()) -> View:
+def view_training(run, baseline: list[str] = ()) -> View:
     """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn beside it."""
-    others = beside(baseline)
-    return View(lambda: figure(run.path, others), lambda: last_rollouts(run.path))
+    others = load_baseline(baseline)
+    return View(lambda: run_figure(run.path, others), lambda: last_rollouts(run.path))
 
 
-def beside(baseline: list[str]) -> pd.DataFrame:
+def load_baseline(baseline: list[str]) -> pd.DataFrame:
     """The frame of the runs that are drawn beside another. Raises InputError where one does not exist."""
     return curves.load_runs(find.named_runs(list(baseline)))
 
 
-def figure(folder: Path, others: pd.DataFrame):
+def run_figure(folder: Path, others: pd.DataFrame):
     """The figure of a training run, live or finished: of GRPO, else of the loss. None before its first numbers."""
     if not (folder / "metrics.jsonl").is_file():
         return None
     frame = curves.load_runs([folder])
     if "reward" in frame or "pass@1" in frame:
         return training_figures.progress(frame, shown(folder), others)
-    return training_figures.loss_curve(frame) if len(curves.having(frame, "loss", "train")) else None
+    return training_figures.loss_curve(frame) if len(curves.runs_that_logged(frame, "loss", "train")) else None
 
 
 def last_rollouts(folder: Path) -> Page | None:
     """The best, the worst and a random rollout of the last logged batch; None where none is logged."""
-    return three(log_files.newest_rollouts(folder)) if log_files.has_rollouts(folder) else None
+    return best_worst_random(log_files.newest_rollouts(folder)) if log_files.has_rollouts(folder) else None
 
 
-def accuracy() -> View:
+def view_accuracy() -> View:
     """The view of a run of 04_evaluate, from the values that `sampling.reporter` tells."""
     points = []
 
@@ -106,4 +106,4 @@ def accuracy() -> View:
             bounds = {"mean": mean, "low": max(mean - half, 0), "high": min(mean + half, 1)}
             points.append({"arm": values["model"], "step": values["samples"], **bounds})
 
-    return View(lambda: evaluation_figures.running(pd.DataFrame(points)) if points else None, take=take)
+    return View(lambda: evaluation_figures.running_accuracy(pd.DataFrame(points)) if points else None, take=take)

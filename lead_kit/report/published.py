@@ -37,13 +37,13 @@ def _named(kind: str, name: str) -> dict:
     return known[name]
 
 
-def curve(name: str) -> pd.DataFrame:
+def published_curve(name: str) -> pd.DataFrame:
     """A published training curve: arm, step, value. Raises InputError naming the known curves."""
     points = _named("curves", name)["points"]
     return pd.DataFrame([(arm, *point) for arm in points for point in points[arm]], columns=["arm", "step", "value"])
 
 
-def published(table: str) -> pd.DataFrame:
+def published_table(table: str) -> pd.DataFrame:
     """A published table, one row a number: table, benchmark, system, metric, value, its settings, source.
 
     Raises InputError naming the known tables.
@@ -68,7 +68,7 @@ def settings_of(samples: list[Path]) -> dict:
     return {}
 
 
-def compare(
+def compare_with_published(
     suites: dict[tuple[str, int], Suite],
     table: str,
     *,
@@ -85,7 +85,7 @@ def compare(
     problems, and `correlation` with ours (0 where the numbers of problems differ). Raises InputError where the table
     has no such benchmark.
     """
-    theirs = published(table)
+    theirs = published_table(table)
     known = list(dict.fromkeys(theirs["benchmark"]))
     if benchmark not in known:
         hint = nearest(benchmark, known)
@@ -166,7 +166,7 @@ def resolvable(table: str, *, between: float, correlation: float) -> pd.DataFram
     state n or problems, nothing is computed and the verdict says so.
     """
     rows = []
-    numbers = published(table)
+    numbers = published_table(table)
     numbers = numbers[~numbers["metric"].isin(_NO_SPREAD)]
     for (benchmark, metric), group in numbers.groupby(["benchmark", "metric"], sort=False):
         for a, b in combinations(group.to_dict("records"), 2):

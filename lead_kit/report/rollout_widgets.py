@@ -10,7 +10,7 @@ ANY = "any"
 _LISTED = ["group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 
 
-def look(
+def chosen_page(
     logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple
 ) -> safe_display.Page | safe_display.Table:
     """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
@@ -33,5 +33,5 @@ def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
         "status": ipywidgets.Dropdown(options=[ANY, *sorted(logged["status"].unique())], description="status"),
         "reward": ipywidgets.FloatRangeSlider(value=tuple(ends.values()), **ends, description="reward"),
     }
-    seen = ipywidgets.interactive_output(lambda **choice: display(look(logged, **choice)), chooser)
+    seen = ipywidgets.interactive_output(lambda **choice: display(chosen_page(logged, **choice)), chooser)
     return ipywidgets.VBox([ipywidgets.HBox([*chooser.values()]), seen])

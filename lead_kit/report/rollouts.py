@@ -31,7 +31,7 @@ UNITS = {  # what is counted in a completion
 }
 
 
-def chosen(
+def select_rollouts(
     rollouts: pd.DataFrame, step: int = -1, group: int = -1, status: str = "", above=-np.inf, below=np.inf
 ) -> pd.DataFrame:
     """The rollouts of one logged step (-1: the last) whose group, status and reward are as asked (-1 and "": any).
@@ -52,7 +52,7 @@ def chosen(
     return rows[rows["status"] == status] if status else rows
 
 
-def telling_group(rows: pd.DataFrame) -> int:
+def most_varied_group(rows: pd.DataFrame) -> int:
     """The group whose advantages differ most, which says most about the method."""
     return int(rows.groupby("group")["advantage"].agg(np.ptp).idxmax())
 
@@ -78,7 +78,7 @@ def side_by_side(group: pd.DataFrame) -> Page:
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 
 
-def three(rollouts: pd.DataFrame) -> Page:
+def best_worst_random(rollouts: pd.DataFrame) -> Page:
     """The best, the worst and a random rollout by reward, each with its problem; the shorter of two equal ones."""
     order = rollouts.sort_values(["reward", "length"], ascending=[False, True], kind="stable")
     worst = rollouts.sort_values(["reward", "length"], kind="stable").iloc[0]
@@ -94,7 +94,7 @@ def three(rollouts: pd.DataFrame) -> Page:
     return Page(f'<div class="{NO_MATHEMATICS}"><p>{title}</p>{"".join(cards)}</div>', "\n".join([title, *lines]))
 
 
-def paired(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+def paired_samples(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """The samples that both sides have: id, sample and each column of both, ending in _before and _after.
 
     Raises InputError where they share none.
@@ -107,7 +107,7 @@ def paired(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def telling_pair(both: pd.DataFrame) -> pd.Series:
+def changed_sample(both: pd.DataFrame) -> pd.Series:
     """A sample whose verdict changed from wrong to right, else one whose verdict or text changed; the shortest."""
     verdict = both["correct_after"].astype(int) - both["correct_before"].astype(int)
     same = both["completion_before"] == both["completion_after"]
@@ -123,7 +123,7 @@ def problem_text(run: Path, id: str) -> str:
     return next((record["problem"] for record in records if str(record["id"]) == id), "")
 
 
-def marked(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+def diff_pieces(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Both texts in pieces, words whole, each with whether the other text lacks it at that place."""
     pieces = [_PIECE.findall(safe_text(text)) for text in (before, after)]
     sides = ([], [])
@@ -134,13 +134,13 @@ def marked(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[
     return sides
 
 
-def two_answers(before: dict, after: dict, names: tuple[str, str], problem: str = "") -> Page:
+def diff_page(before: dict, after: dict, names: tuple[str, str], problem: str = "") -> Page:
     """Two answers to one prompt side by side, with the words marked in which they differ.
 
     `before` and `after` have completion, status and length; `names` say where each comes from.
     """
     cards, lines = [f"<div>{as_html(problem)}</div>"] if problem else [], [safe_text(problem)] if problem else []
-    sides = marked(before["completion"], after["completion"])
+    sides = diff_pieces(before["completion"], after["completion"])
     for name, row, side, style, signs in zip(names, (before, after), sides, (CUT, NEW), ("−", "+"), strict=True):
         head = f"{safe_line(name)}: {row['status']}, {row['length']} tokens"
         spans = (f'<span style="{style}">{html.escape(t)}</span>' if own else html.escape(t) for t, own in side)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lead_kit.safe_text import SHORT, safe_line
 
-WIDTH = 160  # letters of a line in a terminal
+_WIDTH = 160  # letters of a line in a terminal
 
 
 class Table:
@@ -17,7 +17,7 @@ class Table:
         """`frame` holds nothing but numbers and texts that are safe on one line."""
         self.frame = frame
         self.options = ("display.html.use_mathjax", False, "display.max_colwidth", None, "display.max_columns", None)
-        self.options += ("display.width", WIDTH)
+        self.options += ("display.width", _WIDTH)
 
     def __repr__(self) -> str:
         with pd.option_context(*self.options):

@@ -17,7 +17,7 @@ ROWS, COLUMNS = 8, 60  # of a curve in a terminal, in letters
 _TAIL = 20_000  # bytes of the log in which the newest line of progress is looked for
 
 
-def folder_of(run: str | Path) -> Path:
+def run_folder(run: str | Path) -> Path:
     """The folder of a run, by its run_name or path. Raises InputError naming the nearest run."""
     for folder in (RUNS / run, resolve(run)):
         if (folder / "run.json").is_file():
@@ -28,7 +28,7 @@ def folder_of(run: str | Path) -> Path:
     raise InputError(f"no run {safe_line(run)!r}{nearest_or_all(str(run), sorted(names))}")
 
 
-def sentences(folder: Path) -> list[str]:
+def describe_run(folder: Path) -> list[str]:
     """What a run is doing or how it ended, and the newest line of its progress."""
     manifest = read_manifest(folder, complete=True)
     last, state = manifest["attempts"][-1], manifest["status"]
@@ -77,9 +77,9 @@ def text_curve(steps, values, title: str) -> str:
     return "\n".join([title, *rows, foot])
 
 
-def text(folder: Path) -> str:
+def _run_as_text(folder: Path) -> str:
     """All that is shown of a run, for a terminal."""
-    parts = ["\n".join(sentences(folder))]
+    parts = ["\n".join(describe_run(folder))]
     if (folder / "metrics.jsonl").is_file():
         frame = curves.load_runs([folder])
         drawn = [one for one in (_curve_in(frame, *which) for which in _CURVES) if one]
@@ -98,14 +98,16 @@ def _curve_in(frame, metric: str, split: str) -> str:
 
 def show_command(run: str) -> None:
     """`lead show`: prints a run's state, curve and last rollouts. Raises InputError where there is no such run."""
-    print(text(folder_of(run)))
+    print(_run_as_text(run_folder(run)))
 
 
 def show(run: str) -> None:
     """The same in a notebook, the curves as a figure, beside those of the run's baseline."""
-    folder = folder_of(run)
-    print(*sentences(folder), sep="\n")
-    figure = live_view.figure(folder, live_view.beside(read_manifest(folder)["parameters"].get("baseline", [])))
+    folder = run_folder(run)
+    print(*describe_run(folder), sep="\n")
+    figure = live_view.run_figure(
+        folder, live_view.load_baseline(read_manifest(folder)["parameters"].get("baseline", []))
+    )
     if figure is not None:
         display(Image(figure.png(dpi=live_view.DOTS)))
     page = live_view.last_rollouts(folder)

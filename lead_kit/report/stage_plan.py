@@ -9,14 +9,14 @@ from lead_kit.data import clean, load
 from lead_kit.errors import InputError, lookup
 from lead_kit.evaluate import stage, stats
 from lead_kit.report import evaluation_figures
-from lead_kit.report.tables import markdown, number
+from lead_kit.report.tables import format_number, markdown
 from lead_kit.runs.files import atomic, resolve, shown
 
 _GROUPS = (4, 8, 16, 32, 64)  # group sizes in the table
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
 
 
-def table(counts: pd.DataFrame, rule: stage.Rule) -> pd.DataFrame:
+def plan_table(counts: pd.DataFrame, rule: stage.Rule) -> pd.DataFrame:
     """The counts with rate, low, high (Beta interval), part, sure and again for each problem.
 
     `part`: kept, never solved (at or below the rule's low end) or solved too often. `sure`: the probability that the
@@ -30,10 +30,10 @@ def table(counts: pd.DataFrame, rule: stage.Rule) -> pd.DataFrame:
     hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
     prior = stage.fitted_prior(hits, n)
     rate = hits / n
-    keep = stage.kept(rate, rule)
+    keep = stage.passes_rule(rate, rule)
     low, high = stage.beta_interval(hits, n)
-    below = stage.within(hits, n, prior, rule._replace(low=-1.0))
-    again = stage.kept_again(hits, n, prior, rule)
+    below = stage.probability_within(hits, n, prior, rule._replace(low=-1.0))
+    again = stage.probability_same_decision(hits, n, prior, rule)
     part = np.where(keep, KEPT, np.where(rate > rule.high, EASY, NEVER))
     sure = np.where(rate > rule.high, 1 - below, below)
     return counts.assign(rate=rate, low=low, high=high, part=part, sure=sure, again=np.where(keep, again, 1 - again))
@@ -56,7 +56,7 @@ def unmixed_shares(counts: pd.DataFrame, keep: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentences(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> list[str]:
+def describe_plan(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> list[str]:
     """What the rule keeps, how much of that is noise, and the tokens of a pass over the kept problems."""
     keep = planned["part"] == KEPT
     counts = planned["part"].value_counts()
@@ -90,7 +90,10 @@ def sentences(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> list[s
 
 def unmixed_shares_text(shares: pd.DataFrame) -> pd.DataFrame:
     """`unmixed_shares` as text: one row a group size."""
-    text = [f"{number(row.estimate)} [{number(row.low)}, {number(row.high)}]" for row in shares.itertuples()]
+    text = [
+        f"{format_number(row.estimate)} [{format_number(row.low)}, {format_number(row.high)}]"
+        for row in shares.itertuples()
+    ]
     return shares.assign(text=text).pivot(index="group_size", columns="problems", values="text").reset_index()
 
 
@@ -111,10 +114,10 @@ def plan_command(source: str, column: str, samples: int, rule: str, add: str, ou
     chosen_rule = lookup(stage.RULES, rule, "--rule")
     if samples < 0:
         raise InputError(f"--samples {samples}: expected 1 or more")
-    planned = table(_read_counts(source, column, samples), chosen_rule)
+    planned = plan_table(_read_counts(source, column, samples), chosen_rule)
     added = len(load.load_problems(add)) if add else 0
     shares = unmixed_shares(planned, (planned["part"] == KEPT).to_numpy())
-    print(*sentences(planned, chosen_rule, added), sep="\n")
+    print(*describe_plan(planned, chosen_rule, added), sep="\n")
     print("Expected share of all-right or all-wrong groups, p^G + (1−p)^G, with its 95% interval over problems:")
     print(markdown(unmixed_shares_text(shares)), end="")
     if out:

@@ -113,7 +113,7 @@ LABELS = {
 }
 
 
-def looks(methods) -> dict[str, _Look]:
+def method_styles(methods) -> dict[str, _Look]:
     """The look of each method. The colour of a name that is not in METHOD_LOOKS follows from the name alone; names
     that share a colour differ in line style and marker.
     """
@@ -128,17 +128,17 @@ def looks(methods) -> dict[str, _Look]:
     return {method: found[method] for method in methods}
 
 
-def drawn(look: _Look) -> dict:
+def line_kwargs(look: _Look) -> dict:
     """The look as arguments of `axes.plot`."""
     return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
 
 
-def barred(look: _Look) -> dict:
+def bar_kwargs(look: _Look) -> dict:
     """The look as arguments of `axes.bar`."""
     return {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
 
 
-def sheet(
+def figure_with_caption(
     caption: str, panels: int = 1, height: float = HEIGHT, width: float = WIDTH, across: bool = False
 ) -> tuple[Figure, np.ndarray]:
     """A figure with its caption, and its axes (panels,): one below the other, or `across` with a shared y axis.

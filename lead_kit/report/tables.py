@@ -20,7 +20,7 @@ _CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
 LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
 COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
-WORDS = {LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
+_WORDS = {LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"}
     | {sign: "\\" + sign for sign in "&%$#_{}"}
@@ -46,16 +46,16 @@ def cluster_values(
     """
     rows, notes = [], []
     if len(runs):
-        values = curves.points(runs, metric, split)
-        notes += [*curves.gaps(values), curves.compared_steps(values)]
+        values = curves.logged_values(runs, metric, split)
+        notes += [*curves.describe_gaps(values), curves.compared_steps(values)]
         name = metric.replace("pass@", "Pass@")
         rows += _of_curves(values, {f"final {name}": "final", f"mean {name} over the curve": "curve_mean"})
     if suites:
         rows += of_suites(suites, {_CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"})
     elif len(runs):
         for name, logged in ((LENGTH, "length"), (TRUNCATED, "truncated")):
-            if len(curves.having(runs, logged, split)):
-                rows += _of_curves(curves.points(runs, logged, split), {name: "final"})
+            if len(curves.runs_that_logged(runs, logged, split)):
+                rows += _of_curves(curves.logged_values(runs, logged, split), {name: "final"})
         notes.append(
             "No samples of 04_evaluate: there is no Cons@k, and length and truncation are the last validation's."
         )
@@ -155,14 +155,14 @@ def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFr
     units = dict(zip(values["metric"], values["unit"], strict=True))
     verdicts = []
     for row, pair in zip(frame.itertuples(), pairs, strict=True):
-        words = WORDS.get(row.metric, ("higher", "lower"))
+        words = _WORDS.get(row.metric, ("higher", "lower"))
         verdict = stats.verdict(pair, *words, p=row.p_holm)
         one_seed = verdict in words and units[row.metric] == "problem"  # other seeds could give other models
         verdicts.append(f"{verdict}, for these runs" if one_seed else verdict)
     return frame.assign(verdict=verdicts)
 
 
-def setting(suites: dict[tuple[str, int], Suite], temperature: str = "") -> str:
+def evaluation_setting(suites: dict[tuple[str, int], Suite], temperature: str = "") -> str:
     """A sentence for a caption: how many problems, samples and seeds, and the temperature where it is known."""
     seeds = {len(of_arm) for of_arm in _by_arm(suites).values()}
     problems, samples = next(iter(suites.values())).samples.correct.shape
@@ -208,27 +208,27 @@ def _by_arm(suites):
     return by_arm
 
 
-def number(value: float, digits: int = 3, sign: bool = False) -> str:
+def format_number(value: float, digits: int = 3, sign: bool = False) -> str:
     """A number for a table; a dash where there is none."""
     return "–" if value is None or np.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
 
 
-def probability(value: float) -> str:
+def format_p(value: float) -> str:
     """A p-value; very small ones are printed as <0.001."""
-    return "<0.001" if value < 0.001 else number(value)
+    return "<0.001" if value < 0.001 else format_number(value)
 
 
-def with_interval(row, digits: int, sign: bool = False) -> str:
+def format_interval(row, digits: int, sign: bool = False) -> str:
     """`estimate [low, high]`; `estimate [–]` where one cluster gives no interval."""
-    estimate = number(row.estimate, digits, sign)
+    estimate = format_number(row.estimate, digits, sign)
     if np.isnan(row.low):
         return f"{estimate} [–]"
-    return f"{estimate} [{number(row.low, digits, sign)}, {number(row.high, digits, sign)}]"
+    return f"{estimate} [{format_number(row.low, digits, sign)}, {format_number(row.high, digits, sign)}]"
 
 
 def _estimates(table, sign=False):
     """The estimates with their intervals: lengths with one decimal, shares with three."""
-    return [with_interval(row, 1 if row.metric == LENGTH else 3, sign) for row in table.itertuples()]
+    return [format_interval(row, 1 if row.metric == LENGTH else 3, sign) for row in table.itertuples()]
 
 
 def printed_arms(table: pd.DataFrame) -> pd.DataFrame:
@@ -244,8 +244,8 @@ def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
             "metric": table["metric"],
             "difference": table["difference"],
             "estimate [95%]": _estimates(table, sign=True),
-            "p (t)": table["p_t"].map(probability),
-            "p (Holm)": table["p_holm"].map(probability),
+            "p (t)": table["p_t"].map(format_p),
+            "p (Holm)": table["p_holm"].map(format_p),
             "pairs": table["clusters"].astype(str),
             "verdict": table["verdict"],
         }

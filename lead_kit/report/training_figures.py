@@ -21,10 +21,10 @@ from lead_kit.report.style import (
     REWARD_LOOKS,
     STYLE,
     Sheet,
-    drawn,
+    figure_with_caption,
     legend_above,
-    looks,
-    sheet,
+    line_kwargs,
+    method_styles,
     ticks_at,
 )
 from lead_kit.safe_text import safe_label
@@ -51,9 +51,11 @@ def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
 
 def draw_curves(axes, points: pd.DataFrame, step_ticks: bool = True) -> None:
     """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps."""
-    for arm, look in looks(curves.arms_of(points)).items():
+    for arm, look in method_styles(curves.arms_of(points)).items():
         line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **drawn(look), markevery=max(1, len(line) // 12), label=safe_label(arm))
+        axes.plot(
+            line["step"], line["mean"], **line_kwargs(look), markevery=max(1, len(line) // 12), label=safe_label(arm)
+        )
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
     if step_ticks:
         ticks_at(axes, points["step"])
@@ -61,7 +63,7 @@ def draw_curves(axes, points: pd.DataFrame, step_ticks: bool = True) -> None:
 
 def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
     """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to the metric's range."""
-    points = curves.mean_curve(curves.points(frame, y, split))
+    points = curves.mean_curve(curves.logged_values(frame, y, split))
     low, high = LIMITS.get(y, (-np.inf, np.inf))
     return points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high))
 
@@ -81,12 +83,14 @@ def trend(
     points = trend_points(frame, y, split)
     meaning = _band_meaning(points, ", problems held fixed" if split == "validation" else "")
     extra = "" if published is None else "Thin, hollow: published curve (another model, other problems)."
-    figure, (axes,) = sheet(" ".join(filter(None, [meaning, extra, note])))
+    figure, (axes,) = figure_with_caption(" ".join(filter(None, [meaning, extra, note])))
     draw_curves(axes, points)
     if published is not None:
-        for arm, look in looks(dict.fromkeys(published["arm"])).items():
+        for arm, look in method_styles(dict.fromkeys(published["arm"])).items():
             line = published[published["arm"] == arm]
-            axes.plot(line["step"], line["value"], **(drawn(look) | HOLLOW), label=safe_label(f"{arm} (published)"))
+            axes.plot(
+                line["step"], line["value"], **(line_kwargs(look) | HOLLOW), label=safe_label(f"{arm} (published)")
+            )
         ticks_at(axes, [*points["step"], *published["step"]])
     axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
     legend_above(figure, axes)
@@ -107,7 +111,9 @@ def loss_points(frame: pd.DataFrame) -> pd.DataFrame:
 def loss_curve(frame: pd.DataFrame) -> Figure:
     """Training loss over batches, one line for each arm, seeds as a band. `frame` has train rows with `loss`."""
     points = loss_points(frame)
-    figure, (axes,) = sheet(f"A step is one batch; in SFT it is one optimiser update. {_band_meaning(points)}")
+    figure, (axes,) = figure_with_caption(
+        f"A step is one batch; in SFT it is one optimiser update. {_band_meaning(points)}"
+    )
     draw_curves(axes, points)
     axes.set(xlabel="step (batches)", ylabel=LABELS["loss"])
     legend_above(figure, axes)
@@ -152,7 +158,7 @@ def reward_components(frame: pd.DataFrame) -> Figure:
         "Line: mean over seeds of each reward's mean in a batch. "
         "Band: ± one standard deviation inside a batch, within the least and the greatest reward logged."
     )
-    figure, panels = sheet(caption, len(arms), 1.5)
+    figure, panels = figure_with_caption(caption, len(arms), 1.5)
     for axes, arm in zip(panels, arms, strict=True):
         for name, look in zip(names, REWARD_LOOKS * 3, strict=False):
             line = points[(points["arm"] == arm) & (points["reward"] == name)]
@@ -167,9 +173,11 @@ def reward_components(frame: pd.DataFrame) -> Figure:
 
 
 @rc_context(STYLE)
-def panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
+def metric_panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     """One panel for each metric over rollout batches, one line for each arm, seeds as a band."""
-    figure, stacked = sheet(f"Logged rollouts. {_band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4)
+    figure, stacked = figure_with_caption(
+        f"Logged rollouts. {_band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4
+    )
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, trend_points(frame, name, split))
         axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
@@ -188,14 +196,14 @@ def step_edges(steps: np.ndarray) -> np.ndarray:
 def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     """One run's groups: share of zero-advantage groups, distribution of the share correct ρ, weight on advantages.
 
-    `groups` is from `curves.groups`; `run` names the run in the caption, as in "arm lead, runs/03_grpo".
+    `groups` is from `curves.group_statistics`; `run` names the run in the caption, as in "arm lead, runs/03_grpo".
     """
     caption = (
         f"Rollouts of {run}. "
         "Top: share of groups whose advantages are all 0. Middle: share of groups by ρ, the share of right answers. "
         "Bottom: Σ|advantage| of a group after weighting over before; line: median, band: 10th to 90th percentile."
     )
-    figure, (top, middle, bottom) = sheet(caption, 3, 1.4)
+    figure, (top, middle, bottom) = figure_with_caption(caption, 3, 1.4)
     by_step = groups.groupby("step")
     steps = np.array(sorted(by_step.groups))
     dotted = {"color": "black", "marker": "o", "markevery": max(1, len(steps) // 12)}
@@ -227,10 +235,10 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
     large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
     for place, metric in enumerate(("pass@1", "length")):
         axes = figure.add_subplot(large[place])
-        _draw_beside(axes, curves.having(beside, metric), metric)
+        _draw_beside(axes, curves.runs_that_logged(beside, metric), metric)
         own = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
-        for arm, look in looks(dict.fromkeys(own["arm"])).items():
-            axes.plot(own["step"], own[metric], **drawn(look), label=f"{safe_label(arm)}, this run")
+        for arm, look in method_styles(dict.fromkeys(own["arm"])).items():
+            axes.plot(own["step"], own[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
         axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS[metric])
         ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
@@ -259,7 +267,7 @@ def _draw_beside(axes, frame: pd.DataFrame, metric: str) -> None:
     if frame.empty:
         return
     points = trend_points(frame, metric)
-    for arm, look in looks(curves.arms_of(points)).items():
+    for arm, look in method_styles(curves.arms_of(points)).items():
         line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **(drawn(look) | HOLLOW), label=safe_label(arm))
+        axes.plot(line["step"], line["mean"], **(line_kwargs(look) | HOLLOW), label=safe_label(arm))
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)

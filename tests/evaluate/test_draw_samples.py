@@ -52,7 +52,7 @@ def kit():
         return draw_samples.evaluate(chosen, records, **({"n": n, "seed": 0, "path": path, "tags": TAGS} | settings))
 
     return SimpleNamespace(
-        engine=engine, evaluate=evaluate, evaluation=draw_samples, adopt=sample_file.adopt, server=openai_client
+        engine=engine, evaluate=evaluate, evaluation=draw_samples, adopt=sample_file.copy_samples, server=openai_client
     )
 
 

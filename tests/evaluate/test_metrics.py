@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from pytest import approx
 
 from lead_kit.evaluate import metrics
-from lead_kit.evaluate.metrics import NO_VOTE, Samples, measure
+from lead_kit.evaluate.metrics import NO_VOTE, SampleArrays, measure
 
 
 def row(correct: int, samples: int):
@@ -22,7 +22,7 @@ def row(correct: int, samples: int):
 def suite(correct, cluster=None, length=None, answered=None):
     correct = np.asarray(correct)
     ones = np.ones_like(correct)
-    return Samples(
+    return SampleArrays(
         correct,
         ones if answered is None else np.asarray(answered),
         0 * ones,

@@ -53,12 +53,12 @@ def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_
     (tmp_path / "validation").mkdir()
     pd.DataFrame({"id": range(100)}).to_parquet(tmp_path / "validation/step_000000.parquet")
     parameters = {"rewards": ["correct", "own.py:style"], "reward_weights": [1.0, 0.0]}
-    table, missing = recorded_tripwires.of_run(str(tmp_path), parameters)
+    table, missing = recorded_tripwires.trips_of_run(str(tmp_path), parameters)
     assert table[["wire", "step"]].to_numpy().tolist() == [["truncated", 2], ["below_start", 2]]
     assert "dead_reward" in missing and "below_start" not in missing  # style is not paid
     assert (
-        recorded_tripwires.of_run(str(tmp_path), None) is None
-        and recorded_tripwires.of_run(str(tmp_path / "no"), parameters) is None
+        recorded_tripwires.trips_of_run(str(tmp_path), None) is None
+        and recorded_tripwires.trips_of_run(str(tmp_path / "no"), parameters) is None
     )
 
 

@@ -24,12 +24,12 @@ def rows(run="run", ids=("a", "b", "c"), n=2, **more):
 
 def refused(frame, **arguments) -> str:
     with pytest.raises(InputError) as error:
-        sample_arrays.check(frame, **arguments)
+        sample_arrays.require_rectangular(frame, **arguments)
     return str(error.value)
 
 
 def test_complete_samples_pass_without_a_note():
-    frame, notes = sample_arrays.check(rows())
+    frame, notes = sample_arrays.require_rectangular(rows())
     assert len(frame) == 6 and notes == []
 
 
@@ -60,14 +60,14 @@ def test_a_problem_of_the_benchmark_that_nobody_has_is_missing_too():
 
 
 def test_a_missing_problem_can_count_as_wrong():
-    frame, notes = sample_arrays.check(rows(ids=("a", "b")), problems=["a", "b", "c"], missing="wrong")
+    frame, notes = sample_arrays.require_rectangular(rows(ids=("a", "b")), problems=["a", "b", "c"], missing="wrong")
     assert metrics.avg_at_n(sample_arrays.suite(frame).samples.correct).mean() == approx((0.5 + 0.5 + 0) / 3)
     assert notes == ["run: 1 missing problems count as wrong: c."]
 
 
 def test_a_missing_problem_can_be_left_out_of_every_run():
     both = pd.concat([rows("one"), rows("two", ids=("a", "c"))])
-    frame, notes = sample_arrays.check(both, missing="leave out")
+    frame, notes = sample_arrays.require_rectangular(both, missing="leave out")
     assert set(frame["id"]) == {"a", "c"} and "left out" in notes[0]
 
 
@@ -77,12 +77,12 @@ def test_mixed_numbers_of_samples_are_named():
 
 
 def test_mixed_numbers_can_be_cut_to_the_fewest():
-    frame, notes = sample_arrays.check(rows(n=3).drop(index=[4, 5]), mixed="fewest")
+    frame, notes = sample_arrays.require_rectangular(rows(n=3).drop(index=[4, 5]), mixed="fewest")
     assert set(frame.groupby("id").size()) == {1} and "cut to 1" in notes[0]
 
 
 def test_missing_samples_can_count_as_wrong():
-    frame, notes = sample_arrays.check(rows(n=3).drop(index=[4, 5]), mixed="wrong")
+    frame, notes = sample_arrays.require_rectangular(rows(n=3).drop(index=[4, 5]), mixed="wrong")
     assert metrics.avg_at_n(sample_arrays.suite(frame).samples.correct).tolist() == approx([1 / 3] * 3)
     assert "missing samples count as wrong" in notes[0]
 
@@ -90,22 +90,22 @@ def test_missing_samples_can_count_as_wrong():
 def test_runs_with_different_numbers_of_samples_are_refused_or_cut():
     both = pd.concat([rows("one", n=2), rows("two", n=4)])
     assert "different numbers of samples" in refused(both)
-    frame, notes = sample_arrays.check(both, mixed="fewest")
+    frame, notes = sample_arrays.require_rectangular(both, mixed="fewest")
     assert len(frame) == 12 and notes == ["All runs are cut to 2 samples per problem."]
 
 
 def test_a_sample_that_is_there_twice_is_named():
     frame = pd.concat([rows(), rows().iloc[[3]].assign(correct=True)])
     assert "b sample 1" in refused(frame)
-    first, _ = sample_arrays.check(frame, duplicates="first")
-    last, notes = sample_arrays.check(frame, duplicates="last")
+    first, _ = sample_arrays.require_rectangular(frame, duplicates="first")
+    last, notes = sample_arrays.require_rectangular(frame, duplicates="last")
     assert (first["correct"].sum(), last["correct"].sum()) == (3, 4) and "the last was kept" in notes[0]
 
 
 def test_the_ids_of_another_benchmark_are_named():
     frame = rows(ids=("a", "b", "aime-1"))
     assert "1 problems are not of this benchmark: aime-1" in refused(frame, problems=["a", "b"])
-    kept, notes = sample_arrays.check(frame, problems=["a", "b"], foreign="leave out")
+    kept, notes = sample_arrays.require_rectangular(frame, problems=["a", "b"], foreign="leave out")
     assert set(kept["id"]) == {"a", "b"} and "aime-1" in notes[0]
 
 
@@ -161,7 +161,7 @@ def test_samples_come_with_the_labels_of_their_run(tmp_path):
 def test_one_file_of_two_models_is_two_runs(tmp_path):
     two = [rows(arm=arm, model=arm).drop(columns="run") for arm in ("grpo", "lead")]
     path = write(tmp_path / "samples.jsonl", pd.concat(two))
-    frame, _ = sample_arrays.check(sample_arrays.load_samples([str(path)]))
+    frame, _ = sample_arrays.require_rectangular(sample_arrays.load_samples([str(path)]))
     assert list(sample_arrays.suites(frame)) == [("grpo", 0), ("lead", 0)]
 
 

@@ -9,8 +9,8 @@ RULE = stage.RULES["grpo_lead"]
 
 
 def test_the_rule_of_grpo_lead_leaves_out_never_and_too_often():
-    assert stage.kept([0, 1 / 16, 0.75, 13 / 16, 1], RULE).tolist() == [False, True, True, False, False]
-    assert stage.kept([0, 0.89, 0.9, 1], stage.RULES["retire_solved"]).tolist() == [True, True, False, False]
+    assert stage.passes_rule([0, 1 / 16, 0.75, 13 / 16, 1], RULE).tolist() == [False, True, True, False, False]
+    assert stage.passes_rule([0, 0.89, 0.9, 1], stage.RULES["retire_solved"]).tolist() == [True, True, False, False]
 
 
 def test_the_interval_reaches_to_the_ends_and_narrows_with_samples():
@@ -31,8 +31,8 @@ def test_expected_groups_without_signal_by_hand():
 
 def test_kept_again_is_the_beta_binomial_chance():
     # of two samples, one hit is kept: posterior Beta(3, 1), P(1 of 2) = 2 B(4, 2)/B(3, 1) = 2 · (1/20) · 3
-    assert stage.kept_again([2], [2], stage.Prior(1, 1), RULE)[0] == pytest.approx(0.3)
-    assert stage.kept_again([1], [1], stage.Prior(1, 1), RULE)[0] == 0  # one sample: 0 or 1, never kept
+    assert stage.probability_same_decision([2], [2], stage.Prior(1, 1), RULE)[0] == pytest.approx(0.3)
+    assert stage.probability_same_decision([1], [1], stage.Prior(1, 1), RULE)[0] == 0  # one sample: 0 or 1, never kept
 
 
 @pytest.mark.parametrize("never_seen", [False, True])
@@ -45,11 +45,13 @@ def test_the_prior_is_found_again_and_the_noise_foretold(never_seen):
     n = np.full(len(hits), 16)
     prior = stage.fitted_prior(hits, n)
     assert prior == pytest.approx((0.8, 0.5), rel=0.08)
-    keep = stage.kept(hits / 16, RULE)
-    wrong = 1 - stage.within(hits, n, prior, RULE)
+    keep = stage.passes_rule(hits / 16, RULE)
+    wrong = 1 - stage.probability_within(hits, n, prior, RULE)
     assert wrong[keep].mean() == pytest.approx((p[keep] > 0.75).mean(), abs=0.01)
-    again = stage.kept(random.binomial(16, p) / 16, RULE)
-    assert stage.kept_again(hits, n, prior, RULE)[keep].mean() == pytest.approx(again[keep].mean(), abs=0.01)
+    again = stage.passes_rule(random.binomial(16, p) / 16, RULE)
+    assert stage.probability_same_decision(hits, n, prior, RULE)[keep].mean() == pytest.approx(
+        again[keep].mean(), abs=0.01
+    )
 
 
 def test_one_problem_has_a_prior_within_bounds():

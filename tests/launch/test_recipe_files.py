@@ -7,7 +7,7 @@ import pytest
 
 from lead_kit.launch import recipe_table, recipes
 from lead_kit.parameters import read_parameters
-from lead_kit.report.published import published
+from lead_kit.report.published import published_table
 
 NAMES = sorted(path.stem for path in (recipes.EXPERIMENTS / "recipes").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (recipes.EXPERIMENTS / "scales").glob("*.yaml"))
@@ -135,7 +135,7 @@ def test_every_value_of_a_method_says_where_it_comes_from(name):
 def test_a_published_table_has_the_benchmarks_it_is_set_beside(name):
     for job in planned(name, "8x80gb"):
         if table := job.parameters.get("published_table"):
-            assert job.benchmark in set(published(table)["benchmark"]), (table, job.benchmark)
+            assert job.benchmark in set(published_table(table)["benchmark"]), (table, job.benchmark)
 
 
 LEAD = {"weight_low": 0.4, "weight_high": 1.5, "weight_midpoint": 0.75, "weight_steepness": 10.0}

@@ -57,7 +57,7 @@ def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():
             advantage_mass.of_rollouts(one).assign(run=f"{arm}{seed}", arm=arm, seed=seed, split=advantage_mass.SPLIT)
         )
     table = pd.concat(parts)
-    drawing = training_figures.panels(table, advantage_mass.shown(table), advantage_mass.SPLIT)
+    drawing = training_figures.metric_panels(table, advantage_mass.shown(table), advantage_mass.SPLIT)
     assert [axes.get_ylabel() for axes in drawing.axes] == [
         "advantage mass outside\nmixed groups", "reflection_v2", "words a completion",
     ]  # fmt: skip

@@ -71,26 +71,26 @@ def test_arms_come_in_the_order_of_the_paper():
 
 
 def test_the_mean_has_only_steps_that_all_seeds_have_and_says_so():
-    values = curves.points(frame_of(grpo=[{0: 0.1, 10: 0.2, 20: 0.9}, {0: 0.3, 10: 0.4}]), "pass@1")
+    values = curves.logged_values(frame_of(grpo=[{0: 0.1, 10: 0.2, 20: 0.9}, {0: 0.3, 10: 0.4}]), "pass@1")
     mean = curves.mean_curve(values)
     assert mean["step"].tolist() == [0, 10] and mean["mean"].tolist() == approx([0.2, 0.3])
-    assert curves.gaps(values) == [
+    assert curves.describe_gaps(values) == [
         "grpo: steps 20 are not in every seed and left out of the mean (seed 0 ends at 20, seed 1 ends at 10)."
     ]
 
 
 def test_a_seed_that_an_arm_lacks_is_told():
-    values = curves.points(frame_of(grpo=[{0: 0.1}, {0: 0.2}], lead=[{0: 0.1}]), "pass@1")
-    assert curves.gaps(values)[0].startswith("Seeds 1 are not in every arm")
+    values = curves.logged_values(frame_of(grpo=[{0: 0.1}, {0: 0.2}], lead=[{0: 0.1}]), "pass@1")
+    assert curves.describe_gaps(values)[0].startswith("Seeds 1 are not in every arm")
 
 
 def test_one_seed_has_no_interval():
-    mean = curves.mean_curve(curves.points(frame_of(grpo=[{0: 0.1, 10: 0.2}]), "pass@1"))
+    mean = curves.mean_curve(curves.logged_values(frame_of(grpo=[{0: 0.1, 10: 0.2}]), "pass@1"))
     assert mean["low"].isna().all() and mean["seeds"].tolist() == [1, 1]
 
 
 def test_runs_are_compared_at_the_steps_that_all_of_them_have():
-    values = curves.points(frame_of(grpo=[{0: 0.1, 10: 0.3}], lead=[{0: 0.2, 10: 0.4, 20: 0.9}]), "pass@1")
+    values = curves.logged_values(frame_of(grpo=[{0: 0.1, 10: 0.3}], lead=[{0: 0.2, 10: 0.4, 20: 0.9}]), "pass@1")
     table = curves.by_run(values).set_index("arm")
     assert table["final"].to_dict() == {"grpo": 0.3, "lead": 0.4}
     assert table["curve_mean"].to_dict() == approx({"grpo": 0.2, "lead": 0.3})
@@ -98,36 +98,36 @@ def test_runs_are_compared_at_the_steps_that_all_of_them_have():
 
 
 def test_runs_without_a_common_step_are_told():
-    values = curves.points(frame_of(grpo=[{0: 0.1}], lead=[{5: 0.2}]), "pass@1")
+    values = curves.logged_values(frame_of(grpo=[{0: 0.1}], lead=[{5: 0.2}]), "pass@1")
     assert "no step in common" in curves.compared_steps(values) and len(curves.by_run(values)) == 2
 
 
 def test_a_metric_that_nobody_logged_is_refused_with_those_there_are():
     with pytest.raises(InputError, match="there are: pass@1"):
-        curves.points(frame_of(grpo=[{0: 0.1}]), "lenght")
+        curves.logged_values(frame_of(grpo=[{0: 0.1}]), "lenght")
 
 
 def test_runs_without_validation_are_left_out():
     frame = pd.concat(
         [frame_of(grpo=[{0: 0.1}]), pd.DataFrame([{"run": "sft", "arm": "sft", "step": 1, "split": "train"}])]
     )
-    assert set(curves.having(frame, "pass@1")["run"]) == {"grpo-0"}
+    assert set(curves.runs_that_logged(frame, "pass@1")["run"]) == {"grpo-0"}
 
 
 def test_a_wandb_history_becomes_the_tidy_frame(tmp_path):
     path = tmp_path / "grpo-s2.csv"
     path.write_text("_step,train/reward,eval/pass@1,_runtime\n0,0.1,,1\n10,0.2,0.5,2\n")
     frame = curves.load_runs([str(path)])
-    assert curves.points(frame, "pass@1")[["arm", "seed", "step", "value"]].to_numpy().tolist() == [
+    assert curves.logged_values(frame, "pass@1")[["arm", "seed", "step", "value"]].to_numpy().tolist() == [
         ["grpo", 2, 10, 0.5]
     ]
-    assert curves.points(frame, "reward", "train")["value"].tolist() == [0.1, 0.2]
+    assert curves.logged_values(frame, "reward", "train")["value"].tolist() == [0.1, 0.2]
 
 
 def test_a_wandb_panel_holds_several_runs(tmp_path):
     path = tmp_path / "panel.csv"
     path.write_text("Step,grpo-s0 - eval/pass@1,grpo-s0 - eval/pass@1__MIN,lead-s1 - eval/pass@1\n0,0.1,0.1,0.2\n")
-    values = curves.points(curves.load_runs([str(path)]), "pass@1")
+    values = curves.logged_values(curves.load_runs([str(path)]), "pass@1")
     assert values[["arm", "seed", "value"]].to_numpy().tolist() == [["grpo", 0, 0.1], ["lead", 1, 0.2]]
 
 
@@ -182,6 +182,6 @@ def test_groups_of_a_ledger_by_hand():
             "advantage": [1.5, -0.5, 0.0, 0.0],
         }
     )
-    groups = curves.groups(ledger)
+    groups = curves.group_statistics(ledger)
     assert groups["rho"].tolist() == [0.5, 1.0] and groups["nonzero"].tolist() == [True, False]
     assert groups["weight"][0] == 1.0 and pd.isna(groups["weight"][1])  # (1.5 + .5)/(1 + 1); 0/0

@@ -220,7 +220,7 @@ def test_tables_line_up_and_escape_special_signs():
 
 
 def test_small_p_values_are_not_zero():
-    assert tables.probability(1e-9) == "<0.001" and tables.probability(0.0314) == "0.031"
+    assert tables.format_p(1e-9) == "<0.001" and tables.format_p(0.0314) == "0.031"
 
 
 def test_models_of_one_evaluation_are_compared_by_problem():
@@ -242,10 +242,10 @@ def test_a_level_of_few_problems_has_no_whiskers_and_the_caption_says_so():
     levels = [0] * 4 + [1] * 5
     correct = np.array([[1, 0]] * 9)
     suite = sample_arrays.Suite(
-        metrics.Samples(correct, correct, 0 * correct, correct + 4, correct), list("abcdefghi"), levels
+        metrics.SampleArrays(correct, correct, 0 * correct, correct + 4, correct), list("abcdefghi"), levels
     )
     bars = tables.difficulty_points({("a", 0): suite}, edges=[])
     assert bars.set_index("level")["low"].isna().tolist() == [True, False]
-    figure = evaluation_figures.by_difficulty(bars, note=tables.setting({("a", 0): suite}, "0.6"))
+    figure = evaluation_figures.by_difficulty(bars, note=tables.evaluation_setting({("a", 0): suite}, "0.6"))
     assert "none where a level has fewer than 5 problems" in figure.get_label()
     assert figure.get_label().endswith("9 problems, 2 samples of each, 1 seed an arm, temperature 0.6.")

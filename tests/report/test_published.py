@@ -34,7 +34,7 @@ def suite(accuracy, problems=30, n=32, length=8000):
 
 
 def beside(suites, margin=0.02, table="lead_14b", benchmark="AIME24", settings=None, **more):
-    frame = published.compare(
+    frame = published.compare_with_published(
         suites, table, benchmark=benchmark, settings=settings or {}, margin=margin, **(ASSUMED | more)
     )
     return frame.set_index(["published", "metric"])
@@ -42,21 +42,23 @@ def beside(suites, margin=0.02, table="lead_14b", benchmark="AIME24", settings=N
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_number_has_settings_and_a_source(table):
-    frame = published.published(table)
+    frame = published.published_table(table)
     assert set(published.SETTINGS) < set(frame) and frame["source"].str.len().gt(10).all()
     shares = frame[~frame["metric"].isin(["length", "correct", "answered"])]["value"]
     assert shares.between(0, 1).all() and frame["value"].notna().all()
 
 
 def test_numbers_stand_as_printed():
-    frame = published.published("lead_14b").set_index(["benchmark", "system", "metric"])["value"]
+    frame = published.published_table("lead_14b").set_index(["benchmark", "system", "metric"])["value"]
     assert frame["AIME24", "LEAD-stage2", "pass@1"] == 0.650 and frame["AIME25", "LEAD-stage2", "length"] == 8668
-    reflection = published.published("reflection").set_index(["benchmark", "system"])
+    reflection = published.published_table("reflection").set_index(["benchmark", "system"])
     assert reflection.loc[("MATH-500", "7B grpo"), ["value", "standard_error"]].tolist() == [0.738, 0.020]
 
 
 def test_the_printed_precision_is_not_the_ratio_of_the_printed_means():
-    wide = published.published("lead_difficulty").pivot(index=["benchmark", "system"], columns="metric", values="value")
+    wide = published.published_table("lead_difficulty").pivot(
+        index=["benchmark", "system"], columns="metric", values="value"
+    )
     row = wide.loc[("AIME25 1-5", "DeepSeek-7B")]
     assert row["correct"] / row["answered"] == approx(0.926, abs=1e-3) and row["precision_per_problem"] == 0.708
     assert row["correct"] / 32 == approx(row["pass@1"], abs=1e-3)
@@ -64,22 +66,22 @@ def test_the_printed_precision_is_not_the_ratio_of_the_printed_means():
 
 def test_the_published_standard_errors_are_those_of_single_verdicts():
     # sqrt(p(1-p)/(Q-1)): GPQA-diamond has 198 problems, AIME 30
-    frame = published.published("reflection")
+    frame = published.published_table("reflection")
     expected = np.sqrt(frame["value"] * (1 - frame["value"]) / (frame["problems"] - 1))
     assert frame["standard_error"].to_numpy() == approx(expected.to_numpy(), abs=1.5e-3)
 
 
 def test_the_published_curve_equals_the_points_read_off(lead_data):
     points = pd.read_csv(lead_data / "figure1_published.csv", comment="#")
-    ours = published.curve("figure1")
+    ours = published.published_curve("figure1")
     assert ours.to_numpy().tolist() == points.to_numpy().tolist()
 
 
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'lead_14b'"):
-        published.published("lead_14")
+        published.published_table("lead_14")
     with pytest.raises(InputError, match="no published curve 'figure2'"):
-        published.curve("figure2")
+        published.published_curve("figure2")
     with pytest.raises(InputError, match="no benchmark 'AIME26'.*did you mean"):
         beside(suite(0.6), benchmark="AIME26")
 
@@ -142,7 +144,7 @@ def test_a_wide_gap_on_many_problems_is_resolvable():
 
 
 def test_settings_that_cs2916_does_not_state_are_not_known():
-    frame = published.published("cs2916").set_index(["benchmark", "system"])
+    frame = published.published_table("cs2916").set_index(["benchmark", "system"])
     rl = frame[frame.index.get_level_values("system").str.contains("GRPO")]
     assert len(rl) == 8 and rl[["n", "temperature", "top_p", "max_tokens"]].isna().all(axis=None)
     assert frame.loc[("GSM8K", "SFT"), ["n", "temperature", "max_tokens"]].tolist() == [1, 0, 16384]

@@ -31,16 +31,16 @@ LOGGED = ledger_of(
 
 
 def test_a_choice_is_by_step_group_status_and_reward():
-    assert len(rollouts.chosen(LOGGED)) == 4  # the last step
-    assert rollouts.chosen(LOGGED, step=1, status="correct")["completion"].tolist() == ["yes"]
-    assert rollouts.chosen(LOGGED, group=1, below=0.5)["completion"].tolist() == [ATTACK]
+    assert len(rollouts.select_rollouts(LOGGED)) == 4  # the last step
+    assert rollouts.select_rollouts(LOGGED, step=1, status="correct")["completion"].tolist() == ["yes"]
+    assert rollouts.select_rollouts(LOGGED, group=1, below=0.5)["completion"].tolist() == [ATTACK]
     for wrong, told in (({"step": 3}, "there are: 1, 2"), ({"group": 9}, "0 to 1"), ({"status": "corect"}, "correct")):
         with pytest.raises(InputError, match=told):
-            rollouts.chosen(LOGGED, **wrong)
+            rollouts.select_rollouts(LOGGED, **wrong)
 
 
 def test_the_telling_group_has_the_widest_advantages():
-    assert rollouts.telling_group(rollouts.chosen(LOGGED)) == 1
+    assert rollouts.most_varied_group(rollouts.select_rollouts(LOGGED)) == 1
 
 
 def test_a_group_stands_side_by_side_with_bars_and_inert_texts():
@@ -52,14 +52,14 @@ def test_a_group_stands_side_by_side_with_bars_and_inert_texts():
 
 
 def test_words_that_differ_are_marked():
-    before, after = rollouts.marked("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
+    before, after = rollouts.diff_pieces("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
     assert before == [("so 3 + 4 = ", False), ("8", True)]
     assert after == [("so 3 + 4 = ", False), ("7 ok", True)]
 
 
 def test_two_answers_show_what_differs_and_nothing_acts():
     one = {"completion": f"a {ATTACK}", "status": "wrong", "length": 2}
-    page = rollouts.two_answers(one, one | {"completion": "a b"}, ("before", "after"), ATTACK)
+    page = rollouts.diff_page(one, one | {"completion": "a b"}, ("before", "after"), ATTACK)
     assert "<img" not in page.html and page.html.count("&lt;img") == 2
     assert "after: wrong, 2 tokens\na [+b+]" in page.text
 
@@ -67,11 +67,11 @@ def test_two_answers_show_what_differs_and_nothing_acts():
 def test_pairs_are_samples_that_both_sides_have():
     before = LOGGED[LOGGED["step"] == 1]
     after = before.assign(completion=["yes", "maybe"], correct=[True, True], status="correct")
-    both = rollouts.paired(before, pd.concat([after, after.assign(id="q")]))
+    both = rollouts.paired_samples(before, pd.concat([after, after.assign(id="q")]))
     assert len(both) == 2
-    assert rollouts.telling_pair(both)["completion_before"] == "no"  # the one that became right
+    assert rollouts.changed_sample(both)["completion_before"] == "no"  # the one that became right
     with pytest.raises(InputError, match="no sample of the same problem"):
-        rollouts.paired(before, after.assign(id="q"))
+        rollouts.paired_samples(before, after.assign(id="q"))
 
 
 def test_words_and_steps_that_grew_stand_beside_the_reward_of_their_groups():
@@ -88,11 +88,11 @@ def test_nothing_grew():
 
 
 def test_the_choosers_show_a_group_or_a_table():
-    whole = rollout_widgets.look(LOGGED, 2, 1, rollout_widgets.ANY, (-1, 1))
+    whole = rollout_widgets.chosen_page(LOGGED, 2, 1, rollout_widgets.ANY, (-1, 1))
     assert "I verify 14" in whole.html and "<img" not in whole.html
-    listed = rollout_widgets.look(LOGGED, 2, rollout_widgets.ANY, "wrong", (-1, 0.5))
+    listed = rollout_widgets.chosen_page(LOGGED, 2, rollout_widgets.ANY, "wrong", (-1, 0.5))
     assert listed.frame["completion"].tolist() == ["no", ATTACK]
-    assert rollout_widgets.look(LOGGED, 1, 1, rollout_widgets.ANY, (-1, 1)).frame.empty  # step 1 has one group
+    assert rollout_widgets.chosen_page(LOGGED, 1, 1, rollout_widgets.ANY, (-1, 1)).frame.empty  # step 1 has one group
 
 
 def test_the_choosers_offer_what_was_logged_and_the_whole_range():

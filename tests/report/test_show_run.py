@@ -36,7 +36,7 @@ def batch(step):
 
 
 def test_the_best_the_worst_and_a_random_rollout_are_shown_and_not_acted_on():
-    page = rollouts.three(batch(20))
+    page = rollouts.best_worst_random(batch(20))
     assert page.text.index("best: correct, reward 1") < page.text.index("short") < page.text.index("worst:")
     assert "<img" not in page.html and "&lt;img" in page.html and "\x1b" not in page.html + page.text
 
@@ -50,7 +50,7 @@ def test_a_curve_in_letters_has_its_extremes_its_steps_and_its_last_value():
 
 def test_a_run_is_shown_while_it_goes_on_and_when_it_is_done(root, capsys):
     one = Run(Config({"run_name": "mine", "arm": "lead", "seed": 0}, {}), "03_grpo", steps=2)
-    assert show_run.sentences(one.path)[0].startswith("runs/mine is running, process ")
+    assert show_run.describe_run(one.path)[0].startswith("runs/mine is running, process ")
     one.log(0, "validation", **{"pass@1": 0.25})
     one.save_table("rollouts/step_000001.parquet", batch(1))
     one.log(2, "validation", **{"pass@1": 0.75})
@@ -75,12 +75,12 @@ def test_a_run_of_lead_run_is_open_until_that_closes_it_and_tells_its_tripwires(
         manifest.open_attempt(folder, config, {}, root / "notebooks/03_grpo.ipynb")
         one = Run(config, "03_grpo")
         one.record_tripwire(2, "truncated", "all were cut off")
-        told = show_run.sentences(folder)
+        told = show_run.describe_run(folder)
         assert told[0].startswith("runs/mine is running, process ")
         assert "tripwire truncated, step 2: all were cut off" in told
         one.finish()
-        assert show_run.sentences(folder)[0] == "runs/mine has finished (attempt 1)"
-    assert show_run.sentences(folder)[0] == "runs/mine ended without being closed (attempt 1)"
+        assert show_run.describe_run(folder)[0] == "runs/mine has finished (attempt 1)"
+    assert show_run.describe_run(folder)[0] == "runs/mine ended without being closed (attempt 1)"
 
 
 def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):

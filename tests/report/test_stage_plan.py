@@ -16,31 +16,31 @@ COUNTS = pd.DataFrame({"id": list("abcd"), "hits": [0, 4, 12, 16], "n": 16, "tok
 
 
 def test_each_problem_has_its_part_and_how_sure_it_is():
-    planned = stage_plan.table(COUNTS, RULES["grpo_lead"])
+    planned = stage_plan.plan_table(COUNTS, RULES["grpo_lead"])
     assert planned["part"].tolist() == [stage_plan.NEVER, stage_plan.KEPT, stage_plan.KEPT, stage_plan.EASY]
     assert planned["sure"][1] > 0.99 > planned["sure"][2] > 0.4
-    told = "\n".join(stage_plan.sentences(planned, RULES["grpo_lead"], added=100))
+    told = "\n".join(stage_plan.describe_plan(planned, RULES["grpo_lead"], added=100))
     assert "2 are kept, 1 were never solved, 1 were solved too often" in told and "has 102 problems" in told
     assert "120 at G 4" in told  # (10 + 20) · 4
 
 
 def test_without_lengths_the_tokens_are_named_as_missing():
-    planned = stage_plan.table(COUNTS.assign(tokens=np.nan), RULES["grpo_lead"])
-    assert "no lengths" in stage_plan.sentences(planned, RULES["grpo_lead"])[-1]
+    planned = stage_plan.plan_table(COUNTS.assign(tokens=np.nan), RULES["grpo_lead"])
+    assert "no lengths" in stage_plan.describe_plan(planned, RULES["grpo_lead"])[-1]
 
 
 def test_nothing_kept_and_nothing_known_are_said():
-    planned = stage_plan.table(COUNTS.iloc[[0, 3]], RULES["grpo_lead"])
-    assert stage_plan.sentences(planned, RULES["grpo_lead"])[-1].startswith("Nothing is kept")
+    planned = stage_plan.plan_table(COUNTS.iloc[[0, 3]], RULES["grpo_lead"])
+    assert stage_plan.describe_plan(planned, RULES["grpo_lead"])[-1].startswith("Nothing is kept")
     assert set(stage_plan.unmixed_shares(planned, (planned["part"] == stage_plan.KEPT).to_numpy())["problems"]) == {
         "all"
     }
     with pytest.raises(InputError, match="none of these problems has a pass rate"):
-        stage_plan.table(COUNTS.iloc[:0], RULES["grpo_lead"])
+        stage_plan.plan_table(COUNTS.iloc[:0], RULES["grpo_lead"])
 
 
 def test_the_figure_shows_parts_and_group_sizes():
-    planned = stage_plan.table(COUNTS, RULES["grpo_lead"])
+    planned = stage_plan.plan_table(COUNTS, RULES["grpo_lead"])
     shares = stage_plan.unmixed_shares(planned, (planned["part"] == stage_plan.KEPT).to_numpy())
     top, bottom = evaluation_figures.stage_plan(planned, shares, 0.75).axes
     assert [text.get_text() for text in bottom.get_xticklabels()] == ["4", "8", "16", "32", "64"]
@@ -74,7 +74,7 @@ def test_bad_input_is_one_sentence(words, told, capsys):
 
 def test_the_released_second_stage_keeps_half_of_its_rows_at_most_three_quarters_solved(lead_data):
     records = load.load_problems(lead_data / "train" / "grpo_lead_stage23.jsonl")
-    planned = stage_plan.table(clean.hits_of_column(records, "correctness"), RULES["grpo_lead"])
+    planned = stage_plan.plan_table(clean.hits_of_column(records, "correctness"), RULES["grpo_lead"])
     kept, easy = (planned[planned["part"] == part] for part in (stage_plan.KEPT, stage_plan.EASY))
     assert (len(kept), len(easy), set(planned["n"])) == (1720, 1733, {16})
     assert (1 - kept["sure"]).mean() == pytest.approx(0.11, abs=0.01)  # truly above .75

@@ -48,7 +48,7 @@ def groups():
         for k in range(4)
     ]
     frame = pd.DataFrame(ledger)
-    return curves.groups(frame.assign(advantage=1.2 * frame["advantage_before"]))
+    return curves.group_statistics(frame.assign(advantage=1.2 * frame["advantage_before"]))
 
 
 def published_points():
@@ -185,10 +185,10 @@ def test_looks_differ_without_colour():
 
 def test_an_unknown_method_keeps_its_colour_whatever_is_drawn_beside_it():
     many = [f"arm {number}" for number in range(20)]
-    together = style.looks([*many, "grpo"])
+    together = style.method_styles([*many, "grpo"])
     assert together["grpo"] == style.METHOD_LOOKS["grpo"]
     assert {arm: look.colour for arm, look in together.items()} == {
-        arm: style.looks([arm])[arm].colour for arm in together
+        arm: style.method_styles([arm])[arm].colour for arm in together
     }
     assert len({(look.colour, look.line, look.marker) for look in together.values()}) == 21
 
@@ -214,8 +214,8 @@ def test_the_setting_of_a_validation_is_read_from_the_runs(tmp_path, monkeypatch
     parameters = {"validation_samples": 2, "validation_temperature": 1.0}
     (run / "run.json").write_text(json.dumps({"parameters": parameters}))
     frame = pd.DataFrame({"run": ["runs/a", "runs/a", "export.csv"]})
-    assert curves.setting(frame) == "Validation: 3 problems, 2 samples of each, temperature 1."
-    assert curves.setting(frame.iloc[2:]) == ""
+    assert curves.validation_setting(frame) == "Validation: 3 problems, 2 samples of each, temperature 1."
+    assert curves.validation_setting(frame.iloc[2:]) == ""
 
 
 def test_a_run_that_goes_on_is_drawn_over_thin_curves_of_its_baseline():

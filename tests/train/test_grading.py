@@ -51,7 +51,7 @@ def test_evaluation_keeps_the_thought_with_the_sample_and_score_and_audit_read_i
     assert "Pass@1        0.5000" in capsys.readouterr().out
     verdicts = [json.loads(line) for line in path.with_suffix(".verdicts.jsonl").read_text().splitlines()]
     assert [row["status"] for row in verdicts] == ["no_answer", "correct"]
-    assert [row["completion"].startswith("<think>") for row in compare_graders.load(path)] == [True, True]
+    assert [row["completion"].startswith("<think>") for row in compare_graders.read_answers(path)] == [True, True]
 
 
 def test_score_takes_the_thought_as_an_option_for_other_files(tmp_path, capsys):
