@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lead_kit import cli
-from lead_kit.launch import recipes, run_notebook
+from lead_kit.launch import recipe_model, recipes, run_notebook
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.parameters import convert_values, load_notebook, read_parameters
 from lead_kit.runs import files, user_code
@@ -50,7 +50,7 @@ def test_a_printed_command_is_accepted(line):
     if options.command == "run":
         convert_values(options.parameters, read_parameters(run_notebook.find_notebook(options.notebook)))
     if options.command == "recipe":
-        recipes.load_recipe(options.name)
+        recipe_model.load_recipe(options.name)
     if options.command == "reproduce":
         assert recipes.plan(options.recipe, options.scale_name)
 

@@ -150,7 +150,7 @@ RECIPES = [
     ("stages null", "stages:", "stages is empty, expected a mapping"),
     ("stages a list", "stages: [a]", "stages is ['a'], expected a mapping"),
     ("a stage that is text", "stages: {t: small}", "stages, t is 'small', expected a mapping"),
-    ("a stage named by a number", "stages: {1: {notebook: small}}", "the name 1 is 1, expected a text"),
+    ("a stage named by a number", "stages: {1: {notebook: small}}", "stages: a key is 1, expected a text"),
     ("no notebook", "stages: {t: {}}", "no notebook, expected a name in notebooks/"),
     ("notebook a number", "stages: {t: {notebook: 3}}", "notebook is 3, expected a text"),
     ("notebook of 300 characters", f"stages: {{t: {{notebook: {'x' * 300}}}}}", "File name too long"),

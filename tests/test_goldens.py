@@ -12,10 +12,12 @@ import pytest
 
 from lead_kit import cli
 from lead_kit.errors import InputError
-from lead_kit.launch import recipes
+from lead_kit.launch import recipe_model, recipes
 
 GOLDENS = Path(__file__).parent / "goldens"
-NAMES = {kind: sorted(p.stem for p in (recipes.EXPERIMENTS / kind).glob("*.yaml")) for kind in ("recipes", "scales")}
+NAMES = {
+    kind: sorted(p.stem for p in (recipe_model.EXPERIMENTS / kind).glob("*.yaml")) for kind in ("recipes", "scales")
+}
 
 
 def described(job: recipes.Job, folder: str) -> tuple[str, dict[str, str]]:

@@ -153,6 +153,8 @@ def test_every_import_is_required_or_optional():
     installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE | DOCUMENT
     installed |= {
         "psutil",
+        "click",
+        "pydantic",
         "papermill",
         "nbclient",
         "jupyter_client",

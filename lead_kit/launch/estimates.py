@@ -3,12 +3,12 @@ speed. Estimates, not measurements."""
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
 
 from lead_kit.errors import InputError
+from lead_kit.launch.recipe_model import Rates, Scale
 from lead_kit.launch.recipes import Job, settled
 from lead_kit.method.named_estimators import needs_reference
 
@@ -82,7 +82,7 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
     return weights / weight_shards + learned / learned_shards + activations + logits + on_cpu * _PROGRAM
 
 
-def describe(job: Job, made: Mapping[str, str], card: float, rates: Mapping = MappingProxyType({})) -> str:
+def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None = None) -> str:
     """The memory of one process of a job, in words. `rates`: of a scale for CPUs, as in `minutes`."""
     stem, values = job.notebook.stem, job.parameters
     model = values.get("model") or next(iter(values.get("models", [])), "")
@@ -117,7 +117,7 @@ def rollouts(job: Job) -> int:
     return values.get("n", 0) * len(values.get("models", [])) if job.notebook.stem == "04_evaluate" else 0
 
 
-def minutes(job: Job, rates: Mapping, held_out: int) -> float:
+def minutes(job: Job, rates: Rates, held_out: int) -> float:
     """Minutes that a job takes at a scale's `rates`, with `held_out` validation problems.
 
     The rates are tokens a second: `training`, forward and backward, and `sampling`; `prompt` and `answer` are the mean
@@ -125,8 +125,8 @@ def minutes(job: Job, rates: Mapping, held_out: int) -> float:
     prompt. Loading, grading and writing are left out.
     """
     values, stem = job.parameters, job.notebook.stem
-    prompt = rates["prompt"] / (values["group_size"] if values.get("pack_tokens") else 1)
-    answer, row = rates["answer"] / rates["sampling"], (prompt + rates["answer"]) / rates["training"]
+    prompt = rates.prompt / (values["group_size"] if values.get("pack_tokens") else 1)
+    answer, row = rates.answer / rates.sampling, (prompt + rates.answer) / rates.training
     if stem == "02_sft":
         seconds = values["steps"] * values["batch_size"] * row + held_out * answer
     elif stem == "03_grpo":
@@ -137,15 +137,15 @@ def minutes(job: Job, rates: Mapping, held_out: int) -> float:
     return seconds / 60
 
 
-def require(jobs: list[Job], scale: Mapping) -> None:
+def require(jobs: list[Job], scale: Scale) -> None:
     """Raises InputError where a job at a scale for CPUs needs more memory than this machine has."""
-    rates, there = scale["rates"], psutil.virtual_memory().total
+    rates, there = scale.rates, psutil.virtual_memory().total
     made = _models_of(jobs)
     for job in jobs if rates else []:
         if job.notebook.stem not in ("02_sft", "03_grpo") or not (shape := shape_of(settled(job)["model"], made)):
             continue
         whole = job._replace(parameters=settled(job))
-        needed = training_bytes(shape, whole, "cpu", rates["prompt"], rates["longest"])
+        needed = training_bytes(shape, whole, "cpu", rates.prompt, rates.longest)
         if needed > there:
             smaller = "pack_tokens" if whole.parameters.get("pack_tokens") else "micro_batch_size"
             raise InputError(
@@ -159,12 +159,12 @@ def _models_of(jobs: list[Job]) -> dict[str, str]:
     return {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
 
 
-def dry_run(jobs: list[Job], scale: Mapping, commands: list[str]) -> str:
+def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     """For each stage: the number of runs, memory for each GPU, rollouts, and the command of its first run."""
     jobs = [job._replace(parameters=settled(job)) for job in jobs]
     made = _models_of(jobs)
-    rates, how = scale["rates"], "" if scale["rates"] else " with gradient checkpointing"
-    lines = [scale["title"], f"Memory is estimated for AdamW{how}, not measured.", ""]
+    rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
+    lines = [scale.title, f"Memory is estimated for AdamW{how}, not measured.", ""]
     held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)
     for stage in dict.fromkeys(job.stage for job in jobs):
         group = [(job, command) for job, command in zip(jobs, commands, strict=True) if job.stage == stage]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 
 from lead_kit.errors import InputError, lookup, nearest_or_all
-from lead_kit.launch.shape import read_yaml
+from lead_kit.launch.recipe_model import read_yaml
 from lead_kit.runs import lock, provenance
 from lead_kit.runs.files import ROOT, shown
 

@@ -1,32 +1,10 @@
-"""Recipes (what a paper fixed), scales (what a machine allows), and the jobs that the two give together.
+"""The jobs that a recipe and a scale give together, and the parameters of each.
 
-A recipe is a YAML file in experiments/recipes/:
-
-    title: one line
-    task: words                      the embedded task that a small scale takes (default: arithmetic)
-    lengths: [max_tokens, ...]       parameters that count tokens; a scale shortens them all in one proportion
-    benchmarks: [AIME24, ...]        a stage `per: [benchmark]` runs once for each; a scale may name others;
-                                     or NAME: {parameter: value}, what 04_evaluate does with that benchmark
-    arms:
-      NAME: {label: ..., optional: true, STAGE: {parameter: value}}     an optional arm runs only when it is named
-    stages:                          in the order in which they run
-      NAME:
-        notebook: 03_grpo
-        per: [arm, seed]             one run for each (also: benchmark); without it there is one run
-        arms: [NAME, ...]            only these arms (default: all)
-        parameters: {parameter: value}
-    scales:                          what this recipe sets at that scale, beside what the scale sets
-      SCALE: {STAGE: {parameter: value, accelerate: FILE}}     accelerate: the paper's way to share out the weights
-
-A comment behind a value is its source. `{STAGE}` in a value becomes the run folder of that stage's job with the same
-arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`, `{seed}`, `{benchmark}` are the job's own.
-
-A scale (experiments/scales/) sets sizes by notebook, and under `tasks` what another embedded task needs; `rates` are
-its speed on a CPU, from which --dry-run tells minutes. It may have
-stages of its own that replace what the recipe would download; they run after the recipe's first stage, and only if a
-job needs them. Later values win: notebook, stage, arm, scale, the recipe's block for the scale. A value that refers to
-a stage is kept: a scale replaces what comes from outside, not what the recipe makes. Lengths and warm-up shrink in
-proportion.
+Later values win: notebook, stage, arm, scale, the recipe's block for the scale. `{STAGE}` in a value becomes the run
+folder of that stage's job with the same arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`,
+`{seed}`, `{benchmark}` are the job's own. A value that refers to a stage is kept: a scale replaces what comes from
+outside, not what the recipe makes. Lengths and the warm-up shrink in proportion. A scale's stages run after the
+recipe's first one, and only if a job needs them.
 """
 
 import json
@@ -37,43 +15,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.launch import controls
-from lead_kit.launch.shape import fit, is_a, read_yaml
+from lead_kit.launch.recipe_model import (
+    CONTROLS,
+    TRAINING,
+    Recipe,
+    Scale,
+    Stage,
+    Values,
+    load_recipe,
+    load_scale,
+    refuse_unknown,
+)
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.files import ROOT, run_folder
 
-EXPERIMENTS = ROOT / "experiments"
-_RECIPE_DEFAULTS = {
-    "title": "",
-    "task": "arithmetic",
-    "lengths": [],
-    "benchmarks": [],
-    "arms": {},
-    "scales": {},
-    "stages": {},
-}
-_SCALE_DEFAULTS = {"title": "", "seeds": [0], "jobs": 0, "threads": 1, "lengths": {}, "parameters": {}}
-_SCALE_DEFAULTS |= {
-    "nproc": {},
-    "accelerate": {},
-    "gpu_memory": 0,
-    "rates": {},
-    "snakemake": [],
-    "benchmarks": [],
-    "stages": {},
-    "tasks": {},
-}
-_VALUES = {str: object}  # parameter: value, checked against the notebook
-RECIPE = {"title": str, "task": str, "lengths": [str], "benchmarks": ([str], {str: _VALUES}), "scales": {str: {}}}
-RECIPE |= {"arms": {str: {}}}
-RECIPE |= {"stages": {str: {"notebook": str, "per": [str], "arms": [str], "parameters": _VALUES}}}
-SCALE = {"title": str, "like": str, "seeds": [int], "jobs": int, "threads": int, "gpu_memory": float}
-SCALE |= {"lengths": {str: float}, "parameters": {str: _VALUES}, "nproc": {str: int}, "accelerate": {str: str}}
-SCALE |= {"snakemake": [(str, float)], "benchmarks": [str], "stages": {str: {"notebook": str, "parameters": _VALUES}}}
-SCALE |= {"rates": {str: float}, "tasks": {str: {"benchmarks": [str], "parameters": {str: _VALUES}}}}
-RATES = ("training", "sampling", "prompt", "answer", "longest")  # tokens a second, and tokens; see memory.minutes
 _AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
-TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
+_WITH_CONTROLS = "+controls"  # in --arms: the named arms, or the usual ones, and the controls
 _EVALUATION = "04_evaluate"
 _REFERENCE = re.compile(r"\{(\w+)\}")
 
@@ -93,187 +50,155 @@ class Job(NamedTuple):
     benchmark: str | None = None
 
 
-def refuse_unknown(keys: Iterable[str], allowed: Iterable[str], where: str) -> None:
-    """Raises InputError for a key that is not allowed."""
-    for key in keys:
-        if key not in allowed:
-            raise InputError(f"{where}: no {key!r} here{nearest_or_all(key, sorted(allowed))}")
-
-
-def load(kind: str, name: str) -> dict:
-    """The content of experiments/<kind>/<name>.yaml. Raises InputError with the nearest name when there is none."""
-    path = EXPERIMENTS / kind / f"{name}.yaml"
-    names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-    if name not in names:
-        raise InputError(f"no {kind[:-1]} {shorten(repr(name))}{nearest_or_all(name, names)}")
-    return read_yaml(path)
-
-
-def load_recipe(name: str) -> dict:
-    """A recipe whose keys, stages and arms fit together, with its control arms. Raises InputError otherwise."""
-    recipe = _RECIPE_DEFAULTS | load("recipes", name)
-    refuse_unknown(recipe, _RECIPE_DEFAULTS, f"recipe {name}")
-    fit(recipe, RECIPE, f"recipe {name}")
-    if not recipe["stages"]:
-        raise InputError(f"recipe {name} has no stages")
-    for stage, content in recipe["stages"].items():
-        refuse_unknown(content, {"notebook", "per", "arms", "parameters"}, f"recipe {name}, stage {stage}")
-        _require_notebook(content, f"recipe {name}, stage {stage}")
-        refuse_unknown(content.get("per", []), _AXES, f"recipe {name}, stage {stage}, per")
-        refuse_unknown(content.get("arms", []), recipe["arms"], f"recipe {name}, stage {stage}, arms")
-    for arm, content in recipe["arms"].items():
-        refuse_unknown(content, {"label", "optional", *recipe["stages"]}, f"recipe {name}, arm {arm}")
-        fit(content, {"label": str, "optional": bool, str: _VALUES}, f"recipe {name}, arm {arm}")
-    given = recipe["benchmarks"]
-    recipe["benchmarks"] = given if isinstance(given, dict) else {benchmark: {} for benchmark in given}
-    for scale, content in recipe["scales"].items():
-        refuse_unknown(content, recipe["stages"], f"recipe {name}, scale {scale}")
-        fit(content, {str: _VALUES}, f"recipe {name}, scale {scale}")
-    return controls.with_controls(recipe, TRAINING)
-
-
-def _require_notebook(stage: dict, where: str) -> None:
-    """Raises InputError for a stage that names no notebook."""
-    if "notebook" not in stage:
-        raise InputError(f"{where}: no notebook, expected a name in notebooks/, e.g. {TRAINING}")
-
-
-def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ()) -> dict:
-    """A scale with the values of the scale that it is `like`, and what it sets for an embedded task. Raises InputError
-    for an unknown key or a wrong type. `above`: the scales that are `like` this one.
-    """
-    if name in above:
-        raise InputError(f"scale {name} is like itself: {' → '.join([*above, name])}")
-    scale = load("scales", name)
-    refuse_unknown(scale, {"like", *_SCALE_DEFAULTS}, f"scale {name}")
-    fit(scale, SCALE, f"scale {name}")
-    base = load_scale(scale["like"], task, (*above, name)) if "like" in scale else _SCALE_DEFAULTS
-    own, blocks = scale.get("tasks", {}).get(task, {}), dict(base["parameters"])
-    for part in (scale, own):
-        for notebook, values in part.get("parameters", {}).items():
-            blocks[notebook] = blocks.get(notebook, {}) | values
-    scale = base | scale | {"parameters": blocks}
-    scale["benchmarks"] = own.get("benchmarks", scale["benchmarks"])
-    refuse_unknown(scale["lengths"], {"longest", "factor", "most"}, f"scale {name}, lengths")
-    if scale["rates"]:
-        refuse_unknown(scale["rates"], RATES, f"scale {name}, rates")
-        if missing := [rate for rate in RATES if rate not in scale["rates"]]:
-            raise InputError(f"scale {name}, rates: no {missing[0]!r} here; expected all of {', '.join(RATES)}")
-    for group in ("lengths", "nproc", "rates"):
-        for key, value in scale[group].items():
-            if not number(value, f"scale {name}, {group}, {key}") > 0:
-                raise InputError(f"scale {name}, {group}, {key} is {value}, expected a number above 0")
-    for stage, content in scale["stages"].items():
-        refuse_unknown(content, {"notebook", "parameters"}, f"scale {name}, stage {stage}")
-        _require_notebook(content, f"scale {name}, stage {stage}")
-    return scale
-
-
-def _add_stages(recipe: dict, scale: dict) -> dict:
-    """The recipe with the scale's own stages after its first one. Raises InputError when both use a name."""
-    if shared := set(recipe["stages"]) & set(scale["stages"]):
-        raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
-    (first, content), *others = recipe["stages"].items()
-    return recipe | {"stages": {first: content} | scale["stages"] | dict(others)}
-
-
-def numbers(recipe: dict, names: Iterable[str], notebook: str = "") -> list[float]:
-    """Every number that the recipe gives to these parameters in the stages of `notebook` (empty: in all stages)."""
-    stages = {name: s for name, s in recipe["stages"].items() if not notebook or s["notebook"] == notebook}
-    blocks = [stage.get("parameters", {}) for stage in stages.values()]
-    blocks += [arm.get(stage, {}) for arm in recipe["arms"].values() for stage in stages]
-    return [number(value, name) for block in blocks for name, value in block.items() if name in names]
-
-
-def number(value, name: str) -> float:
-    """A recipe's value that others are in proportion to. Raises InputError when it is not a finite number."""
-    if not is_a(value, float) or not abs(value) < 1e15:
-        raise InputError(f"{name} is {shorten(value)}, expected a number")
-    return float(value)
-
-
-def length_factor(recipe: dict, scale: dict) -> float:
-    """The factor for lengths in tokens: the scale's `factor`, or the one that makes the longest rollout in training
-    (without training, the longest completion) `longest` tokens long."""
-    if "factor" in scale["lengths"]:
-        return float(scale["lengths"]["factor"])
-    longest = numbers(recipe, ["max_tokens"], TRAINING) or numbers(recipe, ["max_tokens"])
-    longest = longest or numbers(recipe, recipe["lengths"])
-    scaled = "longest" in scale["lengths"] and max(longest, default=0) > 0
-    return scale["lengths"]["longest"] / max(longest) if scaled else 1.0
-
-
-def _scale_lengths(values: dict, recipe: dict, scale: dict) -> dict:
-    """The values with all lengths in tokens scaled in proportion, none above the scale's `most`."""
-    factor, most = length_factor(recipe, scale), scale["lengths"].get("most", float("inf"))
-    lengths = {n: number(values[n], n) for n in recipe["lengths"] if n in values}
-    return values | {n: max(1, round(min(value * factor, max(most, 1)))) for n, value in lengths.items() if value > 0}
-
-
-def replace_external(given, value):
-    """A scale's value instead of the recipe's, except that the recipe's references to stages stay, in lists too."""
-    if isinstance(given, list) and any(_REFERENCE.search(str(entry)) for entry in given):
-        references = [entry for entry in given if _REFERENCE.search(str(entry))]
-        return references if len(references) == len(given) else [*value, *references]
-    return given if isinstance(given, str) and _REFERENCE.search(given) else value
-
-
-def _stage_values(recipe: dict, scale: dict, scale_name: str, stage: str, arm: str | None) -> dict:
-    """The parameters of a stage in an arm, with references to stages not yet replaced; later sources win."""
-    content = recipe["stages"][stage]
-    given = dict(content.get("parameters", {})) | (recipe["arms"][arm].get(stage, {}) if arm else {})
-    values = _scale_lengths(given, recipe, scale)
-    by_notebook = scale["parameters"].get(content["notebook"], {})
-    if stage in scale["stages"]:
-        return by_notebook | values
-    values |= {name: replace_external(given.get(name), value) for name, value in by_notebook.items()}
-    block = recipe["scales"].get(scale_name, {}).get(stage, {})
-    values |= {name: value for name, value in block.items() if name != "accelerate"}
-    if given.get("warmup_steps", 0) and given.get("steps", 0):  # the warm-up stays the same share of the run
-        warmup, before = number(given["warmup_steps"], "warmup_steps"), number(given["steps"], "steps")
-        after = number(values["steps"], "steps")
-        values["warmup_steps"] = max(1, round(warmup * after / before))
-    return values
-
-
 def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms: list[str] | None = None) -> list[Job]:
     """The jobs of a recipe at a scale, each checked against its notebook, in an order in which they can run.
 
     Raises InputError before anything runs when something does not fit.
     """
     recipe = load_recipe(recipe_name)
-    scale = load_scale(scale_name, recipe["task"])
+    scale = load_scale(scale_name, recipe.task)
     recipe = _add_stages(recipe, scale)
-    arms = controls.expanded(arms, recipe)
-    refuse_unknown(arms, [*recipe["arms"], controls.ALL], f"recipe {recipe_name}, arms")
-    seeds, benchmarks = scale["seeds"] if seeds is None else seeds, scale["benchmarks"] or recipe["benchmarks"]
+    arms = _select_arms(arms or [], recipe, f"recipe {recipe_name}, arms")
+    seeds, benchmarks = scale.seeds if seeds is None else seeds, scale.benchmarks or recipe.benchmarks
     jobs: list[Job] = []
-    for stage, content in recipe["stages"].items():
-        notebook = ROOT / "notebooks" / f"{content['notebook']}.ipynb"
-        declared, per = read_parameters(notebook), content.get("per", [])
-        axes = (seeds, [arm for arm in arms if arm in content.get("arms", arms)], benchmarks)  # as in AXES
-        chosen = [values if axis in per else [None] for axis, values in zip(_AXES, axes, strict=True)]
-        for seed, arm, benchmark in product(*chosen):
-            values = _stage_values(recipe, scale, scale_name, stage, arm)
-            values |= recipe["benchmarks"].get(benchmark, {}) if content["notebook"] == _EVALUATION else {}
-            parts = [stage, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
-            name = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
-            nproc, accelerate = scale["nproc"].get(notebook.stem, 1), scale["accelerate"].get(notebook.stem, "")
-            accelerate = recipe["scales"].get(scale_name, {}).get(stage, {}).get("accelerate", accelerate)
-            job = Job(name, stage, arm, seed, notebook, values, [], nproc, accelerate, benchmark)
-            jobs.append(_settle_job(job, jobs, set(recipe["stages"]), declared))
+    for name, stage in recipe.stages.items():
+        notebook = ROOT / "notebooks" / f"{stage.notebook}.ipynb"
+        declared = read_parameters(notebook)
+        axes = (seeds, [arm for arm in arms if arm in (stage.arms or arms)], benchmarks)  # as in _AXES
+        choices = [values if axis in stage.per else [None] for axis, values in zip(_AXES, axes, strict=True)]
+        for seed, arm, benchmark in product(*choices):
+            values = _stage_values(recipe, scale, scale_name, name, arm)
+            values |= recipe.benchmarks.get(benchmark, {}) if stage.notebook == _EVALUATION else {}
+            parts = [name, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
+            run = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
+            nproc, accelerate = scale.nproc.get(stage.notebook, 1), scale.accelerate.get(stage.notebook, "")
+            accelerate = recipe.scales.get(scale_name, {}).get(name, {}).get("accelerate", accelerate)
+            job = Job(run, name, arm, seed, notebook, values, [], nproc, accelerate, benchmark)
+            jobs.append(_settle_job(job, jobs, set(recipe.stages), declared))
     needed = {name for job in jobs for name in job.needs}
-    jobs = [job for job in jobs if job.stage not in scale["stages"] or job.name in needed]
+    jobs = [job for job in jobs if job.stage not in scale.stages or job.name in needed]
     if not jobs:
         raise InputError(f"recipe {recipe_name} at {scale_name} has no runs: seeds {seeds}, arms {arms}")
     return jobs
 
 
+def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
+    """The recipe with the scale's own stages after its first one. Raises InputError when both use a name."""
+    if shared := set(recipe.stages) & set(scale.stages):
+        raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
+    (name, first), *others = recipe.stages.items()
+    added = {stage: Stage(notebook=s.notebook, parameters=s.parameters) for stage, s in scale.stages.items()}
+    return recipe.model_copy(update={"stages": {name: first} | added | dict(others)})
+
+
+def _select_arms(asked: list[str], recipe: Recipe, where: str) -> list[str]:
+    """The arms that --arms names: all that are not optional by default, and the controls with `+controls`.
+
+    Raises InputError for an unknown arm, and where controls are asked for and the recipe has none.
+    """
+    usual = [name for name, arm in recipe.arms.items() if not arm.optional]
+    controls = [name for name in CONTROLS if name in recipe.arms] if _WITH_CONTROLS in asked else []
+    if _WITH_CONTROLS in asked and not controls:
+        raise InputError(f"--arms {_WITH_CONTROLS}: this recipe trains no arm by rewards, so it has no control arms")
+    refuse_unknown(asked, [*recipe.arms, _WITH_CONTROLS], where)
+    return list(dict.fromkeys([*([arm for arm in asked if arm != _WITH_CONTROLS] or usual), *controls]))
+
+
+def training_parameters(text: str) -> Values:
+    """What RECIPE/ARM gives to 03_grpo, or RECIPE/ARM/STAGE where the arm trains in stages; a replay takes it as a
+    variant.
+
+    Raises InputError for an unknown recipe, arm or stage, and where several stages train.
+    """
+    recipe_name, _, rest = text.partition("/")
+    arm, _, stage = rest.partition("/")
+    recipe = load_recipe(recipe_name)
+    refuse_unknown([arm], recipe.arms, f"recipe {recipe_name}, arms")
+    stages = {name: s for name, s in recipe.stages.items() if s.notebook == TRAINING and arm in (s.arms or [arm])}
+    if stage and stage not in stages:
+        raise InputError(f"{text}: no training stage {stage!r}{nearest_or_all(stage, stages)}")
+    if not stages:
+        raise InputError(f"{text}: this arm trains nothing")
+    if len(stages) > 1 and not stage:
+        raise InputError(
+            f"{text}: this arm trains in the stages {', '.join(stages)}: name one, as in {text}/{min(stages)}"
+        )
+    stage = stage or next(iter(stages))
+    return stages[stage].parameters | recipe.arms[arm].stages.get(stage, {})
+
+
+def settled(job: Job) -> dict:
+    """All parameters of a job, including those at the notebook's defaults."""
+    return {name: parameter.default for name, parameter in read_parameters(job.notebook).items()} | job.parameters
+
+
+def as_text(value) -> str:
+    """A value as it is written after `-p name`."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _number(value, name: str) -> float:
+    """A recipe's value that others are in proportion to. Raises InputError when it is not a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        raise InputError(f"{name} is {shorten(value)}, expected a number")
+    return float(value)
+
+
+def _numbers(recipe: Recipe, names: Iterable[str], notebook: str = "") -> list[float]:
+    """Every number that the recipe gives to these parameters in the stages of `notebook` (empty: in all stages)."""
+    stages = {name: stage for name, stage in recipe.stages.items() if not notebook or stage.notebook == notebook}
+    blocks = [stage.parameters for stage in stages.values()]
+    blocks += [arm.stages.get(stage, {}) for arm in recipe.arms.values() for stage in stages]
+    return [_number(value, name) for block in blocks for name, value in block.items() if name in names]
+
+
+def _length_factor(recipe: Recipe, scale: Scale) -> float:
+    """The factor for lengths in tokens: the scale's `factor`, or the one that makes the longest rollout in training
+    (without training, the longest completion) `longest` tokens long."""
+    if scale.lengths.factor:
+        return scale.lengths.factor
+    numbers = _numbers(recipe, ["max_tokens"], TRAINING) or _numbers(recipe, ["max_tokens"])
+    longest = max(numbers or _numbers(recipe, recipe.lengths), default=0)
+    return scale.lengths.longest / longest if scale.lengths.longest and longest > 0 else 1.0
+
+
+def _scale_lengths(values: Values, recipe: Recipe, scale: Scale) -> Values:
+    """The values with all lengths in tokens scaled in proportion, none above the scale's `most`."""
+    factor, most = _length_factor(recipe, scale), max(scale.lengths.most, 1)
+    lengths = {name: _number(values[name], name) for name in recipe.lengths if name in values}
+    return values | {name: max(1, round(min(n * factor, most))) for name, n in lengths.items() if n > 0}
+
+
+def _replace_external(old, new):
+    """A scale's value instead of the recipe's, except that the recipe's references to stages stay, in lists too."""
+    if isinstance(old, list) and any(_REFERENCE.search(str(entry)) for entry in old):
+        references = [entry for entry in old if _REFERENCE.search(str(entry))]
+        return references if len(references) == len(old) else [*new, *references]
+    return old if isinstance(old, str) and _REFERENCE.search(old) else new
+
+
+def _stage_values(recipe: Recipe, scale: Scale, scale_name: str, stage: str, arm: str | None) -> Values:
+    """The parameters of a stage in an arm, with references to stages not yet replaced; later sources win."""
+    content = recipe.stages[stage]
+    original = content.parameters | (recipe.arms[arm].stages.get(stage, {}) if arm else {})
+    values = _scale_lengths(original, recipe, scale)
+    by_notebook = scale.parameters.get(content.notebook, {})
+    if stage in scale.stages:
+        return by_notebook | values
+    values |= {name: _replace_external(original.get(name), value) for name, value in by_notebook.items()}
+    block = recipe.scales.get(scale_name, {}).get(stage, {})
+    values |= {name: value for name, value in block.items() if name != "accelerate"}
+    if original.get("warmup_steps", 0) and original.get("steps", 0):  # the warm-up stays the same share of the run
+        warmup, before = _number(original["warmup_steps"], "warmup_steps"), _number(original["steps"], "steps")
+        values["warmup_steps"] = max(1, round(warmup * _number(values["steps"], "steps") / before))
+    return values
+
+
 def _settle_job(job: Job, earlier: list[Job], stages: set[str], declared: Mapping[str, Parameter]) -> Job:
     """The job with its own run name, seed, arm and benchmark, with references replaced and every value checked."""
     run_folder(job.name)  # raises InputError for an invalid name
-    own = {"run_name": job.name, "seed": job.seed, "arm": job.arm, "benchmark": job.benchmark}
-    values = {name: value for name, value in own.items() if name in declared and value is not None} | job.parameters
+    fixed = {"run_name": job.name, "seed": job.seed, "arm": job.arm, "benchmark": job.benchmark}
+    values = {name: value for name, value in fixed.items() if name in declared and value is not None} | job.parameters
     needs: list[str] = []
     for name, value in values.items():
         if name in declared:
@@ -316,13 +241,3 @@ def _same_axes(job: Job, other: Job) -> bool:
     """Whether two jobs agree in arm, seed and benchmark, as far as both have them."""
     pairs = [(getattr(job, axis), getattr(other, axis)) for axis in _AXES]
     return all(a is None or b is None or a == b for a, b in pairs)
-
-
-def settled(job: Job) -> dict:
-    """All parameters of a job, including those at the notebook's defaults."""
-    return {name: parameter.default for name, parameter in read_parameters(job.notebook).items()} | job.parameters
-
-
-def as_text(value) -> str:
-    """A value as it is written after `-p name`."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -6,19 +6,16 @@ runs/<recipe>/<scale>/.
 """
 
 import contextlib
-import inspect
 import json
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
-from lead_kit.launch import estimates, placement, process_tree, recipe_table, recipes, stale_jobs, warm
-from lead_kit.method.named_estimators import ESTIMATORS
+from lead_kit.launch import estimates, placement, process_tree, recipe_model, recipes, stale_jobs, warm
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, RUNS, run_folder, shown, write_text
 
@@ -72,12 +69,12 @@ def own_resources(job: recipes.Job, given: dict[str, str]) -> dict:
     return {name: int(v) if v.isdigit() else v for name, v in given.items() if name not in left_out}
 
 
-def _write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[str, str]) -> Path:
+def _write_plan(folder: Path, jobs: list[recipes.Job], scale: recipe_model.Scale, given: dict[str, str]) -> Path:
     """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources.
 
     `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
     """
-    local = "--executor" not in scale["snakemake"]
+    local = "--executor" not in scale.snakemake
     names, plan = {job.name for job in jobs}, {}
     for job in jobs:
         words = [sys.executable, "-m", "lead_kit.cli", *command(job)[1:]]
@@ -91,7 +88,7 @@ def _write_plan(folder: Path, jobs: list[recipes.Job], scale: dict, given: dict[
             words = [*srun, *words, "--nodes", str(nodes)]
             own |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
         plan[job.name] = {"command": shlex.join(words), "needs": needs, "resources": own}
-    written = {"runs": str(RUNS), "threads": scale["threads"], "jobs": plan}
+    written = {"runs": str(RUNS), "threads": scale.threads, "jobs": plan}
     return write_text(folder / "plan.json", json.dumps(written, indent=1) + "\n")
 
 
@@ -119,8 +116,8 @@ def reproduce_recipe(
         raise InputError(f"--jobs {at_once}: expected at least 1")
     jobs = recipes.plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
     _refuse_twice(jobs)
-    scale = recipes.load_scale(scale_name)
-    options, given = split_resources(scale["snakemake"])
+    scale = recipe_model.load_scale(scale_name)
+    options, given = split_resources(scale.snakemake)
     given = set_resources(given, resources, scale_name)
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
@@ -135,9 +132,9 @@ def reproduce_recipe(
         print(f"runs/{name} is repeated: {reasons[name]}", flush=True)
         (run_folder(name) / "done").unlink()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    at_once = at_once or scale["jobs"] or cores
-    variables = os.environ | {"OMP_NUM_THREADS": str(scale["threads"]), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, _write_plan(folder, left, scale, given), at_once, scale["threads"], options)
+    at_once = at_once or scale.jobs or cores
+    variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
+    call = snakemake(folder, _write_plan(folder, left, scale, given), at_once, scale.threads, options)
     shared = not cold and _is_warm(left, options)
     code = _run_snakemake(call, variables, folder, shared) if left else 0
     if code > 1:
@@ -229,48 +226,3 @@ def _print_results(jobs: list[recipes.Job]) -> None:
             print(f"\n{shown(table)}\n{table.read_text(encoding='utf-8').rstrip()}")
         else:
             print(f"\n{shown(folder)}\n{json.dumps((manifest.read_manifest(folder) or {}).get('summary', {}))}")
-
-
-def _print_columns(rows: list[list[str]]) -> None:
-    """Prints rows as columns, each as wide as its widest cell."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def show_recipe(name: str) -> None:
-    """`lead recipe NAME`: each parameter, its value in each arm, its source."""
-    recipe = recipes.load_recipe(name)
-    print(recipe["title"])
-    for arm, content in recipe["arms"].items():
-        note = " (only when named with --arms)" if content.get("optional") else ""
-        print(f"  {arm}: {content.get('label', arm)}{note}")
-    print("`value` holds for every arm; a value in brackets is the notebook's default\n")
-    _print_columns(recipe_table.table(name))
-
-
-def show_list() -> None:
-    """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
-    from lead_kit.method import advantages, group_filters, rewards  # torch takes seconds: no other command waits for it
-
-    for kind in ("recipes", "scales"):
-        names = sorted(p.stem for p in (recipes.EXPERIMENTS / kind).glob("*.yaml"))
-        _print_table(kind, {name: recipes.load(kind, name).get("title", "") for name in names})
-    parts = {name: f"{e.source}: {e.shape} → {e.baseline} → {e.weight}" for name, e in ESTIMATORS.items()}
-    _print_table("estimators", parts)
-    _print_table("shapes (group_shape)", _first_lines(advantages.SHAPES))
-    _print_table("baselines (group_baseline); each alone is an estimator, too", _first_lines(advantages.BASELINES))
-    _print_table("weights (group_weight)", _first_lines(advantages.WEIGHTS))
-    _print_table("rewards", _first_lines(rewards.REWARDS))
-    _print_table("keep rules", _first_lines(group_filters.KEEP))
-
-
-def _print_table(title: str, entries: Mapping[str, str]) -> None:
-    """Prints a title and a line for each entry: its name and what it is."""
-    print(title)
-    _print_columns([[f"  {name}", str(text)] for name, text in entries.items()] or [["  none"]])
-
-
-def _first_lines(table: Mapping[str, Callable]) -> dict[str, str]:
-    """Each function of a table by its name, as the first line of its docstring."""
-    return {name: inspect.getdoc(function).split("\n")[0] for name, function in table.items()}

@@ -3,34 +3,34 @@
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import controls, recipes
+from lead_kit.launch import recipe_model, recipes
 from lead_kit.method.named_estimators import ESTIMATORS
 
-NAMES = sorted(path.stem for path in recipes.EXPERIMENTS.glob("recipes/*.yaml"))
+NAMES = sorted(path.stem for path in recipe_model.EXPERIMENTS.glob("recipes/*.yaml"))
 TRAINING = [name for name in NAMES if name != "reflection_lora"]  # that one is SFT alone
 
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_recipe_that_trains_by_rewards_has_both_controls(name):
-    recipe = recipes.load_recipe(name)
-    jobs = [job for job in recipes.plan(name, "tiny", [3], ["random"]) if job.notebook.stem == recipes.TRAINING]
+    recipe = recipe_model.load_recipe(name)
+    jobs = [job for job in recipes.plan(name, "tiny", [3], ["random"]) if job.notebook.stem == recipe_model.TRAINING]
     assert jobs and all(job.arm == "random" and job.seed == 3 for job in jobs)
     for job in jobs:
         assert job.parameters["rewards"] == ["random", "correct"] and job.parameters["reward_weights"] == [1.0, 0.0]
         assert job.parameters["estimator"] not in ESTIMATORS
         assert recipes.settled(job)["keep"] == "every_group" and recipes.settled(job)["refill_batches"] == 0
         assert job.parameters["seed"] == 3  # also that of the random reward
-    assert recipe["arms"]["format_only"]["optional"]
+    assert recipe.arms["format_only"].optional
 
 
 def test_a_control_is_the_first_arm_with_another_reward():
     """reflection_7b's first arm starts from the base model, which stands in the arm."""
-    arms = recipes.load_recipe("reflection_7b")["arms"]
-    assert arms["random"]["grpo"] == arms["grpo"]["grpo"] | {
+    arms = recipe_model.load_recipe("reflection_7b").arms
+    assert arms["random"].stages["grpo"] == arms["grpo"].stages["grpo"] | {
         "rewards": ["random", "correct"],
         "reward_weights": [1.0, 0.0],
     }
-    lead = recipes.load_recipe("grpo_lead_14b")["arms"]["random"]
+    lead = recipe_model.load_recipe("grpo_lead_14b").arms["random"].stages
     assert all(lead[stage]["estimator"] == "grpo" for stage in ("stage1", "stage2", "stage2_length"))
 
 
@@ -52,8 +52,8 @@ def test_plus_controls_adds_them_to_the_usual_or_the_named_arms():
 
 def test_a_recipes_own_arm_of_that_name_stays():
     stages = {"grpo": {"notebook": "03_grpo", "per": ["arm"], "arms": ["a"]}}
-    recipe = {"arms": {"a": {"label": "A"}, "random": {"label": "mine"}}, "stages": stages}
-    found = controls.with_controls(recipe, "03_grpo")
-    assert found["arms"]["random"] == {"label": "mine"} and "format_only" in found["arms"]
-    assert found["stages"]["grpo"]["arms"] == ["a", "format_only"]
-    assert controls.with_controls({"arms": {}, "stages": stages}, "03_grpo")["arms"] == {}
+    arms = {"a": {"label": "A"}, "random": {"label": "mine"}}
+    recipe = recipe_model.with_controls(recipe_model.Recipe(arms=arms, stages=stages))
+    assert recipe.arms["random"].label == "mine" and "format_only" in recipe.arms
+    assert recipe.stages["grpo"].arms == ["a", "format_only"]
+    assert recipe_model.with_controls(recipe_model.Recipe(stages=stages)).arms == {}

@@ -3,7 +3,7 @@
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import estimates, recipes
+from lead_kit.launch import estimates, recipe_model, recipes
 
 BIG = estimates.SHAPES[4]  # 14.8 billion parameters
 
@@ -52,7 +52,7 @@ def test_a_reference_is_counted_only_where_its_kl_costs_something(changes, copie
     assert paid - plain == pytest.approx(copies * BIG.parameters * 4 / 8)
 
 
-RATES = {"training": 200.0, "sampling": 100.0, "prompt": 60.0, "answer": 40.0, "longest": 100.0}
+RATES = recipe_model.Rates(training=200.0, sampling=100.0, prompt=60.0, answer=40.0, longest=100.0)
 
 
 def small(stage, **changes):
@@ -81,7 +81,7 @@ def test_on_a_cpu_all_layers_keep_their_activations():
 
 
 def test_a_machine_without_the_memory_is_refused_before_anything_runs():
-    scale = recipes.load_scale("smollm2")
+    scale = recipe_model.load_scale("smollm2")
     estimates.require([], scale)
     with pytest.raises(
         InputError, match="grpo-grpo-s0 needs about .* GiB of memory, and this machine has .*pack_tokens"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.launch import recipe_table, recipes
+from lead_kit.launch import listing, recipe_model, recipes
 from lead_kit.parameters import read_parameters
 from lead_kit.report.published import published_table
 
-NAMES = sorted(path.stem for path in (recipes.EXPERIMENTS / "recipes").glob("*.yaml"))
-SCALES = sorted(path.stem for path in (recipes.EXPERIMENTS / "scales").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "recipes").glob("*.yaml"))
+SCALES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "scales").glob("*.yaml"))
 WANTED = {
     *("figure1", "grpo_lead_7b", "grpo_lead_14b", "reflection_1.5b", "reflection_7b", "reflection_lora"),
     *("clip_higher_1.5b", "rlite_on_policy_7b", "rlite_packing_7b"),
@@ -41,7 +41,7 @@ SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 @cache
 def planned(name, scale):
     """The jobs of every arm, the optional ones too, for one seed."""
-    return recipes.plan(name, scale, [0], list(recipes.load_recipe(name)["arms"]) or None)
+    return recipes.plan(name, scale, [0], list(recipe_model.load_recipe(name).arms) or None)
 
 
 @cache
@@ -84,7 +84,7 @@ def test_a_small_scale_changes_sizes_data_and_model_and_nothing_of_the_method(na
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", ["tiny", "smoke", "smollm2"])
 def test_a_small_scale_downloads_nothing(name, scale):
-    task = recipes.load_recipe(name)["task"]
+    task = recipe_model.load_recipe(name).task
     embedded = {"arithmetic": ("tiny", "arithmetic"), "words": ("tiny-words", "words")}[task]
     if scale == "smollm2":  # every recipe takes the task in words, and a model that a package ships
         embedded, task = ("smollm2", "words"), "words"
@@ -97,11 +97,11 @@ def test_a_small_scale_downloads_nothing(name, scale):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lengths_shrink_in_one_proportion_up_to_the_positions_of_the_embedded_model(name):
-    recipe, tiny = recipes.load_recipe(name), recipes.load_scale("tiny")
-    factor, most = recipes.length_factor(recipe, tiny), tiny["lengths"]["most"]
+    recipe, tiny = recipe_model.load_recipe(name), recipe_model.load_scale("tiny")
+    factor, most = recipes._length_factor(recipe, tiny), tiny.lengths.most
     for key, values in jobs(name).items():
-        for length in set(recipe["lengths"]) & set(values) - {"max_prompt_tokens"}:
-            if length in recipe["stages"][key.split("-")[0]].get("parameters", {}) and values[length] > 1:
+        for length in set(recipe.lengths) & set(values) - {"max_prompt_tokens"}:
+            if length in recipe.stages[key.split("-")[0]].parameters and values[length] > 1:
                 assert jobs(name, "tiny")[key][length] == max(1, round(min(values[length] * factor, most)))
 
 
@@ -128,7 +128,7 @@ def test_batches_divide_at_every_scale(name):
 def test_every_value_of_a_method_says_where_it_comes_from(name):
     plumbing = {*FIGURES, "metric", "split", "caption_note", "train_data", "validation_data", "model", "models"}
     plumbing |= {"data_path", "dataset", "pass_rates", "seed", "arm", "benchmark"}
-    assert [row[:2] for row in recipe_table.table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
+    assert [row[:2] for row in listing.recipe_table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -213,13 +213,13 @@ def test_the_warm_up_stays_the_same_share_of_the_run():
 
 
 def test_a_scale_replaces_what_comes_from_outside_and_not_what_a_recipe_makes():
-    assert recipes.replace_external("Qwen/Qwen2.5-7B", "{base}/model") == "{base}/model"
-    assert recipes.replace_external("{sft}/model", "{base}/model") == "{sft}/model"
-    assert recipes.replace_external(["Qwen/Qwen2.5-7B", "{grpo}/model"], ["{base}/model"]) == [
+    assert recipes._replace_external("Qwen/Qwen2.5-7B", "{base}/model") == "{base}/model"
+    assert recipes._replace_external("{sft}/model", "{base}/model") == "{sft}/model"
+    assert recipes._replace_external(["Qwen/Qwen2.5-7B", "{grpo}/model"], ["{base}/model"]) == [
         "{base}/model",
         "{grpo}/model",
     ]
-    assert recipes.replace_external(["{grpo}/model"], ["{base}/model"]) == ["{grpo}/model"]
+    assert recipes._replace_external(["{grpo}/model"], ["{base}/model"]) == ["{grpo}/model"]
 
 
 def test_a_stand_in_runs_only_where_something_needs_it():
@@ -228,8 +228,8 @@ def test_a_stand_in_runs_only_where_something_needs_it():
 
 
 def test_figure_1_has_the_arms_of_the_paper():
-    arms = recipes.load_recipe("figure1")["arms"]
-    assert [arm for arm, block in arms.items() if not block.get("optional")] == [
+    arms = recipe_model.load_recipe("figure1").arms
+    assert [arm for arm, block in arms.items() if not block.optional] == [
         "grpo", "length", "length_reweighting", "lead",
     ]  # fmt: skip
 

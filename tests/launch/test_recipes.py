@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import estimates, recipe_table, recipes
+from lead_kit.launch import estimates, listing, recipe_model, recipes
 from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
 
 KIT = Path(__file__).resolve().parents[2]
@@ -64,8 +64,9 @@ def root(tmp_path, monkeypatch):
         (tmp_path / "experiments" / kind).mkdir(parents=True)
         (tmp_path / "experiments" / kind / "small.yaml").write_text(text)
     shutil.copy(KIT / "experiments/Snakefile", tmp_path / "experiments")
-    monkeypatch.setattr(recipes, "ROOT", tmp_path)
-    monkeypatch.setattr(recipes, "EXPERIMENTS", tmp_path / "experiments")
+    for module in (recipes, listing):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(recipe_model, "EXPERIMENTS", tmp_path / "experiments")
     return tmp_path
 
 
@@ -107,7 +108,11 @@ def test_seeds_and_arms_can_be_chosen_and_an_optional_arm_must_be_named(root):
         ("alpha: 0.5", "alhpa: 0.5", "has no parameter 'alhpa' (did you mean 'alpha'?)"),
         ("alpha: 0.5", "alpha: much", "'alpha' must be float, got 'much'"),
         ("{data}/result", "{dat}/result", "names no stage (did you mean 'data'?)"),
-        ("per: [arm, seed]", "per: [arm, seeds]", "no 'seeds' here (did you mean 'seed'?)"),
+        (
+            "per: [arm, seed]",
+            "per: [arm, seeds]",
+            "item 2 is 'seeds', expected 'seed', 'arm' or 'benchmark' (did you mean 'seed'?)",
+        ),
         ("notebook: judge", "notebook: juge", "did you mean 'judge.ipynb'"),
         ("stages:", "stages: [", "is not YAML"),
         ("  plain: {label: Plain}", "  plain: {lable: Plain}", "no 'lable' here (did you mean 'label'?)"),
@@ -130,7 +135,7 @@ def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
 
 
 def test_the_table_shows_each_arm_and_the_comment_as_source(root):
-    rows = {(row[0], row[1]): row[2:] for row in recipe_table.table("small")}
+    rows = {(row[0], row[1]): row[2:] for row in listing.recipe_table("small")}
     assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
     assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
     assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.launch import recipes
+from lead_kit.launch import recipe_model, recipes
 from tests.small import call
 
 KIT = Path(__file__).resolve().parents[2]
-NAMES = sorted(path.stem for path in (recipes.EXPERIMENTS / "recipes").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "recipes").glob("*.yaml"))
 AT_ONCE = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # xdist has the other core
 WITH_OPTIONAL = {
     "grpo_lead_7b": ["--arms", "grpo,length,length_reweighting,lead,lead_code"],

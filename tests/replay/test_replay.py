@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch.arm import training_parameters
+from lead_kit.launch.recipes import training_parameters
 from lead_kit.parameters import read_parameters
 from lead_kit.replay import (
     attribution,

@@ -7,7 +7,7 @@ import pytest
 from lead_kit import verify
 from lead_kit.data.prompts import PROMPTS
 from lead_kit.errors import InputError
-from lead_kit.launch.recipes import EXPERIMENTS, load_recipe
+from lead_kit.launch.recipe_model import EXPERIMENTS, load_recipe
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.models.chat import prompted
 from lead_kit.models.loading import load_tokenizer

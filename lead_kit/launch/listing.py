@@ -1,0 +1,94 @@
+"""`lead list` and `lead recipe`: what there is, and a recipe as a table with the source behind each value."""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+import yaml
+
+from lead_kit.launch import recipe_model
+from lead_kit.launch.recipe_model import ControlArm, load_recipe, read_experiment
+from lead_kit.launch.recipes import as_text
+from lead_kit.method.named_estimators import ESTIMATORS
+from lead_kit.parameters import read_parameters
+from lead_kit.runs.files import ROOT
+
+
+def show_list() -> None:
+    """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
+    from lead_kit.method import advantages, group_filters, rewards  # torch takes seconds: no other command waits for it
+
+    for kind in ("recipes", "scales"):
+        names = sorted(path.stem for path in (recipe_model.EXPERIMENTS / kind).glob("*.yaml"))
+        _print_entries(kind, {name: read_experiment(kind, name).get("title", "") for name in names})
+    parts = {name: f"{e.source}: {e.shape} → {e.baseline} → {e.weight}" for name, e in ESTIMATORS.items()}
+    _print_entries("estimators", parts)
+    _print_entries("shapes (group_shape)", _first_lines(advantages.SHAPES))
+    _print_entries("baselines (group_baseline); each alone is an estimator, too", _first_lines(advantages.BASELINES))
+    _print_entries("weights (group_weight)", _first_lines(advantages.WEIGHTS))
+    _print_entries("rewards", _first_lines(rewards.REWARDS))
+    _print_entries("keep rules", _first_lines(group_filters.KEEP))
+
+
+def show_recipe(name: str) -> None:
+    """`lead recipe NAME`: each parameter, its value in each arm, its source."""
+    recipe = load_recipe(name)
+    print(recipe.title)
+    for arm, content in recipe.arms.items():
+        note = " (only when named with --arms)" if content.optional else ""
+        print(f"  {arm}: {content.label or arm}{note}")
+    print("`value` holds for every arm; a value in brackets is the notebook's default\n")
+    _print_columns(recipe_table(name))
+
+
+def recipe_table(recipe_name: str) -> list[list[str]]:
+    """Rows of stage, parameter, the value of all arms or of each arm, source. Brackets mark the notebook's default."""
+    recipe, comments = load_recipe(recipe_name), _comments(recipe_name)
+    arms = {name: arm for name, arm in recipe.arms.items() if not isinstance(arm, ControlArm)}
+    rows = [["stage", "parameter", "value", *arms, "source"]]
+    for name, stage in recipe.stages.items():
+        declared = read_parameters(ROOT / "notebooks" / f"{stage.notebook}.ipynb")
+        blocks = [arm.stages.get(name, {}) for arm in arms.values()]
+        for parameter in dict.fromkeys([*stage.parameters, *(key for block in blocks for key in block)]):
+            default = f"({as_text(declared[parameter].default)})" if parameter in declared else "(?)"
+            shared = stage.parameters.get(parameter, default)
+            values = [as_text(block.get(parameter, shared)) for block in blocks]
+            is_common = parameter in stage.parameters and len(set(values)) < 2
+            cells = [as_text(shared), *([""] * len(values))] if is_common else ["", *values]
+            notes = [comments.get(("stages", name, "parameters", parameter), "")]
+            notes += [comments.get(("arms", arm, name, parameter), "") for arm in arms]
+            rows.append([name, parameter, *cells, "; ".join(dict.fromkeys(filter(None, notes)))])
+    return rows
+
+
+def _comments(recipe_name: str) -> dict[tuple[str, ...], str]:
+    """The comment behind each value of a recipe, by the value's path of keys."""
+    text = (recipe_model.EXPERIMENTS / "recipes" / f"{recipe_name}.yaml").read_text(encoding="utf-8")
+    lines, comments = text.splitlines(), {}
+
+    def visit(node: yaml.Node, path: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                visit(value, path if key.value == "<<" else (*path, key.value))
+        else:
+            comments[path] = lines[node.end_mark.line][node.end_mark.column :].partition("#")[2].strip()
+
+    visit(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return comments
+
+
+def _first_lines(table: Mapping[str, Callable]) -> dict[str, str]:
+    """Each function of a table by its name, as the first line of its docstring."""
+    return {name: inspect.getdoc(function).split("\n")[0] for name, function in table.items()}
+
+
+def _print_entries(title: str, entries: Mapping[str, str]) -> None:
+    """Prints a title and a line for each entry: its name and what it is."""
+    print(title)
+    _print_columns([[f"  {name}", str(text)] for name, text in entries.items()] or [["  none"]])
+
+
+def _print_columns(rows: list[list[str]]) -> None:
+    """Prints rows as columns, each as wide as its widest cell."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,313 @@
+"""The files of experiments/: recipes (what a paper fixed) and scales (what a machine allows).
+
+The models are the format. For a recipe:
+
+    title: one line
+    lengths: [max_tokens, ...]
+    arms:
+      NAME: {label: ..., STAGE: {parameter: value}}
+    stages:
+      NAME: {notebook: 03_grpo, per: [arm, seed], parameters: {parameter: value}}     # one run for each arm and seed
+    scales:
+      SCALE: {STAGE: {parameter: value}}
+
+A comment behind a value is its source. Values are never converted: true is no number, and a number is no text. What
+does not fit is refused in one sentence with the key, its value and what was expected. recipes.py makes the jobs.
+
+Every recipe that trains by arms gets two optional control arms, `random` and `format_only`, which show what remains of
+a gain when the reward says nothing about accuracy (Spurious Rewards, 2506.10947). They are its first arm with that
+reward alone, plain GRPO where the arm's estimator reads accuracy itself, and no rule that drops groups by accuracy.
+Accuracy is logged with weight 0.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+from lead_kit.method.named_estimators import ESTIMATORS, name_of
+from lead_kit.runs.files import ROOT, shown
+
+EXPERIMENTS = ROOT / "experiments"
+TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink, and its arms get controls
+_MOST_VALUES = 100_000  # in one file, with what its aliases repeat; the largest recipe has under 300
+_EXPECTED = {  # the kinds of error of pydantic, in words
+    "string_type": "a text",
+    "invalid_key": "a text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "greater_than": "a number above {gt:g}",
+    "less_than": "a number below {lt:g}",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "literal_error": "{expected}",
+}
+Values = dict[str, object]  # parameter: value, checked against the notebook when jobs are planned
+AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
+
+
+class _File(BaseModel):
+    """A mapping whose keys are the fields of the model. Raises InputError for another key, naming the nearest field."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, content):
+        if isinstance(content, dict) and cls.model_config.get("extra") != "allow":
+            for key in content:
+                if key not in cls.model_fields:
+                    raise InputError(f"no {key!r} here{nearest_or_all(key, sorted(cls.model_fields))}")
+        return content
+
+
+class Stage(_File):
+    """One step of a recipe: a notebook that runs once, or once for each combination of the axes in `per`."""
+
+    notebook: str
+    per: list[Literal["seed", "arm", "benchmark"]] = []
+    arms: list[str] = []  # only these arms; empty: all
+    parameters: Values = {}
+
+
+class Arm(_File):
+    """One variant of the method. Keys that are no fields are stages, with what the arm sets there."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Values]
+    label: str = ""
+    optional: bool = False  # it runs only when it is named
+
+    @property
+    def stages(self) -> dict[str, Values]:
+        return self.__pydantic_extra__
+
+
+class ControlArm(Arm):
+    """An arm that the kit adds."""
+
+
+def _named(content):
+    """A list of names as a mapping in which they have no values."""
+    is_list = isinstance(content, list) and all(isinstance(name, str) for name in content)
+    return {name: {} for name in content} if is_list else content
+
+
+class Recipe(_File):
+    """A method of a paper: its stages in the order in which they run, and its arms."""
+
+    title: str = ""
+    task: str = "arithmetic"  # the embedded task that a small scale takes
+    lengths: list[str] = []  # parameters that count tokens; a scale shortens them all in one proportion
+    benchmarks: Annotated[dict[str, Values], BeforeValidator(_named)] = {}  # what 04_evaluate does with each
+    arms: dict[str, Arm] = {}
+    stages: dict[str, Stage] = {}
+    scales: dict[str, dict[str, Values]] = {}  # by scale and stage; `accelerate` is the way to share out the weights
+
+
+class Lengths(_File):
+    """How lengths in tokens shrink: by `factor`, or so that the longest rollout has `longest`; none is above `most`."""
+
+    longest: AboveZero | None = None
+    factor: AboveZero | None = None
+    most: AboveZero = float("inf")
+
+
+class Rates(_File):
+    """The speed of a CPU in tokens a second, and tokens; see estimates.minutes."""
+
+    training: AboveZero
+    sampling: AboveZero
+    prompt: AboveZero
+    answer: AboveZero
+    longest: AboveZero
+
+
+class ScaleStage(_File):
+    """A stage of a scale in place of what the recipe would download."""
+
+    notebook: str
+    parameters: Values = {}
+
+
+class Task(_File):
+    """What a scale sets for recipes of one embedded task."""
+
+    benchmarks: list[str] = []
+    parameters: dict[str, Values] = {}  # by notebook
+
+
+def _option(content):
+    """A number among the options of a command line, as text."""
+    return str(content) if isinstance(content, int | float) and not isinstance(content, bool) else content
+
+
+class Scale(_File):
+    """The sizes that a machine allows."""
+
+    title: str = ""
+    like: str = ""  # a scale whose values hold where this one sets none
+    seeds: list[int] = [0]
+    jobs: int = 0  # runs at a time; 0: one on each core
+    threads: int = 1
+    gpu_memory: float = 0.0  # GiB
+    lengths: Lengths = Lengths()
+    parameters: dict[str, Values] = {}  # by notebook, as nproc and accelerate
+    nproc: dict[str, Annotated[int, Field(gt=0)]] = {}
+    accelerate: dict[str, str] = {}
+    snakemake: list[Annotated[str, BeforeValidator(_option)]] = []
+    benchmarks: list[str] = []  # in place of a recipe's
+    stages: dict[str, ScaleStage] = {}
+    rates: Rates | None = None  # only of a CPU
+    tasks: dict[str, Task] = {}
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe whose keys, stages and arms fit together, with its control arms. Raises InputError otherwise."""
+    content = read_experiment("recipes", name)
+    stages, arms = (content[key] if isinstance(content.get(key), dict) else {} for key in ("stages", "arms"))
+    for arm, values in arms.items():  # before the model takes a misspelt key for a stage
+        keys = values if isinstance(values, dict) else {}
+        refuse_unknown(keys, [*Arm.model_fields, *stages], f"recipe {name}, arms, {shorten(arm)}")
+    recipe = _validated(Recipe, content, f"recipe {name}")
+    if not recipe.stages:
+        raise InputError(f"recipe {name} has no stages")
+    for stage, values in recipe.stages.items():
+        refuse_unknown(values.arms, recipe.arms, f"recipe {name}, stages, {stage}, arms")
+    for scale, values in recipe.scales.items():
+        refuse_unknown(values, recipe.stages, f"recipe {name}, scales, {scale}")
+    return with_controls(recipe)
+
+
+def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ()) -> Scale:
+    """A scale with the values of the scale that it is `like`, and what it sets for an embedded task. Raises InputError
+    for an unknown key or a wrong type. `above`: the scales that are `like` this one.
+    """
+    if name in above:
+        raise InputError(f"scale {name} is like itself: {' → '.join([*above, name])}")
+    scale = _validated(Scale, read_experiment("scales", name), f"scale {name}")
+    base = load_scale(scale.like, task, (*above, name)) if scale.like else Scale()
+    of_task = scale.tasks.get(task, Task())
+    parameters = dict(base.parameters)
+    for values_of in (scale.parameters, of_task.parameters):
+        parameters |= {notebook: parameters.get(notebook, {}) | values for notebook, values in values_of.items()}
+    changes = {field: getattr(scale, field) for field in scale.model_fields_set} | {"parameters": parameters}
+    scale = base.model_copy(update=changes)
+    return scale.model_copy(update={"benchmarks": of_task.benchmarks or scale.benchmarks})
+
+
+def refuse_unknown(keys: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    """Raises InputError for a key that is not allowed."""
+    for key in keys:
+        if key not in allowed:
+            raise InputError(f"{where}: no {key!r} here{nearest_or_all(key, sorted(allowed))}")
+
+
+def read_experiment(kind: str, name: str) -> dict:
+    """The content of experiments/<kind>/<name>.yaml. Raises InputError with the nearest name when there is none."""
+    path = EXPERIMENTS / kind / f"{name}.yaml"
+    names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    if name not in names:
+        raise InputError(f"no {kind[:-1]} {shorten(repr(name))}{nearest_or_all(name, names)}")
+    return read_yaml(path)
+
+
+def _validated(model: type[_File], content: dict, where: str) -> _File:
+    """The content as a model. Raises InputError for the first mistake in it."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_sentence(error.errors(include_url=False)[0], where)) from None
+
+
+def _sentence(mistake: dict, where: str) -> str:
+    """An error of pydantic in one sentence: the path of keys, the value, what was expected and the nearest name."""
+    kind, value, path = mistake["type"], mistake["input"], list(mistake["loc"])
+    if path[-1:] == ["[key]"] or kind == "invalid_key":
+        path, subject = path[: -2 if path[-1] == "[key]" else -1], "a key"
+    else:
+        subject = ""
+    keys = [f"item {key + 1}" if isinstance(key, int) else shorten(key) for key in path]
+    where = ", ".join([where, *keys])
+    if kind == "value_error":
+        return f"{where}: {mistake['ctx']['error']}"
+    if kind == "missing":
+        name = keys[-1]
+        expected = f"a name in notebooks/, e.g. {TRAINING}" if name == "notebook" else "a number above 0"
+        return f"{where.removesuffix(f', {name}')}: no {name}, expected {expected}"
+    expected = _EXPECTED[kind].format_map(mistake.get("ctx", {}))
+    hint = nearest(value, re.findall(r"'(\w+)'", expected)) if kind == "literal_error" else ""
+    text = "empty" if value is None else shorten(repr(value))
+    return f"{where}{f': {subject}' if subject else ''} is {text}, expected {expected}{hint}"
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file. Raises InputError for anything else, and for aliases that repeat too much."""
+    try:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is not None and _count(node, {}) > _MOST_VALUES:
+            raise InputError(f"{shown(path)}: its aliases (*name) repeat more than {_MOST_VALUES} values")
+        content = None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown(path)} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except RecursionError:
+        raise InputError(f"{shown(path)}: lists and mappings are nested too deeply") from None
+    except ValueError as error:  # a date such as 2020-13-45, a number of thousands of digits
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{shown(path)}: a value cannot be read ({shorten(str(error))})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{shown(path)}: expected keys and values, found {shorten(content)}")
+    return content
+
+
+def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node stands for, each alias counted as a copy of what it names."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if node not in known:
+        known[node] = _MOST_VALUES + 1  # for an alias inside of what it names
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        known[node] = 1 + sum(_count(part, known) for part in parts)
+    return known[node]
+
+
+CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
+_BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "keep": "every_group", "refill_batches": 0}
+
+
+def with_controls(recipe: Recipe) -> Recipe:
+    """The recipe with the control arms that it does not define, if it trains by arms."""
+    stages = [name for name, stage in recipe.stages.items() if stage.notebook == TRAINING and "arm" in stage.per]
+    usual = [name for name, arm in recipe.arms.items() if not arm.optional]
+    if not stages or not usual:
+        return recipe
+    first, added = recipe.arms[usual[0]], {}
+    for name in [name for name in CONTROLS if name not in recipe.arms]:
+        values = first.stages | {stage: _control_values(recipe, stage, first, name) for stage in stages}
+        added[name] = ControlArm(label=CONTROLS[name], optional=True, **values)
+    with_added = {  # a stage of the first arm is one of its controls, too
+        name: stage.model_copy(update={"arms": [*stage.arms, *added]}) if usual[0] in stage.arms else stage
+        for name, stage in recipe.stages.items()
+    }
+    return recipe.model_copy(update={"arms": recipe.arms | added, "stages": with_added})
+
+
+def _control_values(recipe: Recipe, stage: str, first: Arm, reward: str) -> Values:
+    """What a control sets in a training stage: the values of the first arm, and its own reward."""
+    values = dict(first.stages.get(stage, {}))
+    settings = recipe.stages[stage].parameters | values
+    if name_of(str(settings.get("estimator", "lead"))) in ESTIMATORS:  # it has a shape or a weight
+        values["estimator"] = "grpo"
+    values |= {name: value for name, value in _BY_ACCURACY.items() if settings.get(name)}
+    return values | {"rewards": [reward, "correct"], "reward_weights": [1.0, 0.0]}
