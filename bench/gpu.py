@@ -31,7 +31,7 @@ from lead_kit.data import arithmetic
 from lead_kit.launch import estimates
 from lead_kit.launch.recipes import Job
 from lead_kit.models import chat, engines
-from lead_kit.models.sampler import Request, Sampling
+from lead_kit.models.sampler import Request, SamplingSettings
 from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import arithmetic_tokenizer
 from lead_kit.runs.files import ROOT, RUNS
@@ -129,7 +129,7 @@ def sampling(options, folder: Path) -> list[str]:
     asked = SimpleNamespace(max_tokens=TOKENS, batch=count)
     model, tokenizer = engines.load_model(str(folder / "model"), dtype=dtype)
     model.eval().to(options.device)
-    prompts = [chat.prompt(tokenizer, "plain", record["problem"]).ids for record in records]
+    prompts = [chat.chat_prompt(tokenizer, "plain", record["problem"]).ids for record in records]
     lines = []
     for name, side in (("sampler", sampler.ours), ("model.generate", sampler.plain)):
         sampler.rate(side, model, tokenizer, prompts[:8], asked)  # to warm up
@@ -139,7 +139,9 @@ def sampling(options, folder: Path) -> list[str]:
         return [*lines, "vLLM: skipped, needs vllm"]
     del model
     machine = {"gpu_memory_utilization": 0.3} if options.device == "cuda" else {}
-    engine = engines.Vllm(str(folder / "model"), "plain", Sampling(TOKENS), dtype=dtype, batch_size=count, **machine)
+    engine = engines.VllmEngine(
+        str(folder / "model"), "plain", SamplingSettings(TOKENS), dtype=dtype, batch_size=count, **machine
+    )
     start = time.perf_counter()
     tokens = sum(one.length for _, one in engine.sample([Request(r, 0, i) for i, r in enumerate(records)]))
     return [*lines, f"vLLM: {tokens / (time.perf_counter() - start):,.0f} tokens/s, its start included"]

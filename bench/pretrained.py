@@ -22,9 +22,9 @@ BARS = {"seconds": 20.0, "GiB": 5.0}
 def trainer_of(options, folder: Path):
     """The trainer of one side; TRL's takes micro-batches of 8 rows."""
     from bench import sides
-    from lead_kit.models.packaged import resolved
+    from lead_kit.models.packaged import resolve_model
 
-    model = resolved(options.model)
+    model = resolve_model(options.model)
     sizes = {"rollouts": options.rollouts, "tokens": options.tokens, "batches": options.batches, "pack": options.pack}
     ours = sides.lead_trainer(model, folder, rewards=("random",), **sizes)
     return ours if options.side == "lead_kit" else sides.stock_trainer(model, ours, 8)

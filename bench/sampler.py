@@ -35,7 +35,7 @@ def ours(model, tokenizer, prompts, options) -> int:
         model,
         prompts,
         list(range(len(prompts))),
-        sampler.Sampling(options.max_tokens),
+        sampler.SamplingSettings(options.max_tokens),
         eos=[tokenizer.eos_token_id],
         pad=tokenizer.pad_token_id,
         batch_size=options.batch,
@@ -68,7 +68,7 @@ def measure(options) -> list[Row]:
     model, tokenizer = load_model(options.model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     records = arithmetic.draw(options.prompts, seed=0)
-    prompts = [chat.prompt(tokenizer, "plain", record["problem"]).ids for record in records]
+    prompts = [chat.chat_prompt(tokenizer, "plain", record["problem"]).ids for record in records]
     rate(ours, model, tokenizer, prompts[: options.batch], options)
     pairs = [
         (rate(ours, model, tokenizer, prompts, options), rate(plain, model, tokenizer, prompts, options))

@@ -12,7 +12,7 @@ from lead_kit.data import arithmetic, word_problems
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.method.group_filters import every_group
 from lead_kit.method.rewards import bind_rewards
-from lead_kit.models.chat import prompted
+from lead_kit.models.chat import training_row
 from lead_kit.models.loading import load_model
 from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import embedded_model
@@ -51,8 +51,8 @@ def train(folder: Path, steps: int = 200, model: str = "tiny", longest: int = 12
     records, rng = task.draw(2000, 2, WEIGHTS, distinct=False), Random(0)
     for record in records:
         record["solution"] = task.solve_noisily(record["problem"], rng, **dials)
-    rows, _ = sft_rows.tokenised(records, tokenizer, "plain", longest)
-    rows = sft_rows.bucketed(rows, 32, steps, seed=0)
+    rows, _ = sft_rows.tokenise_solutions(records, tokenizer, "plain", longest)
+    rows = sft_rows.bucket_by_length(rows, 32, steps, seed=0)
     optimizer = MuonAdamW(model, muon_lr=0.03, adam_lr=0.01)
     for start in range(0, len(rows), 32):
         batch = tokenizer.pad(
@@ -128,7 +128,7 @@ def trainer(
     return LeadTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list([prompted(problem, tokenizer, "plain") for problem in problems]),
+        train_dataset=Dataset.from_list([training_row(problem, tokenizer, "plain") for problem in problems]),
         processing_class=tokenizer,
         estimate=bind_estimator(KNOBS | {"estimator": estimator}),
         grader=Grader(bind_rewards(list(rewards)), verify.shared(), end_marker),

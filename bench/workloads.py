@@ -227,7 +227,7 @@ def step(folder: Path, *, rollouts: int, tokens: int, group: int, pack: int = 40
 
     from bench import small_trainer
     from lead_kit.data import arithmetic
-    from lead_kit.models.chat import prompted
+    from lead_kit.models.chat import training_row
 
     sizes = {"batch_size": rollouts, "group_size": group, "updates_per_batch": 2, "steps": 1}
     sizes |= {"pack_tokens": pack, "micro_batch_size": rollouts if pack else 64}  # as 03_grpo: packs share one hand-on
@@ -237,7 +237,7 @@ def step(folder: Path, *, rollouts: int, tokens: int, group: int, pack: int = 40
     )
     trainer.eos_token_ids = [-1]  # no token ends a completion
     problems = arithmetic.draw(rollouts // group, 7)
-    rows = [prompted(problem, trainer.processing_class, "plain") for problem in problems]
+    rows = [training_row(problem, trainer.processing_class, "plain") for problem in problems]
     trainer.train_dataset = Dataset.from_list(rows)
     clock = Clock()
     trainer.train()

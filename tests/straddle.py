@@ -35,7 +35,7 @@ def trainings() -> None:
     rank = trainer.accelerator.process_index
     own = {"prompt_ids": torch.full((1, 1 + rank), 7), "completion_mask": torch.ones(1, 2 - rank)}
     own |= {"advantages": torch.tensor([rank / 2]), "ratio": torch.full((1, 1), 1.0 + rank)}
-    whole = share_rows.gathered(own | {"items": torch.tensor(3)}, trainer.accelerator)
+    whole = share_rows.gather_rows(own | {"items": torch.tensor(3)}, trainer.accelerator)
     if trainer.accelerator.is_main_process:
         print("gathered", json.dumps({name: values.tolist() for name, values in whole.items()}))
         print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)

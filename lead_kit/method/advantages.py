@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: added to the spread of lengths
-WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork), released code: minimum variance when whitening a batch
-SHORTEST = 3  # GRPO-LEAD, released code: responses whose mean length decides whether the length reward applies
+_LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: added to the spread of lengths
+_WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork), released code: minimum variance when whitening a batch
+_SHORTEST = 3  # GRPO-LEAD, released code: responses whose mean length decides whether the length reward applies
 
 
 class Group(NamedTuple):
@@ -31,7 +31,7 @@ class Group(NamedTuple):
     mask: Tensor | None = None  # (prompts, group, tokens): 1 on generated tokens
 
 
-def needed(group: Group, *fields: str) -> list[Tensor]:
+def require_fields(group: Group, *fields: str) -> list[Tensor]:
     """The values of optional fields. Raises ValueError naming the first that is missing."""
     for field in fields:
         if getattr(group, field) is None:
@@ -42,7 +42,7 @@ def needed(group: Group, *fields: str) -> list[Tensor]:
 # -- shapes: a Group in, its reward out --------------------------------------------------------------------------------
 
 
-def as_scored(group: Group) -> Tensor:
+def no_shape(group: Group) -> Tensor:
     """The weighted sum of the chosen rewards, unchanged."""
     return group.reward
 
@@ -56,7 +56,7 @@ def length_z(correct: Tensor, length: Tensor) -> Tensor:
     mean = (length * correct).sum(1, keepdim=True) / count.clamp(min=1)
     centred = (length - mean) * correct
     spread = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return centred / (spread + LENGTH_EPSILON)
+    return centred / (spread + _LENGTH_EPSILON)
 
 
 def length_reward(correct: Tensor, length: Tensor, length_alpha: float, wrong_reward: float) -> Tensor:
@@ -86,12 +86,12 @@ def lead_code(
     Correct 1, wrong −1; truncated 0 in both cases, −2 if also repetitive. Then responses with r > 0 get the length
     reward in groups whose three shortest responses (correct or wrong) have a mean length above length_floor tokens.
     """
-    truncated, repetitive = needed(group, "truncated", "repetitive")
+    truncated, repetitive = require_fields(group, "truncated", "repetitive")
     accuracy = torch.where(group.correct > 0, 1.0, wrong_reward)
     cut = torch.where(repetitive > 0, repetitive_reward, truncated_reward)
     accuracy = torch.where(truncated > 0, cut, accuracy)
     by_length = length_reward((accuracy > 0).float(), group.length, length_alpha, 0.0)
-    shortest = group.length.sort(1).values[:, :SHORTEST].mean(1, keepdim=True)
+    shortest = group.length.sort(1).values[:, :_SHORTEST].mean(1, keepdim=True)
     accuracy = torch.where((accuracy > 0) & (shortest > length_floor), by_length, accuracy)
     return group.reward - group.correct + accuracy
 
@@ -114,7 +114,7 @@ def kimi(group: Group, *, kimi_weight: float) -> Tensor:
 # -- baselines: the shaped Group in, advantages out --------------------------------------------------------------------
 
 
-def z_score(values: Tensor, ddof: int, epsilon: float) -> Tensor:
+def _z_score(values: Tensor, ddof: int, epsilon: float) -> Tensor:
     """(x − mean)/(std + ε) over the group; exactly 0 where all are equal, so also in a group of one."""
     centred = values - values.mean(1, keepdim=True)
     spread = (centred.square().sum(1, keepdim=True) / max(values.shape[1] - ddof, 1)).sqrt()
@@ -123,19 +123,19 @@ def z_score(values: Tensor, ddof: int, epsilon: float) -> Tensor:
     return torch.where(equal, 0.0, centred / torch.where(equal, 1.0, spread + epsilon))
 
 
-def batch_std(values: Tensor, ddof: int) -> Tensor:
+def _batch_std(values: Tensor, ddof: int) -> Tensor:
     """A scalar: the standard deviation over all prompts and rollouts of the batch."""
     return ((values - values.mean()).square().sum() / max(values.numel() - ddof, 1)).sqrt()
 
 
 def grpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     """GRPO (DeepSeekMath, 2402.03300, §4.1.2): A = (r − mean r)/(std r + ε) inside the group; 0 in a group of one."""
-    return z_score(group.reward, std_ddof, std_epsilon)
+    return _z_score(group.reward, std_ddof, std_epsilon)
 
 
 def grpo_verl(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     """GRPO as the verl fork of GRPO-LEAD has it (core_algos.py): as `grpo`, but a group of one keeps A = r."""
-    return group.reward if group.reward.shape[1] == 1 else z_score(group.reward, std_ddof, std_epsilon)
+    return group.reward if group.reward.shape[1] == 1 else _z_score(group.reward, std_ddof, std_epsilon)
 
 
 def dr_grpo(group: Group) -> Tensor:
@@ -153,7 +153,7 @@ def rloo(group: Group) -> Tensor:
 
 def lite_ppo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     """LitePPO (2508.08221): mean over the group, standard deviation over the whole batch."""
-    return dr_grpo(group) / (batch_std(group.reward, std_ddof) + std_epsilon)
+    return dr_grpo(group) / (_batch_std(group.reward, std_ddof) + std_epsilon)
 
 
 def maxrl(group: Group) -> Tensor:
@@ -173,10 +173,10 @@ def opo(group: Group) -> Tensor:
 
 def gdpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     """GDPO (2601.05242): z-score each reward inside the group, sum with weights, then whiten over the batch."""
-    (components,) = needed(group, "components")
+    (components,) = require_fields(group, "components")
     weights = torch.ones(components.shape[-1], device=components.device) if group.weights is None else group.weights
-    total = (z_score(components, std_ddof, std_epsilon) * weights).sum(-1)
-    return (total - total.mean()) / (batch_std(total, std_ddof) + std_epsilon)
+    total = (_z_score(components, std_ddof, std_epsilon) * weights).sum(-1)
+    return (total - total.mean()) / (_batch_std(total, std_ddof) + std_epsilon)
 
 
 def whitened(group: Group, *, kl_reward_coef: float, std_ddof: int, std_epsilon: float) -> Tensor:
@@ -185,13 +185,13 @@ def whitened(group: Group, *, kl_reward_coef: float, std_ddof: int, std_epsilon:
     The last token's reward is the group z-score, and every token costs coef·k1. A token's advantage is its return
     (γ = 1), which holds all future KL. Then (A − mean)/√max(var, 1e-8) over the batch, ddof 0.
     """
-    kl, mask = needed(group, "kl", "mask")
+    kl, mask = require_fields(group, "kl", "mask")
     cost = kl_reward_coef * kl * mask
     future_cost = cost.flip(-1).cumsum(-1).flip(-1)
-    advantage = (z_score(group.reward, std_ddof, std_epsilon).unsqueeze(-1) - future_cost) * mask
+    advantage = (_z_score(group.reward, std_ddof, std_epsilon).unsqueeze(-1) - future_cost) * mask
     tokens = mask.sum().clamp(min=1)
     centred = (advantage - advantage.sum() / tokens) * mask
-    return centred * (centred.square().sum() / tokens).clamp(min=WHITEN_FLOOR).rsqrt()
+    return centred * (centred.square().sum() / tokens).clamp(min=_WHITEN_FLOOR).rsqrt()
 
 
 # -- weights: an advantage and the shaped Group in, the weighted advantage out -----------------------------------------
@@ -209,7 +209,7 @@ def difficulty_weight(
     return weight_low + (weight_high - weight_low) / (1 + torch.exp(weight_steepness * (rho - weight_midpoint)))
 
 
-def reweight(advantage: Tensor, correct: Tensor, *curve: float) -> Tensor:
+def _reweight(advantage: Tensor, correct: Tensor, *curve: float) -> Tensor:
     """A·w(ρ) where A > 0, else A·w(1 − ρ), ρ the mean of `correct`. A group's sum is then not 0. `curve`: of w."""
     rho = correct.mean(1, keepdim=True)
     return advantage * torch.where(advantage > 0, difficulty_weight(rho, *curve), difficulty_weight(1 - rho, *curve))
@@ -225,7 +225,7 @@ def difficulty(
     weight_steepness: float,
 ) -> Tensor:
     """GRPO-LEAD (2504.09696, §2.3): A·w(ρ) where A > 0, else A·w(1 − ρ). Without AD: weight_low = weight_high = 1."""
-    return reweight(advantage, group.correct, weight_low, weight_high, weight_midpoint, weight_steepness)
+    return _reweight(advantage, group.correct, weight_low, weight_high, weight_midpoint, weight_steepness)
 
 
 def lead_code_keep(group: Group) -> Tensor:
@@ -247,11 +247,11 @@ def difficulty_code(
 ) -> Tensor:
     """GRPO-LEAD, released code (ray_trainer.py): ρ is the share of r > 0, and a dropped group gets A = 0."""
     rewarded = (group.reward > 0).to(group.reward.dtype)
-    advantage = reweight(advantage, rewarded, weight_low, weight_high, weight_midpoint, weight_steepness)
+    advantage = _reweight(advantage, rewarded, weight_low, weight_high, weight_midpoint, weight_steepness)
     return advantage * lead_code_keep(group).unsqueeze(1)
 
 
-SHAPES = {"none": as_scored, "lead": lead, "lead_code": lead_code, "kimi": kimi}
+SHAPES = {"none": no_shape, "lead": lead, "lead_code": lead_code, "kimi": kimi}
 BASELINES = {
     "grpo": grpo, "grpo_verl": grpo_verl, "dr_grpo": dr_grpo, "rloo": rloo, "lite_ppo": lite_ppo, "maxrl": maxrl,
     "opo": opo, "gdpo": gdpo, "whitened": whitened,
@@ -259,5 +259,5 @@ BASELINES = {
 WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": difficulty_code}
 
 REPLACE_CORRECT = ("lead", "lead_code")  # shapes that replace the reward `correct`, which must then have weight 1
-BY_COMPONENT = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
+PER_REWARD = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
 BATCH_WIDE = ("lite_ppo", "gdpo", "whitened")  # baselines that look at the whole batch, beyond the group

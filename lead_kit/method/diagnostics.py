@@ -5,7 +5,7 @@ from torch import Tensor
 from lead_kit.method.advantages import Group
 
 
-def share(of: Tensor, among: Tensor) -> float:
+def _ratio_of_sums(of: Tensor, among: Tensor) -> float:
     """Σ of / Σ among; 0 where Σ among is 0."""
     total = among.sum().item()
     return of.sum().item() / total if total else 0.0
@@ -22,7 +22,7 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
         "reward_std": group.reward.std(correction=0).item(),
         "correct": group.correct.mean().item(),
         "length": group.length.mean().item(),
-        "length_correct": share(group.length * group.correct, group.correct),
+        "length_correct": _ratio_of_sums(group.length * group.correct, group.correct),
         "truncated": group.truncated.mean().item(),
         "repetitive": group.repetitive.mean().item(),
         "zero_variance": flat_reward.float().mean().item(),
@@ -31,9 +31,9 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
         # Inside a group, plain GRPO's advantages sum to zero; GRPO-LEAD's weighted ones do not.
         "advantage_sum": advantage.sum(1).mean().item(),
         # The part of all advantage in groups with only correct or only wrong answers: it cannot reward accuracy.
-        "advantage_share_flat_accuracy": share(size * flat_accuracy, size),
-        "wrong_favoured": share((~right & (advantage > 0)).float(), (~right).float()),
-        "right_disfavoured": share((right & (advantage < 0)).float(), right.float()),
+        "advantage_share_flat_accuracy": _ratio_of_sums(size * flat_accuracy, size),
+        "wrong_favoured": _ratio_of_sums((~right & (advantage > 0)).float(), (~right).float()),
+        "right_disfavoured": _ratio_of_sums((right & (advantage < 0)).float(), right.float()),
     }
     for name, values in zip(reward_names, group.components.unbind(-1), strict=True):
         numbers[f"reward_{name}"] = values.mean().item()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.method.advantages import BASELINES, BY_COMPONENT, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
+from lead_kit.method.advantages import BASELINES, PER_REWARD, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
 from lead_kit.method.named_estimators import ESTIMATORS, Parts
 from lead_kit.parameters import call_name, select_function, with_user_functions
 
@@ -44,7 +44,7 @@ def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyTy
     alone = {name: Parts("none", text, "none", "") for name in with_user_functions(BASELINES, own, "estimator")}
     parts = lookup(with_user_functions(ESTIMATORS, alone, "estimator"), call_name(text, "estimator"), "estimator")
     choice = {part: config.get(f"group_{part}") or getattr(parts, part) for part in ("shape", "baseline", "weight")}
-    if choice["baseline"] in BY_COMPONENT and choice["shape"] != "none":
+    if choice["baseline"] in PER_REWARD and choice["shape"] != "none":
         raise InputError(
             f"group_shape is {choice['shape']!r}, but {choice['baseline']} scores each reward alone: set it to none"
         )

@@ -38,8 +38,8 @@ def correct(rollout: Rollout) -> float:
     return float(rollout.verdict.status == "correct")
 
 
-THINK_TO_ANSWER = re.compile(r"</think>\s*<answer>")
-BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*[^\s}]")
+_THINK_TO_ANSWER = re.compile(r"</think>\s*<answer>")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*[^\s}]")
 
 
 def format(rollout: Rollout) -> float:
@@ -51,18 +51,18 @@ def format(rollout: Rollout) -> float:
     closing = (text + "\n").rfind("</answer>\n")
     if closing < 0 or not text.startswith("<think>"):
         return 0.0
-    return float(THINK_TO_ANSWER.search(text, len("<think>"), closing) is not None)
+    return float(_THINK_TO_ANSWER.search(text, len("<think>"), closing) is not None)
 
 
 def format_boxed(rollout: Rollout) -> float:
     """1 if </think> occurs exactly once and a non-empty box follows it, else 0."""
     _, closed, answer = rollout.completion.partition("</think>")
-    return float(bool(closed) and "</think>" not in answer and BOX.search(answer) is not None)
+    return float(bool(closed) and "</think>" not in answer and _BOX.search(answer) is not None)
 
 
 def format_only(rollout: Rollout) -> float:
     """Control arm of Spurious Rewards (2506.10947): 1 for any non-empty box."""
-    return float(BOX.search(rollout.completion) is not None)
+    return float(_BOX.search(rollout.completion) is not None)
 
 
 def random(rollout: Rollout, *, seed: int = 0) -> float:
@@ -91,14 +91,14 @@ REFLECTION_V2 = (
     ),
 )
 # A text without any of a dimension's stems has no match of it; to look for stems takes a tenth of the time.
-REFLECTION_STEMS = (
+_REFLECTION_STEMS = (
     ("backtrack", "error", "fix", "mistake", "re-eval", "flawed", "incorrect"),
     ("verify", "check", "confirm", "test", "validat", "analysis"),
     ("step", "stage", "phase", "subtask", "decompose", "milestone", "checkpoint", "track"),
     ("target", "goal", "required", "backwards", "reverse", "deduce"),
 )
 # Commit e86feff: pattern, weight, decay.
-REFLECTION_V1 = (
+_REFLECTION_V1 = (
     (re.compile(r"double-check|verify|re-examine"), 0.3, 0.5),
     (re.compile(r"cross-validation|alternative approach"), 0.5, 0.6),
     (re.compile(r"(?:initial thought|calculation) (?:was|is) incorrect"), 0.2, 0.4),
@@ -114,7 +114,7 @@ def reflection_score(counts: list[int]) -> float:
 def reflection_v2(rollout: Rollout) -> float:
     """GRPO_reflection (2603.14041), the version of the published runs: reflection words, with diminishing returns."""
     text = rollout.completion.lower()
-    dimensions = zip(REFLECTION_V2, REFLECTION_STEMS, strict=True)
+    dimensions = zip(REFLECTION_V2, _REFLECTION_STEMS, strict=True)
     return reflection_score(
         [len(p.findall(text)) if any(stem in text for stem in stems) else 0 for p, stems in dimensions]
     )
@@ -123,16 +123,16 @@ def reflection_v2(rollout: Rollout) -> float:
 def reflection_v1(rollout: Rollout) -> float:
     """GRPO_reflection, first version: min(1, 1.2 Σ weight (1 − decay^matches)), to two decimals."""
     text = rollout.completion.lower()
-    score = sum(weight * (1 - decay ** len(pattern.findall(text))) for pattern, weight, decay in REFLECTION_V1)
+    score = sum(weight * (1 - decay ** len(pattern.findall(text))) for pattern, weight, decay in _REFLECTION_V1)
     return round(min(1.0, 1.2 * score), 2)
 
 
-REASONING_STEP = re.compile(r"Step \d+:|\A\d+\.|\n[-*]|(?:First|Second|Next|Finally),")
+_REASONING_STEP = re.compile(r"Step \d+:|\A\d+\.|\n[-*]|(?:First|Second|Next|Finally),")
 
 
 def reasoning_steps(rollout: Rollout) -> float:
     """open-r1, released code: min(1, step markers / 3)."""
-    return min(1.0, len(REASONING_STEP.findall(rollout.completion)) / 3)
+    return min(1.0, len(_REASONING_STEP.findall(rollout.completion)) / 3)
 
 
 def cosine(

@@ -11,22 +11,25 @@ from typing import NamedTuple
 
 from lead_kit.method.rewards import PENALTIES
 
-Rows = Sequence[Mapping]
+_Rows = Sequence[Mapping]
 # Thresholds: ours where no source stands, set so that runs that learn trip nothing. docs/running.md says what recorded
 # runs would have tripped.
-TRUNCATED, TRUNCATED_FOR = 0.9, 2  # share of answers cut off, batches in a row
-SILENT, SILENT_FOR = 0.95, 5  # share of groups without any advantage (DAPO, 2503.14476, §3.2: they train nothing)
-BESIDE, BESIDE_FOR = 0.5, 5  # share of all advantage in groups of equal accuracy: it pays for something else
-DEAD_FOR = 10  # batches in which a reward had one value only
-DOMINANT, DOMINANT_FOR = 0.8, 5  # share of the reward's variance that is not accuracy's
-LOW, HIGH, ENTROPY_FOR = 0.1, 3.0, 5  # times the entropy of the first batches
-COLLAPSED = 0.1  # nats a token; DAPO's Figure 2 shows collapse towards 0, Skywork-OR1 (2505.22312) holds .2
-REPETITIVE, REPETITIVE_FOR = 0.1, 3  # share of answers with a chain, by GRPO-LEAD's released rule
-KL, KL_TIMES, KL_BEFORE = 0.5, 10.0, 20  # nats a token; times the median of the batches before
-CLIPPED, CLIPPED_FOR = 0.3, 3  # share of tokens whose ratio is clipped; healthy runs stay below .1
-GAP, GAP_TIMES = 0.01, 4.0  # nats a token between sampler and trainer, and times the first gap
-PARTS = ("", "_std", "_share", "_min", "_max")  # of a reward's name in the metrics
-BELOW_FOR, SPREADS = 2, 2.0  # validations in a row below the start by so many standard errors
+_TRUNCATED, _TRUNCATED_FOR = 0.9, 2  # share of answers cut off, batches in a row
+_NO_ADVANTAGE, _NO_ADVANTAGE_FOR = (
+    0.95,
+    5,
+)  # share of zero-advantage groups (DAPO, 2503.14476, §3.2: they train nothing)
+_OUTSIDE_MIXED, _OUTSIDE_MIXED_FOR = 0.5, 5  # share of all advantage in all-right or all-wrong groups
+_DEAD_FOR = 10  # batches in which a reward had one value only
+_DOMINANT, _DOMINANT_FOR = 0.8, 5  # share of the reward's variance that is not accuracy's
+_ENTROPY_FALL, _ENTROPY_RISE, _ENTROPY_FOR = 0.1, 3.0, 5  # times the entropy of the first batches
+_COLLAPSED = 0.1  # nats a token; DAPO's Figure 2 shows collapse towards 0, Skywork-OR1 (2505.22312) holds .2
+_REPETITIVE, _REPETITIVE_FOR = 0.1, 3  # share of answers with a chain, by GRPO-LEAD's released rule
+_KL, _KL_TIMES, _KL_BEFORE = 0.5, 10.0, 20  # nats a token; times the median of the batches before
+_CLIPPED, _CLIPPED_FOR = 0.3, 3  # share of tokens whose ratio is clipped; healthy runs stay below .1
+_GAP, _GAP_TIMES = 0.01, 4.0  # nats a token between sampler and trainer, and times the first gap
+_REWARD_COLUMNS = ("", "_std", "_share", "_min", "_max")  # of a reward's name in the metrics
+_BELOW_FOR, _SPREADS = 2, 2.0  # validations in a row below the start by so many standard errors
 
 
 class Trip(NamedTuple):
@@ -37,111 +40,113 @@ class Trip(NamedTuple):
     sentence: str
 
 
-def last(rows: Rows, name: str, count: int) -> list[float]:
+def _last_values(rows: _Rows, name: str, count: int) -> list[float]:
     """The number of the last `count` rows; empty where there are fewer, or one lacks it."""
     values = [row.get(name) for row in rows[-count:]]
     return values if len(values) == count and all(value is not None for value in values) else []
 
 
-def mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def truncated(rows: Rows, held_out: Rows, samples: int) -> str:
-    values = last(rows, "truncated", TRUNCATED_FOR)
-    if values and min(values) >= TRUNCATED:
-        return f"{values[-1]:.0%} of the answers were cut off at the token limit in {TRUNCATED_FOR} batches in a row"
+def truncated(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    values = _last_values(rows, "truncated", _TRUNCATED_FOR)
+    if values and min(values) >= _TRUNCATED:
+        return f"{values[-1]:.0%} of the answers were cut off at the token limit in {_TRUNCATED_FOR} batches in a row"
     return ""
 
 
-def zero_advantage(rows: Rows, held_out: Rows, samples: int) -> str:
-    values = last(rows, "zero_advantage", SILENT_FOR)
-    if values and min(values) >= SILENT:
-        return f"{values[-1]:.0%} of the groups had no advantage in {SILENT_FOR} batches in a row: nothing is learned"
+def zero_advantage(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    values = _last_values(rows, "zero_advantage", _NO_ADVANTAGE_FOR)
+    if values and min(values) >= _NO_ADVANTAGE:
+        batches = f"in {_NO_ADVANTAGE_FOR} batches in a row"
+        return f"{values[-1]:.0%} of the groups had no advantage {batches}: nothing is learned"
     return ""
 
 
-def outside_mixed_groups(rows: Rows, held_out: Rows, samples: int) -> str:
-    values = last(rows, "advantage_share_flat_accuracy", BESIDE_FOR)
-    if values and mean(values) > BESIDE:
+def outside_mixed_groups(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    values = _last_values(rows, "advantage_share_flat_accuracy", _OUTSIDE_MIXED_FOR)
+    if values and _mean(values) > _OUTSIDE_MIXED:
         return (
-            f"{mean(values):.0%} of all advantage of {BESIDE_FOR} batches came from groups that are all right or all "
-            "wrong: it pays for something other than accuracy"
+            f"{_mean(values):.0%} of all advantage of {_OUTSIDE_MIXED_FOR} batches came from groups that are all right "
+            "or all wrong: it pays for something other than accuracy"
         )
     return ""
 
 
-def rewards_in(rows: Rows) -> list[str]:
+def _rewards_in(rows: _Rows) -> list[str]:
     """The rewards whose spread the newest row has."""
     names = [name.removeprefix("reward_").removesuffix("_std") for name in rows[-1] if name.startswith("reward_")]
     return [name for name in dict.fromkeys(names) if f"reward_{name}_std" in rows[-1]]
 
 
-def dead_reward(rows: Rows, held_out: Rows, samples: int) -> str:
+def dead_reward(rows: _Rows, held_out: _Rows, samples: int) -> str:
     """A reward of one value in all rollouts of the last batches; a penalty that is never due is none."""
     dead = []
-    for name in rewards_in(rows) if rows else []:
-        means, spreads = last(rows, f"reward_{name}", DEAD_FOR), last(rows, f"reward_{name}_std", DEAD_FOR)
+    for name in _rewards_in(rows) if rows else []:
+        means = _last_values(rows, f"reward_{name}", _DEAD_FOR)
+        spreads = _last_values(rows, f"reward_{name}_std", _DEAD_FOR)
         if spreads and not any(spreads) and len(set(means)) == 1 and not (name in PENALTIES and means[-1] == 0):
             dead.append(f"{name} was {means[-1]:g}")
-    return f"{' and '.join(dead)} in every rollout of {DEAD_FOR} batches" if dead else ""
+    return f"{' and '.join(dead)} in every rollout of {_DEAD_FOR} batches" if dead else ""
 
 
-def dominant_reward(rows: Rows, held_out: Rows, samples: int) -> str:
-    for name in rewards_in(rows) if rows else []:
-        values = last(rows, f"reward_{name}_share", DOMINANT_FOR)
-        if values and name != "correct" and mean(values) > DOMINANT:
-            return f"{name} made {mean(values):.0%} of the reward's variance in {DOMINANT_FOR} batches"
+def dominant_reward(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    for name in _rewards_in(rows) if rows else []:
+        values = _last_values(rows, f"reward_{name}_share", _DOMINANT_FOR)
+        if values and name != "correct" and _mean(values) > _DOMINANT:
+            return f"{name} made {_mean(values):.0%} of the reward's variance in {_DOMINANT_FOR} batches"
     return ""
 
 
-def entropy_collapse(rows: Rows, held_out: Rows, samples: int) -> str:
-    first, now = start_and_now(rows, "entropy", ENTROPY_FOR)
-    if now is not None and now < min(COLLAPSED, LOW * first):
+def entropy_collapse(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    first, now = _start_and_now(rows, "entropy", _ENTROPY_FOR)
+    if now is not None and now < min(_COLLAPSED, _ENTROPY_FALL * first):
         return f"the entropy fell from {first:.3g} to {now:.3g} nats a token: the samples of a group become one"
     return ""
 
 
-def entropy_explosion(rows: Rows, held_out: Rows, samples: int) -> str:
-    first, now = start_and_now(rows, "entropy", ENTROPY_FOR)
-    if now is not None and now > HIGH * first:
+def entropy_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    first, now = _start_and_now(rows, "entropy", _ENTROPY_FOR)
+    if now is not None and now > _ENTROPY_RISE * first:
         return f"the entropy rose from {first:.3g} to {now:.3g} nats a token: the text falls apart"
     return ""
 
 
-def start_and_now(rows: Rows, name: str, count: int) -> tuple[float | None, float | None]:
+def _start_and_now(rows: _Rows, name: str, count: int) -> tuple[float | None, float | None]:
     """The means of the first and of the last `count` rows; None where they overlap or lack the number."""
-    first, now = last(rows[:count], name, count), last(rows, name, count)
-    return (mean(first), mean(now)) if first and now and len(rows) >= 2 * count else (None, None)
+    first, now = _last_values(rows[:count], name, count), _last_values(rows, name, count)
+    return (_mean(first), _mean(now)) if first and now and len(rows) >= 2 * count else (None, None)
 
 
-def repetition(rows: Rows, held_out: Rows, samples: int) -> str:
-    values = last(rows, "repetitive", REPETITIVE_FOR)
-    if values and min(values) >= REPETITIVE:
-        return f"{values[-1]:.0%} of the answers repeat themselves in a chain, in {REPETITIVE_FOR} batches in a row"
+def repetition(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    values = _last_values(rows, "repetitive", _REPETITIVE_FOR)
+    if values and min(values) >= _REPETITIVE:
+        return f"{values[-1]:.0%} of the answers repeat themselves in a chain, in {_REPETITIVE_FOR} batches in a row"
     return ""
 
 
-def kl_explosion(rows: Rows, held_out: Rows, samples: int) -> str:
-    now, before = last(rows, "kl", 1), [row["kl"] for row in rows[-KL_BEFORE - 1 : -1] if row.get("kl") is not None]
-    if now and before and now[0] > max(KL, KL_TIMES * sorted(before)[len(before) // 2]):
+def kl_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    now = _last_values(rows, "kl", 1)
+    before = [row["kl"] for row in rows[-_KL_BEFORE - 1 : -1] if row.get("kl") is not None]
+    if now and before and now[0] > max(_KL, _KL_TIMES * sorted(before)[len(before) // 2]):
         return f"the KL to the start jumped to {now[0]:.3g} nats a token, from {sorted(before)[len(before) // 2]:.3g}"
     return ""
 
 
-def ratio_explosion(rows: Rows, held_out: Rows, samples: int) -> str:
-    low, high = last(rows, "clip_low", CLIPPED_FOR), last(rows, "clip_high", CLIPPED_FOR)
+def ratio_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str:
+    low, high = _last_values(rows, "clip_low", _CLIPPED_FOR), _last_values(rows, "clip_high", _CLIPPED_FOR)
     shares = [one + other for one, other in zip(low, high, strict=True)] if low and high else []
-    if shares and min(shares) > CLIPPED:
-        return (
-            f"the ratio of {shares[-1]:.0%} of the tokens was clipped in {CLIPPED_FOR} batches: the steps are too large"
-        )
+    if shares and min(shares) > _CLIPPED:
+        batches = f"in {_CLIPPED_FOR} batches"
+        return f"the ratio of {shares[-1]:.0%} of the tokens was clipped {batches}: the steps are too large"
     return ""
 
 
-def out_of_step(rows: Rows, held_out: Rows, samples: int) -> str:
+def out_of_step(rows: _Rows, held_out: _Rows, samples: int) -> str:
     gaps = [row["sampler_gap"] for row in (*rows[:1], *rows[-1:]) if row.get("sampler_gap") is not None]
-    if len(gaps) == 2 and apart(gaps[1], gaps[0]):
+    if len(gaps) == 2 and gap_is_suspicious(gaps[1], gaps[0]):
         return (
             f"the sampler's log-probabilities differ from the trainer's by {gaps[1]:.3g} a token, by {gaps[0]:.3g} at "
             "the start: its weights may not follow the training"
@@ -149,20 +154,20 @@ def out_of_step(rows: Rows, held_out: Rows, samples: int) -> str:
     return ""
 
 
-def apart(now: float, first: float) -> bool:
+def gap_is_suspicious(now: float, first: float) -> bool:
     """Whether a gap of log-probabilities is suspect: rounding alone keeps it some thousandths wide."""
-    return now > max(GAP, GAP_TIMES * first)
+    return now > max(_GAP, _GAP_TIMES * first)
 
 
-def below_start(rows: Rows, held_out: Rows, samples: int) -> str:
+def below_start(rows: _Rows, held_out: _Rows, samples: int) -> str:
     """Pass@1 below its first value by two standard errors of a difference of independent binomials of `samples`."""
-    first, values = last(held_out[:1], "pass@1", 1), last(held_out, "pass@1", BELOW_FOR)
-    if not samples or not first or not values or len(held_out) <= BELOW_FOR:
+    first, values = _last_values(held_out[:1], "pass@1", 1), _last_values(held_out, "pass@1", _BELOW_FOR)
+    if not samples or not first or not values or len(held_out) <= _BELOW_FOR:
         return ""
     start = first[0]
     errors = [((start * (1 - start) + value * (1 - value)) / samples) ** 0.5 for value in values]
-    if all(start - value > SPREADS * error for value, error in zip(values, errors, strict=True)):
-        return f"Pass@1 is {values[-1]:.3f}, below its start of {start:.3f}, in {BELOW_FOR} validations in a row"
+    if all(start - value > _SPREADS * error for value, error in zip(values, errors, strict=True)):
+        return f"Pass@1 is {values[-1]:.3f}, below its start of {start:.3f}, in {_BELOW_FOR} validations in a row"
     return ""
 
 
@@ -182,35 +187,35 @@ WIRES = {  # name: the function, the numbers that it looks at
 }
 
 
-def by_split(lines: Rows, weights: Mapping[str, float]) -> tuple[list[dict], list[dict]]:
+def by_split(lines: _Rows, weights: Mapping[str, float]) -> tuple[list[dict], list[dict]]:
     """The training and the validation rows of metrics.jsonl, without the numbers of rewards of weight 0."""
-    unpaid = {f"reward_{name}{part}" for name, weight in weights.items() if not weight for part in PARTS}
+    unpaid = {f"reward_{name}{part}" for name, weight in weights.items() if not weight for part in _REWARD_COLUMNS}
     lines = [{name: value for name, value in line.items() if name not in unpaid} for line in lines]
     return tuple([line for line in lines if line["split"] == split] for split in ("train", "validation"))
 
 
-def look(rows: Rows, held_out: Rows = (), samples: int = 0) -> dict[str, str]:
+def tripped_by_newest(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> dict[str, str]:
     """The wires that the newest rows trip, each with its sentence. `samples`: graded answers of one validation."""
     found = {name: wire(rows, held_out, samples) for name, (wire, _) in WIRES.items()}
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
-def replay(rows: Rows, held_out: Rows = (), samples: int = 0) -> list[Trip]:
+def replay(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[Trip]:
     """Which wires a recorded run would have tripped, and at which step first. Rows are in the order of their steps."""
     trips: dict[str, Trip] = {}
     for step in sorted({row["step"] for row in (*rows, *held_out)}):
         trained, validated = ([row for row in part if row["step"] <= step] for part in (rows, held_out))
-        for name, sentence in look(trained, validated, samples).items():
+        for name, sentence in tripped_by_newest(trained, validated, samples).items():
             trips.setdefault(name, Trip(step, name, sentence))
     return list(trips.values())
 
 
-def unchecked(rows: Rows, held_out: Rows = ()) -> list[str]:
+def unchecked(rows: _Rows, held_out: _Rows = ()) -> list[str]:
     """The wires whose numbers no row has, in the order of WIRES."""
     present = {name for row in (*rows, *held_out) for name, value in row.items() if value is not None}
-    return [name for name, (_, needed) in WIRES.items() if not all(has(present, one) for one in needed)]
+    return [name for name, (_, needed) in WIRES.items() if not all(_matches(present, one) for one in needed)]
 
 
-def has(present: Iterable[str], pattern: str) -> bool:
+def _matches(present: Iterable[str], pattern: str) -> bool:
     before, _, after = pattern.partition("*")
     return any(name.startswith(before) and name.endswith(after) for name in present) if after else pattern in present

@@ -10,7 +10,7 @@ from lead_kit.models.sampler import Request
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 
 
-class Prompt(NamedTuple):
+class _Prompt(NamedTuple):
     """A problem as the user's turn, up to the start of the assistant's turn."""
 
     ids: list[int]
@@ -22,11 +22,11 @@ class Chat:
 
     def __init__(self, tokenizer, template: str):
         self.tokenizer, self.template = tokenizer, template
-        self._prompts: dict[str, Prompt] = {}
+        self._prompts: dict[str, _Prompt] = {}
 
-    def prompt(self, record: dict) -> Prompt:
+    def prompt(self, record: dict) -> _Prompt:
         if record["id"] not in self._prompts:
-            self._prompts[record["id"]] = prompt(self.tokenizer, self.template, record["problem"])
+            self._prompts[record["id"]] = chat_prompt(self.tokenizer, self.template, record["problem"])
         return self._prompts[record["id"]]
 
     def ids(self, record: dict) -> list[int]:
@@ -39,24 +39,24 @@ class Chat:
             yield ordered[start : start + size]
 
 
-def prompt(tokenizer, template: str, problem: str) -> Prompt:
+def chat_prompt(tokenizer, template: str, problem: str) -> _Prompt:
     """The prompt of a problem in the tokenizer's chat template."""
     messages = prompts.messages(template, problem)
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return Prompt(tokenizer(text, add_special_tokens=False).input_ids, _OPEN_THOUGHT.search(text) is not None)
+    return _Prompt(tokenizer(text, add_special_tokens=False).input_ids, _OPEN_THOUGHT.search(text) is not None)
 
 
-def counter(tokenizer, template: str, counted: str) -> Callable[[str], int]:
+def token_counter(tokenizer, template: str, counted: str) -> Callable[[str], int]:
     """The number of tokens of a problem: of its prompt, or with `counted` "problem" of its text alone (cs2916)."""
     if counted == "problem":
         return lambda problem: len(tokenizer(problem).input_ids)
-    return lambda problem: len(prompt(tokenizer, template, problem).ids)
+    return lambda problem: len(chat_prompt(tokenizer, template, problem).ids)
 
 
-def prompted(record: dict, tokenizer, template: str) -> dict:
+def training_row(record: dict, tokenizer, template: str) -> dict:
     """The record as a trainer's row, with its prompt as chat messages and as token ids."""
     kept = {name: record[name] for name in ("id", "problem", "gold", "level")}
-    ids, thinking = prompt(tokenizer, template, record["problem"])
+    ids, thinking = chat_prompt(tokenizer, template, record["problem"])
     messages = prompts.messages(template, record["problem"])
     return kept | {"prompt": messages, "prompt_ids": ids, "thinking": thinking}
 

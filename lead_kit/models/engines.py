@@ -19,23 +19,23 @@ from lead_kit.errors import InputError, lookup
 from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
 from lead_kit.models.loading import load_model, load_tokenizer
-from lead_kit.models.openai_client import Server
-from lead_kit.models.packaged import resolved
-from lead_kit.models.sampler import Completion, Request, Sampled, Sampling
+from lead_kit.models.openai_client import OpenAIClient
+from lead_kit.models.packaged import resolve_model
+from lead_kit.models.sampler import Completion, GeneratedTokens, Request, SamplingSettings
 from lead_kit.models.tiny_models import SIZES
 from lead_kit.runs.find import locate_model
 
 PAGES = None  # of continuous batching's cache; None: as many as fit into the memory
 
 
-class Local:
+class LocalEngine:
     """A transformers model in this process, with the kit's sampler: finished rows leave the batch.
 
     `continuous` uses the library's continuous batching instead (paged cache, a free place is refilled at once). It
     draws all rows from one random stream, so samples depend on the order of the requests and not on their seeds.
     """
 
-    def __init__(self, model, tokenizer, template: str, sampling: Sampling, batch_size=256, continuous=False):
+    def __init__(self, model, tokenizer, template: str, sampling: SamplingSettings, batch_size=256, continuous=False):
         if continuous and sampling.min_p:
             raise InputError(f"continuous_batching knows no min_p ({sampling.min_p}): turn one of the two off")
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
@@ -62,7 +62,7 @@ class Local:
         )
         return whole._replace(text=cut[0], length=cut[1], truncated=False) if cut else whole
 
-    def _seeded(self, part: list[Request]) -> list[Sampled]:
+    def _seeded(self, part: list[Request]) -> list[GeneratedTokens]:
         return sampler.generate(
             self.model,
             [self.chat.ids(r.record) for r in part],
@@ -73,7 +73,7 @@ class Local:
             batch_size=self.batch_size,
         )
 
-    def _continuous(self, part: list[Request]) -> list[Sampled]:
+    def _continuous(self, part: list[Request]) -> list[GeneratedTokens]:
         ends = end_tokens(self.model, self.tokenizer)
         torch.manual_seed(part[0].seed)
         config = GenerationConfig(
@@ -94,17 +94,19 @@ class Local:
         if failed or len(outputs) != len(part):
             raise RuntimeError(f"continuous batching answered {len(outputs)} of {len(part)} requests: {failed[:1]}")
         ids = [output.generated_tokens for output in outputs]
-        return [Sampled(one, [], not one or one[-1] not in ends) for one in ids]
+        return [GeneratedTokens(one, [], not one or one[-1] not in ends) for one in ids]
 
 
-class Vllm:
+class VllmEngine:
     """vLLM in this process; its engine lives only while `sample` runs, so it leaves the GPU free for the next model.
 
-    As in Local, prompts are token ids of the chat template and each request has its own seed. The context is that of
-    the longest request, not the model's own, whose cache may not fit. `machine` holds other arguments of LLM.
+    As in LocalEngine, prompts are token ids of the chat template and each request has its own seed. The context is
+    that of the longest request, not the model's own, whose cache may not fit. `machine` holds other arguments of LLM.
     """
 
-    def __init__(self, model: str, template: str, sampling: Sampling, *, dtype: str, batch_size: int, **machine):
+    def __init__(
+        self, model: str, template: str, sampling: SamplingSettings, *, dtype: str, batch_size: int, **machine
+    ):
         self.model, self.template, self.sampling = model, template, sampling
         self.dtype, self.batch_size, self.machine = dtype, batch_size, machine
         self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.given()
@@ -135,7 +137,9 @@ class Vllm:
             torch.cuda.empty_cache()
 
 
-def colocated(holder, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
+def sample_colocated(
+    holder, ids: list[list[int]], seeds: list[int], sampling: SamplingSettings
+) -> list[GeneratedTokens]:
     """One sample for each row from TRL's vLLM in this process (`holder`), each with its own seed.
 
     GPUs that share an engine (tensor parallelism) must sample the same rows: each gathers them and keeps its own.
@@ -159,10 +163,10 @@ def colocated(holder, ids: list[list[int]], seeds: list[int], sampling: Sampling
         holder.llm.sleep(level=2)
         holder._llm_weights_sleeping = True
     mine = [output.outputs[0] for output in outputs[first : first + len(ids)]]
-    return [Sampled(list(one.token_ids), [], one.finish_reason == "length") for one in mine]
+    return [GeneratedTokens(list(one.token_ids), [], one.finish_reason == "length") for one in mine]
 
 
-class Engine(NamedTuple):
+class _Engine(NamedTuple):
     """An entry of ENGINES: its use in training (03_grpo) and in evaluation (04_evaluate)."""
 
     trains: bool = False
@@ -171,7 +175,7 @@ class Engine(NamedTuple):
     open: Callable | None = None  # opens it for evaluation
 
 
-def for_training(name: str) -> Engine:
+def for_training(name: str) -> _Engine:
     """The engine that samples rollouts in training. Raises InputError for one that cannot."""
     return lookup({key: one for key, one in ENGINES.items() if one.trains}, name, "engine")
 
@@ -187,11 +191,11 @@ def for_evaluation(name: str, model: str, settings: BenchmarkSettings, config: d
     if "" in config["stop"]:
         raise InputError("stop holds an empty text, expected texts that end a completion")
     cuts = settings.top_p, settings.min_p
-    sampling = Sampling(settings.max_tokens, settings.temperature, *cuts, stop=tuple(config["stop"]))
+    sampling = SamplingSettings(settings.max_tokens, settings.temperature, *cuts, stop=tuple(config["stop"]))
     return engine.open(model, settings.template, sampling, config, run)
 
 
-def _open_sampler(model: str, template: str, sampling: Sampling, config: dict, run) -> Local:
+def _open_sampler(model: str, template: str, sampling: SamplingSettings, config: dict, run) -> LocalEngine:
     continuous = config["continuous_batching"]
     if continuous and not torch.cuda.is_available():
         raise InputError("continuous_batching needs a CUDA GPU; without it, finished rows leave the batch anyway")
@@ -199,30 +203,30 @@ def _open_sampler(model: str, template: str, sampling: Sampling, config: dict, r
     if continuous and not hasattr(policy, "generate_batch"):
         raise InputError("continuous_batching: this version of transformers has no generate_batch for the model")
     policy = policy.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Local(policy, tokenizer, template, sampling, config["batch_size"], continuous)
+    return LocalEngine(policy, tokenizer, template, sampling, config["batch_size"], continuous)
 
 
-def _open_vllm(model: str, template: str, sampling: Sampling, config: dict, run) -> Vllm:
+def _open_vllm(model: str, template: str, sampling: SamplingSettings, config: dict, run) -> VllmEngine:
     if importlib.util.find_spec("vllm") is None:
         raise InputError(
             "engine 'vllm' is not installed: it comes with requirements-gpu.txt (on a CPU: make stack-vllm)"
         )
-    located = resolved(locate_model(model, run))
+    located = resolve_model(locate_model(model, run))
     if located in SIZES:
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
     machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}
-    return Vllm(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
+    return VllmEngine(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
 
 
-def _open_server(model: str, template: str, sampling: Sampling, config: dict, run) -> Server:
-    return Server(config["server"], model, template, sampling, config["concurrency"], config["thinking"])
+def _open_server(model: str, template: str, sampling: SamplingSettings, config: dict, run) -> OpenAIClient:
+    return OpenAIClient(config["server"], model, template, sampling, config["concurrency"], config["thinking"])
 
 
 ENGINES = {
-    "sampler": Engine(trains=True, seeds_rows=True, open=_open_sampler),  # the kit's sampler on a transformers model
-    "generate": Engine(trains=True),  # the model's own `generate`, by TRL
-    "vllm_colocate": Engine(trains=True, seeds_rows=True, vllm_mode="colocate"),  # vLLM beside the trainer, by TRL
-    "vllm_server": Engine(trains=True, vllm_mode="server"),  # `trl vllm-serve`, by TRL
-    "vllm": Engine(open=_open_vllm),  # vLLM in this process
-    "openai": Engine(open=_open_server),  # any OpenAI-compatible server
+    "sampler": _Engine(trains=True, seeds_rows=True, open=_open_sampler),  # the kit's sampler on a transformers model
+    "generate": _Engine(trains=True),  # the model's own `generate`, by TRL
+    "vllm_colocate": _Engine(trains=True, seeds_rows=True, vllm_mode="colocate"),  # vLLM beside the trainer, by TRL
+    "vllm_server": _Engine(trains=True, vllm_mode="server"),  # `trl vllm-serve`, by TRL
+    "vllm": _Engine(open=_open_vllm),  # vLLM in this process
+    "openai": _Engine(open=_open_server),  # any OpenAI-compatible server
 }

@@ -102,11 +102,11 @@ def _config_of(given: dict, tied: bool) -> LlamaConfig:
         tie_word_embeddings=tied,
         bos_token_id=given.get("tokenizer.ggml.bos_token_id"),
         eos_token_id=given["tokenizer.ggml.eos_token_id"],
-        pad_token_id=pad(given),
+        pad_token_id=_pad_token(given),
     )
 
 
-def pad(given: dict) -> int:
+def _pad_token(given: dict) -> int:
     """The padding token: <|endoftext|> where there is one, which is never the end of a turn."""
     tokens = given["tokenizer.ggml.tokens"]
     named = given.get("tokenizer.ggml.padding_token_id", given["tokenizer.ggml.eos_token_id"])
@@ -136,7 +136,7 @@ def _tokenizer_of(given: dict) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=tokens[given["tokenizer.ggml.eos_token_id"]],
-        pad_token=tokens[pad(given)],
+        pad_token=tokens[_pad_token(given)],
         chat_template=given.get("tokenizer.chat_template"),
         clean_up_tokenization_spaces=False,
         padding_side="left",

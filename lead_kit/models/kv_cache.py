@@ -19,7 +19,7 @@ ROOM = 32  # tokens for which a layer takes memory at a time
 RECORDS: dict[tuple, torch.nn.Module] = {}  # what a model is but for its weights → a copy of it and its step
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer's keys and values (rows, heads, tokens, head size), the filled part of two larger tensors."""
 
     def make_room(self, new: int) -> None:
@@ -53,10 +53,10 @@ def _larger(filled: Tensor, new: int) -> Tensor:
     return store
 
 
-def roomy_cache(config) -> DynamicCache:
+def preallocated_cache(config) -> DynamicCache:
     """An empty cache for a model; layers that do not keep every token are the library's own."""
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [PreallocatedLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
@@ -85,7 +85,7 @@ def forward(model, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicC
     return output.logits[:, -1]
 
 
-def takes_whole_mask(config) -> bool:
+def accepts_4d_mask(config) -> bool:
     """Whether a model's forward hands a 4-D mask on to every layer as it is: sdpa attention without windows or alibi.
 
     transformers then builds none, which would be a tenth of a small model's step.
@@ -103,7 +103,7 @@ def recordable(model) -> bool:
     return (
         model.device.type == "cpu"
         and sum(p.numel() for p in model.parameters()) < SMALL
-        and takes_whole_mask(config)
+        and accepts_4d_mask(config)
         and (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "default"
         and all(type(part).__module__.startswith(("torch.nn.", "transformers.")) for part in parts)
         and not any(part._forward_hooks or part._forward_pre_hooks for part in parts)

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.models.packaged import PACKAGED, resolved
+from lead_kit.models.packaged import PACKAGED, resolve_model
 from lead_kit.models.tiny_models import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.distributed import sharded
 from lead_kit.runs.files import why_incomplete
@@ -52,7 +52,7 @@ def load_model(
         _require_four_bits(name)
     if name in SIZES:
         return embedded_model(name, seed)
-    name = resolved(name)
+    name = resolve_model(name)
     _check_folder(name)
     if backend == "unsloth":
         return _load_unsloth(name, dtype, four_bit, full)
@@ -94,7 +94,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model that `load_model` takes, padded on the left."""
     if name in TOKENIZERS:
         return TOKENIZERS[name]()
-    name = resolved(name)
+    name = resolve_model(name)
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:

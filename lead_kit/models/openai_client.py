@@ -16,7 +16,7 @@ import httpx
 
 from lead_kit.data import prompts
 from lead_kit.errors import InputError
-from lead_kit.models.sampler import Completion, Request, Sampling
+from lead_kit.models.sampler import Completion, Request, SamplingSettings
 from lead_kit.runs.files import _replace_lone_surrogates
 
 _ATTEMPTS = 6
@@ -25,14 +25,16 @@ _TIMEOUT = httpx.Timeout(3600, connect=10)  # a completion is sent only when it 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class Server:
+class OpenAIClient:
     """A model at an address such as http://127.0.0.1:8000/v1, with `concurrency` requests at a time.
 
     Connection errors, 429 and 5xx are retried, with doubled pauses. The key comes from LEAD_API_KEY and is not stored.
     Raises InputError when no server answers, a request keeps failing, or the server refuses it.
     """
 
-    def __init__(self, address: str, model: str, template: str, sampling: Sampling, concurrency: int, thinking=False):
+    def __init__(
+        self, address: str, model: str, template: str, sampling: SamplingSettings, concurrency: int, thinking=False
+    ):
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"server is {address!r}, expected an address such as http://127.0.0.1:8000/v1")
@@ -91,7 +93,7 @@ class Server:
                 continue
             if response.status_code != 429 and response.status_code < 500:
                 return self._read(response, body)
-            failure = said(response)
+            failure = _describe(response)
         raise InputError(
             f"the server at {self.address} failed {_ATTEMPTS} times in a row ({failure}); "
             "run this again when it works: what was sampled is kept"
@@ -112,10 +114,10 @@ class Server:
         hint = "".join(f"; {name} is {body[name]!r}{_SENT[name]}" for name in refused)
         if response.status_code in (401, 403):
             hint = "; the key is read from LEAD_API_KEY"
-        raise InputError(f"the server at {self.address} refuses the request ({said(response)}){hint}")
+        raise InputError(f"the server at {self.address} refuses the request ({_describe(response)}){hint}")
 
 
-def said(response: httpx.Response) -> str:
+def _describe(response: httpx.Response) -> str:
     """Status and first words of an answer; the key is hidden if the server repeats it."""
     text, key = " ".join(response.text.split()), os.environ.get("LEAD_API_KEY")
     return f"{response.status_code}: {(text.replace(key, '…') if key else text)[:200]}"

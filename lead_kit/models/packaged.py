@@ -33,11 +33,11 @@ PACKAGED = {
 }
 
 
-def cache() -> Path:
+def _cache() -> Path:
     return Path(os.environ.get("LEAD_CACHE") or Path.home() / ".cache" / "lead_kit")
 
 
-def resolved(name: str) -> str:
+def resolve_model(name: str) -> str:
     """The name of a model with the folder of a packaged model or a .gguf file in its place."""
     return str(folder_of(name)) if name in PACKAGED or name.endswith(".gguf") else name
 
@@ -47,7 +47,7 @@ def folder_of(name: str) -> Path:
 
     Raises InputError where the package is missing or its file is not the expected one, and as gguf_file.convert.
     """
-    path = packaged_file(PACKAGED[name]) if name in PACKAGED else Path(name)
+    path = _packaged_file(PACKAGED[name]) if name in PACKAGED else Path(name)
     if not path.is_file():
         raise InputError(f"model {name}: no file {path}")
     with path.open("rb") as file:
@@ -57,14 +57,14 @@ def folder_of(name: str) -> Path:
             f"model {name}: {path} has the sha256 {digest[:12]}…, expected {PACKAGED[name].sha256[:12]}…; install "
             f"{PACKAGED[name].requirement} again"
         )
-    folder = cache() / f"{path.stem}-{digest[:12]}"
+    folder = _cache() / f"{path.stem}-{digest[:12]}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         gguf_file.convert(path, folder)
     return folder
 
 
-def packaged_file(model: _Packaged) -> Path:
+def _packaged_file(model: _Packaged) -> Path:
     found = importlib.util.find_spec(model.module)
     if found is None or not found.submodule_search_locations:
         raise InputError(

@@ -15,11 +15,11 @@ from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper
 
 from lead_kit.models import kv_cache
 
-ROWS, SMALL_ROWS = 256, 512  # of a forward at most
+_ROWS, _SMALL_ROWS = 256, 512  # of a forward at most
 _SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 
 
-class Sampling(NamedTuple):
+class SamplingSettings(NamedTuple):
     """Sampling settings; top_k 0, top_p 1 and min_p 0 are off, temperature 0 takes the most likely token."""
 
     max_tokens: int  # limit of a completion, end token included
@@ -68,7 +68,7 @@ class Completion(NamedTuple):
         return f"<think>{self.text}" if self.thinking else self.text
 
 
-class Sampled(NamedTuple):
+class GeneratedTokens(NamedTuple):
     """One completion: its tokens (the end token included where there is one) and their log-probabilities."""
 
     ids: list[int]
@@ -81,7 +81,7 @@ def row_seed(seed: int, identity: str, sample: int) -> int:
     return int.from_bytes(blake2b(f"{seed}/{identity}/{sample}".encode(), digest_size=7).digest(), "big")
 
 
-def warpers(sampling: Sampling) -> LogitsProcessorList:
+def _filters(sampling: SamplingSettings) -> LogitsProcessorList:
     """The library's filters for the settings that are on."""
     top_k = [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
     top_p = [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
@@ -89,7 +89,7 @@ def warpers(sampling: Sampling) -> LogitsProcessorList:
     return LogitsProcessorList(top_k + top_p + min_p)
 
 
-def pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProcessorList) -> tuple[Tensor, Tensor]:
+def _pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProcessorList) -> tuple[Tensor, Tensor]:
     """Next tokens (rows,), the quantiles of their distributions at `draw` (rows,), and their log-probabilities.
 
     Temperature 0 takes the most likely token.
@@ -116,13 +116,13 @@ class _Batch:
         device, width = model.device, max(map(len, prompts))
         different = list(dict.fromkeys(map(tuple, prompts)))
         places = {prompt: row for row, prompt in enumerate(different)}
-        self.model, self.whole_mask = model, kv_cache.takes_whole_mask(model.config.get_text_config())
+        self.model, self.whole_mask = model, kv_cache.accepts_4d_mask(model.config.get_text_config())
         self.step = kv_cache.Recorded(model) if kv_cache.recordable(model) else None
         self.ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in different], device=device)
         self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
         self.rows = torch.arange(len(different))
-        self.cache = kv_cache.roomy_cache(model.config)
+        self.cache = kv_cache.preallocated_cache(model.config)
         repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         self.first = self.logits()[repeated]
         self.keep(repeated)
@@ -150,8 +150,15 @@ class _Batch:
 
 @torch.inference_mode()
 def generate(
-    model, prompts: list[list[int]], seeds: list[int], sampling: Sampling, *, eos: list[int], pad: int, batch_size=0
-) -> list[Sampled]:
+    model,
+    prompts: list[list[int]],
+    seeds: list[int],
+    sampling: SamplingSettings,
+    *,
+    eos: list[int],
+    pad: int,
+    batch_size=0,
+) -> list[GeneratedTokens]:
     """One completion for each prompt (token ids), in their order; rows are batched by prompt length, `batch_size` at
     once (0: as many as suit the size of the model).
 
@@ -160,9 +167,9 @@ def generate(
     if len(prompts) != len(seeds):
         raise ValueError(f"generate: {len(prompts)} prompts but {len(seeds)} seeds")
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    samples: list[Sampled] = [None] * len(prompts)
-    filters = warpers(sampling)
-    batch_size = batch_size or (SMALL_ROWS if sum(p.numel() for p in model.parameters()) < kv_cache.SMALL else ROWS)
+    samples: list[GeneratedTokens] = [None] * len(prompts)
+    filters = _filters(sampling)
+    batch_size = batch_size or (_SMALL_ROWS if sum(p.numel() for p in model.parameters()) < kv_cache.SMALL else _ROWS)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)
@@ -174,7 +181,7 @@ def generate(
     return samples
 
 
-def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filters) -> list[Sampled]:
+def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filters) -> list[GeneratedTokens]:
     count, limit = draws.shape
     tokens = torch.zeros(count, limit, dtype=torch.long)
     scores = torch.zeros(count, limit)
@@ -182,7 +189,7 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
     finished = torch.zeros(count, dtype=torch.bool)
     for step in range(limit):
         logits = batch.logits() if step else batch.first
-        token, score = pick(logits, draws[batch.rows.to(draws.device), step], temperature, filters)
+        token, score = _pick(logits, draws[batch.rows.to(draws.device), step], temperature, filters)
         ended = torch.isin(token, eos)
         tokens[batch.rows, step], scores[batch.rows, step] = token.cpu(), score.cpu()
         fresh = batch.rows[ended.cpu()]
@@ -196,5 +203,6 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
         if alive.float().mean() <= _SHRINK:
             batch.keep(alive.nonzero()[:, 0].to(token.device))
     return [
-        Sampled(tokens[i, :n].tolist(), scores[i, :n].tolist(), not finished[i]) for i, n in enumerate(lengths.tolist())
+        GeneratedTokens(tokens[i, :n].tolist(), scores[i, :n].tolist(), not finished[i])
+        for i, n in enumerate(lengths.tolist())
     ]

@@ -15,7 +15,7 @@ BARS = {torch.float32: 1e-3, torch.bfloat16: 0.05}  # largest change by merging,
 
 
 @torch.no_grad()
-def merged(base, adapter: Path, ids: torch.Tensor, adapted: torch.Tensor, bar: float):
+def merge_adapter(base, adapter: Path, ids: torch.Tensor, adapted: torch.Tensor, bar: float):
     """`base` with the adapter of a folder merged into its weights, and the largest change of a logit on `ids`.
 
     `adapted` are the logits of the trained model on `ids` (rows, tokens). Quantised weights are first expanded to the
@@ -53,7 +53,7 @@ def save_gathered(trainer, folder: Path) -> None:
         (part / "training_args.bin").unlink(missing_ok=True)
 
 
-def hand_over(trainer, tokenizer, example: torch.Tensor, folder: Path, load: Callable) -> str:
+def save_trained(trainer, tokenizer, example: torch.Tensor, folder: Path, load: Callable) -> str:
     """Writes a trainer's model as a folder for `load_model`; returns what was written, in words.
 
     An adapter is first kept in PEFT's format in the folder `adapter` beside it. Then it is merged into the weights
@@ -71,7 +71,7 @@ def hand_over(trainer, tokenizer, example: torch.Tensor, folder: Path, load: Cal
     if rank() == 0:
         half = trainer.accelerator.mixed_precision == "bf16" or trainer.model.dtype == torch.bfloat16
         bar = BARS[torch.bfloat16 if half else torch.float32]
-        plain, change = merged(load(backend="transformers")[0], adapter, example, adapted, bar)
+        plain, change = merge_adapter(load(backend="transformers")[0], adapter, example, adapted, bar)
         save_model(plain, tokenizer, folder)
         note = f"largest change of a logit by merging: {change:.2g} (at most {bar:g} of the largest is accepted)"
     trainer.accelerator.wait_for_everyone()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lead_kit.errors import InputError
-from lead_kit.method.advantages import BASELINES, BATCH_WIDE, Group, as_scored
+from lead_kit.method.advantages import BASELINES, BATCH_WIDE, Group, no_shape
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.group_filters import KEEP, every_group
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
@@ -234,5 +234,5 @@ def paid_only(outcome: Outcome, data: Rollouts, names: Sequence[str]) -> np.ndar
     """
     total = sum((outcome.weights[name] * outcome.parts[name] for name in names), np.zeros(len(data.frame)))
     alone = {name: values if name in names else 0 * values for name, values in outcome.parts.items() if name != SHAPE}
-    estimate, weights = outcome.variant.estimate._replace(shape=as_scored), [outcome.weights[name] for name in alone]
+    estimate, weights = outcome.variant.estimate._replace(shape=no_shape), [outcome.weights[name] for name in alone]
     return steps(estimate, every_group, data, total, alone, weights)[2] * outcome.kept

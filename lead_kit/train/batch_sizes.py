@@ -18,7 +18,7 @@ def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
         )
 
 
-class Sizes(NamedTuple):
+class _Sizes(NamedTuple):
     """The sizes of one process and of the run, as TRL counts them."""
 
     micro_batch: int  # rows that TRL hands on at once
@@ -38,7 +38,7 @@ def sizes(
     save_steps: int,
     num_iterations: int = 1,
     pack_tokens: int = 0,
-) -> Sizes:
+) -> _Sizes:
     """The sizes for `steps` rollout batches of batch_size rollouts over all processes, group_size of each prompt.
 
     Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a forward has at most
@@ -59,7 +59,7 @@ def sizes(
             f"would differ; the nearest multiple is {max(1, round(save_steps / buffer)) * buffer}"
         )
     accumulation = rows // micro
-    return Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
+    return _Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
 
 
 _OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
@@ -90,7 +90,7 @@ def check_saved_modules(adapter: str, lora_saved: list[str]) -> None:
         )
 
 
-def floor(schedule: str, lr_floor: float) -> dict:
+def minimum_rate(schedule: str, lr_floor: float) -> dict:
     """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
     return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
 

@@ -18,13 +18,13 @@ def draw_order(problems: list[str], used: set[str], seed: str) -> list[int]:
     return sorted(rows, key=lambda row: problems[row] in used)
 
 
-def share(order: list[int], count: int, place: int) -> list[int]:
+def cyclic_part(order: list[int], count: int, place: int) -> list[int]:
     """The share at `place` of shares of `count`; at its end the order begins again."""
     count = min(count, len(order))
     return [order[(place * count + i) % len(order)] for i in range(count)]
 
 
-class Refill:
+class DynamicSampling:
     """Fills a process's batch with groups that pass the rule 0 < correct < G.
 
     Every process generates whole batches until all processes are full, so that collective calls match. After `cap`
@@ -95,7 +95,7 @@ class Refill:
         used = set(gather_object([row["problem"] for row in inputs]))
         order = draw_order(list(dataset["problem"]), used, str((trainer.args.seed, trainer.batches_done)))
         place = self.round * accelerator.num_processes + accelerator.process_index
-        return [dataset[i] for i in share(order, len(inputs) // size, place) for _ in range(size)]
+        return [dataset[i] for i in cyclic_part(order, len(inputs) // size, place) for _ in range(size)]
 
     def hand_over(self, parts: list[dict]) -> None:
         merged: list = [None] * 8

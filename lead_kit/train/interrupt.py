@@ -14,10 +14,10 @@ _USED = (
     "this trainer has trained before, so its weights are no longer those of the start: Run All builds a new one, "
     "which goes on from the newest checkpoint"
 )
-_HEARD = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
+_NOTED = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
 
 
-class _Stop(TrainerCallback):
+class _InterruptCallback(TrainerCallback):
     """Ends a training that was interrupted, after the last update of a rollout batch, with a checkpoint.
 
     Inside a batch a checkpoint could not be resumed exactly. `updates` optimiser updates make a batch.
@@ -52,7 +52,7 @@ class _Stop(TrainerCallback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print(_HEARD, flush=True)
+        print(_NOTED, flush=True)
 
 
 def train(trainer, run, checkpoint: Path | None, updates: int = 1):
@@ -61,9 +61,9 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1):
     What the run logged after `checkpoint` is deleted first. Raises InputError when the trainer has trained before or
     when there are too few problems for a batch, and Interrupted, with one sentence, when the user interrupts.
     """
-    if any(isinstance(callback, _Stop) for callback in trainer.callback_handler.callbacks):
+    if any(isinstance(callback, _InterruptCallback) for callback in trainer.callback_handler.callbacks):
         raise InputError(_USED)
-    stop = _Stop(updates)
+    stop = _InterruptCallback(updates)
     trainer.callback_handler.callbacks.insert(0, stop)  # before a validation of the start
     distributed.check_processes(trainer.accelerator)
     begin, last = checkpoints.updates_in(checkpoint) // updates, trainer.args.max_steps // updates
@@ -80,11 +80,11 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1):
     if reached == begin < last and not stop.asked:
         raise InputError(f"the training ended at step {reached} of {last}: its problems fill no batch")
     if reached < last and stop.asked:
-        raise run.interruption(sentence(run.path / "checkpoints", reached, last, updates)) from None
+        raise run.interruption(_interruption_message(run.path / "checkpoints", reached, last, updates)) from None
     return result
 
 
-def sentence(folder: Path, reached: int, last: int, updates: int) -> str:
+def _interruption_message(folder: Path, reached: int, last: int, updates: int) -> str:
     """Where an interrupted training stands and how it goes on; `folder` is that of its checkpoints."""
     kept = checkpoints.updates_in(checkpoints.latest_checkpoint(folder)) // updates
     goes_on = "resumes" if kept == reached > 0 else f"resumes at {kept}" if kept else "begins anew"

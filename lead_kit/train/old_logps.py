@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 
 
-def exact(model: torch.nn.Module, arguments) -> bool:
+def can_reuse(model: torch.nn.Module, arguments) -> bool:
     """Whether a forward in training gives the numbers of one in evaluation: in float32 and without dropout."""
     dropout = [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
     dropout.append(getattr(model.config, "attention_dropout", 0.0))
@@ -14,7 +14,7 @@ def exact(model: torch.nn.Module, arguments) -> bool:
 
 
 @contextmanager
-def replaced(trainer):
+def without_old_forward(trainer):
     """Spares TRL the forward for the old log-probabilities where `trainer.sampler_scores`; yields a function that puts
     the sampler's into the scored batch.
 

@@ -16,7 +16,7 @@ _EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser
 ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
 
 
-def of_all(name: str, values: Tensor) -> float:
+def reduce_metric(name: str, values: Tensor) -> float:
     """A metric of all processes from those of each: (processes,), NaN where it has none."""
     values = values[~values.isnan()]
     if not len(values):
@@ -108,7 +108,7 @@ class PackedUpdate(GRPOTrainer):
         new = [(name, at) for name in sorted(metrics) for at in range(known.get(name, 0), len(metrics[name]))]
         own = torch.tensor([metrics[name][at] for name, at in new], device=holder.device)
         for (name, at), values in zip(new, gather(own).view(-1, len(new)).unbind(1), strict=True):
-            metrics[name][at] = of_all(name, values)
+            metrics[name][at] = reduce_metric(name, values)
 
     @contextmanager
     def _accumulating(self, model):
@@ -128,8 +128,8 @@ class PackedUpdate(GRPOTrainer):
         if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
             return inputs
         if self.accelerator.num_processes == 1:
-            return rows_of(inputs, share_rows.with_advantage(inputs["advantages"], 1))
-        return share_rows.shared_out(inputs, self.accelerator) if self.pack_tokens else inputs
+            return rows_of(inputs, share_rows.trained_rows(inputs["advantages"], 1))
+        return share_rows.share_rows(inputs, self.accelerator) if self.pack_tokens else inputs
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others

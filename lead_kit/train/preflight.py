@@ -14,7 +14,7 @@ _MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `check`
 OK, LOOK, STOP = "ok", "look", "stop"
 _FORMATS = ("format", "format_boxed", "format_only")  # rewards for a form that a prompt can ask for
 _PROBLEMS = 16  # problems whose promised answers are graded
-SHARED = 0.05  # share of held-out problems in training from which a validation says little
+MANY_LEAKS = 0.05  # share of held-out problems in training from which a validation says little
 
 
 class Item(NamedTuple):
@@ -25,7 +25,7 @@ class Item(NamedTuple):
     sentence: str
 
 
-def _promised(template: str, gold: str, thinking: bool = False, close_thought: bool = False) -> str:
+def _ideal_completion(template: str, gold: str, thinking: bool = False, close_thought: bool = False) -> str:
     """A completion with the gold answer in the form that a prompt template asks for.
 
     `thinking`: the chat template has already opened <think>. `close_thought`: a thought must end with </think> even if
@@ -45,8 +45,8 @@ def _promised(template: str, gold: str, thinking: bool = False, close_thought: b
     return answer
 
 
-def contract(problems: list[dict], held_out: list[dict], tokenizer, model, grader, settings: dict) -> list[Item]:
-    """The items of a run. `problems` and `held_out` are trainer's rows (`chat.prompted`).
+def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, grader, settings: dict) -> list[Item]:
+    """The items of a run. `problems` and `held_out` are trainer's rows (`chat.training_row`).
 
     `grader` is the Grader; `settings` has template, reward_weights and max_tokens, as the notebook names them.
     """
@@ -56,18 +56,18 @@ def contract(problems: list[dict], held_out: list[dict], tokenizer, model, grade
             f"reward_weights has {len(weights)} numbers for the {len(rewards)} rewards {', '.join(rewards)}"
         )
     thinking = problems[0]["thinking"]
-    rollouts = graded(problems, tokenizer, grader, settings["template"])
+    rollouts = grade_ideal_answers(problems, tokenizer, grader, settings["template"])
     paid = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
-        golds([row for row in problems + held_out if "gold" in row]),
-        answers(rollouts, settings["template"], thinking, "correct" in paid),
-        *_forms(rollouts, paid, thinking),
-        _room(problems + held_out, model, settings["max_tokens"]),
-        shared(problems, held_out),
+        check_golds([row for row in problems + held_out if "gold" in row]),
+        check_ideal_answer(rollouts, settings["template"], thinking, "correct" in paid),
+        *_check_format_rewards(rollouts, paid, thinking),
+        _check_context(problems + held_out, model, settings["max_tokens"]),
+        check_exact_leaks(problems, held_out),
     ]
 
 
-def golds(rows: list[dict]) -> Item:
+def check_golds(rows: list[dict]) -> Item:
     """Whether the verifier can grade each gold answer against itself."""
     faults = clean.lint_golds(rows)
     if not faults:
@@ -77,28 +77,28 @@ def golds(rows: list[dict]) -> Item:
     return Item("golds", STOP, f"{many}, e.g. {first} ({safe_line(faults[0].reason)})")
 
 
-def graded(problems: list[dict], tokenizer, grader, template: str) -> list:
+def grade_ideal_answers(problems: list[dict], tokenizer, grader, template: str) -> list:
     """The rollouts of promised answers to some problems, through tokenizer, extraction and verifier."""
     step = max(1, len(problems) // _PROBLEMS)
     records = list({record["gold"]: record for record in problems[::step]}.values())[:_PROBLEMS]
     close = bool(grader.end_marker) or grader.answer_region == "before_think"
     completions, ends = [], [tokenizer.eos_token_id]
     for record in records:
-        text = _promised(template, record["gold"], record["thinking"], close)
+        text = _ideal_completion(template, record["gold"], record["thinking"], close)
         ids = tokenizer(text, add_special_tokens=False).input_ids + ends
         back = tokenizer.decode(ids, skip_special_tokens=True)
         completions.append(grader.completion(back, ids, ends, record["thinking"]))
     return grader.grade(records, completions)
 
 
-def answers(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
+def check_ideal_answer(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
     """Whether a right answer in the promised form is accepted; it stops the run only where accuracy is `paid`."""
     wrong = [rollout for rollout in rollouts if not rollout.verdict.correct]
     if not wrong:
         return Item("answer", OK, f"a right answer in the prompt's form is accepted ({len(rollouts)} golds tried)")
     first = wrong[0]
     if first.gold not in first.completion:
-        written = safe_line(_promised(template, first.gold, thinking))
+        written = safe_line(_ideal_completion(template, first.gold, thinking))
         return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {safe_line(first.completion)}")
     verdict = STOP if paid and len(wrong) > len(rollouts) / 2 else LOOK
     few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} are not accepted"
@@ -106,7 +106,7 @@ def answers(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
     return Item("answer", verdict, f"{few}: {safe_line(first.completion)} is graded {first.verdict.status} ({reason})")
 
 
-def _forms(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
+def _check_format_rewards(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
     """Rewards for a form that an answer in the prompt's own form does not earn; `paid` are those of weight not 0."""
     items = []
     for name in [name for name in _FORMATS if name in paid]:
@@ -120,7 +120,7 @@ def _forms(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
     return items
 
 
-def _room(rows: list[dict], model, max_tokens: int) -> Item:
+def _check_context(rows: list[dict], model, max_tokens: int) -> Item:
     """Whether the longest prompt and a completion fit into the model's positions."""
     longest = max(len(row["prompt_ids"]) for row in rows)
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -130,13 +130,13 @@ def _room(rows: list[dict], model, max_tokens: int) -> Item:
     return Item("context", OK, f"{told}" + (f", the model has {positions} positions" if positions else ""))
 
 
-def shared(problems: list[dict], held_out: list[dict]) -> Item:
+def check_exact_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     """Whether held-out problems are trained on, compared in normal form; `lead leaks` also finds near duplicates."""
     trained = {near_duplicates.normal_form(row["problem"]) for row in problems}
     twins = [row["id"] for row in held_out if near_duplicates.normal_form(row["problem"]) in trained]
     if not twins:
         return Item("leaks", OK, "no held-out problem is in training")
-    verdict = STOP if len(twins) > SHARED * len(held_out) else LOOK
+    verdict = STOP if len(twins) > MANY_LEAKS * len(held_out) else LOOK
     return Item(
         "leaks",
         verdict,
@@ -144,7 +144,7 @@ def shared(problems: list[dict], held_out: list[dict]) -> Item:
     )
 
 
-def told(items: list[Item]) -> str:
+def as_lines(items: list[Item]) -> str:
     """The items as lines: verdict, name, sentence."""
     wide = max(len(item.name) for item in items)
     return "\n".join(f"{item.verdict:5} {item.name:{wide}} {item.sentence}" for item in items)

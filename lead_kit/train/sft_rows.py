@@ -15,7 +15,7 @@ IGNORED = -100  # label of a token that carries no loss
 _TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
 
 
-def tokenised(
+def tokenise_solutions(
     records: list[dict], tokenizer, template: str, max_length: int | None, too_long: str = "drop"
 ) -> tuple[list[dict], int]:
     """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were longer than max_length.
@@ -31,7 +31,7 @@ def tokenised(
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
-        prompt = chat.prompt(tokenizer, template, record["problem"]).ids
+        prompt = chat.chat_prompt(tokenizer, template, record["problem"]).ids
         completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if max_length and len(prompt) + len(completion) > max_length:
             longer += 1
@@ -45,7 +45,7 @@ def tokenised(
     return rows, longer
 
 
-def packed(rows: list[dict], max_length: int, packing: str, seed: int) -> Dataset:
+def pack_solutions(rows: list[dict], max_length: int, packing: str, seed: int) -> Dataset:
     """Rows of up to max_length tokens {input_ids, labels} with several solutions each, by TRL.
 
     `bfd` keeps solutions whole and apart; `wrapped` cuts one stream of all solutions, in random order, into rows that
@@ -65,7 +65,7 @@ def updates(rows: int, batch_size: int, epochs: float) -> int:
     return math.ceil(round(rows * epochs / batch_size, 6))
 
 
-def bucketed(rows: list[dict], batch_size: int, steps: int, seed: int) -> list[dict]:
+def bucket_by_length(rows: list[dict], batch_size: int, steps: int, seed: int) -> list[dict]:
     """Exactly steps × batch_size rows in batches of similar length, the batches in random order.
 
     Rows are drawn epoch by epoch and sorted by length within every 50 batches, which halves the padding.

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from lead_kit.train.packing import by_prompt, rows_of
 
 
-def parts(lengths: Sequence[int], count: int) -> list[range]:
+def equal_parts(lengths: Sequence[int], count: int) -> list[range]:
     """Consecutive parts of about equal sums, none of them empty. `lengths` has at least `count` entries."""
     sums, cuts = list(accumulate(lengths, initial=0)), [0]
     for part in range(1, count):
@@ -22,7 +22,7 @@ def parts(lengths: Sequence[int], count: int) -> list[range]:
     return [range(*ends) for ends in zip(cuts, [*cuts[1:], len(lengths)], strict=True)]
 
 
-def with_advantage(advantages: torch.Tensor, least: int) -> torch.Tensor:
+def trained_rows(advantages: torch.Tensor, least: int) -> torch.Tensor:
     """(rows,) whether the row trains. Rows without advantage stand in where fewer than `least` have one."""
     rows = advantages.view(len(advantages), -1).any(-1)
     missing = max(0, least - int(rows.sum()))
@@ -30,7 +30,7 @@ def with_advantage(advantages: torch.Tensor, least: int) -> torch.Tensor:
     return rows
 
 
-def gathered(inputs: dict, accelerator: Accelerator) -> dict:
+def gather_rows(inputs: dict, accelerator: Accelerator) -> dict:
     """TRL's batch with the rows of all processes, in their order, as wide as the widest; two exchanges."""
     rows = inputs["completion_mask"].shape[:1]
     fields = {name: values for name, values in inputs.items() if torch.is_tensor(values) and values.shape[:1] == rows}
@@ -47,11 +47,11 @@ def gathered(inputs: dict, accelerator: Accelerator) -> dict:
     return whole
 
 
-def shared_out(inputs: dict, accelerator: Accelerator) -> dict:
+def share_rows(inputs: dict, accelerator: Accelerator) -> dict:
     """This process's part of the rows of all processes that have an advantage; rows of one prompt stay together."""
-    whole = gathered(inputs, accelerator)
-    whole = rows_of(whole, with_advantage(whole["advantages"], accelerator.num_processes))
+    whole = gather_rows(inputs, accelerator)
+    whole = rows_of(whole, trained_rows(whole["advantages"], accelerator.num_processes))
     ids, mask = (torch.cat([whole[f"prompt_{part}"], whole[f"completion_{part}"]], 1) for part in ("ids", "mask"))
     order = by_prompt(ids, mask, whole["completion_mask"].shape[1])
-    mine = parts(mask.sum(1)[order].tolist(), accelerator.num_processes)[accelerator.process_index]
+    mine = equal_parts(mask.sum(1)[order].tolist(), accelerator.num_processes)[accelerator.process_index]
     return rows_of(whole, torch.tensor([order[place] for place in mine], device=mask.device))

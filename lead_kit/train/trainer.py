@@ -21,14 +21,14 @@ from lead_kit.method.estimators import Estimate, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
-from lead_kit.models.engines import colocated
-from lead_kit.models.sampler import Completion, Sampled, Sampling
+from lead_kit.models.engines import sample_colocated
+from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.train import old_logps, weight_sync_check
-from lead_kit.train.dynamic_sampling import Refill
+from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import ROW_MEANS, PackedUpdate
-from lead_kit.train.validation import Seal
+from lead_kit.train.validation import SealCheckpoint
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns about rollout_func in every trainer
 TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
@@ -68,12 +68,12 @@ class LeadTrainer(PackedUpdate):
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
         super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
-        self.add_callback(Seal)
+        self.add_callback(SealCheckpoint)
         self._check_engine()
-        self.sampler_scores = engine == "sampler" and old_logps.exact(self.model, self.args)
+        self.sampler_scores = engine == "sampler" and old_logps.can_reuse(self.model, self.args)
         self._check_loss(keep)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
-        self.refill = Refill(self, refill_batches) if refill_batches else None
+        self.refill = DynamicSampling(self, refill_batches) if refill_batches else None
         if self.pays_kl:
             self.reference = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)
             add_fused_lm_head(self.reference, temperature=self.temperature)
@@ -113,22 +113,22 @@ class LeadTrainer(PackedUpdate):
         name = f"batch {self.batches_done}.{self.refill.round if self.refill else 0}"
         seeds = [sampler.row_seed(self.args.seed, name, first + row) for row in range(len(prompts))]
         ids = [row["prompt_ids"] for row in self._rows]
-        sampled = self.complete(ids, seeds, Sampling(self.max_completion_length, self.temperature))
+        sampled = self.complete(ids, seeds, SamplingSettings(self.max_completion_length, self.temperature))
         completions = {"completion_ids": [s.ids for s in sampled], "logprobs": [s.logprobs for s in sampled]}
         return {"prompt_ids": ids} | completions
 
-    def complete(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Sampled]:
+    def complete(self, ids: list[list[int]], seeds: list[int], sampling: SamplingSettings) -> list[GeneratedTokens]:
         """One sample for each row at these settings. `generate` and `vllm_server` draw all rows from the first row's
         seed."""
         ends = list(self.eos_token_ids)
         if self.engine == "vllm_colocate":
             self._give_weights_to_vllm()
-            return colocated(self.vllm_generation, ids, seeds, sampling)
+            return sample_colocated(self.vllm_generation, ids, seeds, sampling)
         if self.engine != "sampler":
             with self._settings(sampling, seeds[0]):
                 tokens, logprobs = self._generate_single_turn(ids, None, {}, 1)
             logprobs = logprobs or [None] * len(tokens)
-            return [Sampled(t, p, t[-1] not in ends) for t, p in zip(tokens, logprobs, strict=True)]
+            return [GeneratedTokens(t, p, t[-1] not in ends) for t, p in zip(tokens, logprobs, strict=True)]
         model = self.accelerator.unwrap_model(self.model)
         training = model.training
         model.eval()  # without dropout
@@ -144,7 +144,7 @@ class LeadTrainer(PackedUpdate):
             self._last_loaded_step = self.state.global_step
 
     @contextmanager
-    def _settings(self, sampling: Sampling, seed: int):
+    def _settings(self, sampling: SamplingSettings, seed: int):
         """TRL's generators at these settings and this seed, then at those of training again."""
         if self.use_vllm:
             holder = self.vllm_generation
@@ -216,7 +216,7 @@ class LeadTrainer(PackedUpdate):
         if self.refill:
             inputs = self.refill.fill(inputs)
         self._rows = inputs
-        with old_logps.replaced(self) as replace:
+        with old_logps.without_old_forward(self) as replace:
             output = replace(super()._generate_and_score_completions(inputs))
         if self.use_vllm:
             self._sampler_gap = weight_sync_check.gap(self, output)
@@ -319,16 +319,16 @@ class LeadTrainer(PackedUpdate):
                 step=self.batches_done,
                 split="train",
                 **self._diagnostics,
-                entropy=mean(trl.get("entropy")),
-                kl=mean(trl.get("kl")),
-                clip_low=mean(trl.get("clip_ratio/low_mean")),
-                clip_high=mean(trl.get("clip_ratio/high_mean")),
+                entropy=_mean(trl.get("entropy")),
+                kl=_mean(trl.get("kl")),
+                clip_low=_mean(trl.get("clip_ratio/low_mean")),
+                clip_high=_mean(trl.get("clip_ratio/high_mean")),
                 loss=logs["loss"],
                 grad_norm=logs.get("grad_norm"),
                 learning_rate=logs.get("learning_rate"),
                 num_tokens=trl["num_tokens"][-1] if trl.get("num_tokens") else None,
                 sampler_gap=self._sampler_gap,
-                seconds=mean(trl.get("step_time")),
+                seconds=_mean(trl.get("step_time")),
                 memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )
             shown = {name: self._diagnostics[name] for name in ("reward", "length") if name in self._diagnostics}
@@ -336,5 +336,5 @@ class LeadTrainer(PackedUpdate):
         super().log(logs, start_time)
 
 
-def mean(values: list[float] | None) -> float | None:
+def _mean(values: list[float] | None) -> float | None:
     return sum(values) / len(values) if values else None

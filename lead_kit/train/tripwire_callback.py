@@ -12,7 +12,7 @@ from lead_kit.train.validation import Validation
 _ACTIONS = dict.fromkeys(("warn", "stop", "off"))
 
 
-class Watch(TrainerCallback):
+class TripwireCallback(TrainerCallback):
     """Looks at metrics.jsonl after each logged batch (lead_kit.method.tripwires).
 
     A wire is told once: by a line and in run.json. With `stop` the first one also ends the training after a checkpoint;
@@ -54,7 +54,7 @@ class Watch(TrainerCallback):
             return
         found = [""]
         if self.trainer.accelerator.is_main_process:
-            for wire, sentence in tripwires.look(*self.rows(), self.samples).items():
+            for wire, sentence in tripwires.tripped_by_newest(*self.rows(), self.samples).items():
                 if wire not in self.told:
                     self.tell(self.trainer.batches_done, wire, sentence)
                     found = [f"{wire}: {sentence}"]

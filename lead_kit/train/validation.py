@@ -7,7 +7,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from lead_kit.models.engines import ENGINES
-from lead_kit.models.sampler import Completion, Sampled, Sampling, row_seed
+from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSettings, row_seed
 from lead_kit.runs import checkpoints, log_files
 
 
@@ -28,7 +28,7 @@ class Validation(TrainerCallback):
     validation/step_*.parquet and one line of metrics. Set `trainer` once the trainer, which takes the callback, exists.
     """
 
-    def __init__(self, records: list[dict], sampling: Sampling, *, every: int, samples: int, seed: int):
+    def __init__(self, records: list[dict], sampling: SamplingSettings, *, every: int, samples: int, seed: int):
         self.records, self.sampling = records, sampling
         self.every, self.samples, self.seed = every, samples, seed
         self.trainer = None
@@ -69,11 +69,11 @@ class Validation(TrainerCallback):
             for (record, k), completion, verdict in zip(pairs, completions, verdicts, strict=True)
         ]
 
-    def sampled(self, pairs: list[tuple[dict, int]]) -> list[Sampled]:
+    def sampled(self, pairs: list[tuple[dict, int]]) -> list[GeneratedTokens]:
         """The sample of each record and its number: in one call, or where an engine has one seed for all rows of a
         call, so that equal prompts would be answered alike, in one for each number."""
         calls = [range(self.samples)] if ENGINES[self.trainer.engine].seeds_rows else [[k] for k in range(self.samples)]
-        found: dict[int, Sampled] = {}
+        found: dict[int, GeneratedTokens] = {}
         for numbers in calls:
             places = [place for place, (_, k) in enumerate(pairs) if k in numbers]
             ids = [pairs[place][0]["prompt_ids"] for place in places]
@@ -82,7 +82,7 @@ class Validation(TrainerCallback):
         return [found[place] for place in range(len(pairs))]
 
 
-class Report(TrainerCallback):
+class LogMetrics(TrainerCallback):
     """Metrics and progress of a trainer that logs none itself, such as SFT's; a step is an optimiser update."""
 
     def __init__(self, run):
@@ -95,7 +95,7 @@ class Report(TrainerCallback):
             self.run.progress(state.global_step, state.max_steps, loss=logs["loss"])
 
 
-class Seal(TrainerCallback):
+class SealCheckpoint(TrainerCallback):
     """Seals each checkpoint once every process has written its part."""
 
     def on_save(self, args, state, control, **kwargs):

@@ -36,7 +36,7 @@ class InStep:
 
     def check(self, now: float) -> None:
         self.first = now if self.first is None else self.first
-        if not self.warned and tripwires.apart(now, self.first):
+        if not self.warned and tripwires.gap_is_suspicious(now, self.first):
             self.warned = True
             warnings.warn(
                 f"vLLM's log-probabilities differ from the trainer's by {now:.3g} a token, by {self.first:.3g} at the "

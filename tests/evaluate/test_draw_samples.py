@@ -32,12 +32,12 @@ def kit():
 
     from lead_kit.evaluate import draw_samples, sample_file
     from lead_kit.models import engines
-    from lead_kit.models.sampler import Sampling
+    from lead_kit.models.sampler import SamplingSettings
 
     torch.set_num_threads(1)
     pair = embedded_model("tiny", seed=3)
 
-    class Counting(engines.Local):
+    class Counting(engines.LocalEngine):
         """The engine, which remembers what it was asked."""
 
         def sample(self, requests):
@@ -45,7 +45,7 @@ def kit():
             return super().sample(requests)
 
     def engine(batch_size=7, max_tokens=16, **settings):
-        return Counting(*pair, "plain", Sampling(max_tokens, **settings), batch_size)
+        return Counting(*pair, "plain", SamplingSettings(max_tokens, **settings), batch_size)
 
     def evaluate(records=RECORDS, n=2, path=None, asked=None, **settings):
         chosen = asked or engine()
@@ -97,15 +97,15 @@ from lead_kit.data import arithmetic
 from lead_kit.evaluate import draw_samples
 from lead_kit.models import engines
 from lead_kit.models.tiny_models import embedded_model
-from lead_kit.models.sampler import Sampling
+from lead_kit.models.sampler import SamplingSettings
 
-class Slow(engines.Local):
+class Slow(engines.LocalEngine):
     def sample(self, requests):
         for pair in super().sample(requests):
             time.sleep(0.01)
             yield pair
 
-engine = Slow(*embedded_model("tiny", seed=3), "plain", Sampling(16), batch_size=7)
+engine = Slow(*embedded_model("tiny", seed=3), "plain", SamplingSettings(16), batch_size=7)
 draw_samples.in_parts.__defaults__ = (8, 5.0)
 draw_samples.evaluate(
     engine, arithmetic.draw(12, 4), n=30, seed=0, path=Path(sys.argv[1]),

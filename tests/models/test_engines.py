@@ -24,7 +24,7 @@ from lead_kit.evaluate import draw_samples
 from lead_kit.models import engines, sampler
 from lead_kit.models.chat import Chat
 from lead_kit.models.loading import load_model
-from lead_kit.models.sampler import Sampling
+from lead_kit.models.sampler import SamplingSettings
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def test_a_real_server_cuts_at_the_limit_and_is_greedy_at_temperature_0(kit, ser
     assert {(c.length, c.truncated) for _, c in short} == {(3, True)}
     policy, tokenizer = load_model(str(model_folder))
     # at the limit itself this server says "length" even of an answer that has just ended: keep away from it
-    local = kit.engines.Local(policy, tokenizer, "plain", Sampling(60, temperature=0.0))
+    local = kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(60, temperature=0.0))
     ours = {(r.record["id"], a) for r, a in local.sample(requests(kit, 1))}
     theirs = server_of(kit, served, model_folder, temperature=0.0, max_tokens=60).sample(requests(kit, 1))
     assert {(r.record["id"], a) for r, a in theirs} == ours
@@ -145,7 +145,7 @@ def test_a_server_that_is_not_there_is_told_at_once(kit):
         with pytest.raises(InputError, match="expected an address such as http://127.0.0.1:8000/v1"):
             server_of(kit, wrong)
     with pytest.raises(InputError, match="concurrency is 0"):
-        kit.server.Server("http://h/v1", "m", "plain", Sampling(1), concurrency=0)
+        kit.server.OpenAIClient("http://h/v1", "m", "plain", SamplingSettings(1), concurrency=0)
 
 
 @contextmanager
@@ -246,7 +246,7 @@ def test_prompts_are_the_chat_templates_of_the_model(kit, model_folder):
 def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder):
     policy, tokenizer = load_model(str(model_folder))
     long, cut = (
-        kit.engines.Local(policy, tokenizer, "plain", Sampling(60, temperature=0.0, stop=stop), 8)
+        kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(60, temperature=0.0, stop=stop), 8)
         for stop in ((), ("\n(2)", "\\boxed"))
     )
     assert "stop" not in long.settings and cut.settings["stop"] == ["\n(2)", "\\boxed"]
@@ -257,7 +257,7 @@ def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder
         one, before = short[name], whole[name].text.partition("\n(2)")[0].partition("\\boxed")[0]
         assert one.text == before and not one.truncated and "(1)" in before
         for tokens, held in ((one.length, True), (one.length - 1, False)):  # the stop's last token is counted
-            engine = kit.engines.Local(policy, tokenizer, "plain", Sampling(tokens, temperature=0.0), 8)
+            engine = kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(tokens, temperature=0.0), 8)
             again = {r.record["id"]: a.text for r, a in engine.sample(requests(kit, 1))}[name]
             assert any(stop in again for stop in cut.sampling.stop) == held
     server = kit.engines.for_evaluation(
@@ -273,7 +273,7 @@ def test_continuous_batching_decodes_the_same_and_refuses_what_it_cannot(kit, mo
     policy, tokenizer = load_model(str(model_folder))
 
     def answers(continuous=False, **settings):
-        engine = kit.engines.Local(policy, tokenizer, "plain", Sampling(24, **settings), 8, continuous)
+        engine = kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(24, **settings), 8, continuous)
         return {(r.record["id"], r.sample): a for r, a in engine.sample(requests(kit))}
 
     assert answers(temperature=0.0, continuous=True) == answers(temperature=0.0)

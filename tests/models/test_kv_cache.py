@@ -21,7 +21,9 @@ def model(kind: str, seed: int = 0):
 
 def sampled(policy, tokens: int = 60):
     """Samples of more tokens than a layer takes memory for at a time."""
-    return sampler.generate(policy, PROMPTS, list(range(len(PROMPTS))), sampler.Sampling(tokens), eos=[1], pad=0)
+    return sampler.generate(
+        policy, PROMPTS, list(range(len(PROMPTS))), sampler.SamplingSettings(tokens), eos=[1], pad=0
+    )
 
 
 def by_the_library(policy):
@@ -85,7 +87,7 @@ def test_a_step_is_recorded_only_where_it_is_the_same_for_every_batch(monkeypatc
 
 def test_the_roomy_cache_holds_what_the_librarys_cache_holds():
     config, one = LlamaConfig(**SIZES), torch.Generator().manual_seed(0)
-    ours, theirs = kv_cache.roomy_cache(config), DynamicCache(config=config)
+    ours, theirs = kv_cache.preallocated_cache(config), DynamicCache(config=config)
     for step in range(3 * kv_cache.ROOM):
         rows = ours.layers[0].keys.shape[0] if step else 6
         for layer in range(2):
@@ -102,7 +104,7 @@ def test_a_layer_that_forgets_stays_the_librarys_own():
     config = Qwen2Config(
         **SIZES, layer_types=["full_attention", "sliding_attention"], sliding_window=16, use_sliding_window=True
     )
-    assert [type(layer).__name__ for layer in kv_cache.roomy_cache(config).layers] == [
-        "RoomyLayer",
+    assert [type(layer).__name__ for layer in kv_cache.preallocated_cache(config).layers] == [
+        "PreallocatedLayer",
         "DynamicSlidingWindowLayer",
     ]

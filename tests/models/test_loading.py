@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
 from lead_kit.models import loading, saving
-from lead_kit.models.chat import counter
+from lead_kit.models.chat import token_counter
 from lead_kit.models.loading import load_model
-from lead_kit.models.saving import merged, save_model
+from lead_kit.models.saving import merge_adapter, save_model
 from lead_kit.models.tiny_models import arithmetic_tokenizer, byte_tokenizer, embedded_model
 from lead_kit.runs import find
 
@@ -45,7 +45,7 @@ def test_the_arithmetic_tokenizer_gives_problems_and_traces_back(models):
 
 def test_a_limit_counts_the_prompt_or_the_problem_alone(models):
     tokenizer, problem = arithmetic_tokenizer(), "Start at 1:\n(1) +5."
-    alone, prompt = (counter(tokenizer, "plain", counted)(problem) for counted in ("problem", "prompt"))
+    alone, prompt = (token_counter(tokenizer, "plain", counted)(problem) for counted in ("problem", "prompt"))
     assert alone == len(tokenizer(problem).input_ids) == prompt - 2  # the markers of the two turns
 
 
@@ -107,7 +107,7 @@ def adapted_model(dtype, folder):
 
 def test_an_adapter_is_merged_into_the_same_function(models, tmp_path):
     ids, adapted = adapted_model(torch.float32, tmp_path)
-    plain, change = merged(embedded_model("tiny")[0], tmp_path, ids, adapted, saving.BARS[torch.float32])
+    plain, change = merge_adapter(embedded_model("tiny")[0], tmp_path, ids, adapted, saving.BARS[torch.float32])
     assert type(plain).__name__ == "LlamaForCausalLM" and change < 1e-4
     assert saving.logits(plain, ids) == pytest.approx(adapted, abs=1e-4)
     assert (adapted - saving.logits(embedded_model("tiny")[0], ids)).abs().max() > 0.01  # the adapter did something
@@ -117,7 +117,7 @@ def test_a_merge_in_bfloat16_is_accepted_within_its_rounding(models, tmp_path):
     """A bfloat16 number has 8 bits: two ways to compute a logit differ by more than a thousandth of the largest."""
     ids, adapted = adapted_model(torch.bfloat16, tmp_path)
     base = embedded_model("tiny")[0].to(torch.bfloat16)
-    _, change = merged(base, tmp_path, ids, adapted, saving.BARS[torch.bfloat16])
+    _, change = merge_adapter(base, tmp_path, ids, adapted, saving.BARS[torch.bfloat16])
     assert saving.BARS[torch.float32] * adapted.abs().max() < change < saving.BARS[torch.bfloat16] * adapted.abs().max()
 
 
@@ -125,7 +125,7 @@ def test_a_merge_that_changes_the_model_is_refused_and_the_adapter_is_named(mode
     ids, adapted = adapted_model(torch.float32, tmp_path)
     other, _ = embedded_model("tiny", seed=1)
     with pytest.raises(ValueError, match=f"merging the adapter changed a logit by .*; it is kept in {tmp_path}"):
-        merged(other, tmp_path, ids, adapted, saving.BARS[torch.float32])
+        merge_adapter(other, tmp_path, ids, adapted, saving.BARS[torch.float32])
 
 
 def test_what_cannot_be_loaded_is_named(models, tmp_path):

@@ -19,12 +19,12 @@ def kit():
     torch.set_num_threads(1)
     model, tokenizer = embedded_model("tiny", seed=3)
     model.eval()
-    prompts = [chat.prompt(tokenizer, "plain", r["problem"]).ids for r in arithmetic.draw(24, 5)]
+    prompts = [chat.chat_prompt(tokenizer, "plain", r["problem"]).ids for r in arithmetic.draw(24, 5)]
     return SimpleNamespace(sample=sampler, model=model, tokenizer=tokenizer, prompts=prompts)
 
 
 def generate(kit, prompts, seeds, **settings):
-    sampling = kit.sample.Sampling(
+    sampling = kit.sample.SamplingSettings(
         LIMIT, **{n: settings.pop(n) for n in ("temperature", "top_p", "min_p", "top_k") if n in settings}
     )
     ends = {"eos": [kit.tokenizer.eos_token_id], "pad": kit.tokenizer.pad_token_id}
@@ -62,11 +62,11 @@ def test_a_prompt_that_is_asked_for_several_times_is_computed_once(kit, forwards
 def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch, forwards):
     prompts, seeds = kit.prompts * 25, list(range(25 * len(kit.prompts)))
     small = generate(kit, prompts, seeds)
-    assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample.SMALL_ROWS
+    assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample._SMALL_ROWS
     forwards.clear()
-    monkeypatch.setattr(kit.sample.decoding, "SMALL", 0)
+    monkeypatch.setattr(kit.sample.kv_cache, "SMALL", 0)
     assert [one.ids for one in generate(kit, prompts, seeds)] == [one.ids for one in small]
-    assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample.ROWS
+    assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample._ROWS
 
 
 def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(kit, monkeypatch, forwards):
@@ -95,7 +95,7 @@ def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(k
 )
 def test_a_model_that_reads_its_mask_itself_gets_the_plain_one(kit, settings, taken):
     config = SimpleNamespace(**{"_attn_implementation": "sdpa_by_sequence"} | settings)
-    assert kit.sample.decoding.takes_whole_mask(config) == taken
+    assert kit.sample.kv_cache.accepts_4d_mask(config) == taken
 
 
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
@@ -126,12 +126,12 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(kit):
     # a grid of draws in place of random ones: each token's share is its probability up to the grid
     likely = torch.tensor([0.5, 0.25, 0.125, 0.125])
     draws = (torch.arange(800) + 0.5) / 800
-    none = kit.sample.warpers(kit.sample.Sampling(1))
-    token, score = kit.sample.pick(likely.log().expand(800, 4), draws, 1.0, none)
+    none = kit.sample._filters(kit.sample.SamplingSettings(1))
+    token, score = kit.sample._pick(likely.log().expand(800, 4), draws, 1.0, none)
     assert torch.bincount(token).tolist() == [400, 200, 100, 100]
     assert score == pytest.approx(likely[token].log(), abs=1e-5)
     # temperature ½ squares the odds: .25 : .0625 : .015625 : .015625
-    token, _ = kit.sample.pick(likely.log().expand(800, 4), draws, 0.5, none)
+    token, _ = kit.sample._pick(likely.log().expand(800, 4), draws, 0.5, none)
     assert torch.bincount(token)[:2].tolist() == pytest.approx([800 * 0.25 / 0.34375, 800 * 0.0625 / 0.34375], abs=1)
 
 
@@ -141,8 +141,8 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(kit):
 )
 def test_cuts_leave_the_likely_tokens(kit, cut, kept):
     likely = torch.tensor([0.5, 0.25, 0.125, 0.125]).log().expand(800, 4)
-    filters = kit.sample.warpers(kit.sample.Sampling(1, **cut))
-    token, _ = kit.sample.pick(likely, (torch.arange(800) + 0.5) / 800, 1.0, filters)
+    filters = kit.sample._filters(kit.sample.SamplingSettings(1, **cut))
+    token, _ = kit.sample._pick(likely, (torch.arange(800) + 0.5) / 800, 1.0, filters)
     assert set(token.tolist()) == kept
 
 

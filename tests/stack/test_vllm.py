@@ -18,7 +18,7 @@ from bench import small_trainer
 from lead_kit.data import arithmetic, named_sets
 from lead_kit.models import engines, tiny_models
 from lead_kit.models.loading import load_model
-from lead_kit.models.sampler import Request, Sampling, row_seed
+from lead_kit.models.sampler import Request, SamplingSettings, row_seed
 from lead_kit.runs.files import read_jsonl
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def samples(model_folder, n=2, **changes):
 
 def test_evaluation_is_greedy_as_the_kit_s_sampler_is_and_repeats_with_its_seeds(model_folder):
     policy, tokenizer = load_model(str(model_folder))
-    local = engines.Local(policy, tokenizer, "plain", Sampling(24, temperature=0.0))
+    local = engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(24, temperature=0.0))
     asked = [Request(r, 0, 0) for r in RECORDS]
     ours = {(r.record["id"], 0): one for r, one in local.sample(asked)}
     theirs = samples(model_folder, 1, temperature=0.0)
@@ -81,7 +81,7 @@ def test_validation_has_its_settings_and_seeds_and_vllm_has_the_trained_weights(
     trainer._last_loaded_step = -1
 
     def completions(seed, **settings):
-        return [one.ids for one in trainer.complete(ids, range(seed, seed + len(ids)), Sampling(**settings))]
+        return [one.ids for one in trainer.complete(ids, range(seed, seed + len(ids)), SamplingSettings(**settings))]
 
     greedy = completions(0, max_tokens=24, temperature=0.0)
     assert greedy[:4] == [greedy[0]] * 4 and greedy == completions(1, max_tokens=24, temperature=0.0)

@@ -4,14 +4,14 @@ import pytest
 
 from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import embedded_model
-from lead_kit.train.dynamic_sampling import draw_order, share
+from lead_kit.train.dynamic_sampling import cyclic_part, draw_order
 
 PROBLEMS = [f"problem {i}" for i in range(20)]
 
 
 def drawn(order, rounds, processes, count):
     """What all processes draw in all rounds, as `Refill.fresh` places them."""
-    return [i for place in range(rounds * processes) for i in share(order, count, place)]
+    return [i for place in range(rounds * processes) for i in cyclic_part(order, count, place)]
 
 
 def test_a_fill_repeats_no_problem_while_there_are_others():
@@ -25,7 +25,7 @@ def test_the_used_problems_come_again_only_when_no_others_are_left():
     order = draw_order(PROBLEMS, set(PROBLEMS[:4]), "0")
     assert set(order[16:]) == {0, 1, 2, 3}
     assert drawn(order, rounds=6, processes=1, count=4)[20:] == order[:4]  # the sixth round begins the order again
-    assert share(order[:3], 8, 1) == order[:3]  # never more than there are
+    assert cyclic_part(order[:3], 8, 1) == order[:3]  # never more than there are
 
 
 def test_equal_problems_of_the_training_set_count_once():

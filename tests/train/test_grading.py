@@ -26,9 +26,9 @@ def test_the_rendered_prompt_says_whether_it_opened_a_thought(template, opened):
 
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    assert chat.prompted(RECORD, tokenizer, "plain")["thinking"] is opened
+    assert chat.training_row(RECORD, tokenizer, "plain")["thinking"] is opened
     # a system prompt that speaks of the tags opens nothing
-    assert chat.prompt(tokenizer, "reflection", "1+2?").thinking is opened
+    assert chat.chat_prompt(tokenizer, "reflection", "1+2?").thinking is opened
 
 
 def test_training_and_validation_grade_inside_the_thought():

@@ -23,16 +23,16 @@ def groups(*parts):
 @pytest.mark.parametrize("cut, verdict", [(0, OK), (1, LOOK), (4, STOP)])
 def test_lengths_against_the_limit(cut, verdict):
     rows = groups(batch(2, truncated=[True] * cut + [False] * (4 - cut)))
-    found = prechecks.lengths(rows, 40)
+    found = prechecks.check_lengths(rows, 40)
     assert found.verdict == verdict and found.sentence.startswith(
         "25 tokens in the median, 38 at 95%, 40 at most of 40"
     )
     assert (f"{cut * 25}% are cut off" in found.sentence) and ("raise max_tokens" in found.sentence) == (cut > 0)
 
 
-def test_mixed_groups_filled_have_an_interval_and_their_levels():
+def test_mixed_groups_have_an_interval_and_their_levels():
     rows = groups(batch(0, 1.0), batch(2, 1.0), batch(4, 2.0), batch(1, 2.0))
-    overall, levels = prechecks.mixed_groups(rows, 4)
+    overall, levels = prechecks.check_mixed_groups(rows, 4)
     assert overall.verdict == OK
     assert overall.sentence == (  # Wilson, 2 of 4
         "50% [15%, 85%] of 4 groups of 4 have right and wrong answers; 44% of the answers are right"
@@ -40,21 +40,21 @@ def test_mixed_groups_filled_have_an_interval_and_their_levels():
     assert levels.sentence.startswith("1: 50%") and "; 2: 50%" in levels.sentence
 
 
-def test_few_mixed_groups_filled_are_told_and_none_stops():
-    assert prechecks.mixed_groups(groups(batch(1), *[batch(4)] * 3), 4)[0].verdict == LOOK
-    (found,) = prechecks.mixed_groups(groups(batch(0), batch(4)), 4)
+def test_few_mixed_groups_are_reported_and_none_stops():
+    assert prechecks.check_mixed_groups(groups(batch(1), *[batch(4)] * 3), 4)[0].verdict == LOOK
+    (found,) = prechecks.check_mixed_groups(groups(batch(0), batch(4)), 4)
     assert found.verdict == STOP and found.sentence.startswith("0% [0%, 66%]")
 
 
 def test_constant_and_dominant_rewards_are_told():
     rows = groups(batch(2, reward_format=0.0, reward_long=[0.0, 9.0, 0.0, 9.0]))
     weights = {"correct": 1.0, "format": 1.0, "long": 1.0}
-    found = {one.name: one for one in prechecks.rewards(rows, weights)}
+    found = {one.name: one for one in prechecks.check_rewards(rows, weights)}
     assert found["reward format"] == ("reward format", LOOK, "it is 0 in every rollout")
     assert found["reward long"].verdict == LOOK and "it decides what is learned" in found["reward long"].sentence
     assert found["reward correct"].verdict == OK
     # with weight .1 its variance is 20.25 · .01 of .4525
-    quiet = {one.name: one for one in prechecks.rewards(rows, weights | {"long": 0.1, "format": 0.0})}
+    quiet = {one.name: one for one in prechecks.check_rewards(rows, weights | {"long": 0.1, "format": 0.0})}
     assert "45% of the variance" in quiet["reward long"].sentence and "reward format" not in quiet
 
 
@@ -66,15 +66,15 @@ def test_the_same_problem_in_other_words_is_a_leak():
     ]
     again = {"id": "v", "problem": text.replace("A red box of", "A red box with"), "gold": "10"}
     other = {"id": "w", "problem": "Count the sheep that sleep in the field behind the mill.", "gold": "4"}
-    assert prechecks.near(trained, [other]).verdict == OK
-    found = prechecks.near(trained, [again, other])
+    assert prechecks.check_near_leaks(trained, [other]).verdict == OK
+    found = prechecks.check_near_leaks(trained, [again, other])
     assert found.verdict == STOP and found.sentence.startswith("1 of 2 held-out problems are in training")
 
 
 def test_the_cost_of_all_batches_is_that_of_one_times_their_number():
-    found = prechecks.cost({"seconds": 36.0}, 200, 5000)
+    found = prechecks.check_cost({"seconds": 36.0}, 200, 5000)
     assert found.verdict == OK and "36.0 s for 5,000 tokens, so 2 h 0 min for 200 batches" in found.sentence
-    assert "s for" not in prechecks.cost({"seconds": None}, 200, 5000).sentence
+    assert "s for" not in prechecks.check_cost({"seconds": None}, 200, 5000).sentence
 
 
 def test_a_check_ends_before_its_batch_where_golds_cannot_be_graded():

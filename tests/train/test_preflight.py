@@ -9,7 +9,7 @@ from lead_kit.data.prompts import PROMPTS
 from lead_kit.errors import InputError
 from lead_kit.launch.recipe_model import EXPERIMENTS, load_recipe
 from lead_kit.method.rewards import bind_rewards
-from lead_kit.models.chat import prompted
+from lead_kit.models.chat import training_row
 from lead_kit.models.loading import load_tokenizer
 from lead_kit.train import preflight
 from lead_kit.train.grading import Grader
@@ -24,12 +24,12 @@ def items(template="plain", golds=GOLDS, rewards=("correct",), weights=None, cha
     tokenizer = load_tokenizer(grading.pop("tokenizer", "tiny-bytes"))
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     rows = [{"id": str(i), "problem": f"Problem {i}?", "gold": gold, "level": None} for i, gold in enumerate(golds)]
-    rows = [prompted(row, tokenizer, template) for row in rows]
+    rows = [training_row(row, tokenizer, template) for row in rows]
     held_out = grading.pop("held_out", [{"id": "v", "problem": "Another?", "prompt_ids": [1]}])
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=grading.pop("positions", 8192)))
     settings = {"template": template, "max_tokens": 100, "reward_weights": weights or [1.0] * len(rewards)}
     grader = Grader(bind_rewards(list(rewards)), verify.shared(), **grading)
-    return {one.name: one for one in preflight.contract(rows, held_out, tokenizer, model, grader, settings)}
+    return {one.name: one for one in preflight.check_setup(rows, held_out, tokenizer, model, grader, settings)}
 
 
 @pytest.mark.parametrize("template", PROMPTS)
@@ -56,8 +56,8 @@ def test_recipes_whose_prompt_says_stop_run_anyway_by_name_only():
     """The arms that keep a released prompt say so themselves; no other recipe uses such a prompt."""
     for path in EXPERIMENTS.glob("recipes/*.yaml"):
         recipe = load_recipe(path.stem)
-        blocks = [stage.get("parameters", {}) for stage in recipe["stages"].values()]
-        blocks += [block for arm in recipe["arms"].values() for block in arm.values() if isinstance(block, dict)]
+        blocks = [stage.parameters for stage in recipe.stages.values()]
+        blocks += [block for arm in recipe.arms.values() for block in arm.stages.values()]
         for block in blocks:
             stops = block.get("template") in ("rlite", "reflection")
             assert stops == (block.get("check") == "warn"), (path.stem, block)
@@ -121,7 +121,7 @@ def test_stop_refuses_the_run_unless_it_is_told_otherwise():
     preflight.require(found[:1], "refuse")
     with pytest.raises(InputError, match="check is 'anyway', expected one of refuse, warn, only"):
         preflight.require(found, "anyway")
-    assert preflight.told(found).splitlines()[1].split() == ["stop", "answer", "nothing", "reads", "it"]
+    assert preflight.as_lines(found).splitlines()[1].split() == ["stop", "answer", "nothing", "reads", "it"]
 
 
 def test_weights_for_other_rewards_are_refused():

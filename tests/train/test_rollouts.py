@@ -7,7 +7,7 @@ import torch
 from trl import GRPOTrainer
 
 from bench import small_trainer
-from lead_kit.models.sampler import Sampling, row_seed
+from lead_kit.models.sampler import SamplingSettings, row_seed
 from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.train import old_logps
@@ -78,15 +78,15 @@ def test_a_forward_scores_what_another_engine_or_half_precision_sampled(fresh, t
 def test_numbers_are_exact_in_float32_without_dropout():
     model, _ = embedded_model("tiny", seed=0)
     whole = SimpleNamespace(bf16=False, fp16=False)
-    assert old_logps.exact(model, whole)
-    assert not old_logps.exact(model, SimpleNamespace(bf16=False, fp16=True))
+    assert old_logps.can_reuse(model, whole)
+    assert not old_logps.can_reuse(model, SimpleNamespace(bf16=False, fp16=True))
     model.config.attention_dropout = 0.1
-    assert not old_logps.exact(model, whole)
+    assert not old_logps.can_reuse(model, whole)
     model.config.attention_dropout = 0.0
     model.dropout = torch.nn.Dropout(0.1)
-    assert not old_logps.exact(model, whole)
+    assert not old_logps.can_reuse(model, whole)
     model.dropout.p = 0.0
-    assert old_logps.exact(model, whole) and not old_logps.exact(model.bfloat16(), whole)
+    assert old_logps.can_reuse(model, whole) and not old_logps.can_reuse(model.bfloat16(), whole)
 
 
 @pytest.mark.parametrize("engine, calls", [("sampler", 1), ("generate", 2)])
@@ -95,7 +95,7 @@ def test_validation_is_one_call_where_each_row_has_its_own_seed(fresh, tmp_path,
     records, sizes = [trainer.train_dataset[number] for number in range(6)], []
     complete = trainer.complete
     trainer.complete = lambda ids, seeds, sampling: sizes.append(len(ids)) or complete(ids, seeds, sampling)
-    validation = Validation(records, Sampling(24), every=1, samples=2, seed=0)
+    validation = Validation(records, SamplingSettings(24), every=1, samples=2, seed=0)
     validation.trainer = trainer
     rows = validation.rows(records)
     assert sizes == [12 // calls] * calls
@@ -103,7 +103,7 @@ def test_validation_is_one_call_where_each_row_has_its_own_seed(fresh, tmp_path,
     assert any(one["completion"] != two["completion"] for one, two in zip(rows[::2], rows[1::2], strict=True))
     if engine == "sampler":
         for row, record in zip(rows, (one for one in records for _ in range(2)), strict=True):
-            (alone,) = complete([record["prompt_ids"]], [row_seed(0, row["id"], row["sample"])], Sampling(24))
+            (alone,) = complete([record["prompt_ids"]], [row_seed(0, row["id"], row["sample"])], SamplingSettings(24))
             assert trainer.processing_class.decode(alone.ids, skip_special_tokens=True) == row["completion"]
 
 

@@ -27,7 +27,7 @@ def tokenizer(models):
 
 @pytest.mark.slow
 def test_only_the_solution_and_the_end_carry_loss(tokenizer):
-    rows, too_long = sft_rows.tokenised([RECORD], tokenizer, "plain", 128)
+    rows, too_long = sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 128)
     (row,) = rows
     learned = [token for token in row["labels"] if token != sft_rows.IGNORED]
     assert tokenizer.decode(learned) == RECORD["solution"] + "<|end|>"
@@ -39,20 +39,20 @@ def test_only_the_solution_and_the_end_carry_loss(tokenizer):
 @pytest.mark.slow
 def test_long_solutions_are_cut_where_the_recipe_cut_them(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
-    rows, longer = sft_rows.tokenised([RECORD, long], tokenizer, "plain", 64, "truncate")
+    rows, longer = sft_rows.tokenise_solutions([RECORD, long], tokenizer, "plain", 64, "truncate")
     assert [row["length"] < 64 for row in rows] == [True, False] and longer == 1
     assert len(rows[1]["input_ids"]) == len(rows[1]["labels"]) == 64
     assert rows[1]["input_ids"][-1] != tokenizer.eos_token_id  # the text goes on
     with pytest.raises(InputError, match="too_long is 'cut', expected one of drop, truncate"):
-        sft_rows.tokenised([RECORD], tokenizer, "plain", 64, "cut")
+        sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 64, "cut")
 
 
 @pytest.mark.slow
 def test_wrapped_rows_hold_every_token_and_bfd_keeps_solutions_whole(tokenizer):
     records = [RECORD | {"id": str(n), "solution": RECORD["solution"] * n} for n in range(1, 9)]
-    rows, longer = sft_rows.tokenised(records, tokenizer, "plain", None)
+    rows, longer = sft_rows.tokenise_solutions(records, tokenizer, "plain", None)
     assert longer == 0 and rows[-1]["length"] > 64
-    wrapped, bfd = (sft_rows.packed(rows, 64, packing, seed=0) for packing in ("wrapped", "bfd"))
+    wrapped, bfd = (sft_rows.pack_solutions(rows, 64, packing, seed=0) for packing in ("wrapped", "bfd"))
     tokens = sorted(token for row in rows for token in row["input_ids"])
     assert sorted(token for row in wrapped for token in row["input_ids"]) == tokens
     assert {len(row["input_ids"]) for row in wrapped.select(range(len(wrapped) - 1))} == {64}
@@ -80,12 +80,12 @@ def test_an_epoch_is_one_pass_over_the_rows_that_remain():
 @pytest.mark.slow
 def test_long_solutions_are_left_out_and_counted(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
-    rows, too_long = sft_rows.tokenised([RECORD, long, long], tokenizer, "plain", 64)
+    rows, too_long = sft_rows.tokenise_solutions([RECORD, long, long], tokenizer, "plain", 64)
     assert len(rows) == 1 and too_long == 2
     with pytest.raises(InputError, match="max_length is 8, but every one of the 1 solutions is longer"):
-        sft_rows.tokenised([RECORD], tokenizer, "plain", 8)
+        sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 8)
     with pytest.raises(InputError, match="record a has no solution"):
-        sft_rows.tokenised([RECORD | {"solution": ""}], tokenizer, "plain", 64)
+        sft_rows.tokenise_solutions([RECORD | {"solution": ""}], tokenizer, "plain", 64)
 
 
 def rows_of(lengths):
@@ -94,15 +94,15 @@ def rows_of(lengths):
 
 def test_bucketing_keeps_every_row_as_often_as_every_other():
     rows = rows_of([(7 * i) % 23 for i in range(120)])
-    drawn = sft_rows.bucketed(rows, batch_size=8, steps=45, seed=0)  # 360 = three epochs of 120
+    drawn = sft_rows.bucket_by_length(rows, batch_size=8, steps=45, seed=0)  # 360 = three epochs of 120
     assert Counter(row["name"] for row in drawn) == dict.fromkeys(range(120), 3)
-    assert drawn == sft_rows.bucketed(rows, 8, 45, 0) != sft_rows.bucketed(rows, 8, 45, 1)
-    assert len(sft_rows.bucketed(rows, 7, 5, 0)) == 35
+    assert drawn == sft_rows.bucket_by_length(rows, 8, 45, 0) != sft_rows.bucket_by_length(rows, 8, 45, 1)
+    assert len(sft_rows.bucket_by_length(rows, 7, 5, 0)) == 35
 
 
 def test_a_batch_holds_rows_of_similar_length_and_the_batches_are_mixed():
     rows = rows_of(range(400))
-    drawn = sft_rows.bucketed(rows, batch_size=8, steps=50, seed=0)
+    drawn = sft_rows.bucket_by_length(rows, batch_size=8, steps=50, seed=0)
     batches = [[row["length"] for row in drawn[i : i + 8]] for i in range(0, 400, 8)]
     assert max(max(batch) - min(batch) for batch in batches) == 7
     assert [batch[0] for batch in batches] != sorted(batch[0] for batch in batches)
@@ -158,9 +158,9 @@ def test_stacked_muon_moves_each_matrix_as_torch_does(monkeypatch, settings):
 def test_equal_shapes_are_iterated_at_once(monkeypatch):
     from lead_kit.train import muon_optimizer
 
-    iterated, iterate = [], muon_optimizer.orthogonalised
+    iterated, iterate = [], muon_optimizer.orthogonalise
     monkeypatch.setattr(
-        muon_optimizer, "orthogonalised", lambda m, *rest: iterated.append(tuple(m.shape)) or iterate(m, *rest)
+        muon_optimizer, "orthogonalise", lambda m, *rest: iterated.append(tuple(m.shape)) or iterate(m, *rest)
     )
     shapes = [(6, 4), (4, 6), (6, 4)]
     gradients = [[torch.ones(shape) for shape in shapes]]

@@ -8,33 +8,33 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lead_kit.train.packed_loss import of_all
-from lead_kit.train.share_rows import parts, with_advantage
+from lead_kit.train.packed_loss import reduce_metric
+from lead_kit.train.share_rows import equal_parts, trained_rows
 
 
 def test_parts_have_about_as_many_tokens():
-    assert parts([4, 1, 1, 1, 1], 2) == [range(0, 1), range(1, 5)]
-    assert parts([9, 1, 1], 3) == [range(0, 1), range(1, 2), range(2, 3)]  # none is empty
+    assert equal_parts([4, 1, 1, 1, 1], 2) == [range(0, 1), range(1, 5)]
+    assert equal_parts([9, 1, 1], 3) == [range(0, 1), range(1, 2), range(2, 3)]  # none is empty
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 8))
 def test_every_row_is_in_one_part(lengths, count):
     count = min(count, len(lengths))
-    found = parts(lengths, count)
+    found = equal_parts(lengths, count)
     assert list(chain(*found)) == list(range(len(lengths))) and len(found) == count and all(map(len, found))
     if len(lengths) >= count * max(lengths):  # no part had to be cut short for the others
         assert max(abs(sum(lengths[at] for at in part) - sum(lengths) / count) for part in found) <= max(lengths)
 
 
 def test_rows_without_advantage_stand_in_only_where_rows_are_missing():
-    assert with_advantage(torch.tensor([0.0, 0.5, 0.0, -1.0]), 2).tolist() == [False, True, False, True]
-    assert with_advantage(torch.tensor([[0.0, 0.0], [0.0, 0.2], [0.0, 0.0]]), 2).tolist() == [True, True, False]
-    assert with_advantage(torch.zeros(3), 1).tolist() == [True, False, False]
+    assert trained_rows(torch.tensor([0.0, 0.5, 0.0, -1.0]), 2).tolist() == [False, True, False, True]
+    assert trained_rows(torch.tensor([[0.0, 0.0], [0.0, 0.2], [0.0, 0.0]]), 2).tolist() == [True, True, False]
+    assert trained_rows(torch.zeros(3), 1).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
     "name, expected", [("low_min", 1.0), ("high_max", 4.0), ("region_mean", 2.5), ("entropy", 2.5)]
 )
 def test_a_metric_of_all_processes(name, expected):
-    assert of_all(f"clip_ratio/{name}", torch.tensor([4.0, nan, 1.0])) == expected
-    assert isnan(of_all(name, torch.tensor([nan, nan])))
+    assert reduce_metric(f"clip_ratio/{name}", torch.tensor([4.0, nan, 1.0])) == expected
+    assert isnan(reduce_metric(name, torch.tensor([nan, nan])))

@@ -12,7 +12,7 @@ from lead_kit.errors import InputError
 from lead_kit.method import advantages
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.method.group_filters import mixed_groups
-from lead_kit.models.sampler import Sampling
+from lead_kit.models.sampler import SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
@@ -299,7 +299,7 @@ def test_validation_has_its_own_settings_with_the_models_own_generate(small_trai
     ids = [trainer.train_dataset[i]["prompt_ids"] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
 
     def completions(seed, **settings):
-        return [one.ids for one in trainer.complete(ids, [seed] * len(ids), Sampling(**settings))]
+        return [one.ids for one in trainer.complete(ids, [seed] * len(ids), SamplingSettings(**settings))]
 
     usual = trainer.generation_config.to_dict()
     greedy = completions(0, max_tokens=24, temperature=0.0)

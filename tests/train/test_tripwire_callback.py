@@ -8,7 +8,7 @@ from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import read_jsonl
-from lead_kit.train.tripwire_callback import Watch
+from lead_kit.train.tripwire_callback import TripwireCallback
 from lead_kit.train.validation import Validation
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def save_untrained(folder):
 
 def watched(untrained, out, action, **others):
     """A trainer whose answers are all cut off after two tokens, with its watch."""
-    watch = Watch(action, Validation([], None, every=0, samples=0, seed=0))
+    watch = TripwireCallback(action, Validation([], None, every=0, samples=0, seed=0))
     cut = {"machine": {"max_completion_length": 2}, "callbacks": [watch], "steps": 4}
     watch.trainer = small_trainer.trainer(untrained, out, **cut | others)
     return watch
@@ -72,4 +72,4 @@ def test_a_reward_of_weight_0_trips_nothing(untrained, tmp_path):
 
 def test_an_unknown_action_is_refused():
     with pytest.raises(InputError, match="tripwires is 'halt', expected one of warn, stop, off"):
-        Watch("halt", None)
+        TripwireCallback("halt", None)
