@@ -64,7 +64,7 @@ def run_notebook_if_missing(path: str | Path) -> Path:
     stages = UpstreamProgress(notebook.stem)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
-            stages.hear(line)
+            stages.read_line(line)
     if child.returncode or not target.exists():
         raise InputError(f"`lead run {shown(notebook)}` (exit code {child.returncode}) did not write {shown(target)}")
     stages.end()

@@ -1,15 +1,16 @@
 """One writer for each run folder: a file lock that ends with its process."""
 
-import fcntl
 import os
 import socket
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lead_kit.errors import InputError
 from lead_kit.runs.files import shown
 
 HOST = socket.gethostname()
-_acquired: dict[Path, int] = {}  # open lock files of this process
+_acquired: dict[Path, tuple[FileLock, tuple[int, int]]] = {}  # locks of this process, each with its file's identity
 
 
 def acquire(folder: Path, wait: bool = False) -> bool:
@@ -22,35 +23,37 @@ def acquire(folder: Path, wait: bool = False) -> bool:
     if path in _acquired:
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = _file_lock(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
+        lock.acquire(blocking=False)
+    except Timeout:
+        owner = path.read_text(encoding="utf-8").strip() or "another process"
         if owner == os.environ.get("LEAD_OWNER"):
-            os.close(file)
             return False
         if not wait:
-            os.close(file)
             raise InputError(f"{shown(folder)} is being written by {owner}: wait or choose another run_name") from None
         print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    if not _same_file(path, file):  # the folder was deleted while we waited
-        os.close(file)
-        return acquire(folder, wait)
-    os.ftruncate(file, 0)
-    os.pwrite(file, process_name().encode(), 0)
-    _acquired[path] = file
+        try:
+            lock.acquire()
+        except FileNotFoundError:  # the folder was deleted while we waited
+            return acquire(folder, wait)
+    path.write_text(process_name(), encoding="utf-8")
+    _acquired[path] = lock, _identity(path)
     return True
 
 
-def _same_file(path: Path, file: int) -> bool:
-    """Whether the path still names the open file."""
+def _file_lock(path: Path) -> FileLock:
+    """A lock that any thread of this process may release."""
+    return FileLock(path, thread_local=False)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file; None when it does not exist."""
     try:
-        named, opened = path.stat(), os.fstat(file)
+        status = path.stat()
     except FileNotFoundError:
-        return False
-    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+        return None
+    return status.st_dev, status.st_ino
 
 
 def acquired_here(folder: Path) -> bool:
@@ -61,27 +64,27 @@ def acquired_here(folder: Path) -> bool:
 def check_not_replaced(folder: Path) -> None:
     """Raises InputError when this process holds the lock of a folder that has since been deleted or replaced."""
     path = folder / "lock"
-    if path in _acquired and not _same_file(path, _acquired[path]):
+    if path in _acquired and _acquired[path][1] != _identity(path):
         raise InputError(f"{shown(folder)} was deleted or replaced while this run was writing it, so the run ends here")
 
 
 def held_by_another(folder: Path) -> bool:
     """Whether a live process writes in the folder, other than this one and the `lead run` that started it."""
-    path = folder / "lock"
-    return path not in _acquired and has_writer(folder) and path.read_text() != os.environ.get("LEAD_OWNER")
+    if acquired_here(folder) or not has_writer(folder):
+        return False
+    return (folder / "lock").read_text(encoding="utf-8") != os.environ.get("LEAD_OWNER")
 
 
 def has_writer(folder: Path) -> bool:
-    """Whether any live process writes in the folder."""
+    """Whether any live process writes in the folder; True, too, where this user may not try its lock."""
     path = folder / "lock"
-    if path in _acquired or not path.is_file():
-        return path in _acquired
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    if acquired_here(folder) or not path.is_file():
+        return acquired_here(folder)
+    try:
+        with _file_lock(path).acquire(blocking=False):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def process_name() -> str:
@@ -91,8 +94,5 @@ def process_name() -> str:
 
 def release(folder: Path) -> None:
     """Gives the lock up."""
-    file = _acquired.pop(folder / "lock", None)
-    if file is not None:
-        os.ftruncate(file, 0)
-        fcntl.flock(file, fcntl.LOCK_UN)  # explicitly: forked workers may still have the file open
-        os.close(file)
+    if acquired_here(folder):
+        _acquired.pop(folder / "lock")[0].release()

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import BaseModel, Field, ValidationError
+
 from lead_kit.errors import InputError, shorten
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
@@ -14,9 +16,39 @@ from lead_kit.runs.files import ROOT, RUNS, shown, to_json_value, write_text
 from lead_kit.runs.lock import check_not_replaced, process_name, release
 from lead_kit.runs.log_files import delete_later_logs
 
-NEEDED = {"notebook": str, "status": str, "parameters": dict, "attempts": list}  # what is read of a run.json
 # every attempt writes these; one that wrote nothing else has no results to lose
 _BOOKKEEPING = {"run.json", "lock", "log.txt", "notebook.ipynb", "attempts", "done", "ranks"}
+
+
+class _Attempt(BaseModel):
+    status: str
+    code: str | None  # hash of the notebook's code
+
+
+class _Manifest(BaseModel):
+    """What every reader of a run.json relies on."""
+
+    notebook: str = ""
+    status: str = ""
+    parameters: dict
+    attempts: list[_Attempt] = []
+
+
+class _ManifestToContinue(_Manifest):
+    """What a run relies on that continues this one."""
+
+    notebook: str
+    status: str
+    attempts: list[_Attempt] = Field(min_length=1)
+
+
+def _fault(error: ValidationError) -> str:
+    """The first thing that is wrong with a manifest, in words."""
+    fault = error.errors()[0]
+    name, *inner = fault["loc"]
+    if inner or fault["type"] == "too_short":
+        return "an attempt lacks status or code"
+    return f"there is no {name!r}" if fault["type"] == "missing" else f"{name} is {shorten(repr(fault['input']))}"
 
 
 def timestamp() -> str:
@@ -38,18 +70,10 @@ def read_manifest(folder: Path, complete: bool = False) -> dict | None:
         raise InputError(f"{shown(path)} is not JSON: {remedy}") from None
     if not isinstance(manifest, dict):
         raise InputError(f"{shown(path)} is {shorten(manifest)}, expected the object that a run writes: {remedy}")
-    for name, kind in NEEDED.items():
-        needed = complete or name == "parameters"
-        if name in manifest and not isinstance(manifest[name], kind) or needed and name not in manifest:
-            found = f"{name} is {shorten(repr(manifest[name]))}" if name in manifest else f"there is no {name!r}"
-            raise InputError(f"{shown(path)} is not of this version of the kit: {found}; {remedy}")
-    attempts = manifest.get("attempts", [])
-    if (
-        complete
-        and not attempts
-        or not all(isinstance(each, dict) and {"status", "code"} <= set(each) for each in attempts)
-    ):
-        raise InputError(f"{shown(path)} is not of this version of the kit: an attempt lacks status or code; {remedy}")
+    try:
+        (_ManifestToContinue if complete else _Manifest).model_validate(manifest, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{shown(path)} is not of this version of the kit: {_fault(error)}; {remedy}") from None
     return manifest
 
 
@@ -65,7 +89,7 @@ def differing_parameters(old: Mapping, new: Mapping) -> dict[str, str]:
 
 
 def changes_from_run(manifest: Mapping, settled: Mapping, notebook: Path) -> dict[str, str]:
-    """As `differences`, between a run's manifest and the parameters and notebook of a new run."""
+    """As `differing_parameters`, between a run's manifest and the parameters and notebook of a new run."""
     old = manifest["parameters"] | {"notebook": manifest["notebook"]}
     return differing_parameters(old, {**settled, "notebook": shown(notebook)})
 
