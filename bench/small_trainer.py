@@ -134,5 +134,5 @@ def trainer(
         grader=Grader(bind_rewards(list(rewards)), verify.shared(), end_marker),
         run=Notes(out),
         loss_type=loss_type,
-        **{"keep": every_group, "rollouts_every": 1} | others,
+        **{"group_filter": every_group, "rollouts_every": 1} | others,
     )

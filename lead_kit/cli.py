@@ -49,7 +49,11 @@ def _run_arguments(add) -> None:
     add(
         "--replace", action="store_true", help="run even if the name has other parameters; its files move to attempts/N"
     )
-    add("--anyway", action="store_true", help="run even if the check of the run says stop; the same as -p check warn")
+    add(
+        "--anyway",
+        action="store_true",
+        help="run even if the check of the run says stop; the same as -p preflight warn",
+    )
     add("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
     add("--die-with-parent", type=int, help=argparse.SUPPRESS)
     add("--prefix", default="", help=argparse.SUPPRESS)
@@ -114,7 +118,7 @@ def _compare_arguments(add) -> None:
     add("--metric", default="pass@1", help="the metric to compare (default pass@1)")
     add("--seed", type=int, default=0, help="seed of the permutations (default 0)")
     add("--missing", help="problems that a run lacks: refuse (default), wrong, ...")
-    add("--mixed", help="problems with fewer samples: refuse (default), fewest, ...")
+    add("--uneven-samples", help="problems with fewer samples: refuse (default), fewest, ...")
     add("--duplicates", help="samples that occur twice: refuse (default), first, last")
 
 

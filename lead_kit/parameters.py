@@ -31,6 +31,29 @@ _SECRET_VALUE = re.compile(
 # what `ast` raises for a text that is no Python, no literal, or nested too deeply
 _UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
 _ALIKE = 0.8  # similarity of two names above which one is taken for the other, misspelt
+RENAMED = {  # parameters of the notebooks that had another name; the new one is named where the old one is used
+    "keep": "group_filter",
+    "check": "preflight",
+    "delta": "ratio_bound_negative",
+    "refuse_copies": "reject_restated_problem",
+    "loose": "accept_unboxed",
+    "reuse": "reuse_samples_of",
+    "counted": "prompt_length_of",
+    "slip": "teacher_off_by_one",
+    "repair": "teacher_repair",
+    "untidy": "teacher_untidy",
+    "unboxed": "teacher_unboxed",
+    "stuck": "teacher_stuck",
+    "mixed": "uneven_samples",
+    "primary": "planned_comparison",
+    "margin": "equivalence_margin",
+    "between": "between_problem_share",
+    "claims_table": "examine_table",
+    "lengths": "length_unit",
+    "rollouts_of": "training_run",
+    "beside": "compare_with",
+    "most": "rows_shown",
+}
 SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of the parameters cell settled last
 
 
@@ -125,11 +148,18 @@ def refuse_secrets(values: Mapping) -> None:
             )
 
 
+def new_name(name: str, declared: Iterable[str]) -> str:
+    """The name that a renamed parameter has now, where only that one is declared; else the name itself."""
+    return RENAMED[name] if name not in declared and RENAMED.get(name) in declared else name
+
+
 def _refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> None:
     """Raises InputError for a parameter that is not declared."""
     for name in given:
         if name not in declared:
-            raise InputError(f"{where} has no parameter {shorten(repr(name))}{nearest_or_all(name, declared)}")
+            now = new_name(name, declared)
+            hint = nearest_or_all(name, declared) if now == name else f": it is called {now!r} now"
+            raise InputError(f"{where} has no parameter {shorten(repr(name))}{hint}")
 
 
 def _injected_names(cells: Iterable[str]) -> list[str]:
@@ -152,8 +182,8 @@ def _declared_names(source: str) -> list[str]:
 
 
 def _misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, str] | None:
-    """The first name, assigned without an annotation in a cell before `settle`, that is almost a parameter's; and that
-    parameter's name.
+    """The first name, assigned without an annotation in a cell before `settle`, that is almost a parameter's or was one
+    before; and what is said of it.
     """
     for source in takewhile(lambda cell: "settle(" not in cell, cells):
         try:
@@ -162,8 +192,12 @@ def _misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, 
             continue
         targets = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
         for name in [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]:
-            if name not in declared and (close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE)):
-                return name, close[0]
+            if name in declared:
+                continue
+            if (now := new_name(name, declared)) != name:
+                return name, f"it is called {now!r} now"
+            if close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE):
+                return name, f"did you mean {close[0]!r}?"
     return None
 
 
@@ -198,7 +232,7 @@ def settle(namespace: dict) -> Config:
     given = _injected_names(cells[place:])
     _refuse_undeclared(given, declared, "this notebook")
     if misspelt := _misspelt_name(cells[place + 1 :] if place else [], declared):
-        raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter (did you mean {misspelt[1]!r}?)")
+        raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter ({misspelt[1]})")
     gone = [name for name in settled if name not in declared]
     for name in declared:
         if name not in settled and (hint := nearest(name, gone)):

@@ -34,11 +34,11 @@ RUNS = {
     "01_preprocess": {"dataset": "problems.jsonl", "validation_size": 4, "evaluation_sets": "leaked.jsonl"},
     "03_grpo": {"model": "tiny-bytes", "train_data": "problems.jsonl", "validation_data": "problems.jsonl", "arm": ARM}
     | TINY
-    | {"check": "warn"},  # of problems that are in training, too
+    | {"preflight": "warn"},  # of problems that are in training, too
     "04_evaluate": {"models": "tiny-bytes", "data_path": "problems.jsonl", "n": 1, "max_tokens": 8},
     "05_figures": {"runs": "runs/03_grpo", "samples": "samples.jsonl"},
     "07_verifier_audit": {"answers": "answers.jsonl"},
-    "08_rollouts": {"rollouts_of": "runs/03_grpo", "beside": f"samples.jsonl@{ARM}"},
+    "08_rollouts": {"training_run": "runs/03_grpo", "compare_with": f"samples.jsonl@{ARM}"},
 }
 
 

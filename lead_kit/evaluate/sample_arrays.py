@@ -22,7 +22,7 @@ _LARGEST = 1e15  # of a number in a column
 _NEEDED = ["id", "sample", "correct"]
 _CHOICES = {
     "missing": ("refuse", "wrong", "leave out"),  # a run lacks problems of the benchmark or of another run
-    "mixed": ("refuse", "wrong", "fewest"),  # some problems have fewer samples than others
+    "uneven_samples": ("refuse", "wrong", "fewest"),  # some problems have fewer samples than others
     "duplicates": ("refuse", "first", "last"),  # a sample of a problem occurs twice
     "foreign": ("refuse", "leave out"),  # a problem is not of the benchmark
 }
@@ -116,8 +116,8 @@ def require_rectangular(
 ) -> tuple[pd.DataFrame, list[str]]:
     """The samples, with the same problems and as many samples of each in every run; and notes on what was mended.
 
-    `problems`: the ids of the benchmark; by default every problem of any run. `choices`: how to mend missing, mixed,
-    duplicates, foreign (see CHOICES). By default each is refused. Raises InputError naming the rows.
+    `problems`: the ids of the benchmark; by default every problem of any run. `choices`: how to mend missing,
+    uneven_samples, duplicates, foreign (see CHOICES). By default each is refused. Raises InputError naming the rows.
     """
     for name, choice in choices.items():
         if choice not in _CHOICES.get(name, ()):
@@ -135,14 +135,16 @@ def require_rectangular(
     for run, rows in frame.groupby("run", sort=False):
         rows = _without_duplicates(run, rows, choices["duplicates"], notes)
         rows = _with_all_problems(run, rows, wanted, choices["missing"], notes)
-        parts.append(_rectangular(run, rows, choices["mixed"], notes))
+        parts.append(_rectangular(run, rows, choices["uneven_samples"], notes))
     if choices["missing"] == "leave out":
         shared = set.intersection(*(set(part["id"]) for part in parts))
         parts = [part[part["id"].isin(shared)] for part in parts]
     sizes = {str(part["run"].iloc[0]): part.groupby("id").size().iloc[0] for part in parts}
     if len(set(sizes.values())) > 1:
-        if choices["mixed"] == "refuse":
-            raise InputError(f"runs have different numbers of samples per problem: {sizes}; mixed='fewest' cuts them")
+        if choices["uneven_samples"] == "refuse":
+            raise InputError(
+                f"runs have different numbers of samples per problem: {sizes}; uneven_samples='fewest' cuts them"
+            )
         parts = [_first_samples(part, min(sizes.values())) for part in parts]
         notes.append(f"All runs are cut to {min(sizes.values())} samples per problem.")
     return pd.concat(parts, ignore_index=True), notes
@@ -197,7 +199,7 @@ def _rectangular(run, rows, choice, notes):
     if choice == "refuse":
         raise InputError(
             f"{run} has {most} samples for some problems and fewer for {len(short)}: {names}; "
-            f"mixed='fewest' cuts all to {sizes.min()}, mixed='wrong' counts missing samples as wrong"
+            f"uneven_samples='fewest' cuts all to {sizes.min()}, uneven_samples='wrong' counts missing samples as wrong"
         )
     if choice == "fewest":
         notes.append(f"{run}: cut to {sizes.min()} samples per problem, the fewest of any ({names}).")

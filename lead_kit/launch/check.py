@@ -13,8 +13,8 @@ _SUFFIX = "-check"  # of the run's name
 
 def _require_checks(declared: Mapping[str, Parameter], notebook: str) -> None:
     """Raises InputError for a notebook that checks nothing."""
-    if "check" not in declared:
-        raise InputError(f"{notebook} has no parameter 'check', so there is nothing to check: expected 03_grpo")
+    if "preflight" not in declared:
+        raise InputError(f"{notebook} has no parameter 'preflight', so there is nothing to check: expected 03_grpo")
 
 
 def check_command(notebook: str, parameters: Mapping, run_name: str | None = None, **ranks) -> int:
@@ -26,7 +26,7 @@ def check_command(notebook: str, parameters: Mapping, run_name: str | None = Non
     _require_checks(declared, notebook)
     given = convert_values(dict(parameters), declared)
     name = run_name or given.get("run_name", declared["run_name"].default)
-    given |= {"check": "only", "run_name": f"{name}{_SUFFIX}"}
+    given |= {"preflight": "only", "run_name": f"{name}{_SUFFIX}"}
     code = run_command(notebook, given, again=True, replace=True, **ranks)
     if code:
         return code

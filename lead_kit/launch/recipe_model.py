@@ -283,7 +283,7 @@ def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
 
 
 CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
-_BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "keep": "every_group", "refill_batches": 0}
+_BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "group_filter": "every_group", "refill_batches": 0}
 
 
 def with_controls(recipe: Recipe) -> Recipe:

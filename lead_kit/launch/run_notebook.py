@@ -84,7 +84,7 @@ def run_command(
     notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
     named = {} if run_name is None else {"run_name": run_name}
-    given = convert_values(dict(parameters) | named | ({"check": "warn"} if anyway else {}), declared)
+    given = convert_values(dict(parameters) | named | ({"preflight": "warn"} if anyway else {}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}

@@ -18,14 +18,14 @@ _LENGTHS = {
 
 
 def prepare(
-    record: Record, found: Explanation, lengths: str, regraded: np.ndarray | None, end_marker: str, max_tokens: int
+    record: Record, found: Explanation, length_unit: str, regraded: np.ndarray | None, end_marker: str, max_tokens: int
 ) -> Rollouts:
     """The record with its parts and accuracy, cut into groups.
 
-    `lengths`: what stands for the tokens where the record has none (a name of LENGTHS). Raises InputError.
+    `length_unit`: what stands for the tokens where the record has none (a name of LENGTHS). Raises InputError.
     """
     frame, fields = record.frame, {}
-    stand_in = lookup(_LENGTHS, lengths, "lengths")
+    stand_in = lookup(_LENGTHS, length_unit, "length_unit")
     if "reward" in frame:
         fields["reward"] = frame["reward"].to_numpy(float)
     if "length" in frame and frame["length"].notna().all():
@@ -39,7 +39,7 @@ def prepare(
     if how != diagnostics.TEXT:  # an estimate from the text is a diagnosis, and no variant's input
         fields["truncated"] = truncated
     data = cut(frame, fields, found.parts, found.weights)
-    return data if lengths == "recorded" or "length" in frame else data._replace(unit=lengths)
+    return data if length_unit == "recorded" or "length" in frame else data._replace(unit=length_unit)
 
 
 def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:

@@ -13,7 +13,7 @@ from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.group_filters import KEEP, every_group
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
-from lead_kit.parameters import Parameter, convert_values, read_call, select_function
+from lead_kit.parameters import Parameter, convert_values, new_name, read_call, select_function
 from lead_kit.replay.groups import Block, Rollouts, group_of, require_groups
 from lead_kit.replay.missing_fields import MissingField, RecordedGroup
 from lead_kit.replay.recompute_rewards import computed, rollouts_of
@@ -22,7 +22,7 @@ RECORDED, TRAINED = "as recorded", "as trained"
 SHAPE = "shape"  # the part of a reward that depends on the group, such as a length term
 ROW_MEANS = ("grpo", "sapo")  # losses that average the tokens of each rollout first, so that its length has no weight
 _MEANINGS = {
-    "length": "the tokens of each rollout (-p lengths characters lets characters stand in)",
+    "length": "the tokens of each rollout (-p length_unit characters lets characters stand in)",
     "truncated": "whether each rollout was cut off (-p end_marker TEXT names what a complete one holds)",
     "correct": "the accuracy of each rollout (-p golds FILE, or -p columns correct=COLUMN)",
     "components": "each reward alone (-p recorded_rewards, or -p columns reward_NAME=COLUMN)",
@@ -60,7 +60,8 @@ def read_variant(
     text: str, declared: Mapping[str, Parameter], arm: Callable[[str], dict], own: Mapping[str, Callable]
 ) -> Variant:
     """The variant that a text names: RECIPE/ARM, or an estimator with parameters of 03_grpo, as in
-    `lead(length_alpha=0.1, keep="mixed_groups")`. `label` renames it. `arm` gives the parameters of a recipe's arm.
+    `lead(length_alpha=0.1, group_filter="mixed_groups")`. `label` renames it. `arm` gives the parameters of a
+    recipe's arm.
 
     Raises InputError for an unknown name, parameter or value.
     """
@@ -77,7 +78,7 @@ def read_variant(
                 f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
             )
         config["reward_weights"] = [1.0] * len(config["rewards"])
-    estimate, keep = bind_estimator(config, own), select_function(config["keep"], KEEP, "keep")
+    estimate, keep = bind_estimator(config, own), select_function(config["group_filter"], KEEP, "group_filter")
     rewards = list(config["rewards"]) if chosen else None
     return Variant(label, estimate, keep, rewards, list(config["reward_weights"]), config["loss_type"], own)
 
@@ -90,10 +91,11 @@ def read_variants(
     twice.
     """
     variants = [read_variant(f"grpo(label={RECORDED!r})", declared, arm, own)]
-    parts = ("estimator", "group_shape", "group_baseline", "group_weight", "keep")
-    if trained and "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
+    parts = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter")
+    trained = {new_name(name, declared): value for name, value in (trained or {}).items()}
+    if "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
-        estimate, keep = bind_estimator(config, own), select_function(config["keep"], KEEP, "keep")
+        estimate, keep = bind_estimator(config, own), select_function(config["group_filter"], KEEP, "group_filter")
         variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], own))
     variants += [read_variant(text, declared, arm, own) for text in texts]
     names = [variant.name for variant in variants]

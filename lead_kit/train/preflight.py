@@ -10,7 +10,7 @@ from lead_kit.data import clean, near_duplicates, prompts
 from lead_kit.errors import InputError, lookup
 from lead_kit.safe_text import safe_line
 
-_MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `check`
+_MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `preflight`
 OK, LOOK, STOP = "ok", "look", "stop"
 _FORMATS = ("format", "format_boxed", "format_only")  # rewards for a form that a prompt can ask for
 _PROBLEMS = 16  # problems whose promised answers are graded
@@ -152,7 +152,7 @@ def as_lines(items: list[Item]) -> str:
 
 def require(items: list[Item], mode: str) -> None:
     """Raises InputError for the first item that says stop, unless `mode` is warn or only."""
-    lookup(_MODES, mode, "check")
+    lookup(_MODES, mode, "preflight")
     stops = [item for item in items if item.verdict == STOP]
     if stops and mode == "refuse":
         more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""

@@ -37,10 +37,10 @@ TRL_LOSS["prompt_mean"] = "dr_grpo"
 
 
 class LeadTrainer(PackedUpdate):
-    """GRPO by TRL, with lead_kit's estimator, rewards, keep rule, sampler and logs.
+    """GRPO by TRL, with lead_kit's estimator, rewards, group filter, sampler and logs.
 
-    `train_dataset` rows hold prompt (messages), prompt_ids, id, problem, gold, level. `keep` takes the shaped Group.
-    `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every
+    `train_dataset` rows hold prompt (messages), prompt_ids, id, problem, gold, level. `group_filter` takes the shaped
+    Group. `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every
     `rollouts_every` batches the rollouts are logged. Other arguments are PackedUpdate's.
     """
 
@@ -48,7 +48,7 @@ class LeadTrainer(PackedUpdate):
         self,
         *args,
         estimate: Estimate,
-        keep: Callable[[Group], Tensor],
+        group_filter: Callable[[Group], Tensor],
         grader: Grader,
         run,
         engine: str = "sampler",
@@ -57,7 +57,7 @@ class LeadTrainer(PackedUpdate):
         rollouts_every: int = 10,
         **kwargs,
     ):
-        self.estimate, self.keep, self.grader, self.run = estimate, keep, grader, run
+        self.estimate, self.group_filter, self.grader, self.run = estimate, group_filter, grader, run
         self.engine, self.rollouts_every = engine, rollouts_every
         self.prompt_mean = loss_type == "prompt_mean"
         price = KL_PRICE_ARGUMENT.get(estimate.baseline.__name__)
@@ -71,7 +71,7 @@ class LeadTrainer(PackedUpdate):
         self.add_callback(SealCheckpoint)
         self._check_engine()
         self.sampler_scores = engine == "sampler" and old_logps.can_reuse(self.model, self.args)
-        self._check_loss(keep)
+        self._check_loss(group_filter)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = DynamicSampling(self, refill_batches) if refill_batches else None
         if self.pays_kl:
@@ -90,16 +90,16 @@ class LeadTrainer(PackedUpdate):
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
 
-    def _check_loss(self, keep: Callable) -> None:
+    def _check_loss(self, group_filter: Callable) -> None:
         if self.loss_type == "cispo" and self.epsilon_high < 1:
             raise InputError(
                 f"loss_type cispo caps the ratio itself at clip_high, which is {self.epsilon_high:g} and would shrink "
                 "every update; ScaleRL takes 4 to 8"
             )
-        if self.beta and self.loss_type in ROW_MEANS and keep.__name__ != "every_group":
+        if self.beta and self.loss_type in ROW_MEANS and group_filter.__name__ != "every_group":
             raise InputError(
-                f"keep {keep.__name__!r} drops groups from loss_type {self.loss_type!r}, whose mean over rows then no "
-                "longer weighs the KL as beta says: set beta to 0, or loss_type to dapo"
+                f"group_filter {group_filter.__name__!r} drops groups from loss_type {self.loss_type!r}, whose "
+                "mean over rows then no longer weighs the KL as beta says: set beta to 0, or loss_type to dapo"
             )
 
     @property
@@ -223,7 +223,7 @@ class LeadTrainer(PackedUpdate):
             self._in_step.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
-        kept = self.keep(shaped)
+        kept = self.group_filter(shaped)
         local = self._local(self._scaled(advantages, kept, output))
         if local.dim() == 2:  # one advantage per token: cut to the width of this process's completions
             local = local[:, : output["completion_ids"].shape[1]]

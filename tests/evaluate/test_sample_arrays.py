@@ -77,12 +77,12 @@ def test_mixed_numbers_of_samples_are_named():
 
 
 def test_mixed_numbers_can_be_cut_to_the_fewest():
-    frame, notes = sample_arrays.require_rectangular(rows(n=3).drop(index=[4, 5]), mixed="fewest")
+    frame, notes = sample_arrays.require_rectangular(rows(n=3).drop(index=[4, 5]), uneven_samples="fewest")
     assert set(frame.groupby("id").size()) == {1} and "cut to 1" in notes[0]
 
 
 def test_missing_samples_can_count_as_wrong():
-    frame, notes = sample_arrays.require_rectangular(rows(n=3).drop(index=[4, 5]), mixed="wrong")
+    frame, notes = sample_arrays.require_rectangular(rows(n=3).drop(index=[4, 5]), uneven_samples="wrong")
     assert metrics.avg_at_n(sample_arrays.suite(frame).samples.correct).tolist() == approx([1 / 3] * 3)
     assert "missing samples count as wrong" in notes[0]
 
@@ -90,7 +90,7 @@ def test_missing_samples_can_count_as_wrong():
 def test_runs_with_different_numbers_of_samples_are_refused_or_cut():
     both = pd.concat([rows("one", n=2), rows("two", n=4)])
     assert "different numbers of samples" in refused(both)
-    frame, notes = sample_arrays.require_rectangular(both, mixed="fewest")
+    frame, notes = sample_arrays.require_rectangular(both, uneven_samples="fewest")
     assert len(frame) == 12 and notes == ["All runs are cut to 2 samples per problem."]
 
 

@@ -46,12 +46,12 @@ def test_a_run_is_refused_and_anyway_runs_it_under_the_same_name(root):
     assert err == "lead: the check of answer says stop: nothing reads it; --anyway runs it\n"
     code, _, err = call(root, "run", "train", "-p", "stops", "1", "--anyway")
     assert code == 0, err
-    assert json.loads((root / "runs/small/run.json").read_text())["parameters"]["check"] == "warn"
+    assert json.loads((root / "runs/small/run.json").read_text())["parameters"]["preflight"] == "warn"
 
 
 def test_a_notebook_without_checks_is_refused(root):
     write_notebook(root / "notebooks/other.ipynb", SETTLE)
     code, out, err = call(root, "check", "other")
-    assert (code, out) == (2, "") and "other has no parameter 'check'" in err
+    assert (code, out) == (2, "") and "other has no parameter 'preflight'" in err
     code, _, err = call(root, "run", "other", "--anyway")
-    assert code == 2 and "has no parameter 'check'" in err
+    assert code == 2 and "has no parameter 'preflight'" in err

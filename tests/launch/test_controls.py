@@ -18,7 +18,7 @@ def test_every_recipe_that_trains_by_rewards_has_both_controls(name):
     for job in jobs:
         assert job.parameters["rewards"] == ["random", "correct"] and job.parameters["reward_weights"] == [1.0, 0.0]
         assert job.parameters["estimator"] not in ESTIMATORS
-        assert recipes.settled(job)["keep"] == "every_group" and recipes.settled(job)["refill_batches"] == 0
+        assert recipes.settled(job)["group_filter"] == "every_group" and recipes.settled(job)["refill_batches"] == 0
         assert job.parameters["seed"] == 3  # also that of the random reward
     assert recipe.arms["format_only"].optional
 

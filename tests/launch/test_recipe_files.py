@@ -30,7 +30,7 @@ COUNTS = {
 RECORDS = {"validate_every", "validation_samples", "rollouts_every", "save_steps", "run_name"}
 MACHINE = {"backend", "dtype", "engine", "vllm_memory", "vllm_tensor_parallel"}
 DATA = {"dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "min_difficulty", "duplicates"}
-DATA |= {"train_data", "pass_rates", "benchmark", "carry", "borrow", "repair", "stuck"}
+DATA |= {"train_data", "pass_rates", "benchmark", "carry", "borrow", "teacher_repair", "teacher_stuck"}
 DATA |= {"train_weights", "sft_weights", "validation_weights"}
 MODEL = {"model", "models", "template", "learning_rate", "optimizer", "adam_beta2", "end_marker", "answer_region"}
 MODEL |= {"lora_saved"}  # a head that is tied to the embedding cannot be saved apart from it
@@ -168,7 +168,11 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
         ("grpo_lead_7b", "grpo-length_reweighting", LEAD | {"wrong_reward": 0.0, "estimator": "lead"}),
         ("grpo_lead_7b", "grpo-lead", LEAD | {"estimator": "lead", "temperature": 0.6, "max_tokens": 8192}),
         ("grpo_lead_7b", "grpo-lead_code", LEAD | {"estimator": "lead_code", "entropy_coef": 0.001}),
-        ("grpo_lead_7b", "grpo-lead_code", {"length_floor": 4000, "keep": "lead_code_keep", "loss_type": "bnpo"}),
+        (
+            "grpo_lead_7b",
+            "grpo-lead_code",
+            {"length_floor": 4000, "group_filter": "lead_code_keep", "loss_type": "bnpo"},
+        ),
         ("grpo_lead_14b", "stage1-lead", LEAD | {"steps": 100, "rollouts_every": 1, "max_tokens": 12288}),
         ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 120, "max_tokens": 14336, "length_alpha": 0.0}),
         ("grpo_lead_14b", "stage2_length-lead", LEAD | {"steps": 120, "max_tokens": 14336}),
@@ -178,7 +182,7 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
         ("reflection_1.5b", "grpo-grpo", REFLECTION),
         ("reflection_7b", "grpo-sft_grpo", REFLECTION),
         ("reflection_7b", "sft", {"learning_rate": 5e-5, "lr_floor": 0.1, "packing": "wrapped", "epochs": 1.0}),
-        ("clip_higher_1.5b", "preprocess", {"max_prompt_tokens": 309, "counted": "problem"}),
+        ("clip_higher_1.5b", "preprocess", {"max_prompt_tokens": 309, "prompt_length_of": "problem"}),
         ("reflection_lora", "sft", {"adapter": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4}),
         ("clip_higher_1.5b", "grpo-baseline", BASELINE | {"clip_high": 0.2, "lr_floor": 0.1, "kl_reward_coef": 0.01}),
         ("clip_higher_1.5b", "grpo-improved", BASELINE | {"clip_high": 0.28, "lr_floor": 0.8, "kl_reward_coef": 0.0}),

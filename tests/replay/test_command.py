@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_arguments():
-    words = ["replay", "x.csv", "--variant", "rloo", "--variant", "figure1/lead", "-p", "lengths", "words"]
+    words = ["replay", "x.csv", "--variant", "rloo", "--variant", "figure1/lead", "-p", "length_unit", "words"]
     options = parse(words)
-    assert options.variants == ["rloo", "figure1/lead"] and options.parameters == {"lengths": "words"}
+    assert options.variants == ["rloo", "figure1/lead"] and options.parameters == {"length_unit": "words"}
     with pytest.raises(InputError, match="did you mean '--golds'"):
         parse(["replay", "x.csv", "--gold", "y.jsonl"])
 

@@ -159,7 +159,7 @@ def test_equal_variants_move_nothing():
 
 
 def test_a_keep_rule_drops_groups():
-    data, outcomes, _, _ = replay(["grpo(keep='mixed_groups', label='mixed')"])
+    data, outcomes, _, _ = replay(["grpo(group_filter='mixed_groups', label='mixed')"])
     row = row_of(attribution.table(outcomes, data), "mixed")
     assert row[["kept", "dropped", "advantage_outside_mixed_groups"]].tolist() == [1, 2, 0]
 
@@ -223,8 +223,8 @@ def test_a_field_that_the_record_lacks_is_refused_however_it_is_read(baseline):
     _, outcomes, refused, _ = replay([baseline.__name__], FRAME.drop(columns="length"), own=own)
     assert list(outcomes) == ["as recorded"]
     assert refused == [
-        f"Not computed: {baseline.__name__}: needs the tokens of each rollout (-p lengths characters lets characters "
-        "stand in), which the record lacks."
+        f"Not computed: {baseline.__name__}: needs the tokens of each rollout (-p length_unit characters lets "
+        "characters stand in), which the record lacks."
     ]
 
 
@@ -264,7 +264,7 @@ def test_a_reward_that_reads_a_missing_field_through_a_helper_is_refused():
         (["length"], "lead", "needs the tokens of each rollout"),
         ([], "lead_code", "needs whether each rollout was cut off"),
         ([], "whitened", "needs the log-probabilities"),
-        (["correct", "reward_correct"], "grpo(keep='mixed_groups')", "needs the accuracy"),
+        (["correct", "reward_correct"], "grpo(group_filter='mixed_groups')", "needs the accuracy"),
         (["length"], "grpo(rewards=['soft_overlong'])", "needs length of each rollout"),
         ([], "grpo(rewards=['correct', 'formt'])", "did you mean 'format'"),
         ([], "maxrl(rewards=['correct', 'style'], reward_weights=[1, -3])", "maxrl divides by the mean reward"),
@@ -299,7 +299,7 @@ def test_without_groups_the_rest_is_computed():
 def test_lengths_may_be_characters_if_asked_for():
     _, outcomes, refused, _ = replay(["lead"], FRAME.drop(columns="length"), lengths="characters")
     assert "lead" in outcomes and not refused
-    with pytest.raises(InputError, match="lengths is 'character'.*did you mean 'characters'"):
+    with pytest.raises(InputError, match="length_unit is 'character'.*did you mean 'characters'"):
         replay(frame=FRAME, lengths="character")
 
 
@@ -321,7 +321,7 @@ def test_variants_by_name_arm_and_file():
     "text, sentence",
     [
         ("dr_grpp", "did you mean 'dr_grpo'"),
-        ("grpo(keeep='x')", "did you mean 'keep'"),
+        ("grpo(group_filtre='x')", "did you mean 'group_filter'"),
         ("figure1/leed", "did you mean 'lead'"),
         ("figur1/lead", "did you mean 'figure1'"),
         ("grpo(rewards=['correct'], reward_weights=[1, 2])", "2 reward_weights for"),

@@ -78,6 +78,6 @@ def test_an_answer_copied_from_the_problem_earns_nothing_in_training():
     record = {"id": "p", "problem": "What is $\\frac{6}{4}$ in lowest terms?", "gold": "\\frac{3}{2}", "level": None}
     completions = [Completion(f"\\boxed{{{text}}}", 2, False) for text in ("\\frac{6}{4}", "\\frac{3}{2}", "1.5")]
     for refuse, paid in ((False, [True, True, True]), (True, [False, True, True])):
-        grader = Grader(bind_rewards(["correct"]), verify.shared(), refuse_copies=refuse)
+        grader = Grader(bind_rewards(["correct"]), verify.shared(), reject_restated_problem=refuse)
         assert [r.verdict.correct for r in grader.grade([record] * 3, completions)] == paid
         assert [v.correct for v in grader.verdicts([record] * 3, completions)] == [True] * 3  # validation

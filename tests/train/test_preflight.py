@@ -60,7 +60,7 @@ def test_recipes_whose_prompt_says_stop_run_anyway_by_name_only():
         blocks += [block for arm in recipe.arms.values() for block in arm.stages.values()]
         for block in blocks:
             stops = block.get("template") in ("rlite", "reflection")
-            assert stops == (block.get("check") == "warn"), (path.stem, block)
+            assert stops == (block.get("preflight") == "warn"), (path.stem, block)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_stop_refuses_the_run_unless_it_is_told_otherwise():
         preflight.require(found, "refuse")
     preflight.require(found, "warn")
     preflight.require(found[:1], "refuse")
-    with pytest.raises(InputError, match="check is 'anyway', expected one of refuse, warn, only"):
+    with pytest.raises(InputError, match="preflight is 'anyway', expected one of refuse, warn, only"):
         preflight.require(found, "anyway")
     assert preflight.as_lines(found).splitlines()[1].split() == ["stop", "answer", "nothing", "reads", "it"]
 

@@ -161,7 +161,7 @@ def test_a_prompt_mean_weighs_every_prompt_alike(small_trainer, model_folder, tm
 
 
 def test_a_dropped_group_leaves_the_token_count(small_trainer, model_folder, tmp_path):
-    trainer = small_trainer.trainer(model_folder, tmp_path, keep=mixed_groups)
+    trainer = small_trainer.trainer(model_folder, tmp_path, group_filter=mixed_groups)
     inputs = scored_batch(trainer)
     kept = mixed_groups(trainer._group).repeat_interleave(4)
     assert not kept.all() and kept.any()
@@ -320,7 +320,10 @@ def test_every_process_validates_as_many_problems_as_the_others():
     "settings, sentence",
     [
         ({"loss_type": "cispo"}, "cispo caps the ratio itself at clip_high, which is 0.2"),
-        ({"loss_type": "grpo", "beta": 0.1, "keep": mixed_groups}, "keep 'mixed_groups' drops groups from loss_type"),
+        (
+            {"loss_type": "grpo", "beta": 0.1, "group_filter": mixed_groups},
+            "group_filter 'mixed_groups' drops groups from loss_type",
+        ),
     ],
 )
 def test_a_loss_that_would_not_mean_what_it_says_is_refused(small_trainer, model_folder, tmp_path, settings, sentence):
