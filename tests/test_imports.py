@@ -18,7 +18,7 @@ MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "models": {"data", "runs"},
     "train": {"models", "method", "data", "runs"},
     "evaluate": {"models", "method", "verify", "data", "runs"},
-    "report": {"evaluate", "data", "runs", "replay"},
+    "report": {"evaluate", "data", "runs"},
     "replay": {"report", "evaluate", "method", "verify", "data", "runs"},
     "launch": {"verify", "runs", "method"},
 }

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.method import tripwires
+from lead_kit.method.diagnostics import variance_shares
 from lead_kit.method.rewards import repeats_in_chain
 from lead_kit.parameters import call_name
 from lead_kit.runs.files import resolve
@@ -39,17 +40,24 @@ def _numbers(batch: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, flo
     if size is not None:
         numbers["zero_advantage"] = float((size.groupby(batch["group"]).max() == 0).mean())
     if size is not None and "correct" in numbers and size.sum() > 0:
-        flat = batch["correct"].groupby(batch["group"]).transform("nunique") == 1
-        numbers["advantage_share_flat_accuracy"] = float(size[flat].sum() / size.sum())
+        numbers["advantage_share_flat_accuracy"] = mass_outside_mixed_groups(batch.assign(size=size))
     names = [name.removeprefix("reward_") for name in batch if name.startswith("reward_") and batch[name].notna().all()]
     variances = {}
     for name in names:
         values = batch[f"reward_{name}"].astype(float)
         numbers |= {f"reward_{name}": float(values.mean()), f"reward_{name}_std": float(values.std(ddof=0))}
         variances[name] = float(values.var(ddof=0)) * weights.get(name, 1.0) ** 2
-    if len(names) > 1 and sum(variances.values()) > 0:
-        numbers |= {f"reward_{name}_share": part / sum(variances.values()) for name, part in variances.items()}
-    return numbers
+    return numbers | variance_shares(variances)
+
+
+def mass_outside_mixed_groups(batch: pd.DataFrame) -> float:
+    """Σ size of the groups whose answers are all right or all wrong, over Σ size; nan where that is 0.
+
+    `batch` has group, correct and size, which is |advantage|.
+    """
+    flat = batch["correct"].groupby(batch["group"]).transform("nunique") == 1
+    total = batch["size"].sum()
+    return float(batch["size"][flat].sum() / total) if total else float("nan")
 
 
 def _advantage(batch: pd.DataFrame) -> pd.Series | None:

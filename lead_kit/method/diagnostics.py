@@ -39,8 +39,15 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
         numbers[f"reward_{name}"] = values.mean().item()
         numbers[f"reward_{name}_std"] = values.std(correction=0).item()
         numbers |= {f"reward_{name}_min": values.min().item(), f"reward_{name}_max": values.max().item()}
-    variance = (group.components * group.weights).var(dim=(0, 1), correction=0)
-    if len(reward_names) > 1 and variance.sum() > 0:
-        for name, part in zip(reward_names, (variance / variance.sum()).tolist(), strict=True):
-            numbers[f"reward_{name}_share"] = part
-    return numbers
+    variances = (group.components * group.weights).var(dim=(0, 1), correction=0)
+    return numbers | variance_shares(dict(zip(reward_names, variances.tolist(), strict=True)))
+
+
+def variance_shares(variances: dict[str, float]) -> dict[str, float]:
+    """Each weighted reward's share of the sum of their variances, as `reward_NAME_share`; nothing for one reward."""
+    total = sum(variances.values())
+    return (
+        {f"reward_{name}_share": part / total for name, part in variances.items()}
+        if len(variances) > 1 and total
+        else {}
+    )

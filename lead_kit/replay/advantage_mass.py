@@ -1,15 +1,14 @@
-"""What the reward was paid for: where the advantages of logged rollouts come from, and which words grew.
+"""Advantage mass outside mixed groups, rewards and length in words over the logged rollouts of training runs.
 
-A group whose answers are all right or all wrong says nothing about accuracy; its advantages pay for another reward.
+A group whose answers are all right or all wrong carries no information about accuracy.
 """
-
-import re
-from collections import Counter
 
 import pandas as pd
 
 from lead_kit.evaluate import stats
+from lead_kit.evaluate.recorded_tripwires import mass_outside_mixed_groups
 from lead_kit.report import curves
+from lead_kit.report.rollouts import rewards_in
 from lead_kit.report.training_figures import trend_points
 from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
@@ -17,15 +16,12 @@ from lead_kit.runs.files import resolve
 SPLIT = "rollouts"
 SHARE = "advantage mass outside mixed groups"  # from groups whose answers are all right or all wrong
 WORDS = "words a completion"
-WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
 def of_rollouts(rollouts: pd.DataFrame) -> pd.DataFrame:
     """For each logged step: SHARE, WORDS and the mean of each reward. A batch without any advantage has no share."""
-    groups = rollouts.groupby(["step", "group"])
-    weight = groups["advantage"].agg(lambda a: a.abs().sum())
-    silent = groups["correct"].nunique() < 2
-    parts = {SHARE: weight.where(silent, 0).groupby("step").sum() / weight.groupby("step").sum()}
+    sizes = rollouts.assign(size=rollouts["advantage"].abs())
+    parts = {SHARE: sizes.groupby("step")[["group", "correct", "size"]].apply(mass_outside_mixed_groups)}
     parts[WORDS] = rollouts["completion"].str.split().str.len().groupby(rollouts["step"]).mean()
     for name in [name for name in rollouts if name.startswith("reward_")]:
         parts[name] = rollouts.groupby("step")[name].mean()
@@ -41,10 +37,6 @@ def load(frame: pd.DataFrame) -> pd.DataFrame:
             parts.append(of_rollouts(rollouts).assign(run=run, arm=arm, seed=seed, split=SPLIT))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table if len(rewards_in(table)) > 1 else table.iloc[:0]
-
-
-def rewards_in(table: pd.DataFrame) -> list[str]:
-    return [name for name in table if name.startswith("reward_")]
 
 
 def shown(table: pd.DataFrame) -> list[str]:
@@ -76,14 +68,3 @@ def sentences(table: pd.DataFrame) -> list[str]:
                 told.append(f"{name.removeprefix('reward_')} {values[0]:.2f} (one seed)")
         lines.append(f"{arm} at step {last}: {'; '.join(told)}")
     return lines
-
-
-def grown(rollouts: pd.DataFrame, most: int = 5) -> list[tuple[str, float, float]]:
-    """The words whose number a completion grew most from the first logged step to the last: (word, before, after)."""
-    ends = [
-        rollouts[rollouts["step"] == step]["completion"] for step in (rollouts["step"].min(), rollouts["step"].max())
-    ]
-    before, after = (Counter(word for text in texts for word in WORD.findall(text.lower())) for texts in ends)
-    rates = {word: (before[word] / len(ends[0]), after[word] / len(ends[1])) for word in before | after}
-    ordered = sorted(rates.items(), key=lambda item: item[1][0] - item[1][1])
-    return [(word, *rate) for word, rate in ordered[:most] if rate[1] > rate[0]]

@@ -9,12 +9,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, figure_with_caption, legend_above
 from lead_kit.safe_text import safe_label
 
-STEP = "step (rollout batches)"
+_STEP = "step (rollout batches)"
 SHARE = "advantage_outside_mixed_groups"
 BARS = "#4477AA"
 
 
-def short(names) -> dict[str, str]:
+def short_names(names) -> dict[str, str]:
     """The last part of each run's name, or the whole name where two runs would share it."""
     last = {name: str(name).rpartition("/")[2] for name in dict.fromkeys(names)}
     alone = {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
@@ -53,9 +53,9 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
         "rewards under GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters."
     )
     caption, height = " ".join(filter(None, [caption, note])), max(2.2, _height_of(len(drawn)))
-    figure, stacked = across(caption, height) if len(steps) else figure_with_caption(caption, 1, height, 4.6)
+    figure, stacked = _side_by_side(caption, height) if len(steps) else figure_with_caption(caption, 1, height, 4.6)
     if len(steps):
-        lines(stacked[0], steps)
+        _lines_of_runs(stacked[0], steps)
         legend_above(figure, stacked[0])
     axes, drawn = stacked[-1], drawn.iloc[::-1]
     names = drawn["variant"].map(safe_label)
@@ -75,13 +75,13 @@ def bars(table: pd.DataFrame) -> pd.DataFrame:
     return drawn.set_axis(["variant", "value", "low", "high"], axis=1)
 
 
-def joined(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
+def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
     """The plotted points of `outside_mixed_groups`; a bar has no run and no step."""
-    steps = steps.assign(run=steps["run"].map(short(steps["run"])))
+    steps = steps.assign(run=steps["run"].map(short_names(steps["run"])))
     return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
 
 
-def across(caption: str, height: float) -> tuple[Figure, np.ndarray]:
+def _side_by_side(caption: str, height: float) -> tuple[Figure, np.ndarray]:
     """Two panels side by side, each with its own y axis."""
     figure, axes = figure_with_caption(caption, 2, height, PAGE, across=True)
     for one in axes:
@@ -89,13 +89,13 @@ def across(caption: str, height: float) -> tuple[Figure, np.ndarray]:
     return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
 
 
-def lines(axes, steps: pd.DataFrame) -> None:
+def _lines_of_runs(axes, steps: pd.DataFrame) -> None:
     """One line with its band for each run."""
-    for (run, told), look in zip(short(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
+    for (run, told), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
         line = steps[steps["run"] == run]
         axes.plot(line["step"], line["value"], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel=STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
+    axes.set(xlabel=_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _percentages(axes.yaxis)
 
@@ -140,7 +140,7 @@ def by_length(table: pd.DataFrame) -> Figure:
         "Rollouts in fifths of their length. Left: share of Σ|A|; dashed: share of the rollouts. Right: "
         "mean advantage. Bands: 95% intervals, groups as clusters."
     )
-    figure, panels = across(caption, 2.4)
+    figure, panels = _side_by_side(caption, 2.4)
     fifths = list(dict.fromkeys(table[unit]))
     for axes, value in zip(panels, ("share of Σ|A|", "mean A"), strict=True):
         for (name, line), look in zip(table.groupby("variant", sort=False), REWARD_LOOKS * 3, strict=False):
@@ -188,7 +188,7 @@ def matrix(flips: pd.DataFrame, moved: pd.DataFrame) -> Figure:
 
 
 @rc_context(STYLE)
-def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
+def reinforced(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
     """Phrases that grew and carry advantage, early against late; and whether each reward separates right from wrong.
 
     `phrases` is from `learned.grown`, `separation` from `learned.separation`.
@@ -198,7 +198,7 @@ def learned(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
         "is the mean advantage of late completions with it. Right: share of pairs (right, wrong) of one group in which "
         "the right answer has the higher reward, ties half; whiskers: 95% intervals, groups as clusters."
     )
-    figure, (left, right) = across(caption, max(2.2, _height_of(len(phrases))))
+    figure, (left, right) = _side_by_side(caption, max(2.2, _height_of(len(phrases))))
     drawn = phrases.assign(phrase=phrases["phrase"].map(safe_label)).iloc[::-1]
     left.hlines(drawn["phrase"], drawn["early"], drawn["late"], color="#888888", linewidth=1)
     left.plot(drawn["early"], drawn["phrase"], "o", color="black", markerfacecolor="white")
@@ -235,7 +235,7 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
     )
     figure, stacked = figure_with_caption(caption, len(names), 1.2)
     for axes, name in zip(stacked, names, strict=True):
-        for (run, told), look in zip(short(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
+        for (run, told), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
             line = steps[steps["run"] == run]
             axes.plot(line["step"], line[name], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
             axes.fill_between(
@@ -246,6 +246,6 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
         if name in labels:
             axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
             _percentages(axes.yaxis)
-    stacked[-1].set_xlabel(STEP)
+    stacked[-1].set_xlabel(_STEP)
     legend_above(figure, stacked[0])
     return figure

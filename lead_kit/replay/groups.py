@@ -1,5 +1,10 @@
-"""Recorded rollouts as groups: arrays of row numbers, one block for each size of group, and the table of groups."""
+"""Recorded rollouts as groups: arrays of row numbers, one block for each size of group, and the table of groups.
 
+RecordedGroup and RecordedRollout are the kit's Group and Rollout; a missing field is None inside. Whatever reads it
+raises MissingField: an attribute, an index or an unpacking, in an estimator, a reward, or a function that these call.
+"""
+
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -7,11 +12,70 @@ import pandas as pd
 import torch
 
 from lead_kit.errors import InputError
-from lead_kit.method.rewards import repeats_in_chain
-from lead_kit.replay.missing_fields import RecordedGroup
+from lead_kit.method.advantages import Group
+from lead_kit.method.rewards import Rollout, repeats_in_chain
 
 KINDS = ("accuracy differs", "all right", "all wrong")
 THIRDS = ("early", "middle", "late")
+
+
+class MissingField(LookupError):
+    """A function has read a field that the record lacks."""
+
+    def __init__(self, field: str):
+        super().__init__(f"the record has no {field}")
+        self.field = field
+
+
+def _present(value, field: str):
+    if value is None:
+        raise MissingField(field)
+    return value
+
+
+class _Recorded:
+    """The part that both types share; placed before a named tuple whose missing fields are None."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str):
+        value = super().__getattribute__(name)
+        return value if name.startswith("_") or name not in type(self)._fields else _present(value, name)
+
+    def __getitem__(self, index):
+        values = super().__getitem__(index)
+        names = self._fields[index]
+        for value, name in zip(values, names, strict=True) if isinstance(index, slice) else [(values, names)]:
+            _present(value, name)
+        return values
+
+    def __iter__(self) -> Iterator:
+        return map(_present, super().__iter__(), self._fields)
+
+    def _replace(self, **changes):
+        return type(self)(**dict(zip(self._fields, tuple.__iter__(self), strict=True)) | changes)
+
+
+class RecordedGroup(_Recorded, Group):
+    """A Group of recorded rollouts, (groups, size)."""
+
+    __slots__ = ()
+
+
+class RecordedRollout(_Recorded, Rollout):
+    """One recorded completion."""
+
+    __slots__ = ()
+
+
+class NoColumns(dict):
+    """The problem's row of a recorded rollout: a record keeps none of its columns."""
+
+    def __missing__(self, column: str):
+        raise MissingField(column)
+
+    def get(self, column: str, default=None):
+        raise MissingField(column)
 
 
 class Block(NamedTuple):
@@ -33,11 +97,11 @@ class Rollouts(NamedTuple):
     unit: str = "tokens"  # of the field length
 
     @property
-    def inside(self) -> np.ndarray:
+    def in_groups(self) -> np.ndarray:
         """(rollouts,): whether a rollout is in one of the groups."""
         return np.isin(np.arange(len(self.frame)), np.concatenate([block.rows.ravel() for block in self.blocks]))
 
-    def at(self, values: np.ndarray, block: Block) -> torch.Tensor:
+    def in_block(self, values: np.ndarray, block: Block) -> torch.Tensor:
         """(groups, size) of values that are (rollouts,)."""
         return torch.from_numpy(np.ascontiguousarray(values[block.rows], dtype=float))
 
@@ -47,7 +111,7 @@ class Rollouts(NamedTuple):
             self.fields["repetitive"] = self.frame["completion"].map(repeats_in_chain).to_numpy(float)
         return self.fields["repetitive"]
 
-    def summed(self, values: np.ndarray) -> np.ndarray:
+    def group_sums(self, values: np.ndarray) -> np.ndarray:
         """(groups,): the sum of a value inside each group."""
         return np.concatenate([values[block.rows].sum(1) for block in self.blocks])
 
@@ -67,7 +131,7 @@ def batch_numbers(frame: pd.DataFrame) -> np.ndarray:
     return frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
 
 
-def cut(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -> Rollouts:
+def into_groups(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -> Rollouts:
     """The groups of two or more rollouts that all have a reward and, where it is known at all, a known accuracy."""
     if "group" not in frame:
         return Rollouts(frame, fields, parts, weights, [], _group_table(frame, fields, []))
@@ -106,12 +170,12 @@ def group_of(data: Rollouts, block: Block, reward: np.ndarray, components=None, 
     `components`: each reward alone, (rollouts,), with their weights; None where the reward cannot be split.
     """
     names = ("correct", "length", "truncated", "repetitive")
-    complete = [name for name in names if name in data.fields and not np.isnan(data.fields[name][data.inside]).any()]
-    fields = dict.fromkeys(names) | {name: data.at(data.fields[name], block) for name in complete}
+    complete = [name for name in names if name in data.fields and not np.isnan(data.fields[name][data.in_groups]).any()]
+    fields = dict.fromkeys(names) | {name: data.in_block(data.fields[name], block) for name in complete}
     if components is not None:
-        fields["components"] = torch.stack([data.at(values, block) for values in components], -1)
+        fields["components"] = torch.stack([data.in_block(values, block) for values in components], -1)
         fields["weights"] = torch.tensor(weights, dtype=torch.float64)
-    return RecordedGroup(reward=data.at(reward, block), **fields)
+    return RecordedGroup(reward=data.in_block(reward, block), **fields)
 
 
 def require_groups(data: Rollouts) -> None:

@@ -1,4 +1,9 @@
-"""`read`: rollouts of any tool as one frame with columns named by role, and sentences on what the record lacks."""
+"""`read`: rollouts of any tool as one frame with columns named by role, and sentences on what the record lacks.
+
+FORMATS says which column plays which role in the records of each tool. A role that a record lacks is absent; it is
+never inferred. Roles: run, step, table (a log within a step), group, id, prompt, completion, reward (the total),
+correct, gold, length (tokens), truncated, advantage; `reward_NAME` is one part of the total.
+"""
 
 import json
 import re
@@ -10,7 +15,6 @@ import pandas as pd
 
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.replay import read_files
-from lead_kit.replay.formats import ACCURACY, FORMATS, ROLES, Format, format_of
 from lead_kit.runs import log_files
 from lead_kit.runs.files import shown
 from lead_kit.runs.manifest import read_manifest
@@ -18,6 +22,76 @@ from lead_kit.runs.manifest import read_manifest
 PART = "reward_"  # the columns of a reward's parts
 _MEANING = {"completion": "the text that was generated", "prompt": "the problem or the whole prompt"}
 _STEP_IN_NAME = re.compile(r"step_(\d+)")
+
+
+_ROLES = (
+    "run", "step", "table", "group", "id", "prompt", "completion", "reward", "correct", "gold", "length", "truncated",
+    "advantage",
+)  # fmt: skip
+
+
+class _Format(NamedTuple):
+    """The record of one tool."""
+
+    name: str
+    marks: tuple[str, ...]  # columns that only this tool's files have, of those listed above it
+    columns: dict[str, str]  # role: column, where the column is not named as its role
+    a_file_a_step: bool  # its files are parts of one run, which is their folder
+    source: str
+
+
+_FORMATS = (
+    _Format(
+        "ledger of lead_kit",
+        ("step", "group", "completion", "reward", "shaped"),
+        {"prompt": "problem"},
+        True,
+        "runs/log_files.py and train/trainer.py",
+    ),
+    _Format(
+        "TRL completions",
+        ("step", "prompt", "completion", "advantage"),
+        {},
+        True,
+        "TRL 1.16, GRPOTrainer.log: one column for each reward, and no total",
+    ),
+    _Format(
+        "verl dump",
+        ("input", "output", "score"),
+        {"prompt": "input", "completion": "output", "reward": "score", "gold": "gts", "correct": "acc", "group": "uid"},
+        True,
+        "verl, ray_trainer.py, _dump_generations: rollout_data_dir and validation_data_dir",
+    ),
+    _Format(
+        "cs2916 samples",
+        ("prompt", "response", "reward"),
+        {"completion": "response", "length": "response_length"},
+        True,
+        "cs2916 2025 homework 1, ppo_trainer.py: samples_save_path/train/step_N.json",
+    ),
+    _Format(
+        "verifiers results",
+        ("example_id", "prompt", "completion", "reward"),
+        {"id": "example_id", "gold": "answer", "truncated": "is_truncated"},
+        False,
+        "verifiers (prime-rl), eval_utils.py, make_dataset: results.jsonl",
+    ),
+    _Format(
+        "OpenRLHF samples",
+        ("input", "output", "reward"),
+        {"prompt": "input", "completion": "output"},
+        False,
+        "OpenRLHF, batch_inference.py: generated and scored samples",
+    ),
+    _Format("named columns", ("completion",), {}, False, "columns named as the roles, or given by parameters"),
+)
+# Names of a reward that is the accuracy: ours, TRL's and open-r1's, verl's.
+_ACCURACY = ("correct", "accuracy_reward", "accuracy", "acc")
+
+
+def _format_of(columns: set[str]) -> _Format | None:
+    """The first format whose marks are all there; None where no format fits."""
+    return next((one for one in _FORMATS if set(one.marks) <= columns), None)
 
 
 class Record(NamedTuple):
@@ -58,7 +132,7 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     return Record(frame, list(dict.fromkeys(formats)), parameters, notes + lacks(frame))
 
 
-def _run_of(file: Path, kind: Format) -> Path:
+def _run_of(file: Path, kind: _Format) -> Path:
     """What a foreign file is a part of: the run that is its folder where a file is a step, else a run of its own."""
     a_step = kind.a_file_a_step or _STEP_IN_NAME.fullmatch(file.stem)
     return file.parent if a_step else file.with_suffix("")
@@ -71,24 +145,24 @@ def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
         role, equals, column = (part.strip() for part in text.partition("="))
         if not equals or not column:
             raise InputError(f"columns has {text!r}, expected ROLE=COLUMN, e.g. completion=text")
-        if role not in ROLES and not role.startswith(PART):
-            raise InputError(f"columns names no role {role!r}{nearest_or_all(role, ROLES)}")
+        if role not in _ROLES and not role.startswith(PART):
+            raise InputError(f"columns names no role {role!r}{nearest_or_all(role, _ROLES)}")
         mapping[role] = column
     return mapping
 
 
-def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, Format]:
+def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Format]:
     """One file with its columns named by role, and its format."""
     raw, where = read_files.read_rows(path), shown(path)
     raw.columns = [str(name) for name in raw.columns]
-    kind = format_of(set(raw)) or FORMATS[-1]
-    names = {role: role for role in ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
+    kind = _format_of(set(raw)) or _FORMATS[-1]
+    names = {role: role for role in _ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
     names |= {name: name for name in raw if name.startswith(PART)}
     names |= {PART + name: name for name in _reward_columns(raw, kind, {*names.values(), *mapping.values()})}
     names |= mapping
     if "completion" not in names:
         there = ", ".join(list(raw)[:12])
-        known = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in FORMATS[:-1])
+        known = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in _FORMATS[:-1])
         raise InputError(
             f"{where} has no column 'completion', {_MEANING['completion']}; there are: {there}. Name it with "
             f"-p columns completion=COLUMN, or bring a file of a known tool ({known})"
@@ -96,18 +170,18 @@ def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, Forma
     frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
     if "step" not in frame and (number := _STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
         frame["step"] = float(number[1])
-    part = next((PART + name for name in ACCURACY if PART + name in frame), None)
+    part = next((PART + name for name in _ACCURACY if PART + name in frame), None)
     if part and frame[part].dropna().isin([0, 1]).all():
         frame = frame.rename(columns={part: PART + "correct"})
         frame["correct"] = frame.get("correct", frame[PART + "correct"])
     return frame, kind
 
 
-def _reward_columns(raw: pd.DataFrame, kind: Format, taken: set[str]) -> list[str]:
+def _reward_columns(raw: pd.DataFrame, kind: _Format, taken: set[str]) -> list[str]:
     """TRL logs each reward as a column of its own name; of other tools only columns `reward_NAME` are parts."""
     if kind.name != "TRL completions":
         return []
-    free = [name for name in raw if name not in taken and name not in ROLES and not name.startswith("__")]
+    free = [name for name in raw if name not in taken and name not in _ROLES and not name.startswith("__")]
     return [name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()]
 
 

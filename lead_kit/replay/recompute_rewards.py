@@ -1,16 +1,21 @@
 """Is the record explained? The recorded reward against the one computed from the text, and what the rest could be."""
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError
 from lead_kit.method.rewards import REWARDS, bind_rewards, finite
 from lead_kit.parameters import call_name
-from lead_kit.replay.missing_fields import MissingField, NoColumns, RecordedRollout
+from lead_kit.replay.groups import MissingField, NoColumns, RecordedRollout
 from lead_kit.replay.read_record import PART, Record
+from lead_kit.verify import Verifier
 from lead_kit.verify.verdict import Verdict
 
 _TOLERANCE = 0.0051  # rewards are recorded with two decimals
@@ -105,7 +110,7 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
         "No published set of rewards explains half of the record, so the reward is not taken apart and the accuracy is "
         "not known: name its rewards with recorded_rewards, or give golds."
     )
-    return _untaken(frame, None, [sentence], tried)._replace(explained=found.explained)
+    return _total_alone(frame, None, [sentence], tried)._replace(explained=found.explained)
 
 
 def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> float:
@@ -174,14 +179,14 @@ def _add_up(
         except InputError as error:
             sentences.append(f"Not computed again: {error}.")
             if column is None:
-                return _untaken(frame, correct, sentences, tried)
+                return _total_alone(frame, correct, sentences, tried)
             parts[name] = column
     if "reward" not in frame:
         return Explanation(parts, weights, correct, None, None, tried, sentences)
-    return compare(frame, parts, weights, correct, gap, regraded, tried, sentences)
+    return _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried, sentences)
 
 
-def _untaken(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Explanation:
+def _total_alone(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Explanation:
     """The total as its only part."""
     total = frame["reward"].to_numpy(float) if "reward" in frame else None
     parts = {} if total is None else {"reward": total}
@@ -189,14 +194,14 @@ def _untaken(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Expla
     return Explanation(parts, dict.fromkeys(parts, 1.0), correct, total, explained, tried, sentences)
 
 
-def compare(frame, parts, weights, correct, gap, regraded, tried, sentences) -> Explanation:
+def _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried, sentences) -> Explanation:
     """The recorded total minus the computed parts. Where the accuracy is not recorded, it is what remains."""
     total = frame["reward"].to_numpy(float)
     rest = total - sum((weights[name] * values for name, values in parts.items()), np.zeros(len(frame)))
     if "correct" not in weights:
         return Explanation(parts, weights, correct, rest + gap, np.abs(rest + gap) < _TOLERANCE, tried, sentences)
     if correct is None and PART + "correct" not in frame:
-        agree = {levels: _near(rest / (weights["correct"] or 1.0), levels) for levels in _LEVELS}
+        agree = {levels: _is_level(rest / (weights["correct"] or 1.0), levels) for levels in _LEVELS}
         levels = max(_LEVELS, key=lambda one: agree[one].sum())  # the first of those that explain most
         explained, accuracy = agree[levels], (rest / (weights["correct"] or 1.0)).round()
         correct = np.where(explained, (accuracy == 1).astype(float), np.nan)
@@ -218,7 +223,7 @@ def compare(frame, parts, weights, correct, gap, regraded, tried, sentences) -> 
     return Explanation(parts, weights, correct, rest + gap, explained, tried, sentences)
 
 
-def _near(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+def _is_level(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     """Whether a value is one of the levels."""
     return (np.abs(values[:, None] - np.array(levels)).min(1)) < _TOLERANCE
 
@@ -252,3 +257,63 @@ def disagreements(frame: pd.DataFrame, found: Explanation, regraded: np.ndarray,
         {"id": rows["group"] if "group" in rows else rows["row"], "gold": [golds[at] for at in differ]}
     )
     return table.assign(completion=rows["completion"], recorded=found.correct[differ], regraded=regraded[differ])
+
+
+RECORDED = "recorded"  # in place of a file: the golds of the record itself
+_OPENING = 6  # words by which a problem is looked for inside a prompt
+WORDS = re.compile(r"\S+")
+
+
+def find_golds(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
+    """The right answer of each rollout: of the record ("recorded"), or from a file of problems; None where none fits.
+
+    A problem is found by its id, or by its text inside the prompt (white space aside). Raises InputError where the
+    record has no golds of its own.
+    """
+    if golds == RECORDED:
+        if "gold" not in frame:
+            raise InputError("golds is 'recorded', but the record has no golds: give a file of problems")
+        return [gold if isinstance(gold, str) else None for gold in frame["gold"]]
+    problems = load_problems(Path(golds))
+    by_id = {record["id"]: record["gold"] for record in problems}
+    if "id" in frame and frame["id"].astype(str).isin(by_id).all():
+        return [by_id[str(one)] for one in frame["id"]]
+    if "prompt" not in frame:
+        return [None] * len(frame)
+    opening = defaultdict(list)
+    for record in problems:
+        words = WORDS.findall(record["problem"])
+        opening[tuple(words[:_OPENING])].append((words, record["gold"]))
+    sizes = sorted({len(key) for key in opening}, reverse=True)
+    known = {prompt: _gold_in_prompt(WORDS.findall(_marked(prompt)), opening, sizes) for prompt in set(frame["prompt"])}
+    return [known[prompt] for prompt in frame["prompt"]]
+
+
+def _marked(prompt: str) -> str:
+    """A prompt whose chat markers stand apart from its words."""
+    return re.sub(r"(<\|[^|<>]*\|>)", r" \1 ", prompt)
+
+
+def _gold_in_prompt(words: list[str], opening: dict, sizes: list[int]) -> str | None:
+    """The gold of the longest problem whose words stand in a row in the prompt."""
+    found: tuple[int, str | None] = (0, None)
+    for at in range(len(words)):
+        for size in sizes:
+            for problem, gold in opening.get(tuple(words[at : at + size]), ()):
+                if len(problem) > found[0] and words[at : at + len(problem)] == problem:
+                    found = (len(problem), gold)
+    return found[1]
+
+
+def regrade(frame: pd.DataFrame, golds: list[str | None], answer_region: str = "after_think") -> np.ndarray:
+    """1 or 0 for each rollout by the kit's verifier; nan where no gold is known or the gold cannot be graded."""
+    graded = np.full(len(frame), np.nan)
+    where = [at for at, gold in enumerate(golds) if gold is not None]
+    texts = frame["completion"].to_numpy()
+    with Verifier() as verifier:
+        verdicts = verifier.check_many(
+            [texts[at] for at in where], [golds[at] for at in where], answer_region=answer_region
+        )
+    for at, verdict in zip(where, verdicts, strict=True):
+        graded[at] = np.nan if verdict.status == "gold_unparseable" else float(verdict.correct)
+    return graded

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.evaluate import stats
-from lead_kit.replay.attribution import share
+from lead_kit.replay.attribution import share_with_interval
 from lead_kit.replay.groups import THIRDS, Rollouts, thirds
 from lead_kit.replay.variants import Outcome
+from lead_kit.report.rollouts import WORD
 
-WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _BREAK = re.compile(r"[^\w\s'’-]|\d|\n\s*\n")  # a phrase does not go on behind punctuation, a number or an empty line
 _LONGEST = 3  # words of a phrase
 _MOST = 2000  # completions of each third that are read; a longer record is sampled evenly
@@ -56,7 +56,7 @@ def _parts_of_advantage(outcome: Outcome, data: Rollouts) -> dict[str, np.ndarra
     return {name: part * scale for name, part in parts.items()}
 
 
-def grown(outcome: Outcome, data: Rollouts, most: int = 15) -> pd.DataFrame:
+def reinforced(outcome: Outcome, data: Rollouts, most: int = 15) -> pd.DataFrame:
     """The phrases that grew from the early to the late third and carry positive advantage late.
 
     phrase, early and late (shares of completions), growth with its interval over groups, then the mean A and its part
@@ -144,17 +144,18 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
             continue
         signed = values * np.sign(outcome.weights[name] or 1.0)
         wins, pairs = (
-            np.concatenate(each) for each in zip(*(_duels(signed, correct, b) for b in data.blocks), strict=True)
+            np.concatenate(each)
+            for each in zip(*(_pairwise_wins(signed, correct, b) for b in data.blocks), strict=True)
         )
         for place, third in enumerate(("all", *THIRDS)):
             chosen = (pairs > 0) & ((data.groups["third"] == place - 1) if place else True)
-            value, low, high = share(wins[chosen], pairs[chosen])
+            value, low, high = share_with_interval(wins[chosen], pairs[chosen])
             row = {"reward": name, "steps": third, "groups": int(chosen.sum())}
             rows.append(row | {"separation": value, "low": low, "high": high})
     return pd.DataFrame(rows, columns=["reward", "steps", "groups", "separation", "low", "high"]).dropna()
 
 
-def _duels(values: np.ndarray, correct: np.ndarray, block) -> tuple[np.ndarray, np.ndarray]:
+def _pairwise_wins(values: np.ndarray, correct: np.ndarray, block) -> tuple[np.ndarray, np.ndarray]:
     """(groups,): pairs (right, wrong) won by the right answer, ties as half, and their number."""
     value, right = values[block.rows], correct[block.rows] == 1
     pair = right[:, :, None] & (correct[block.rows] == 0)[:, None, :]

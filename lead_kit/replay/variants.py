@@ -14,13 +14,13 @@ from lead_kit.method.group_filters import KEEP, every_group
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, new_name, read_call, select_function
-from lead_kit.replay.groups import Block, Rollouts, group_of, require_groups
-from lead_kit.replay.missing_fields import MissingField, RecordedGroup
+from lead_kit.replay.groups import Block, MissingField, RecordedGroup, Rollouts, group_of, require_groups
 from lead_kit.replay.recompute_rewards import computed, rollouts_of
 
 RECORDED, TRAINED = "as recorded", "as trained"
 SHAPE = "shape"  # the part of a reward that depends on the group, such as a length term
-ROW_MEANS = ("grpo", "sapo")  # losses that average the tokens of each rollout first, so that its length has no weight
+# losses that average the tokens of each rollout first, so that its length has no weight
+LENGTH_NORMALISED = ("grpo", "sapo")
 _MEANINGS = {
     "length": "the tokens of each rollout (-p length_unit characters lets characters stand in)",
     "truncated": "whether each rollout was cut off (-p end_marker TEXT names what a complete one holds)",
@@ -146,7 +146,7 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
         if "reward" not in data.fields:
             raise InputError(f"{variant.name}: the record has no reward; name rewards, as in grpo(rewards=['correct'])")
         return data.fields["reward"], data.parts, [data.weights[name] for name in data.parts]
-    correct, parts, rollouts, where = data.fields.get("correct"), {}, None, np.flatnonzero(data.inside)
+    correct, parts, rollouts, where = data.fields.get("correct"), {}, None, np.flatnonzero(data.in_groups)
     graded = correct is not None and not np.isnan(correct[where]).any()
     for text in variant.rewards:
         if text == "correct" and graded:
@@ -165,7 +165,7 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
 # -- advantages -------------------------------------------------------------------------------------------------------
 
 
-def pieces(data: Rollouts, whole: bool) -> list[Block]:
+def _blocks_of_batches(data: Rollouts, whole: bool) -> list[Block]:
     """The blocks, or one block for each batch of a block."""
     if not whole:
         return data.blocks
@@ -189,7 +189,7 @@ def steps(
     result = np.zeros((4, len(data.frame)))
     components = list(parts.values()) if parts and "reward" not in parts else None  # "reward": it cannot be split
     data.repetitive()
-    for block in pieces(data, _batch_wide(estimate)):
+    for block in _blocks_of_batches(data, _batch_wide(estimate)):
         bound, group = _without_unused(estimate, group_of(data, block, total, components, weights))
         shaped, before, after = bound.steps(group)
         kept = keep(shaped)[:, None].expand(block.rows.shape)
@@ -213,7 +213,7 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
     except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's
         raise InputError(f"{variant.name}: {error}") from None
     weighed = dict(zip(parts, weights, strict=True))
-    if (gap := np.where(data.inside, shaped - total, 0.0)).any():
+    if (gap := np.where(data.in_groups, shaped - total, 0.0)).any():
         parts, weighed = parts | {SHAPE: gap}, weighed | {SHAPE: 1.0}
     return Outcome(variant, total, parts, weighed, before, after, kept > 0)
 
@@ -229,7 +229,7 @@ def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str,
     return outcomes, list(dict.fromkeys(refused))
 
 
-def paid_only(outcome: Outcome, data: Rollouts, names: Sequence[str]) -> np.ndarray:
+def advantages_of_parts(outcome: Outcome, data: Rollouts, names: Sequence[str]) -> np.ndarray:
     """(rollouts,): the advantages if only the named parts were paid, in the groups that the variant keeps.
 
     What the shape adds is one part, as it was with all of them.

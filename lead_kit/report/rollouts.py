@@ -11,7 +11,6 @@ import pandas as pd
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.replay.advantage_mass import WORD, rewards_in
 from lead_kit.report.safe_display import Page
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
@@ -19,6 +18,7 @@ from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
 
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 ANSWER = ["completion", "status", "length"]
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _BAR = 12  # signs of the longest bar in plain text
 NUMBER = re.compile(r"\d+")
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
@@ -150,17 +150,17 @@ def diff_page(before: dict, after: dict, names: tuple[str, str], problem: str = 
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 
 
-def grown(rollouts: pd.DataFrame, unit: str = "word", most: int = 8) -> pd.DataFrame:
+def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, share: float = 0.25) -> pd.DataFrame:
     """What became more frequent over training: words, or steps (lines and sentences, with every number as #).
 
-    Columns: the unit; `before` and `after`: times a completion in the first and the last quarter of the logged steps;
-    for the reward and each of its parts, the gap: the mean over groups of the reward of the completions that hold the
-    unit minus that of the others of the same group (missing where no group has both).
+    Columns: the unit; `before` and `after`: times a completion in the first and the last `share` of the logged steps
+    (one step at least); for the reward and each of its parts, the gap: the mean reward of the completions with the unit
+    minus that of the others, within a group, mean over groups (missing where no group has both).
     """
     counts = rollouts["completion"].map(UNITS[unit])
     steps = np.sort(rollouts["step"].unique())
-    quarter = max(1, len(steps) // 4)
-    parts = (counts[rollouts["step"].isin(part)] for part in (steps[:quarter], steps[-quarter:]))
+    end = max(1, int(len(steps) * share))
+    parts = (counts[rollouts["step"].isin(part)] for part in (steps[:end], steps[-end:]))
     before, after = (_rates(part) for part in parts)
     growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
     names = sorted((one for one in growth if growth[one] > 0), key=lambda one: (-growth[one], one))[:most]
@@ -182,6 +182,11 @@ def _rates(counts):
 
 def _gap(means):
     return (means[True] - means[False]).mean() if len(means) else np.nan
+
+
+def rewards_in(table: pd.DataFrame) -> list[str]:
+    """The columns that hold one reward each."""
+    return [name for name in table if name.startswith("reward_")]
 
 
 def overview(rollouts: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from lead_kit.train import foreign_loss_check, share_rows
 from lead_kit.train.packing import micro_batches, packed_logps, rows_of
 
 _EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
-ROW_MEANS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
+DIVIDED_BY_ROWS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
 
 
 def reduce_metric(name: str, values: Tensor) -> float:
@@ -79,7 +79,7 @@ class PackedUpdate(GRPOTrainer):
     def _share_of_loss(self, model, pack: dict, rows: int, packs: int) -> Tensor:
         """The pack's part of the loss: a mean over rows weighs its rows, `bnpo` and the entropy bonus weigh packs
         equally, and the other losses divide by the tokens of the whole batch already."""
-        share = len(pack["advantages"]) / rows if self.loss_type in ROW_MEANS else 1.0
+        share = len(pack["advantages"]) / rows if self.loss_type in DIVIDED_BY_ROWS else 1.0
         share = 1 / packs if self.loss_type == "bnpo" else share
         coefficient, self.entropy_coef = self.entropy_coef, self.entropy_coef / (packs * share)
         self._in_pack = True

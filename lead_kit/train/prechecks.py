@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from lead_kit.data import near_duplicates
+from lead_kit.method.diagnostics import variance_shares
 from lead_kit.runs import log_files
 from lead_kit.runs.log_files import read_metrics
 from lead_kit.train.preflight import LOOK, MANY_LEAKS, OK, STOP, Item, as_lines
@@ -91,9 +92,9 @@ def check_rewards(rollouts: pd.DataFrame, weights: dict[str, float]) -> list[Ite
     """Rewards that are constant, or that make most of the variance."""
     columns = {name: rollouts[f"reward_{name}"] for name, weight in weights.items() if weight}
     variances = {name: float(values.var(ddof=0)) * weights[name] ** 2 for name, values in columns.items()}
-    total, items = sum(variances.values()), []
+    shares, items = variance_shares(variances), []
     for name, values in columns.items():
-        part = variances[name] / total if total else 0.0
+        part = shares.get(f"reward_{name}_share", float(variances[name] > 0))
         told = f"mean {values.mean():.3g}, {part:.0%} of the variance"
         if not variances[name]:
             items.append(Item(f"reward {name}", LOOK, f"it is {values.iloc[0]:g} in every rollout"))

@@ -27,7 +27,7 @@ from lead_kit.runs import log_files
 from lead_kit.train import old_logps, weight_sync_check
 from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
-from lead_kit.train.packed_loss import ROW_MEANS, PackedUpdate
+from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
 from lead_kit.train.validation import SealCheckpoint
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns about rollout_func in every trainer
@@ -96,7 +96,7 @@ class LeadTrainer(PackedUpdate):
                 f"loss_type cispo caps the ratio itself at clip_high, which is {self.epsilon_high:g} and would shrink "
                 "every update; ScaleRL takes 4 to 8"
             )
-        if self.beta and self.loss_type in ROW_MEANS and group_filter.__name__ != "every_group":
+        if self.beta and self.loss_type in DIVIDED_BY_ROWS and group_filter.__name__ != "every_group":
             raise InputError(
                 f"group_filter {group_filter.__name__!r} drops groups from loss_type {self.loss_type!r}, whose "
                 "mean over rows then no longer weighs the KL as beta says: set beta to 0, or loss_type to dapo"
@@ -243,7 +243,7 @@ class LeadTrainer(PackedUpdate):
             output["completion_mask"] = output["completion_mask"] * rows[:, None]
             output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
             advantages = advantages * kept.view(-1, *[1] * (advantages.dim() - 1))
-            if self.loss_type in ROW_MEANS and kept.any():
+            if self.loss_type in DIVIDED_BY_ROWS and kept.any():
                 advantages = advantages * groups / kept.sum()
         if self.prompt_mean:
             tokens = self._group.length.sum(1, keepdim=True)

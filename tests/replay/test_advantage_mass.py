@@ -5,6 +5,7 @@ import pytest
 
 from lead_kit.replay import advantage_mass
 from lead_kit.report import training_figures
+from lead_kit.report.rollouts import more_frequent
 
 
 def rollouts(step, groups):
@@ -43,9 +44,10 @@ def test_a_batch_without_advantages_has_no_share():
     ]
 
 
-def test_words_that_grew_come_with_their_rates():
+def test_words_that_became_more_frequent_come_with_their_rates():
     both = pd.concat([rollouts(1, [MIXED]), rollouts(9, [[(1.0, 1.0, "Check, re-check"), (1.0, 1.0, "check no")]])])
-    assert advantage_mass.grown(both) == [("check", 0.0, 1.0), ("re-check", 0.0, 0.5)]
+    table = more_frequent(both.assign(reward=0.0), most=5, share=0)
+    assert table[["word", "before", "after"]].to_numpy().tolist() == [["check", 0.0, 1.0], ["re-check", 0.0, 0.5]]
 
 
 def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():

@@ -28,7 +28,7 @@ def test_the_share_has_a_line_for_each_run_and_a_bar_for_each_known_variant():
     assert legend(figure) == ["x", "y"] and left.get_xlabel() == "step (rollout batches)"
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["lead", "as recorded"]
     assert [bar.get_width() for bar in right.patches] == [0.3, 0.4] and right.get_xlim() == (0, 1)
-    points = figures.joined(STEPS, bars)
+    points = figures.plotted_points(STEPS, bars)
     assert points["run"].tolist()[:4] == ["x", "x", "y", "y"] and points["value"].tolist()[4:] == [0.4, 0.3]
 
 
@@ -36,14 +36,14 @@ def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
     figure = figures.outside_mixed_groups(STEPS.iloc[:0], figures.bars(TABLE))
     assert len(figure.axes) == 1
     assert figures.bars(pd.DataFrame(columns=["variant"])).empty
-    assert figures.joined(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == [
+    assert figures.plotted_points(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == [
         "as recorded",
         "lead",
     ]
 
 
 def test_runs_that_share_a_last_name_keep_their_whole_names():
-    assert figures.short(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
+    assert figures.short_names(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
 
 
 def test_rewards_are_stacked_above_and_below_zero():
@@ -71,11 +71,11 @@ def test_what_was_learned_shows_growth_and_separation():
     phrases = pd.DataFrame({"phrase": ["verify", "<b>$x$"], "early": [0.1, 0.0], "late": [0.5, 0.2], "A": [0.3, 0.1]})
     rows = [("style", third, 0.5, 0.4, 0.6) for third in ("all", "early", "middle", "late")]
     separation = pd.DataFrame(rows, columns=["reward", "steps", "separation", "low", "high"])
-    left, right = figures.learned(phrases, separation).axes
+    left, right = figures.reinforced(phrases, separation).axes
     assert [text.get_text() for text in left.texts] == ["+0.10", "+0.30"]
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["<b>$x$", "verify"]
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["early", "middle", "late"]
-    assert figures.learned(phrases, separation.iloc[:0])._repr_png_()
+    assert figures.reinforced(phrases, separation.iloc[:0])._repr_png_()
 
 
 def test_over_training_has_a_panel_for_each_number():

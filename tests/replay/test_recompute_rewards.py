@@ -11,7 +11,7 @@ from lead_kit.launch.recipes import training_parameters
 from lead_kit.method import rewards
 from lead_kit.method.rewards import Rollout
 from lead_kit.parameters import read_parameters
-from lead_kit.replay import diagnostics, match_golds, recompute_rewards, summary, variants
+from lead_kit.replay import recompute_rewards, summary, variants
 from lead_kit.replay.read_record import Record, read
 
 DECLARED = read_parameters(Path(__file__).resolve().parents[2] / "notebooks" / "03_grpo.ipynb")
@@ -83,10 +83,10 @@ def test_the_published_runs_are_explained_to_the_last_rollout(lead_data, name, s
     one = read(str(lead_data / "rollouts" / f"reflection_{name}.parquet"))
     found = recompute_rewards.explain(one)
     assert found.explained.all() and set(found.weights) == {"correct", "format", "reflection_v2"}
-    data = summary.prepare(one, found, "recorded", None, "", 0)
+    data = summary.prepare_rollouts(one, found, "recorded", None, "", 0)
     outcomes, refused = variants.evaluate_all(variants.read_variants(["lead"], DECLARED, training_parameters, {}), data)
     assert "needs the tokens" in refused[0]
-    numbers = summary.summary(data, found, outcomes, diagnostics.cut_off(one.frame)[0])
+    numbers = summary.summary(data, found, outcomes, summary.truncation(one.frame)[0])
     assert numbers["dead_rewards"] == 1 and numbers["groups"] == 768
     # the same share by pandas alone
     frame = one.frame.assign(correct=found.correct)
@@ -102,20 +102,20 @@ def test_the_published_runs_are_explained_to_the_last_rollout(lead_data, name, s
 @pytest.mark.slow
 def test_golds_are_found_inside_the_prompts(lead_data):
     one = read(str(lead_data / "rollouts" / "reflection_7b_grpo.parquet"))
-    found = match_golds.find(one.frame, lead_data / "train" / "math3k_rl_prompt.jsonl")
+    found = recompute_rewards.find_golds(one.frame, lead_data / "train" / "math3k_rl_prompt.jsonl")
     known = [place for place, gold in enumerate(found) if gold is not None]
     assert len(known) == 1106
     some = one.frame.iloc[known[:70]].reset_index(drop=True)
-    regraded = match_golds.regrade(some, [found[place] for place in known[:70]])
+    regraded = recompute_rewards.regrade(some, [found[place] for place in known[:70]])
     paid = recompute_rewards.explain(one).correct[known[:70]]
     assert np.mean(regraded == paid) > 0.9
 
 
 def test_golds_of_the_record_itself():
     one = record(reward=[1.0, 0, 1, 0], gold=["2", None, "3", "4"])
-    assert match_golds.find(one.frame, "recorded") == ["2", None, "3", "4"]
+    assert recompute_rewards.find_golds(one.frame, "recorded") == ["2", None, "3", "4"]
     with pytest.raises(InputError, match="the record has no golds"):
-        match_golds.find(record(reward=[1.0, 0, 1, 0]).frame, "recorded")
+        recompute_rewards.find_golds(record(reward=[1.0, 0, 1, 0]).frame, "recorded")
 
 
 def test_a_reward_of_ones_own_is_taken_as_recorded():

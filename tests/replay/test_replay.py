@@ -9,15 +9,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.launch.recipes import training_parameters
 from lead_kit.parameters import read_parameters
-from lead_kit.replay import (
-    attribution,
-    diagnostics,
-    recompute_rewards,
-    reinforced_phrases,
-    summary,
-    variant_pairs,
-    variants,
-)
+from lead_kit.replay import attribution, recompute_rewards, reinforced_phrases, summary, variants
 from lead_kit.replay.read_record import Record
 
 DECLARED = read_parameters(Path(__file__).resolve().parents[2] / "notebooks" / "03_grpo.ipynb")
@@ -41,7 +33,7 @@ def replay(texts=(), frame=FRAME, lengths="recorded", trained=None, own=None):
     """The record, its outcomes and the sentences on what was refused."""
     record = Record(frame, [], {}, [])
     found = recompute_rewards.explain(record)
-    data = summary.prepare(record, found, lengths, None, "", 0)
+    data = summary.prepare_rollouts(record, found, lengths, None, "", 0)
     chosen = variants.read_variants(list(texts), DECLARED, training_parameters, own or {}, trained)
     return data, *variants.evaluate_all(chosen, data), found
 
@@ -54,7 +46,7 @@ def test_the_share_without_signal_is_the_share_of_flat_groups():
     data, outcomes, _, _ = replay(["dr_grpo"])
     # z-scores of two different rewards are ±1/√2, in each of the three groups: two of three are flat
     assert np.abs(outcomes["as recorded"].advantage) == pytest.approx(np.full(6, 0.5**0.5), rel=1e-4)
-    table = attribution.table(outcomes, data)
+    table = attribution.variant_table(outcomes, data)
     assert row_of(table, "as recorded")["advantage_outside_mixed_groups"] == pytest.approx(2 / 3, rel=1e-4)
     # without the spread |A| is half the gap: .25, .1, .2 → (.1 + .2)/.55
     assert row_of(table, "dr_grpo")["advantage_outside_mixed_groups"] == pytest.approx(0.3 / 0.55)
@@ -66,7 +58,7 @@ def test_the_share_without_signal_is_the_share_of_flat_groups():
 
 def test_the_loss_weighs_a_group_by_its_tokens():
     data, outcomes, _, _ = replay(["dr_grpo", "dr_grpo(loss_type='grpo', label='rows')"])
-    table = attribution.table(outcomes, data)
+    table = attribution.variant_table(outcomes, data)
     # token mean: .25·(10 + 20), .1·(10 + 30), .2·(5 + 5)
     assert row_of(table, "dr_grpo")["share_as_the_loss_weighs"] == pytest.approx(6 / 13.5)
     assert row_of(table, "rows")["share_as_the_loss_weighs"] == pytest.approx(0.3 / 0.55)
@@ -94,7 +86,7 @@ def test_intervals_take_groups_as_clusters():
 
     def shares(frame):
         data, outcomes, _, _ = replay(["dr_grpo"], frame.reset_index(drop=True))
-        return attribution.by_reward(outcomes, data).iloc[0], variant_pairs.pairs(outcomes, data).iloc[0]
+        return attribution.by_reward(outcomes, data).iloc[0], attribution.compare_variants(outcomes, data).iloc[0]
 
     whole, left = shares(frame), [shares(frame[frame["group"] != out]) for out in range(count)]
     for place, name in enumerate(("Shapley", "moved")):
@@ -118,7 +110,7 @@ def test_lengths_are_cut_into_fifths():
 
 def test_over_training_has_means_of_each_step_with_bounds():
     frame = pd.concat([FRAME, FRAME.assign(step=1, correct=1.0, group=FRAME["group"] + 3)], ignore_index=True)
-    table = diagnostics.over_steps(replay(frame=frame)[0], np.array([1.0, 0, 1, 1, 0, 0] * 2)).set_index("step")
+    table = summary.means_over_steps(replay(frame=frame)[0], np.array([1.0, 0, 1, 1, 0, 0] * 2)).set_index("step")
     # groups of two: 1, 2 and 0 cut off of two, so shares .5, 1, 0 of standard error .5/√3, cut by nothing
     assert table.loc[0, ["truncated", "correct"]].tolist() == [0.5, 0.5] and table.loc[1, "correct"] == 1
     assert table.loc[0, "truncated_high"] == pytest.approx(0.5 + 4.303 * 0.5 / 3**0.5, rel=1e-3)
@@ -132,16 +124,18 @@ def test_the_shape_is_a_part_of_its_own():
     gap = outcomes["penalty"].parts["shape"]
     assert gap.tolist() == pytest.approx([0, -1, 0, 0, -1, -1])
     # the penalty turns group 0 from 1 against .5 to 1 against −.5, which a z-score does not see
-    assert row_of(attribution.table(outcomes, data), "penalty")["changed_by_shape"] == pytest.approx(0, abs=1e-4)
+    assert row_of(attribution.variant_table(outcomes, data), "penalty")["changed_by_shape"] == pytest.approx(
+        0, abs=1e-4
+    )
 
 
 def test_a_punished_right_answer_and_a_rewarded_wrong_one_are_counted():
     frame = FRAME.assign(reward=[0.2, 0.5, 1.2, 1.0, 0.0, 0.4], reward_style=[-0.8, 0.5, 0.2, 0.0, 0.0, 0.4])
     data, outcomes, _, _ = replay(["grpo(rewards=['correct'], label='alone')"], frame)
-    table = attribution.table(outcomes, data)
+    table = attribution.variant_table(outcomes, data)
     assert row_of(table, "as recorded")[["right_punished", "wrong_rewarded"]].tolist() == [1, 1]
     assert row_of(table, "alone")[["right_punished", "wrong_rewarded"]].tolist() == [0, 0]
-    pair = variant_pairs.pairs(outcomes, data).iloc[0]
+    pair = attribution.compare_variants(outcomes, data).iloc[0]
     # both rollouts of one group of three flip; from recorded to alone no right answer loses
     assert pair["flips"] == pytest.approx(2 / 6) and pair[["right_lose", "wrong_gain"]].tolist() == [0, 0]
     assert pair["rank_correlation"] == -1 and pair[["groups_only_a", "groups_only_b"]].tolist() == [2, 0]
@@ -150,9 +144,11 @@ def test_a_punished_right_answer_and_a_rewarded_wrong_one_are_counted():
 
 def test_equal_variants_move_nothing():
     data, outcomes, _, _ = replay(["grpo(label='again')"])
-    pair = variant_pairs.pairs(outcomes, data).iloc[0]
+    pair = attribution.compare_variants(outcomes, data).iloc[0]
     assert pair[["flips", "moved"]].tolist() == [0, 0] and pair["rank_correlation"] == 1
-    assert variant_pairs.matrix(variant_pairs.pairs(outcomes, data), outcomes, "moved").to_numpy().tolist() == [
+    assert attribution.pair_matrix(
+        attribution.compare_variants(outcomes, data), outcomes, "moved"
+    ).to_numpy().tolist() == [
         [0, 0],
         [0, 0],
     ]
@@ -160,7 +156,7 @@ def test_equal_variants_move_nothing():
 
 def test_a_keep_rule_drops_groups():
     data, outcomes, _, _ = replay(["grpo(group_filter='mixed_groups', label='mixed')"])
-    row = row_of(attribution.table(outcomes, data), "mixed")
+    row = row_of(attribution.variant_table(outcomes, data), "mixed")
     assert row[["kept", "dropped", "advantage_outside_mixed_groups"]].tolist() == [1, 2, 0]
 
 
@@ -286,13 +282,13 @@ def test_without_groups_the_rest_is_computed():
     numbers = summary.summary(data, found, outcomes, np.zeros(6))
     assert numbers["rollouts"] == 6 and numbers["groups"] == 0 and numbers["explained"] == 1
     tables = (
-        attribution.table(outcomes, data),
+        attribution.variant_table(outcomes, data),
         attribution.by_kind(outcomes, data),
         attribution.over_steps(outcomes, data),
     )
-    assert all(table.empty for table in tables) and variant_pairs.pairs(outcomes, data).empty
+    assert all(table.empty for table in tables) and attribution.compare_variants(outcomes, data).empty
     assert summary.paragraph(
-        numbers, diagnostics.parts(data), tables[1], attribution.by_reward(outcomes, data), tables[0], ""
+        numbers, summary.reward_parts(data), tables[1], attribution.by_reward(outcomes, data), tables[0], ""
     )
 
 
@@ -359,7 +355,7 @@ def long_run():
 def test_phrases_that_grew_and_pay_are_found_with_an_example():
     data, outcomes, _, _ = replay(frame=long_run())
     recorded = outcomes["as recorded"]
-    table = reinforced_phrases.grown(recorded, data)
+    table = reinforced_phrases.reinforced(recorded, data)
     first = table.iloc[0]
     assert first[["early", "late"]].tolist() == [0, 0.5] and first["low"] > 0
     # late groups: 1 against 2, so A = ±1/√2; its parts are ∓1/√2 of accuracy and ±√2 of style
@@ -382,7 +378,7 @@ def test_a_reward_that_pays_wrong_answers_separates_nothing():
 
 def test_a_reward_that_never_differs_is_dead():
     data, outcomes, _, found = replay(frame=long_run())
-    parts = diagnostics.parts(data).set_index("reward")
+    parts = summary.reward_parts(data).set_index("reward")
     assert parts["dead"].to_dict() == {"correct": False, "style": False, "format": True}
     assert parts.loc["style", "differs"] == pytest.approx(1 / 3)
     numbers = summary.summary(data, found, outcomes, np.array([0.0] * 24 + [1.0] * 12))
@@ -394,14 +390,14 @@ def test_a_reward_that_never_differs_is_dead():
 
 def test_how_truncation_is_known():
     frame = pd.DataFrame({"completion": ["So it is 4.", "So it is", "</think> 4", "x)"], "length": [3, 9, 4, 9]})
-    assert diagnostics.cut_off(frame)[0].tolist() == [0, 1, 1, 0] and diagnostics.cut_off(frame)[1] == diagnostics.TEXT
-    assert diagnostics.cut_off(frame, end_marker="</think>")[0].tolist() == [1, 1, 0, 1]
-    assert diagnostics.cut_off(frame, max_tokens=9)[0].tolist() == [0, 1, 0, 1]
-    found = diagnostics.cut_off(frame.assign(truncated=[1.0, 0, 0, 0]), end_marker="</think>")
-    assert found[0].tolist() == [1, 0, 0, 0] and found[1] == diagnostics.RECORDED
+    assert summary.truncation(frame)[0].tolist() == [0, 1, 1, 0] and summary.truncation(frame)[1] == summary.FROM_TEXT
+    assert summary.truncation(frame, end_marker="</think>")[0].tolist() == [1, 1, 0, 1]
+    assert summary.truncation(frame, max_tokens=9)[0].tolist() == [0, 1, 0, 1]
+    found = summary.truncation(frame.assign(truncated=[1.0, 0, 0, 0]), end_marker="</think>")
+    assert found[0].tolist() == [1, 0, 0, 0] and found[1] == summary.AS_RECORDED
 
 
 def test_thirds_are_those_of_each_run_and_a_record_without_steps_has_none():
     data, outcomes, _, found = replay(frame=long_run().drop(columns="step").assign(group=[i // 2 for i in range(36)]))
-    assert (data.groups["third"] == -1).all() and reinforced_phrases.grown(outcomes["as recorded"], data).empty
+    assert (data.groups["third"] == -1).all() and reinforced_phrases.reinforced(outcomes["as recorded"], data).empty
     assert np.isnan(summary.summary(data, found, outcomes, np.ones(36))["truncated_late"])

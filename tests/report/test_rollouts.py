@@ -75,16 +75,16 @@ def test_pairs_are_samples_that_both_sides_have():
 
 
 def test_words_and_steps_that_grew_stand_beside_the_reward_of_their_groups():
-    words = rollouts.grown(LOGGED).set_index("word")
+    words = rollouts.more_frequent(LOGGED).set_index("word")
     assert words.loc["verify", ["before", "after"]].tolist() == [0.0, 0.5]  # in 2 of the 4 of the last quarter
     assert words.loc["verify", "reward gap"] == 1.0  # in both groups, 1 with it and 0 without
     assert "no" not in words.index
-    steps = rollouts.grown(LOGGED, "step").set_index("step")
+    steps = rollouts.more_frequent(LOGGED, "step").set_index("step")
     assert steps.loc["I verify #.", "after"] == 0.25 and steps.loc["So #", "reward gap"] == 1.0
 
 
 def test_nothing_grew():
-    assert list(rollouts.grown(LOGGED[LOGGED["step"] == 1])) == ["word", "before", "after"]
+    assert list(rollouts.more_frequent(LOGGED[LOGGED["step"] == 1])) == ["word", "before", "after"]
 
 
 def test_the_choosers_show_a_group_or_a_table():
