@@ -1,6 +1,6 @@
 """The notebook of a run that goes on in a live notebook: after each cell, what was executed so far, in its folder.
 
-JupyterLab alone knows its document, and only what a tab has received. The kernel sees every cell and every output.
+JupyterLab saves only what an open tab has received. The kernel has every cell and every output.
 """
 
 import base64
@@ -23,7 +23,7 @@ class _Recorder:
 
     def __init__(self, shell):
         self.shell, self.folder, self.lasting = shell, None, False
-        self.outputs, self.cells, self.shown = {}, {}, {}  # by place in In; place by message; output by display_id
+        self.outputs, self.cells, self.displays = {}, {}, {}  # by number of the cell; by message; by display_id
         self.begin()
         for stream in (sys.stdout, sys.stderr):
             stream.pub_thread.schedule(functools.partial(stream.register_hook, self.take))  # hooks belong to a thread
@@ -39,56 +39,46 @@ class _Recorder:
     def take(self, message: dict) -> dict:
         """Keeps one output and hands it on."""
         kind, content = message["header"]["msg_type"], message["content"]
-        place = self.cells.get(message["parent_header"].get("msg_id"))
-        if place is None:
-            return message
-        kept, name = self.outputs.setdefault(place, []), content.get("transient", {}).get("display_id")
+        number = self.cells.get(message["parent_header"].get("msg_id"))
+        outputs, display = self.outputs.setdefault(number, []), content.get("transient", {}).get("display_id")
         if kind == "stream":
-            self.take_text(kept, content)
-        elif kind == "update_display_data" and name in self.shown:
-            self.shown[name] |= {"data": content["data"], "metadata": content["metadata"]}
+            if not outputs or outputs[-1].get("name") != content["name"]:
+                outputs.append({"output_type": kind, "name": content["name"], "text": ""})
+            outputs[-1]["text"] = (outputs[-1]["text"] + content["text"])[:_MOST]
+        elif kind == "update_display_data" and display in self.displays:
+            self.displays[display] |= {"data": content["data"], "metadata": content["metadata"]}
         elif kind in ("display_data", "execute_result"):
-            number = {"execution_count": place} if kind == "execute_result" else {}
-            kept.append({"output_type": kind, "data": content["data"], "metadata": content["metadata"]} | number)
-            self.shown[name] = kept[-1]
+            counted = {"execution_count": number} if kind == "execute_result" else {}
+            outputs.append({"output_type": kind, "data": content["data"], "metadata": content["metadata"]} | counted)
+            self.displays[display] = outputs[-1]
         return message
-
-    def take_text(self, kept: list[dict], content: dict) -> None:
-        """Adds printed text to the last output if that is of the same stream."""
-        if not kept or kept[-1].get("name") != content["name"]:
-            kept.append({"output_type": "stream", "name": content["name"], "text": ""})
-        kept[-1]["text"] = (kept[-1]["text"] + content["text"])[:_MOST]
 
     def end(self, result) -> None:
         """A cell has ended: writes the notebook while the run is this kernel's, and once more when it has ended."""
-        error = result.error_before_exec or result.error_in_exec
         if self.folder is None:
             return
         sys.stdout.flush()
         sys.stderr.flush()
-        if error is not None:
-            told = {
-                "ename": type(error).__name__,
-                "evalue": str(error),
-                "traceback": [f"{type(error).__name__}: {error}"],
-            }
-            self.outputs.setdefault(result.execution_count, []).append({"output_type": "error"} | told)
-        held = lock.acquired_here(self.folder)
-        if held or self.lasting:
+        if error := result.error_before_exec or result.error_in_exec:
+            name = type(error).__name__
+            output = {"output_type": "error", "ename": name, "evalue": str(error), "traceback": [f"{name}: {error}"]}
+            self.outputs.setdefault(result.execution_count, []).append(output)
+        writing = lock.acquired_here(self.folder)
+        if writing or self.lasting:
             with contextlib.suppress(OSError):  # the folder was deleted: the run's next line says so
                 write_text(
                     self.folder / "notebook.ipynb", json.dumps(self.notebook(), indent=1, default=_as_text) + "\n"
                 )
-        self.folder, self.lasting = (self.folder if held else None), held
+        self.folder, self.lasting = (self.folder if writing else None), writing
 
     def notebook(self) -> dict:
         """The cells executed since the parameters cell, with their outputs."""
         sources = self.shell.user_ns.get("In", [])
-        first = max(1, self.shell.user_ns.get(SETTLED, (1,))[0])
+        numbers = range(max(1, self.shell.user_ns.get(SETTLED, (1,))[0]), len(sources))
         cells = [
-            {"cell_type": "code", "execution_count": place, "id": f"c{place}", "metadata": {}}
-            | {"outputs": list(self.outputs.get(place, [])), "source": sources[place]}
-            for place in range(first, len(sources))
+            {"cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {}}
+            | {"outputs": list(self.outputs.get(number, [])), "source": sources[number]}
+            for number in numbers
         ]
         return {"cells": cells, "metadata": _KERNEL, "nbformat": 4, "nbformat_minor": 5}
 
