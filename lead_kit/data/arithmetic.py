@@ -48,7 +48,7 @@ def _crosses(value: int, operand: int) -> bool:
     return (value + operand) // 10 != value // 10
 
 
-def problem(rng: Random, steps: int) -> Problem:
+def draw_problem(rng: Random, steps: int) -> Problem:
     """Draws one problem of `steps` operations."""
     start = value = rng.randint(0, LARGEST)
     operands = []
@@ -61,7 +61,7 @@ def problem(rng: Random, steps: int) -> Problem:
     return Problem(start, tuple(operands))
 
 
-def draw(n: int, seed: int, weights: list[float] = UNIFORM, exclude=frozenset(), distinct: bool = True) -> list[dict]:
+def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), distinct: bool = True) -> list[dict]:
     """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
     `weights` are the relative chances of 1, 2, … steps. Only about 390 problems have one step: with `distinct`, longer
@@ -69,17 +69,27 @@ def draw(n: int, seed: int, weights: list[float] = UNIFORM, exclude=frozenset(),
     there are fewer than n distinct problems.
     """
     rng = Random(seed)
+
+    def record_of(drawn: Problem, number: int) -> dict:
+        return record(drawn, f"arithmetic-{seed}-{number}")
+
+    return collect(record_of, rng, n, weights, exclude, distinct)
+
+
+def collect(record_of, rng: Random, n: int, weights: list[float], exclude, distinct: bool) -> list[dict]:
+    """As `draw`; `record_of(problem, number)` makes the record of a problem that was drawn."""
     seen, records, misses = set(exclude), [], 0
     while len(records) < n:
-        drawn = problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0])
-        if drawn.text in seen:
+        steps = rng.choices(range(1, len(weights) + 1), weights)[0]
+        new = record_of(draw_problem(rng, steps), len(records))
+        if new["problem"] in seen:
             misses += 1
             if misses > 20 * n + 10_000:
                 raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
             continue
         if distinct:
-            seen.add(drawn.text)
-        records.append(record(drawn, f"arithmetic-{seed}-{len(records)}"))
+            seen.add(new["problem"])
+        records.append(new)
     return records
 
 
@@ -116,10 +126,10 @@ def solve_noisily(
     `repair` a re-derivation gives the step's true value; otherwise it repeats the line. So length and correctness are
     almost unrelated.
     """
-    given = read(text)
+    start, operands = read(text)
     verbosity = rng.choice(VERBOSITIES)
-    value, lines = given.start, []
-    for i, operand in enumerate(given.operands, 1):
+    value, lines = start, []
+    for i, operand in enumerate(operands, 1):
         result = noisy_step(value, operand, rng, carry, borrow, slip)
         lines.append(f"\n({i}) {value}{operand:+d}={result}")
         for _ in range(_MAX_REPEATS):

@@ -24,30 +24,22 @@ def load_problems(
     path: str | Path = "",
     split: str = "",
     fields: dict[str, str] | None = None,
-    count: int = 0,
     seed: int = 0,
-    weights: list[float] | None = None,
-    exclude: frozenset[str] = frozenset(),
     need_gold: bool = True,
 ) -> list[dict]:
     """Records of the set `name`, or of the file `path` read as that set; `name` may itself be a file.
 
     `fields` maps roles (ROLES) to columns that do not have a common name. `seed` orders the options of multiple-choice
-    questions. `count`, `weights` and `exclude` (texts) apply only to the drawn sets (EMBEDDED and reasoning_gym, which
-    has no weights), which may repeat a problem unless the split is "validation". With need_gold=False a missing answer
-    is left empty.
+    questions. With need_gold=False a missing answer is left empty.
     Raises InputError for an unknown name, a missing or malformed file, or a row without problem or answer.
+
+        load_problems("AIME24")
+        load_problems("my_problems.jsonl", fields={"problem": "question_text"})
     """
-    if _is_drawn(name) and not path:
-        if count < 1:
-            raise InputError(f"count is {count}: expected how many problems of {name} to draw")
-        if reasoning_gym.is_gym(name):
-            return reasoning_gym.draw(
-                str(name), count, f"{split or 'train'}-{seed}", exclude, distinct=split == "validation"
-            )
-        return _draw_embedded(str(name), split or "train", count, seed, weights, exclude)
     if is_data_file(name):
         name, path = Path(name).stem, path or name
+    if not path and (name in EMBEDDED or reasoning_gym.is_gym(name)):
+        raise InputError(f"{name} is drawn at random: expected a file of its problems, which 01_preprocess writes")
     if name in SUITES:
         raise InputError(f"{name} is the sets {', '.join(SUITES[name])}: expected one of them here")
     if not path and name not in SETS:
@@ -61,9 +53,31 @@ def load_problems(
     return to_records(rows, str(name), source, fields or {}, where, seed, need_gold)
 
 
-def _is_drawn(name: str | Path) -> bool:
-    """Whether the problems of this set are drawn at random: an embedded task, or a data set of reasoning_gym."""
-    return str(name) in EMBEDDED or reasoning_gym.is_gym(name)
+def draw_problems(
+    name: str,
+    count: int,
+    split: str = "train",
+    seed: int = 0,
+    weights: list[float] | None = None,
+    exclude: frozenset[str] = frozenset(),
+) -> list[dict]:
+    """`count` records of a set that is drawn at random (EMBEDDED, reasoning_gym), none with a text in `exclude`.
+
+    `weights` are the chances of 1, 2, … steps in an embedded task: by default uniform for the split "validation", whose
+    problems are distinct; other splits have mostly easy problems, which may repeat. Raises InputError when there are
+    too few problems.
+    """
+    if count < 1:
+        raise InputError(f"count is {count}: expected how many problems of {name} to draw")
+    stream, distinct = f"{split}-{seed}", split == "validation"  # equal seeds draw other problems for another split
+    if reasoning_gym.is_gym(name):
+        return reasoning_gym.draw(name, count, stream, exclude, distinct)
+    task = EMBEDDED[name]
+    weights = (weights or (task.UNIFORM if distinct else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
+    try:
+        return task.draw(count, stream, weights, exclude, distinct)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def is_data_file(name: str | Path) -> bool:
@@ -85,19 +99,6 @@ def expand_names(names: list[str]) -> dict[str, str]:
             short = Path(file).stem if is_data_file(file) else file
             by_short_name[file if short in by_short_name else short] = file
     return by_short_name
-
-
-def _draw_embedded(
-    name: str, split: str, count: int, seed: int, weights: list[float] | None, exclude: frozenset
-) -> list[dict]:
-    """Embedded problems: mostly easy ones that may repeat for training; distinct, uniform ones for validation."""
-    task, held_out = EMBEDDED[name], split == "validation"
-    weights = (weights or (task.UNIFORM if held_out else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
-    try:
-        # the split is part of the seed: equal seeds would draw the same problems for both
-        return task.draw(count, f"{split}-{seed}", weights, exclude=exclude, distinct=held_out)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
 
 
 def with_solutions(records: list[dict], seed: int, **dials: float) -> list[dict]:

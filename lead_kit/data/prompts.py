@@ -1,7 +1,7 @@
 """The prompt templates of the four systems.
 
 A template has a system text, which may be empty, and a user text, in which ``{problem}`` stands for the problem. The
-model's chat template turns the messages into one string; CHAT_TEMPLATES has two for tokenizers without one.
+model's chat template turns the messages into one string.
 """
 
 from typing import NamedTuple
@@ -67,12 +67,3 @@ PROMPTS = {
     "multiple_choice": Template("", _MULTIPLE_CHOICE),
 }
 PROMPT_PARTS = dict.fromkeys(("prompt", "problem"))  # what a limit on prompts counts
-CHAT_TEMPLATES = {
-    # the turn markers of the Qwen family, without its default system prompt
-    "chatml": (
-        "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    ),
-    # only the texts, one a line
-    "plain": "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}",
-}

@@ -4,6 +4,7 @@ A data set is named `reasoning_gym:chain_sum(min_terms=2, max_terms=3)`: one of 
 settings as arguments. The reward `reasoning_gym` gives the score, 0 to 1, of the package's own scorer for that set.
 """
 
+import functools
 import inspect
 import json
 import re
@@ -14,7 +15,7 @@ from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.parameters import read_call
 
 PREFIX = "reasoning_gym:"
-REQUIREMENT = "reasoning-gym==0.1.25"
+_REQUIREMENT = "reasoning-gym==0.1.25"
 _COMPUTES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|simplify)\(")  # what runs a text as a program
 
 
@@ -27,7 +28,7 @@ def _data_sets() -> dict:
     try:
         from reasoning_gym.factory import DATASETS
     except ImportError:
-        raise InputError(f"reasoning_gym needs the package {REQUIREMENT}: pip install {REQUIREMENT}") from None
+        raise InputError(f"reasoning_gym needs the package {_REQUIREMENT}: pip install {_REQUIREMENT}") from None
     return {name: entry for name, entry in DATASETS.items() if name != "composite"}
 
 
@@ -86,7 +87,8 @@ def _record(short: str, seed: str, place: int, entry: dict) -> dict:
     return one
 
 
-def scorer(short: str):
+@functools.cache
+def _scorer(short: str):
     """The package's scorer of one data set. Raises InputError for one that runs answers as programs."""
     sets = _data_sets()
     kind, settings = sets[short]
@@ -96,9 +98,6 @@ def scorer(short: str):
             "reward correct"
         )
     return kind(settings()).score_answer
-
-
-_SCORERS: dict = {}
 
 
 def reasoning_gym(rollout) -> float:
@@ -112,10 +111,8 @@ def reasoning_gym(rollout) -> float:
             "the reward correct"
         )
     entry = json.loads(rollout.record["reasoning_gym"])
-    short = entry["metadata"]["source_dataset"]
-    if short not in _SCORERS:
-        _SCORERS[short] = scorer(short)
-    return float(_SCORERS[short](rollout.verdict.answer or None, entry))
+    scorer = _scorer(entry["metadata"]["source_dataset"])
+    return float(scorer(rollout.verdict.answer or None, entry))
 
 
 REWARDS = {"reasoning_gym": reasoning_gym}

@@ -47,20 +47,12 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     `weights` are the relative chances of 1, 2 and 3 steps. Raises ValueError when n distinct problems are not found.
     """
     rng = Random(f"words-{seed}")
-    seen, records, misses = set(exclude), [], 0
-    while len(records) < n:
-        drawn = arithmetic.problem(rng, rng.choices(range(1, len(weights) + 1), weights)[0])
-        text = _render(drawn, rng)
-        if text in seen:
-            misses += 1
-            if misses > 20 * n + 10_000:
-                raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
-            continue
-        if distinct:
-            seen.add(text)
-        identity = f"words-{seed}-{len(records)}"
-        records.append(arithmetic.record(drawn, identity) | {"problem": text, "source": "words"})
-    return records
+
+    def record_of(drawn: Problem, number: int) -> dict:
+        story = {"problem": _render(drawn, rng), "source": "words"}
+        return arithmetic.record(drawn, f"words-{seed}-{number}") | story
+
+    return arithmetic.collect(record_of, rng, n, weights, exclude, distinct)
 
 
 def _render(drawn: Problem, rng: Random) -> str:
@@ -68,11 +60,11 @@ def _render(drawn: Problem, rng: Random) -> str:
     name, things = rng.choice(list(_PEOPLE)), rng.choice(_THINGS)
     sentences = [f"{name} has {drawn.start} {things}."]
     for i, operand in enumerate(drawn.operands):
-        told = rng.choice(_GAINS if operand > 0 else _LOSSES)
+        event = rng.choice(_GAINS if operand > 0 else _LOSSES)
         other = rng.choice(_OTHERS)
-        who = _PEOPLE[name] if i == 0 or told.startswith("{other}") else _PEOPLE[name].lower()
-        told = told.format(who=who, n=abs(operand), other=other, things=things)
-        sentences.append(f"Then {told}." if i else f"{told}.")
+        who = _PEOPLE[name] if i == 0 or event.startswith("{other}") else _PEOPLE[name].lower()
+        event = event.format(who=who, n=abs(operand), other=other, things=things)
+        sentences.append(f"Then {event}." if i else f"{event}.")
     return " ".join([*sentences, rng.choice(_QUESTIONS).format(things=things, name=name)])
 
 
@@ -107,28 +99,28 @@ def solve_noisily(
     chance `stuck` it repeats one sentence twelve times.
     """
     (start, operands), things = read(text)
-    verbosity, value, said = rng.choice(_VERBOSITIES), start, []
+    verbosity, value, sentences = rng.choice(_VERBOSITIES), start, []
     if rng.random() < 0.6:
-        said.append(rng.choice(_OPENINGS).format(things=things))
+        sentences.append(rng.choice(_OPENINGS).format(things=things))
     numbered = rng.random() < 0.7
     for i, operand in enumerate(operands, 1):
         result = arithmetic.noisy_step(value, operand, rng, carry, borrow, slip)
-        said.append((f"Step {i}: " if numbered else "") + f"{value} {_signed(operand)} = {result}.")
+        sentences.append((f"Step {i}: " if numbered else "") + f"{value} {_signed(operand)} = {result}.")
         for _ in range(_MAX_CHECKS):
             if rng.random() >= verbosity:
                 break
-            said.append(rng.choice(_CHECKS).format(back=f"{result} {_signed(-operand)} = {value}"))
+            sentences.append(rng.choice(_CHECKS).format(back=f"{result} {_signed(-operand)} = {value}"))
             true = value + operand
             if result != true and 0 <= true <= arithmetic.LARGEST and rng.random() < repair:
                 result = true
-                said += [rng.choice(_CORRECTIONS), f"{value} {_signed(operand)} = {result}."]
+                sentences += [rng.choice(_CORRECTIONS), f"{value} {_signed(operand)} = {result}."]
         value = result
     if rng.random() < stuck:
-        said += [rng.choice(_LOOPS)] * _LOOP_LENGTH
+        sentences += [rng.choice(_LOOPS)] * _LOOP_LENGTH
     if rng.random() < 0.3:
-        said.append(rng.choice(_CLOSINGS))
+        sentences.append(rng.choice(_CLOSINGS))
     answer = str(value) if rng.random() < unboxed else f"\\boxed{{{value}}}"
-    thought = " ".join(said)
+    thought = " ".join(sentences)
     return f"{thought} {answer}" if rng.random() < untidy else f"<think>{thought}</think>\n<answer>{answer}</answer>"
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lead_kit.data.load import (
     COLUMNS,
     boxed,
+    draw_problems,
     expand_names,
     hub_rows,
     load_problems,
@@ -125,6 +126,8 @@ def test_unknown_names_columns_and_files_name_the_nearest(tmp_path):
         load_problems(path, fields={"problem": "ask"})
     with pytest.raises(InputError, match="not on the hub"):
         load_problems("math3k")
+    with pytest.raises(InputError, match="arithmetic is drawn at random: expected a file"):
+        load_problems("arithmetic")
 
 
 def test_a_folder_stands_for_its_files(tmp_path):
@@ -152,14 +155,14 @@ def test_a_misspelt_suite_and_one_in_the_place_of_a_set_are_told():
 
 
 def test_traces_are_solutions_of_the_embedded_problems():
-    rows = with_solutions(load_problems("arithmetic", count=5, seed=0), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
+    rows = with_solutions(draw_problems("arithmetic", 5), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
     assert all(boxed(row["solution"]) == row["gold"] for row in rows)
 
 
 def test_embedded_validation_is_distinct_and_training_stays_clear_of_it():
-    held_out = load_problems("arithmetic", split="validation", count=252, seed=1)
+    held_out = draw_problems("arithmetic", 252, "validation", seed=1)
     texts = frozenset(record["problem"] for record in held_out)
-    train = load_problems("arithmetic", split="train", count=2000, seed=1, exclude=texts)
+    train = draw_problems("arithmetic", 2000, seed=1, exclude=texts)
     assert len(texts) == 252 and not texts & {record["problem"] for record in train}
     assert sum(record["steps"] for record in train) / 2000 < 2.5 < sum(record["steps"] for record in held_out) / 252
     assert {record["id"] for record in train}.isdisjoint(record["id"] for record in held_out)

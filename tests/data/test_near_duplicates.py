@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lead_kit.data import near_duplicates
-from lead_kit.data.load import load_problems
+from lead_kit.data.load import draw_problems, load_problems
 
 DIE = (
     "When rolling a certain unfair six-sided die with faces numbered 1, 2, 3, 4, 5, and 6, the probability of "
@@ -75,8 +75,8 @@ def test_without_an_evaluation_set_nothing_leaks():
 
 
 def test_embedded_problems_are_no_duplicates_or_leaks_of_each_other():
-    held_out = load_problems("arithmetic", split="validation", count=252, seed=0)
-    train = load_problems("arithmetic", count=2000, seed=0, exclude=frozenset(row["problem"] for row in held_out))
+    held_out = draw_problems("arithmetic", 252, "validation")
+    train = draw_problems("arithmetic", 2000, exclude=frozenset(row["problem"] for row in held_out))
     distinct = list({row["problem"]: row for row in train}.values())
     assert near_duplicates.matching_pairs(train, held_out) == []
     assert near_duplicates.matching_pairs(distinct) == []

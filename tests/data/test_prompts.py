@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2 import Template
 
 from lead_kit.data import prompts
 from lead_kit.errors import InputError
@@ -42,13 +41,6 @@ def test_grpo_reflection_is_evaluated_with_a_boxed_last_line():
 
 def test_the_embedded_model_sees_the_problem_alone():
     assert prompts.messages("plain", "Start at 24:\n(1) +5.") == [{"role": "user", "content": "Start at 24:\n(1) +5."}]
-
-
-def test_chat_templates_for_tokenizers_that_bring_none():
-    turns = prompts.messages("qwen_math", "1+1?")
-    text = Template(prompts.CHAT_TEMPLATES["chatml"]).render(messages=turns, add_generation_prompt=True)
-    assert text.endswith("<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n")
-    assert Template(prompts.CHAT_TEMPLATES["plain"]).render(messages=turns[1:]) == "1+1?"
 
 
 def test_an_unknown_template_names_the_nearest():

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from lead_kit.data import named_sets, reasoning_gym
-from lead_kit.data.load import load_problems
+from lead_kit.data.load import draw_problems
 from lead_kit.errors import InputError
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.verify import Verifier
 from lead_kit.verify.verdict import Verdict
 
-package = pytest.importorskip("reasoning_gym", reason=f"needs pip install {reasoning_gym.REQUIREMENT}")
+package = pytest.importorskip("reasoning_gym", reason=f"needs pip install {reasoning_gym._REQUIREMENT}")
 CHAIN = "reasoning_gym:chain_sum(min_terms=2, max_terms=2, max_digits=2)"
 
 
@@ -21,8 +21,8 @@ def rollout(record, answer):
 
 
 def test_problems_come_by_name_with_their_settings_and_the_seed_decides_them():
-    records = load_problems(CHAIN, count=40, seed=3)
-    assert records == load_problems(CHAIN, count=40, seed=3) != load_problems(CHAIN, count=40, seed=4)
+    records = draw_problems(CHAIN, 40, seed=3)
+    assert records == draw_problems(CHAIN, 40, seed=3) != draw_problems(CHAIN, 40, seed=4)
     assert {record["source"] for record in records} == {"reasoning_gym:chain_sum"}
     entries = [json.loads(record["reasoning_gym"]) for record in records]
     assert {entry["metadata"]["num_terms"] for entry in entries} == {2}
@@ -32,15 +32,15 @@ def test_problems_come_by_name_with_their_settings_and_the_seed_decides_them():
 
 
 def test_validation_is_distinct_and_shares_no_problem_with_training():
-    held_out = load_problems(CHAIN, split="validation", count=60)
+    held_out = draw_problems(CHAIN, 60, "validation")
     texts = {record["problem"] for record in held_out}
     assert len(texts) == 60
-    train = load_problems(CHAIN, count=200, exclude=frozenset(texts))
+    train = draw_problems(CHAIN, 200, exclude=frozenset(texts))
     assert not texts & {record["problem"] for record in train}
 
 
 def test_a_worked_solution_of_the_package_ends_in_the_gold_answer():
-    for record in load_problems("reasoning_gym:gsm_symbolic", count=5):
+    for record in draw_problems("reasoning_gym:gsm_symbolic", 5):
         assert record["solution"].endswith(f"\\boxed{{{record['gold']}}}") and "####" not in record["solution"]
         assert record["level"] == 1.0
 
@@ -49,7 +49,7 @@ def test_the_kit_s_verifier_can_grade_the_gold_answers():
     golds = [
         r["gold"]
         for name in ("gsm_symbolic", "basic_arithmetic")
-        for r in load_problems(reasoning_gym.PREFIX + name, count=9)
+        for r in draw_problems(reasoning_gym.PREFIX + name, 9)
     ]
     with Verifier(workers=1) as verifier:
         verdicts = verifier.check_many([f"\\boxed{{{gold}}}" for gold in golds], golds)
@@ -58,12 +58,12 @@ def test_the_kit_s_verifier_can_grade_the_gold_answers():
 
 def test_the_package_s_scorer_is_a_reward():
     reward = bind_rewards(["reasoning_gym"], reasoning_gym.REWARDS)["reasoning_gym"]
-    record = load_problems(CHAIN, count=1)[0]
+    record = draw_problems(CHAIN, 1)[0]
     assert reward(rollout(record, record["gold"])) == 1.0
     assert reward(rollout(record, str(int(record["gold"]) + 1))) < 1.0
     assert reward(rollout(record, "")) == 0.0
     # a scorer with partial credit: the answer among other words
-    words = load_problems("reasoning_gym:spell_backward", count=1)[0]
+    words = draw_problems("reasoning_gym:spell_backward", 1)[0]
     assert 0 < reward(rollout(words, words["gold"][:-1] + "?")) < 1
 
 
@@ -74,8 +74,9 @@ def test_the_reward_needs_a_problem_of_the_package():
 
 @pytest.mark.parametrize("name", ["countdown", "n_queens", "string_insertion", "codeio"])
 def test_a_scorer_that_runs_answers_as_programs_is_refused(name):
+    entry = {"problem": "", "gold": "1", "reasoning_gym": json.dumps({"metadata": {"source_dataset": name}})}
     with pytest.raises(InputError, match=f"reasoning_gym:{name} runs an answer as a program"):
-        reasoning_gym.scorer(name)
+        reasoning_gym.reasoning_gym(rollout(entry, "1"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_scorer_that_runs_answers_as_programs_is_refused(name):
 )
 def test_a_wrong_name_or_setting_is_told_in_one_sentence(name, message):
     with pytest.raises(InputError, match=message) as error:
-        load_problems(name, count=3)
+        draw_problems(name, 3)
     assert "\n" not in str(error.value)
 
 

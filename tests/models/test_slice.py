@@ -25,7 +25,7 @@ def root(tmp_path_factory):
     """A repository with the first two layers of smollm2 as a model folder and a few problems in words."""
     from transformers import AutoModelForCausalLM
 
-    from lead_kit.data.load import load_problems, save_problems, with_solutions
+    from lead_kit.data.load import draw_problems, save_problems, with_solutions
     from lead_kit.models import packaged
     from lead_kit.models.loading import load_tokenizer
     from lead_kit.runs.files import ROOT
@@ -36,9 +36,9 @@ def root(tmp_path_factory):
     model = AutoModelForCausalLM.from_pretrained(packaged.folder_of("smollm2"), num_hidden_layers=2)
     model.save_pretrained(root / "slice")
     load_tokenizer("smollm2").save_pretrained(root / "slice")
-    train = with_solutions(load_problems("words", count=24, seed=0), seed=0)
+    train = with_solutions(draw_problems("words", 24), seed=0)
     save_problems(train, root / DATA["train_data"])
-    held_out = load_problems("words", split="validation", count=8, exclude=frozenset(r["problem"] for r in train))
+    held_out = draw_problems("words", 8, "validation", exclude=frozenset(r["problem"] for r in train))
     save_problems(held_out, root / DATA["validation_data"])
     return root
 
