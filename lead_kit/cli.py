@@ -1,195 +1,164 @@
-"""`lead`: arguments only. Each command imports what it needs when it is called, so that a typo is reported at once."""
+"""`lead`: arguments only. Each command imports what it needs when it is called, so that a typo is reported at once.
 
-import argparse
+Completion in bash: eval "$(_LEAD_COMPLETE=bash_source lead)", and zsh_source or fish_source in the other shells.
+"""
+
 import importlib
 import io
 import os
 import signal
 import sys
 
-from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+import click
+from click.shell_completion import shell_complete
+
+from lead_kit import __version__
+from lead_kit.errors import InputError, shorten
 from lead_kit.safe_text import safe_text
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises InputError for a mistake."""
-
-    def error(self, message: str) -> None:
-        raise InputError(f"{shorten(message, 300)} (see `{self.prog} --help`)")
-
-
-def take_parameters(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The `-p NAME VALUE` pairs and the remaining arguments. argparse cannot do this: it takes -1e-6 for an option."""
-    pairs, rest = {}, []
-    while argv:
-        first, *argv = argv
-        if first not in ("-p", "--parameter"):
-            rest.append(first)
-        elif len(argv) < 2:
-            raise InputError(f"{' '.join([first, *argv])}: expected a name and a value, e.g. -p length_alpha 0.1")
-        else:
-            pairs[argv[0]], argv = argv[1], argv[2:]
-    return pairs, rest
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=False)
+@click.version_option(__version__, prog_name="lead")
+def lead() -> None:
+    """Reinforcement learning on mathematics with verifiable rewards."""
 
 
-def _parameter_and_settings(add) -> None:
-    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; repeat for more")
-    add("--accelerate", metavar="FILE", help="FSDP or DeepSpeed settings, e.g. experiments/accelerate/fsdp2.yaml")
+def _command(name: str, target: str, text: str) -> click.Command:
+    """Adds a command. `target` is its function, in a module below lead_kit that is imported when it is called."""
+
+    def call(**options) -> int:
+        if name in ("run", "check", "replay") and "LEAD_WARM" in os.environ:
+            from lead_kit.launch import warm
+
+            if (code := warm.run(sys.argv[1:])) is not None:
+                return code
+        module, _, function = target.partition(":")
+        return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
+
+    lead.add_command(click.Command(name, callback=call, help=text))
+    return lead.commands[name]
 
 
-def _run_arguments(add) -> None:
-    add("notebook", help="path, or the name of one in notebooks/, e.g. 03_grpo")
-    _parameter_and_settings(add)
-    add("--run-name", help="folder under runs/; the same as -p run_name NAME")
-    add("--nproc", type=int, default=1, help="processes on each host, one kernel each (default 1)")
-    add("--nodes", type=int, default=1, help="hosts that share the run (default 1); start the same command on each")
-    add("--node-rank", type=int, metavar="R", help="number of this host, from 0 (in a step of Slurm: its own)")
-    add("--rendezvous", metavar="HOST:PORT", help="an address of host 0 that the others reach (in Slurm: chosen)")
-    add("--again", action="store_true", help="repeat a finished run; its files move to attempts/N")
-    add(
-        "--replace", action="store_true", help="run even if the name has other parameters; its files move to attempts/N"
-    )
-    add(
-        "--anyway",
-        action="store_true",
-        help="run even if the check of the run says stop; the same as -p preflight warn",
-    )
-    add("--wait", action="store_true", help="wait for another process that writes the same run, instead of stopping")
-    add("--die-with-parent", type=int, help=argparse.SUPPRESS)
-    add("--prefix", default="", help=argparse.SUPPRESS)
-    add("--brief", action="store_true", help="show progress only; log.txt and the executed notebook have the rest")
+def _argument(name: str, text: str) -> click.Argument:
+    return click.Argument([name], help=text)
 
 
-def _check_arguments(add) -> None:
-    add("notebook", help="path, or the name of one in notebooks/: 03_grpo")
-    _parameter_and_settings(add)
-    add("--run-name", help="the run's name; the check is written to runs/NAME-check")
-    add("--nproc", type=int, default=1, help="processes, one kernel each (default 1)")
+def _option(names: str, text: str, **settings) -> click.Option:
+    return click.Option(names.split(), help=text, show_default="default" in settings, **settings)
 
 
-def _reproduce_arguments(add) -> None:
-    add("recipe", help="name of a file in experiments/recipes/")
-    add("--scale", dest="scale_name", default="tiny", help="name of a file in experiments/scales/ (default tiny)")
-    add("--seeds", help="comma-separated, e.g. 0,1,2 (default: those of the scale)")
-    add(
-        "--arms",
-        help="comma-separated subset of the recipe's arms (default: all not optional); +controls adds random rewards",
-    )
-    add("--jobs", dest="at_once", type=int, help="runs at a time (default: those of the scale, else one per core)")
-    add("--set", dest="resources", action="append", default=[], metavar="NAME=VALUE", help="a resource of cluster jobs")
-    add("--cold", action="store_true", help="start every run by itself, not from one process that has the libraries")
-    add("--dry-run", action="store_true", help="print commands, memory estimates and numbers of rollouts; run nothing")
+def _flag(name: str, text: str) -> click.Option:
+    return click.Option([name], is_flag=True, help=text)
 
 
-def _recipe_arguments(add) -> None:
-    add("name", help="name of a file in experiments/recipes/")
+def _parameters(text: str) -> click.Option:
+    """`-p NAME VALUE`, as often as wanted; a value may look like an option, as -1e-6 does."""
+    settings = {"nargs": 2, "multiple": True, "metavar": "NAME VALUE"}
+    return _option("-p --parameter parameters", text, callback=lambda context, option, pairs: dict(pairs), **settings)
 
 
-def _replay_arguments(add) -> None:
-    add("rollouts", help="a run folder, a file of rollouts, or a glob of either (in quotes)")
-    add("--variant", dest="variants", action="append", metavar="V", help="RECIPE/ARM or an estimator; repeat for more")
-    add("--golds", metavar="FILE", help='problems with right answers, or "recorded": grade the accuracy again')
-    add("-p", "--parameter", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), help="a parameter of 06_replay")
-    add("--run-name", help="folder under runs/ (default: replay/ and the name of the rollouts)")
-    add("--again", action="store_true", help="repeat a finished replay; its files move to attempts/N")
-    add("--replace", action="store_true", help="run even if the name has other parameters")
+def _die_with_parent(context: click.Context, option: click.Option, parent: int | None) -> None:
+    if parent is not None:
+        from lead_kit.launch import process_tree
+
+        process_tree.die_with_parent(parent or None, signal.SIGTERM)  # 0: the parent is not known
 
 
-def _verify_arguments(add) -> None:
-    add("--gold", required=True, help="the right answer")
-    add("--answer", help="the answer to check")
-    completion = "a model's completion instead of an answer (- for stdin)"
-    add("--completion", dest="completion_file", metavar="FILE", help=completion)
-    add("--loose", action="store_true", help="accept an answer outside \\boxed{}")
+_ACCELERATE = _option("--accelerate", "FSDP or DeepSpeed settings: a file in experiments/accelerate/", metavar="FILE")
+_LOOSE = _flag("--loose", "accept an answer outside \\boxed{}")
 
-
-def _score_arguments(add) -> None:
-    add("path", help="JSON lines or parquet with completions and gold answers")
-    add("--out", metavar="FILE", help="verdicts, one row a sample (default: beside the input)")
-    add("--loose", action="store_true", help="accept an answer outside \\boxed{}")
-    add("--thinking", action="store_true", help="prompts opened <think>: without </think> there is no answer")
-    add("-k", type=int, help="samples counted by pass@k and cons@k (default: all)")
-    add("--answer-region", default="after_think", help="where the answer is looked for (default after_think)")
-
-
-def _compare_arguments(add) -> None:
-    add("run_a", help="a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several")
-    add("run_b", help="the other run")
-    add("--metric", default="pass@1", help="the metric to compare (default pass@1)")
-    add("--seed", type=int, default=0, help="seed of the permutations (default 0)")
-    add("--missing", help="problems that a run lacks: refuse (default), wrong, ...")
-    add("--uneven-samples", help="problems with fewer samples: refuse (default), fewest, ...")
-    add("--duplicates", help="samples that occur twice: refuse (default), first, last")
-
-
-def _plan_arguments(add) -> None:
-    add("source", help="a run with rollouts, an evaluation (RUN@MODEL takes one model), or problems with --column")
-    add("--column", default="", help="column of the problems with the share of right samples, e.g. correctness")
-    add("--samples", type=int, default=0, help="samples behind each share (default: read from the shares)")
-    add("--rule", default="grpo_lead", help="grpo_lead (default: 0 < p <= .75) or retire_solved (p < .9)")
-    add("--add", default="", metavar="SET", help="a second set or file that joins the kept problems")
-    add("--out", metavar="FOLDER", help="also write problems.csv, all_right_or_all_wrong.csv and the figure there")
-
-
-def _leaks_arguments(add) -> None:
-    add("set_a", help="what is trained on: a set by name or a file")
-    add("set_b", help="what must not be in it: a set, a suite, a file or a folder of files")
-    add("--threshold", type=float, default=0.65, help="score from which two problems are compared (default 0.65)")
-    add("--show", type=int, default=3, help="pairs to print (default 3)")
-    add("--out", metavar="FILE.csv", help="also write every pair")
-
-
-def _export_arguments(add) -> None:
-    add("run", help="a run folder, or a name under runs/")
-    add("--out", metavar="FILE", help="where the HTML goes (default: NAME.html in the run folder)")
-
-
-def _show_arguments(add) -> None:
-    add("run", help="a run's name, or its folder")
-
-
-COMMANDS = {  # name: the function (module below lead_kit, imported when called), help, arguments
-    "run": ("launch.run_notebook:run_command", "execute a notebook in its run folder", _run_arguments),
-    "check": ("launch.check:check_command", "train one batch and say what speaks against a run", _check_arguments),
-    "reproduce": (
-        "launch.run_recipe:reproduce_recipe",
-        "run a recipe: every stage, arm and seed",
-        _reproduce_arguments,
-    ),
-    "recipe": ("launch.listing:show_recipe", "show a recipe: each parameter, value and source", _recipe_arguments),
-    "list": ("launch.listing:show_list", "show recipes, scales, estimators and rewards", lambda add: None),
-    "replay": ("launch.replay:replay_command", "what recorded rollouts were really paid for", _replay_arguments),
-    "verify": ("evaluate.score:verify_command", "check one answer against the gold answer", _verify_arguments),
-    "score": ("evaluate.score:score_command", "score a file of completions", _score_arguments),
-    "plan-stage": ("report.stage_plan:plan_command", "choose the next stage's problems, and how sure", _plan_arguments),
-    "leaks": ("data.near_duplicates:leaks_command", "which problems of one set are also in another", _leaks_arguments),
-    "show": (
-        "report.show_run:show_command",
-        "a run's state, curve and last rollouts, live or finished",
-        _show_arguments,
-    ),
-    "export": ("report.export_run:export_command", "one HTML of a run that opens without a network", _export_arguments),
-    "compare": ("report.compare:compare_command", "compare two runs: differences with intervals", _compare_arguments),
-}
-
-
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The parsed arguments. Raises InputError for a mistake, naming the nearest command or option."""
-    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        raise InputError(f"no command {argv[0]!r}{nearest_or_all(argv[0], COMMANDS)}")
-    top = _Parser(prog="lead", description="Reinforcement learning on mathematics with verifiable rewards.")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (_, text, add_arguments) in COMMANDS.items():
-        add_arguments(commands.add_parser(name, help=text, description=text, allow_abbrev=False).add_argument)
-    takes_parameters = argv[:1] in (["run"], ["check"], ["replay"])
-    pairs, rest = take_parameters(argv) if takes_parameters else ({}, argv)
-    options, unknown = top.parse_known_args(rest)
-    if unknown:
-        hint = nearest(unknown[0], commands.choices[options.command]._option_string_actions)
-        raise InputError(f"`lead {options.command}` has no argument {unknown[0]!r}{hint}")
-    if takes_parameters:
-        options.parameters = pairs
-    return options
+_command("run", "launch.run_notebook:run_command", "execute a notebook in its run folder").params += [
+    _argument("notebook", "path, or the name of one in notebooks/, e.g. 03_grpo"),
+    _parameters("a parameter; repeat for more"),
+    _ACCELERATE,
+    _option("--run-name", "folder under runs/; the same as -p run_name NAME"),
+    _option("--nproc", "processes on each host, one kernel each", type=int, default=1),
+    _option("--nodes", "hosts that share the run; start the same command on each", type=int, default=1),
+    _option("--node-rank", "number of this host, from 0 (in a step of Slurm: its own)", type=int, metavar="R"),
+    _option("--rendezvous", "an address of host 0 that the others reach (in Slurm: chosen)", metavar="HOST:PORT"),
+    _flag("--again", "repeat a finished run; its files move to attempts/N"),
+    _flag("--replace", "run even if the name has other parameters; its files move to attempts/N"),
+    _flag("--anyway", "run even if the check of the run says stop; the same as -p preflight warn"),
+    _flag("--wait", "wait for another process that writes the same run, instead of stopping"),
+    _flag("--brief", "show progress only; log.txt and the executed notebook have the rest"),
+    click.Option(["--prefix"], default="", hidden=True),
+    click.Option(["--die-with-parent"], type=int, hidden=True, expose_value=False, callback=_die_with_parent),
+]
+_command("check", "launch.check:check_command", "train one batch and report reasons not to start a run").params += [
+    _argument("notebook", "path, or the name of one in notebooks/: 03_grpo"),
+    _parameters("a parameter; repeat for more"),
+    _ACCELERATE,
+    _option("--run-name", "the run's name; the check is written to runs/NAME-check"),
+    _option("--nproc", "processes, one kernel each", type=int, default=1),
+]
+_command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every stage, arm and seed").params += [
+    _argument("recipe", "name of a file in experiments/recipes/"),
+    _option("--scale scale_name", "name of a file in experiments/scales/", default="tiny"),
+    _option("--seeds", "comma-separated, e.g. 0,1,2 (default: those of the scale)"),
+    _option("--arms", "comma-separated (default: all not optional); +controls adds the arms with control rewards"),
+    _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=int),
+    _option("--set resources", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
+    _flag("--cold", "start every run by itself, not from one process that has the libraries"),
+    _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
+]
+_command("recipe", "launch.listing:show_recipe", "show a recipe: each parameter, value and source").params += [
+    _argument("name", "name of a file in experiments/recipes/"),
+]
+_command("list", "launch.listing:show_list", "show recipes, scales, estimators and rewards")
+_command("replay", "launch.replay:replay_command", "which rewards drove recorded advantages").params += [
+    _argument("rollouts", "a run folder, a file of rollouts, or a glob of either (in quotes)"),
+    _option("--variant variants", "RECIPE/ARM or an estimator; repeat for more", multiple=True, metavar="V"),
+    _option("--golds", 'problems with right answers, or "recorded": grade the accuracy again', metavar="FILE"),
+    _parameters("a parameter of 06_replay"),
+    _option("--run-name", "folder under runs/ (default: replay/ and the name of the rollouts)"),
+    _flag("--again", "repeat a finished replay; its files move to attempts/N"),
+    _flag("--replace", "run even if the name has other parameters"),
+]
+_command("verify", "evaluate.score:verify_command", "check one answer against the gold answer").params += [
+    _option("--gold", "the right answer", required=True),
+    _option("--answer", "the answer to check"),
+    _option("--completion completion_file", "a model's completion instead of an answer (- for stdin)", metavar="FILE"),
+    _LOOSE,
+]
+_command("score", "evaluate.score:score_command", "score a file of completions").params += [
+    _argument("path", "JSON lines or parquet with completions and gold answers"),
+    _option("--out", "verdicts, one row a sample (default: beside the input)", metavar="FILE"),
+    _LOOSE,
+    _flag("--thinking", "prompts opened <think>: without </think> there is no answer"),
+    _option("-k", "samples counted by pass@k and cons@k (default: all)", type=int),
+    _option("--answer-region", "where the answer is looked for", default="after_think"),
+]
+_command("plan-stage", "report.stage_plan:plan_command", "choose the next stage's problems, and how sure").params += [
+    _argument("source", "a run with rollouts, an evaluation (RUN@MODEL takes one model), or problems with --column"),
+    _option("--column", "column of the problems with the share of right samples, e.g. correctness", default=""),
+    _option("--samples", "samples behind each share (0: read from the shares)", type=int, default=0),
+    _option("--rule", "grpo_lead (0 < p <= .75) or retire_solved (p < .9)", default="grpo_lead"),
+    _option("--add", "a second set or file that joins the kept problems", default="", metavar="SET"),
+    _option("--out", "also write the tables and the figure there", metavar="FOLDER"),
+]
+_command("leaks", "data.near_duplicates:leaks_command", "which problems of one set are also in another").params += [
+    _argument("set_a", "what is trained on: a set by name or a file"),
+    _argument("set_b", "what must not be in it: a set, a suite, a file or a folder of files"),
+    _option("--threshold", "score from which two problems are compared", type=float, default=0.65),
+    _option("--show", "pairs to print", type=int, default=3),
+    _option("--out", "also write every pair", metavar="FILE.csv"),
+]
+_command("show", "report.show_run:show_command", "a run's state, curve and last rollouts, live or finished").params += [
+    _argument("run", "a run's name, or its folder"),
+]
+_command("export", "report.export_run:export_command", "one HTML of a run that opens without a network").params += [
+    _argument("run", "a run folder, or a name under runs/"),
+    _option("--out", "where the HTML goes (default: NAME.html in the run folder)", metavar="FILE"),
+]
+_command("compare", "report.compare:compare_command", "compare two runs: differences with intervals").params += [
+    _argument("run_a", "a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several"),
+    _argument("run_b", "the other run"),
+    _option("--metric", "the metric to compare", default="pass@1"),
+    _option("--seed", "seed of the permutations", type=int, default=0),
+    _option("--missing", "problems that a run lacks: refuse (default), wrong, ..."),
+    _option("--uneven-samples", "problems with fewer samples: refuse (default), fewest, ..."),
+    _option("--duplicates", "samples that occur twice: refuse (default), first, last"),
+]
 
 
 class _Output(io.FileIO):
@@ -217,19 +186,16 @@ def main(argv: list[str] | None = None) -> int:
     _open_output()
     argv = sys.argv[1:] if argv is None else argv
     try:
-        options = vars(parse(argv))
-        command, parent = options.pop("command"), options.pop("die_with_parent", None)
-        if parent is not None:
-            from lead_kit.launch import process_tree
-
-            process_tree.die_with_parent(parent or None, signal.SIGTERM)  # 0: the parent is not known
-        if command in ("run", "check", "replay") and "LEAD_WARM" in os.environ:
-            from lead_kit.launch import warm
-
-            if (code := warm.run(argv)) is not None:
-                return code
-        module, _, function = COMMANDS[command][0].partition(":")
-        return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
+        if instruction := os.environ.get("_LEAD_COMPLETE"):
+            return shell_complete(lead, {}, "lead", "_LEAD_COMPLETE", instruction)
+        with lead.make_context("lead", list(argv)) as context:
+            return lead.invoke(context) or 0
+    except click.exceptions.Exit as end:  # after --help and --version
+        return end.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else f"lead {argv[0]}"
+        text = safe_text(shorten(error.format_message().removesuffix("."), 300))
+        print(f"lead: {text} (see `{command} --help`)", file=sys.stderr)
     except InputError as error:
         print(f"lead: {safe_text(error)}", file=sys.stderr)
     except FileNotFoundError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from lead_kit import cli
 from lead_kit.launch import process_tree, warm
 
 TIMEOUT = 1800.0  # for a hang, not for a slow machine
@@ -80,6 +81,11 @@ def write_notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Pat
 def small_notebook(root: Path, *extra: str) -> Path:
     """notebooks/small.ipynb, which trains nothing but behaves like a notebook that does."""
     return write_notebook(root / "notebooks/small.ipynb", SETTLE, WORK, *extra, FINISH)
+
+
+def parsed(words: list[str]) -> dict:
+    """The arguments of a command of `lead`, as its function gets them."""
+    return cli.lead.commands[words[0]].make_context(words[0], list(words[1:])).params
 
 
 def environment() -> dict[str, str]:

@@ -11,34 +11,47 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.cli import main, parse, take_parameters
-from lead_kit.errors import InputError
-from tests.small import call, lead, small_notebook
+from lead_kit import __version__
+from lead_kit.cli import main
+from tests.small import call, lead, parsed, small_notebook
 
 pytestmark = pytest.mark.slow  # each starts `lead`
 
 
 def test_a_parameter_may_be_negative_or_look_like_an_option():
-    pairs, rest = take_parameters(["run", "n", "-p", "wrong_reward", "-1e-6", "--nproc", "2", "-p", "note", "--again"])
-    assert pairs == {"wrong_reward": "-1e-6", "note": "--again"} and rest == ["run", "n", "--nproc", "2"]
-    with pytest.raises(InputError, match="expected a name and a value"):
-        take_parameters(["run", "n", "-p", "steps"])
+    options = parsed(["run", "n", "-p", "wrong_reward", "-1e-6", "--nproc", "2", "-p", "note", "--again"])
+    assert options["parameters"] == {"wrong_reward": "-1e-6", "note": "--again"}
+    assert options["nproc"] == 2 and not options["again"]
 
 
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["rnu"], "did you mean 'run'"),
-        (["run", "n", "--nprc", "2"], "did you mean '--nproc'"),
-        (["run", "n", "--nproc", "two"], "invalid int value: 'two'"),
-        (["run"], "required: notebook"),
-        (["reproduce", "figure1", "--scal", "tiny"], "did you mean '--scale'"),
-        (["recipe"], "required: name"),
+        ([], "Missing command (see `lead --help`)"),
+        (["rnu"], "Did you mean 'run'?"),
+        (["run", "n", "--nprc", "2"], "Did you mean '--nproc'?"),
+        (["run", "n", "--nproc", "two"], "'two' is not a valid integer (see `lead run --help`)"),
+        (["run"], "Missing argument 'NOTEBOOK'"),
+        (["run", "n", "-p", "steps"], "Option '-p' requires 2 arguments (see `lead run --help`)"),
+        (["reproduce", "figure1", "--scal", "tiny"], "Did you mean one of: '--cold', '--scale'?"),
+        (["replay", "x.csv", "--gold", "y.jsonl"], "Did you mean '--golds'?"),
+        (["recipe"], "Missing argument 'NAME'"),
+        (["compare", "one"], "Missing argument 'RUN_B'"),
     ],
 )
-def test_a_mistyped_command_is_answered_with_the_nearest(words, told):
-    with pytest.raises(InputError, match=told):
-        parse(words)
+def test_a_mistyped_command_is_answered_with_the_nearest(words, told, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("lead: ") and told in err and len(err.splitlines()) == 1
+
+
+def test_the_version_and_the_completion_of_the_shell(capsys, monkeypatch):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lead, version {__version__}\n"
+    for name, value in (("_LEAD_COMPLETE", "bash_complete"), ("COMP_WORDS", "lead re"), ("COMP_CWORD", "1")):
+        monkeypatch.setenv(name, value)
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == ["plain,recipe", "plain,replay", "plain,reproduce"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +64,6 @@ def test_a_mistyped_command_is_answered_with_the_nearest(words, told):
         (["run", "small", "--run-name", "../x"], "run_name '../x'"),
         (["run", "small", "--nproc", "0"], "--nproc 0"),
         (["run", "small", "--accelerate", "none.yaml"], "no accelerate file"),
-        (["compare", "one"], "required: run_b"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2_before_any_kernel(tmp_path, words, told):
@@ -82,11 +94,8 @@ def test_a_reader_that_leaves_does_not_stop_the_command(tmp_path):
 
 
 def test_a_broken_pipe_that_is_not_stdouts_is_a_failure(tmp_path):
-    (tmp_path / "broken.py").write_text("def command(name): raise BrokenPipeError\n")
-    code = "import sys, lead_kit.cli as cli; sys.modules['lead_kit.broken'] = __import__('broken'); "
-    code += (
-        "cli.COMMANDS['recipe'] = ('broken:command', *cli.COMMANDS['recipe'][1:]); sys.exit(cli.main(['recipe', 'x']))"
-    )
+    code = "import sys, lead_kit.cli as cli\ndef broken(name): raise BrokenPipeError\n"
+    code += "cli.lead.commands['recipe'].callback = broken\nsys.exit(cli.main(['recipe', 'x']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 1 and "BrokenPipeError" in done.stderr
 

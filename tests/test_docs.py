@@ -12,6 +12,7 @@ from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.parameters import convert_values, load_notebook, read_parameters
 from lead_kit.runs import files, user_code
 from lead_kit.verify.verdict import Verdict
+from tests.small import parsed
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,15 +45,15 @@ def test_a_printed_command_is_accepted(line):
     if program == "make":
         assert words[0] in TARGETS
         return
-    if len(words) == 1 and words[0] in cli.COMMANDS and words[0] not in ("list",):
+    if len(words) == 1 and words[0] in cli.lead.commands and words[0] not in ("list",):
         return  # the bare name of a command, in a sentence
-    options = cli.parse(words)
-    if options.command == "run":
-        convert_values(options.parameters, read_parameters(run_notebook.find_notebook(options.notebook)))
-    if options.command == "recipe":
-        recipe_model.load_recipe(options.name)
-    if options.command == "reproduce":
-        assert recipes.plan(options.recipe, options.scale_name)
+    options = parsed(words)
+    if words[0] == "run":
+        convert_values(options["parameters"], read_parameters(run_notebook.find_notebook(options["notebook"])))
+    if words[0] == "recipe":
+        recipe_model.load_recipe(options["name"])
+    if words[0] == "reproduce":
+        assert recipes.plan(options["recipe"], options["scale_name"])
 
 
 def test_the_readme_activates_the_environment_and_makes_the_runs_that_it_compares():
@@ -61,8 +62,8 @@ def test_the_readme_activates_the_environment_and_makes_the_runs_that_it_compare
     first = next(number for number, line in enumerate(lines) if line.startswith("lead "))
     assert "source .venv/bin/activate" in lines[:first]
     compared = next(number for number, line in enumerate(lines) if line.startswith("lead compare"))
-    made = [cli.parse(shlex.split(line)[1:]) for line in lines[:compared] if line.startswith("lead run")]
-    runs = {f"runs/{run.parameters.get('run_name', Path(run.notebook).stem)}" for run in made}
+    made = [parsed(shlex.split(line)[1:]) for line in lines[:compared] if line.startswith("lead run")]
+    runs = {f"runs/{run['parameters'].get('run_name', Path(run['notebook']).stem)}" for run in made}
     assert set(shlex.split(lines[compared])[2:]) <= runs
 
 

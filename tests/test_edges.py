@@ -226,7 +226,7 @@ COMMANDS = [  # what is typed, what the sentence says
     (f"run small --run-name {'x' * 300}", "expected at most 200 characters"),
     (f"run small -p steps {'1' * 5000}", "'steps' must be int, got '111"),
     (f"run small -p {'x' * 300} 1", "no parameter 'xxx"),
-    (f"run small --nproc {'9' * 5000}", "invalid int value: '999"),
+    (f"run small --nproc {'9' * 5000}", "Invalid value for '--nproc': '999"),
     ("reproduce plain --scale plain --arms=", "--arms '': expected names of arms separated by commas"),
     ("reproduce plain --scale plain --arms a,,b", "--arms 'a,,b': expected names of arms"),
     ("reproduce plain --scale plain --arms zz", "no 'zz' here"),

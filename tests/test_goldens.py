@@ -58,7 +58,7 @@ def command_help() -> str:
     """The help of `lead` and of each command, at a fixed width."""
     variables = os.environ | {"COLUMNS": "120", "NO_COLOR": "1"}
     texts = []
-    for words in [[], *([name] for name in cli.COMMANDS)]:
+    for words in [[], *([name] for name in cli.lead.commands)]:
         call = [sys.executable, "-m", "lead_kit.cli", *words, "--help"]
         texts.append(subprocess.run(call, capture_output=True, text=True, env=variables, check=True).stdout)
     return "\n".join(texts)
