@@ -17,7 +17,6 @@ from lead_kit.replay.groups import KINDS, THIRDS, Rollouts
 from lead_kit.replay.variants import LENGTH_NORMALISED, SHAPE, Outcome, advantages_of_parts
 
 _MOST_PARTS = 6  # Shapley values need 2^k evaluations
-_BINS = 5  # of length
 _MASS = "share of Σ|A|"
 
 
@@ -125,30 +124,6 @@ def _shapley(part: str, parts: list[str], value: Mapping[tuple, np.ndarray]) -> 
             joined = tuple(one for one in parts if one in chosen or one == part)
             total += weight * (value[joined] - value[chosen])
     return total
-
-
-def by_length(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
-    """Σ|A| by fifths of length (characters where no tokens are recorded), and the mean A in each, with intervals.
-
-    The second column is named by the unit.
-    """
-    length = data.fields.get("length")
-    unit = data.unit if length is not None else "characters"
-    length = data.frame["completion"].str.len().to_numpy(float) if length is None else length
-    edges = np.unique(np.quantile(length, np.linspace(0, 1, _BINS + 1)).round(6))  # two edges may differ by rounding
-    place = np.clip(np.searchsorted(edges, length, side="right") - 1, 0, max(len(edges) - 2, 0))
-    rows = []
-    for name, outcome in outcomes.items():
-        size, total = np.abs(outcome.advantage), masses_of_groups(outcome, data)[0]
-        for number in range(max(len(edges) - 1, 1)):
-            inside = (place == number).astype(float)
-            row = {"variant": name, unit: f"{edges[number]:.0f}–{edges[min(number + 1, len(edges) - 1)]:.0f}"}
-            row |= {"rollouts": int(inside.sum())} | _named_ratio(_MASS, data.group_sums(size * inside), total)
-            rows.append(
-                row | _named_ratio("mean A", data.group_sums(outcome.advantage * inside), data.group_sums(inside))
-            )
-    columns = [f"{name}{end}" for name in (_MASS, "mean A") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["variant", unit, "rollouts", *columns])
 
 
 def _shape_changes(outcome: Outcome, data: Rollouts) -> dict[str, float]:
@@ -264,15 +239,6 @@ def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.Data
         rows.append(row)
     columns = ["a", "b", "flips", "right_lose", "wrong_gain", "groups_only_a", "groups_only_b"]
     return pd.DataFrame(rows, columns=list(rows[0]) if rows else columns)
-
-
-def pair_matrix(table: pd.DataFrame, outcomes: Mapping[str, Outcome], value: str) -> pd.DataFrame:
-    """The pairs as a square, variants by variants."""
-    names = list(outcomes)
-    square = pd.DataFrame(1.0 if value == "rank_correlation" else 0.0, index=names, columns=names)
-    for row in table.itertuples():
-        square.loc[row.a, row.b] = square.loc[row.b, row.a] = getattr(row, value)
-    return square
 
 
 def with_changes(table: pd.DataFrame, compared: pd.DataFrame, first: str) -> pd.DataFrame:

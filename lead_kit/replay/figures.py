@@ -31,18 +31,6 @@ def _percentages(axis) -> None:
 
 
 @rc_context(STYLE)
-def residuals(table: pd.DataFrame) -> Figure:
-    """What remains of the recorded reward after its computed parts. `table` is from `explained.residuals`."""
-    caption = "Recorded reward minus the rewards computed from the text, to two decimals; the most frequent values."
-    figure, (axes,) = figure_with_caption(caption)
-    drawn = table.sort_values("residual")
-    axes.bar([f"{value:g}" for value in drawn["residual"]], drawn["share"], color=BARS, width=0.6)
-    axes.set(xlabel="residual (reward)", ylabel="share of rollouts", ylim=(0, 1))
-    _percentages(axes.yaxis)
-    return figure
-
-
-@rc_context(STYLE)
 def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
     """advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
 
@@ -55,7 +43,9 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
     caption, height = " ".join(filter(None, [caption, note])), max(2.2, _height_of(len(drawn)))
     figure, stacked = _side_by_side(caption, height) if len(steps) else figure_with_caption(caption, 1, height, 4.6)
     if len(steps):
-        _lines_of_runs(stacked[0], steps)
+        _lines_of_runs(stacked[0], steps, "value", "low", "high")
+        stacked[0].set(xlabel=_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
+        _percentages(stacked[0].yaxis)
         legend_above(figure, stacked[0])
     axes, drawn = stacked[-1], drawn.iloc[::-1]
     names = drawn["variant"].map(safe_label)
@@ -89,15 +79,13 @@ def _side_by_side(caption: str, height: float) -> tuple[Figure, np.ndarray]:
     return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
 
 
-def _lines_of_runs(axes, steps: pd.DataFrame) -> None:
+def _lines_of_runs(axes, steps: pd.DataFrame, value: str, low: str, high: str) -> None:
     """One line with its band for each run."""
-    for (run, told), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
+    for (run, label), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
         line = steps[steps["run"] == run]
-        axes.plot(line["step"], line["value"], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
-        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel=_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
+        axes.plot(line["step"], line[value], color=look.colour, linestyle=look.line, marker=look.marker, label=label)
+        axes.fill_between(line["step"], line[low], line[high], color=look.colour, alpha=0.15, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _percentages(axes.yaxis)
 
 
 @rc_context(STYLE)
@@ -129,61 +117,6 @@ def by_reward(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
     _percentages(axes.xaxis)
     legend_above(figure, axes)
-    return figure
-
-
-@rc_context(STYLE)
-def by_length(table: pd.DataFrame) -> Figure:
-    """Σ|A| and the mean A by fifths of length, one line a variant. `table` is from `sources.by_length`."""
-    unit = table.columns[1]
-    caption = (
-        "Rollouts in fifths of their length. Left: share of Σ|A|; dashed: share of the rollouts. Right: "
-        "mean advantage. Bands: 95% intervals, groups as clusters."
-    )
-    figure, panels = _side_by_side(caption, 2.4)
-    fifths = list(dict.fromkeys(table[unit]))
-    for axes, value in zip(panels, ("share of Σ|A|", "mean A"), strict=True):
-        for (name, line), look in zip(table.groupby("variant", sort=False), REWARD_LOOKS * 3, strict=False):
-            axes.plot(line[unit], line[value], color=look.colour, linestyle=look.line, marker=look.marker,
-                      label=safe_label(name))  # fmt: skip
-            axes.fill_between(
-                line[unit], line[f"{value}_low"], line[f"{value}_high"], color=look.colour, alpha=0.15, linewidth=0
-            )
-        axes.set(xlabel=f"length ({unit})", ylabel=value)
-        axes.set_xticks(range(len(fifths)), fifths, rotation=25, ha="right", rotation_mode="anchor")
-    first = table[table["variant"] == table["variant"].iloc[0]]
-    panels[0].plot(first[unit], first["rollouts"] / first["rollouts"].sum(), "--", color="black", linewidth=0.8)
-    panels[0].set_ylim(0, None)
-    _percentages(panels[0].yaxis)
-    panels[1].axhline(0, color="black", linewidth=0.6)
-    legend_above(figure, panels[0])
-    return figure
-
-
-@rc_context(STYLE)
-def matrix(flips: pd.DataFrame, moved: pd.DataFrame) -> Figure:
-    """Variants by variants: above the diagonal the share of advantages that change their sign, below Σ|A| moved."""
-    caption = (
-        "Above the diagonal: share of rollouts whose advantage has the other sign. Below it: share of Σ|A| that stands "
-        "on other rollouts, ½ Σ|p − q| for the two variants' shares of |A|."
-    )
-    count = len(flips)
-    upper = np.triu(np.ones((count, count), bool), 1)
-    values = np.where(upper, flips.to_numpy(), moved.to_numpy())
-    side = 1.0 + 0.42 * count
-    figure, (axes,) = figure_with_caption(caption, 1, side, side + 1.2)
-    shades = axes.imshow(
-        np.ma.masked_where(np.eye(count, dtype=bool), values), cmap="Blues", vmin=0, vmax=values.max() or 1
-    )
-    dark = values.max() * 0.6
-    for row, column in np.ndindex(count, count):
-        if row != column:
-            colour = "white" if values[row, column] > dark else "black"
-            axes.text(column, row, f"{values[row, column]:.0%}", ha="center", va="center", fontsize=6.5, color=colour)
-    axes.set_xticks(range(count), map(safe_label, flips.columns), rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), map(safe_label, flips.index))
-    axes.grid(visible=False)
-    figure.colorbar(shades, ax=axes, format=PercentFormatter(1, decimals=0), shrink=0.8)
     return figure
 
 
@@ -235,14 +168,8 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
     )
     figure, stacked = figure_with_caption(caption, len(names), 1.2)
     for axes, name in zip(stacked, names, strict=True):
-        for (run, told), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
-            line = steps[steps["run"] == run]
-            axes.plot(line["step"], line[name], color=look.colour, linestyle=look.line, marker=look.marker, label=told)
-            axes.fill_between(
-                line["step"], line[f"{name}_low"], line[f"{name}_high"], color=look.colour, alpha=0.15, linewidth=0
-            )
+        _lines_of_runs(axes, steps, name, f"{name}_low", f"{name}_high")
         axes.set_ylabel(safe_label(labels.get(name, name.removeprefix("reward_"))))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if name in labels:
             axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
             _percentages(axes.yaxis)

@@ -59,14 +59,6 @@ def test_rewards_are_stacked_above_and_below_zero():
     assert low < -0.2 and high > 1.2
 
 
-def test_the_matrix_has_flips_above_and_mass_below():
-    names = ["a", "b"]
-    flips = pd.DataFrame([[0, 0.25], [0.25, 0]], names, names)
-    moved = pd.DataFrame([[0, 0.5], [0.5, 0]], names, names)
-    axes = figures.matrix(flips, moved).axes[0]
-    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((1, 0), "25%"), ((0, 1), "50%")}
-
-
 def test_what_was_learned_shows_growth_and_separation():
     phrases = pd.DataFrame({"phrase": ["verify", "<b>$x$"], "early": [0.1, 0.0], "late": [0.5, 0.2], "A": [0.3, 0.1]})
     rows = [("style", third, 0.5, 0.4, 0.6) for third in ("all", "early", "middle", "late")]
@@ -88,21 +80,3 @@ def test_over_training_has_a_panel_for_each_number():
     band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.8, 1.1))
     assert "Cut off: recorded." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
-
-
-def test_lengths_have_a_line_for_each_variant_beside_the_share_of_the_rollouts():
-    table = pd.DataFrame({"variant": ["a", "a", "b", "b"], "tokens": ["1–5", "5–9"] * 2, "rollouts": [3, 1] * 2})
-    for name, values in {"share of Σ|A|": [0.6, 0.4, 0.5, 0.5], "mean A": [0.1, -0.1, 0.2, -0.2]}.items():
-        values = np.array(values)
-        table = table.assign(**{name: values, f"{name}_low": values - 0.05, f"{name}_high": values + 0.05})
-    left, right = (figure := figures.by_length(table)).axes
-    assert [line.get_ydata().tolist() for line in left.lines] == [[0.6, 0.4], [0.5, 0.5], [0.75, 0.25]]
-    assert legend(figure) == ["a", "b"] and left.get_xlabel() == "length (tokens)"
-    assert right.get_ylabel() == "mean A" and len(right.collections) == 2
-
-
-def test_residuals_are_drawn_in_order():
-    table = pd.DataFrame({"residual": [1.0, 0.0], "share": [0.7, 0.3]})
-    axes = figures.residuals(table).axes[0]
-    assert [bar.get_height() for bar in axes.patches] == [0.3, 0.7]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]
