@@ -3,18 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import numpy as np
-import pandas
 import pandas as pd
 
 from lead_kit.data import near_duplicates
-from lead_kit.data.load import read_frame
-from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.runs.files import shown
+from lead_kit.errors import InputError
 from lead_kit.verify import Verifier, lint_golds
 
 
@@ -189,10 +184,10 @@ def add_step(steps: list, name: str, sifted: Sifted) -> list[dict]:
     return sifted.kept
 
 
-def count_steps(steps: list[tuple[str, Sifted]]) -> pandas.DataFrame:
+def count_steps(steps: list[tuple[str, Sifted]]) -> pd.DataFrame:
     """How many records each step kept and dropped: step, kept, dropped."""
     rows = [{"step": name, "kept": len(sifted.kept), "dropped": len(sifted.dropped)} for name, sifted in steps]
-    return pandas.DataFrame(rows)
+    return pd.DataFrame(rows)
 
 
 def dropped_records(steps: list[tuple[str, Sifted]]) -> list[dict]:
@@ -200,91 +195,8 @@ def dropped_records(steps: list[tuple[str, Sifted]]) -> list[dict]:
     return [record | {"step": name} for name, sifted in steps for record in sifted.dropped]
 
 
-def count_reasons(gone: list[dict]) -> pandas.DataFrame:
+def count_reasons(gone: list[dict]) -> pd.DataFrame:
     """How many records were dropped for each reason, most frequent first, with the id and detail of the first one."""
-    groups = pandas.DataFrame(gone, columns=["reason", "id", "detail"]).groupby("reason", sort=False)
+    groups = pd.DataFrame(gone, columns=["reason", "id", "detail"]).groupby("reason", sort=False)
     table = groups.agg(records=("id", "size"), first=("id", "first"), detail=("detail", "first"))
     return table.sort_values("records", ascending=False).reset_index()
-
-
-_MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
-_TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
-
-
-def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
-    """Counts of a run folder (rollouts/, else samples.jsonl) or of a file of samples with id and correct.
-
-    `model` chooses one arm, or model, of an evaluation of several. Raises InputError where there are no samples, a
-    column is missing, or several models are mixed.
-    """
-    source = Path(source)
-    files = sorted((source / "rollouts").glob("*.parquet")) or [f for f in [source / "samples.jsonl"] if f.is_file()]
-    if source.is_dir() and not files:
-        raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
-    frame = pd.concat(
-        [_columns(read_frame(file), file) for file in (files if source.is_dir() else [source])], ignore_index=True
-    )
-    for label in ("arm", "model"):
-        names = sorted(map(str, frame[label].dropna().unique())) if label in frame else []
-        if model in names:
-            frame = frame[frame[label].astype(str) == model]
-        elif len(names) > 1 and model:
-            raise InputError(f"{shown(source)} has no model {model!r}{nearest_or_all(model, names)}")
-        elif len(names) > 1:
-            raise InputError(f"{shown(source)} holds several models: choose one, as in {source.name}@{names[0]}")
-    by_problem = frame.assign(id=frame["id"].astype(str), correct=frame["correct"].astype(bool)).groupby("id")
-    counts = by_problem.agg(hits=("correct", "sum"), n=("correct", "size"), tokens=("length", "mean"))
-    return counts.reset_index()
-
-
-def _columns(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
-    for name in ("id", "correct"):
-        if name not in frame:
-            raise InputError(f"{shown(file)} has no column {name!r}{nearest(name, frame.columns)}")
-    for row, value in enumerate(frame["correct"].tolist(), 1):
-        if value not in (True, False):
-            raise InputError(f"{shown(file)}, row {row}: correct is {shorten(repr(value))}, expected true or false")
-    if "length" in frame and not pd.api.types.is_numeric_dtype(frame["length"]):
-        raise InputError(f"{shown(file)}: length holds {shorten(repr(frame['length'].iloc[0]))}, expected tokens")
-    kept = [name for name in ("id", "correct", "length", "model", "arm") if name in frame]
-    return frame[kept] if "length" in frame else frame[kept].assign(length=np.nan)
-
-
-def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFrame:
-    """Counts from a column with the share of right samples; `samples` stand behind each share.
-
-    With 0 it is the smallest number of which every share is a whole multiple. Raises InputError for a column that is
-    not there, a share outside 0…1, or shares that are no multiples of 1/samples.
-    """
-    given = [(str(record["id"]), record[column]) for record in records if record.get(column) is not None]
-    if not given:
-        names = sorted(set().union(*records)) if records else []
-        raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column{nearest(column, names)}")
-    for number, value in given:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
-    shares = np.array([share for _, share in given], float)
-    n = samples or _smallest_denominator(shares)
-    apart = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
-    if apart.max() > _TOLERANCE * max(n, 1):
-        worst = shares[apart.argmax()] if n else shares[0]
-        raise InputError(
-            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
-            "behind each share (pass_rate_samples, --samples)"
-        )
-    hits = np.round(shares * n).astype(int)
-    return pd.DataFrame({"id": [one for one, _ in given], "hits": hits, "n": n, "tokens": np.nan})
-
-
-def _smallest_denominator(shares: np.ndarray) -> int:
-    """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
-    distinct = np.unique(shares)
-    for n in range(1, _MOST_SAMPLES + 1):
-        if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
-            return n
-    return 0
-
-
-def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
-    """The pass rate of each problem by id."""
-    return dict(zip(counts["id"], counts["hits"] / counts["n"], strict=True))

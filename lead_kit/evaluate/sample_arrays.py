@@ -5,6 +5,7 @@ arm, seed). Every mean assumes the same problems and the same number of samples 
 an error, or are mended by an explicit choice that `notes` reports.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +64,7 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def read_samples(path: Path) -> pd.DataFrame:
+def read_samples(path: Path, needed: Iterable[str] = _NEEDED) -> pd.DataFrame:
     """The rows of one samples file or run folder. Raises InputError naming what is wrong with it."""
     if path.is_dir():
         files = [path / name for name in ("samples.jsonl", "samples.parquet") if (path / name).is_file()]
@@ -76,7 +77,7 @@ def read_samples(path: Path) -> pd.DataFrame:
     frame = read_frame(path)
     if frame.empty:
         raise InputError(f"{shown(path)} holds no samples")
-    for name in _NEEDED:
+    for name in needed:
         if name not in frame:
             raise InputError(f"{shown(path)} has no column {name!r}{nearest(name, frame.columns)}")
     _check_kinds(frame, path)

@@ -5,14 +5,21 @@ b + n − hits) under the prior Beta(a, b). `hits` and `n` are (problems,). Roll
 several policies; their p is then the mean over that stretch of training.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import optimize, stats
 from scipy.special import betaln
 
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+from lead_kit.evaluate.sample_arrays import read_samples
 from lead_kit.evaluate.stats import CONFIDENCE
+from lead_kit.runs.files import shown
 
+_MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
+_TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
 BOUNDS = (0.05, 50.0)  # of a and b: beyond, a prior of few problems would be certain of what it has not seen
 
 
@@ -102,3 +109,68 @@ def share_all_right_or_all_wrong(hits, n, prior: Prior, group_size: int) -> np.n
     alpha, beta = prior.a + np.asarray(hits), prior.b + np.asarray(n) - np.asarray(hits)
     none = betaln(alpha, beta)
     return np.exp(betaln(alpha + group_size, beta) - none) + np.exp(betaln(alpha, beta + group_size) - none)
+
+
+def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
+    """One row a problem (id, hits, n, and tokens, the mean length) of a run's rollouts, an evaluation, or a file.
+
+    `model` chooses one arm, or model, of an evaluation of several. Raises InputError where there are no samples, a
+    column is missing, or several models are mixed.
+    """
+    source = Path(source)
+    files = sorted((source / "rollouts").glob("*.parquet")) or [f for f in [source / "samples.jsonl"] if f.is_file()]
+    if source.is_dir() and not files:
+        raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
+    frames = [read_samples(file, ("id", "correct")) for file in (files if source.is_dir() else [source])]
+    frame = pd.concat(frames, ignore_index=True)
+    for label in ("arm", "model"):
+        names = sorted(map(str, frame[label].dropna().unique())) if label in frame else []
+        if model in names:
+            frame = frame[frame[label].astype(str) == model]
+        elif len(names) > 1 and model:
+            raise InputError(f"{shown(source)} has no model {model!r}{nearest_or_all(model, names)}")
+        elif len(names) > 1:
+            raise InputError(f"{shown(source)} holds several models: choose one, as in {source.name}@{names[0]}")
+    frame = frame if "length" in frame else frame.assign(length=np.nan)
+    counts = frame.groupby("id").agg(hits=("correct", "sum"), n=("correct", "size"), tokens=("length", "mean"))
+    return counts.reset_index()
+
+
+def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFrame:
+    """The same from a column with the share of right samples; `samples` stand behind each share.
+
+    With 0 it is the smallest number of which every share is a whole multiple. Raises InputError for a column that is
+    not there, a share outside 0…1, or shares that are no multiples of 1/samples.
+    """
+    shares_by_id = [(str(record["id"]), record[column]) for record in records if record.get(column) is not None]
+    if not shares_by_id:
+        names = sorted(set().union(*records)) if records else []
+        raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column{nearest(column, names)}")
+    for number, value in shares_by_id:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
+    shares = np.array([share for _, share in shares_by_id], float)
+    n = samples or _smallest_denominator(shares)
+    errors = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
+    if errors.max() > _TOLERANCE * max(n, 1):
+        worst = shares[errors.argmax()] if n else shares[0]
+        raise InputError(
+            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
+            "behind each share (pass_rate_samples, --samples)"
+        )
+    hits = np.round(shares * n).astype(int)
+    return pd.DataFrame({"id": [problem for problem, _ in shares_by_id], "hits": hits, "n": n, "tokens": np.nan})
+
+
+def _smallest_denominator(shares: np.ndarray) -> int:
+    """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
+    distinct = np.unique(shares)
+    for n in range(1, _MOST_SAMPLES + 1):
+        if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
+            return n
+    return 0
+
+
+def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
+    """The pass rate of each problem by id."""
+    return dict(zip(counts["id"], counts["hits"] / counts["n"], strict=True))

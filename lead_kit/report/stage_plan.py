@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.data import clean, load
+from lead_kit.data import load
 from lead_kit.errors import InputError, lookup
 from lead_kit.evaluate import stage, stats
 from lead_kit.report import evaluation_figures
@@ -100,13 +100,13 @@ def unmixed_shares_text(shares: pd.DataFrame) -> pd.DataFrame:
 def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
     """Counts of a run, a file of samples, or with `column` of a problem file; `SOURCE@MODEL` takes one model."""
     if column:
-        return clean.hits_of_column(load.load_problems(source, need_gold=False), column, samples)
+        return stage.hits_of_column(load.load_problems(source, need_gold=False), column, samples)
     name, _, model = source.partition("@")
     if not resolve(name).exists():
         raise InputError(f"{name} does not exist: expected a run folder or a file of samples")
     if samples:
         raise InputError(f"--samples {samples} goes with --column; the samples of {name} are counted")
-    return clean.hits_of_samples(resolve(name), model)
+    return stage.hits_of_samples(resolve(name), model)
 
 
 def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from lead_kit.cli import main
-from lead_kit.data import clean, load
+from lead_kit.data import load
 from lead_kit.errors import InputError
+from lead_kit.evaluate import stage
 from lead_kit.evaluate.stage import RULES
 from lead_kit.report import evaluation_figures, stage_plan
 
@@ -74,7 +75,7 @@ def test_bad_input_is_one_sentence(words, told, capsys):
 
 def test_the_released_second_stage_keeps_half_of_its_rows_at_most_three_quarters_solved(lead_data):
     records = load.load_problems(lead_data / "train" / "grpo_lead_stage23.jsonl")
-    planned = stage_plan.plan_table(clean.hits_of_column(records, "correctness"), RULES["grpo_lead"])
+    planned = stage_plan.plan_table(stage.hits_of_column(records, "correctness"), RULES["grpo_lead"])
     kept, easy = (planned[planned["part"] == part] for part in (stage_plan.KEPT, stage_plan.EASY))
     assert (len(kept), len(easy), set(planned["n"])) == (1720, 1733, {16})
     assert (1 - kept["sure"]).mean() == pytest.approx(0.11, abs=0.01)  # truly above .75
