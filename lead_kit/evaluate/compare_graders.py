@@ -4,13 +4,15 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import sympy
 import torch
 
 from lead_kit.data.load import read_frame
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
-from lead_kit.verify import Verifier, extract
+from lead_kit.verify import Verifier, extract, sympy_judge
 from lead_kit.verify.extraction import NestedBox
+from lead_kit.verify.latex_to_sympy import Unreadable, parse
 
 GRADERS = ("string", "sympy", "verifier")
 _SMALL = {  # gold → eight ways to answer, right and wrong
@@ -37,7 +39,7 @@ _SMALL = {  # gold → eight ways to answer, right and wrong
 class _Plain(Verifier):
     """Sympy alone, in the verifier's worker processes: parse both sides, simplify the difference."""
 
-    judge = "lead_kit.verify.plain"
+    judge = __name__  # `warm` and `decide` below
 
 
 def builtin_answers() -> list[dict]:
@@ -58,6 +60,23 @@ def read_answers(path: Path) -> list[dict]:
     if "thinking" in frame:  # a sample whose prompt opened <think> is graded inside that thought
         frame["completion"] = frame["completion"].mask(frame["thinking"].eq(True), "<think>" + frame["completion"])
     return frame[["id", "gold", "completion"]].astype(str).to_dict("records")
+
+
+def warm() -> None:
+    """Load what simplification imports, as a worker may open no file."""
+    pairs = ("(x+1)^2", "x^2+2x+1"), ("\\sin^2x+\\cos^2x", "1"), ("\\sqrt{8}+n!", "2\\sqrt{2}+n!")
+    sympy_judge.warm()
+    for gold, answer in (*sympy_judge.EXAMPLES, *pairs):
+        decide(gold, answer)
+
+
+def decide(gold: str, answer: str) -> tuple[str, str, str]:
+    """The baseline's (status, reason, path), in a worker: equal if sympy reduces the difference to 0."""
+    try:
+        same = sympy.simplify(parse(gold) - parse(answer)) == 0
+    except Unreadable:
+        return "wrong", "cannot be read", "sympy"
+    return ("correct", "the difference is 0", "sympy") if same else ("wrong", "the difference is not 0", "sympy")
 
 
 def grade(rows: list[dict], workers: int) -> pd.DataFrame:

@@ -76,9 +76,9 @@ def execute_cells() -> None:
     """The kernel of a fork, and the server of its verifier, which must be forked before the kernel has threads."""
     from ipykernel import kernelapp
 
-    from lead_kit.verify import pool, server
+    from lead_kit.verify import fork_server, pool
 
-    server.prepare(forks.Fork, pool.Verifier.judge)
+    fork_server.prepare(forks.Fork, pool.Verifier.judge)
     kernelapp.launch_new_instance(parent_handle=os.getppid())  # ipykernel read it from the environment at its import
 
 

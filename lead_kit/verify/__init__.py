@@ -6,14 +6,13 @@ Model text is data here, never code.
 """
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lead_kit.verify import clusters
 from lead_kit.verify.extraction import extract
-from lead_kit.verify.gold_check import Fault, lint_golds
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.pool import Verifier
-from lead_kit.verify.verdict import STATUSES, Verdict
+from lead_kit.verify.verdict import STATUSES, Fault, Verdict
 
 __all__ = [
     "STATUSES",
@@ -72,3 +71,19 @@ def cluster(answers: Sequence[str | None], verifier: Verifier | None = None) -> 
     See `lead_kit.verify.clusters`.
     """
     return clusters.cluster(answers, verifier or shared())
+
+
+def lint_golds(records: Iterable[Mapping], verifier: Verifier | None = None) -> list[Fault]:
+    """Names the records {id, gold} whose gold cannot be graded: empty, not text, refused by the guard, unreadable,
+    or prose.
+
+    A record without `gold` is read by `answer`, as data sets call it.
+    """
+    verifier, faults = verifier or shared(), []
+    for number, record in enumerate(records):
+        gold = record.get("gold", record.get("answer"))
+        readable = isinstance(gold, str)
+        reason = verifier.unreadable(gold) if readable else f"the gold is {type(gold).__name__}, expected text"
+        if reason:
+            faults.append(Fault(str(record.get("id", number)), gold if readable else repr(gold), reason))
+    return faults

@@ -7,9 +7,10 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from lead_kit.verify import compare, limits, rationals
+from lead_kit.verify import compare, latex_scan, rationals
 from lead_kit.verify.answer_types import Bag, Leaf
-from lead_kit.verify.exact_judge import Exact, Undecided, decimals
+from lead_kit.verify.compare_parts import Exact, Undecided
+from lead_kit.verify.extraction import gold_text
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.parse_answer import read
 
@@ -32,7 +33,7 @@ class Sketched(Exact):
             theirs, ours = self.sketch(gold), self.sketch(answer)
             if theirs is None or ours is None:
                 raise
-            digits = decimals(gold)  # a decimal gold equals what rounds to it
+            digits = rationals.decimals(gold)  # a decimal gold equals what rounds to it
             margin = max(DIFFERENT * max(1, abs(theirs), abs(ours)), 0 if digits is None else 10.0**-digits)
             if abs(theirs - ours) > margin:
                 return False
@@ -54,9 +55,9 @@ class Answer(NamedTuple):
 def described(text: str) -> Answer:
     """The answer of this text. One that the guard refuses equals nothing, not even itself."""
     whole = compare.quick(text, text) is not None
-    if not whole and limits.refuse(text):
+    if not whole and latex_scan.why_refused(text):
         return Answer(text, "", "", False, None, None)
-    gold, form = normal(limits.gold_text(text)), normal(text)
+    gold, form = normal(gold_text(text)), normal(text)
     node = read(form) if gold == form else None
     number = rationals.value(node.text) if isinstance(node, Leaf) and not node.unit else None
     return Answer(text, "" if gold == "None" else gold, form, whole, number, node)
@@ -83,7 +84,7 @@ class Work:
         if leader.whole and one.whole:
             return compare.quick(one.text, leader.text)[0] == "correct"
         if leader.number is not None and one.number is not None and leader.number != one.number:
-            digits = decimals(leader.gold)
+            digits = rationals.decimals(leader.gold)
             if digits is None or abs(leader.number - one.number) > Fraction(1, 10**digits):
                 return False
         if leader.gold == one.form:

@@ -7,6 +7,7 @@ raises Undecided for the rest; then, only if needed, in a worker with the judge 
 import re
 from functools import lru_cache
 
+from lead_kit.verify import rationals
 from lead_kit.verify.answer_types import (
     Bag,
     Clock,
@@ -21,9 +22,9 @@ from lead_kit.verify.answer_types import (
     Row,
     Words,
 )
-from lead_kit.verify.compare_parts import as_ratio, clocks, leaves, ratios, words
-from lead_kit.verify.exact_judge import Exact, Undecided
+from lead_kit.verify.compare_parts import Exact, Undecided, as_ratio, clocks, leaves, ratios, words
 from lead_kit.verify.latex_scan import letters, rename, vector
+from lead_kit.verify.normal_form import normal
 from lead_kit.verify.parse_answer import read
 
 INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
@@ -35,6 +36,8 @@ RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
 DENIED = re.compile(r"\\(?:neg|lnot|not)|[?#@&%]|(?<![A-Za-z])(?:not|no|if|but|than|never|about|un\w+)(?![A-Za-z])")
 WRITTEN = re.compile(r"\\[A-Za-z]+")
 REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
+OPERATION = re.compile(r"[-+*/^!|\\](?!text|pi|infty|circ|cup)")
+FORMULA = re.compile(r"\$+|\\[\[\]()]")  # what stands between a formula and prose
 ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
 
@@ -60,6 +63,23 @@ def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
         return decide(gold, answer, Exact(order))
     except Undecided:
         return None
+
+
+def restated(answer: str, gold: str, problem: str) -> bool:
+    """Does an answer in normal form only repeat what the problem asks to be worked out?
+
+    Never where it is the gold's own spelling, nor where nothing is left to work out.
+    """
+    stated, last, gold = (
+        text.replace(" ", "") for text in (answer, answer.rpartition("=")[2], gold.rpartition("=")[2])
+    )
+    numerals = rationals.value(last) is not None and re.findall(r"\d+", last) == re.findall(r"\d+", gold)
+    parts = {stated} if len(stated) - len(last) > len("x=") else set()  # a=5 only names what it says
+    if last != gold and not numerals and rationals.decimal(last) is None and OPERATION.search(last.lstrip("-")):
+        parts.add(last)
+    found = [re.compile(rf"(?<![\w.]){re.escape(part)}(?![\w.])") for part in parts]
+    formulas = [normal(formula).replace(" ", "") for formula in FORMULA.split(problem)] if found else []
+    return any(part.search(formula) for part in found for formula in formulas)
 
 
 @lru_cache(maxsize=1 << 12)

@@ -1,13 +1,64 @@
-"""Equality of the kinds that have no parts but texts: expressions with their units, words, times of day, ratios."""
+"""Equality of the kinds that hold nothing but text: expressions with their units, words, times of day, ratios. And the
+judge of expressions that needs no algebra: spelling, exact rational arithmetic, the stated precision."""
 
 import re
+from fractions import Fraction
 
 from lead_kit.verify import rationals, units
-from lead_kit.verify.answer_types import Clock, Leaf, Ratio, Words
-from lead_kit.verify.exact_judge import Exact, decimals
+from lead_kit.verify.answer_types import Clock, Leaf, Ratio, Relation, Words
 
+FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 CLOSED = re.compile(r"(?:\\(?:exp|frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
 QUOTIENT = re.compile(r"\\frac|\\div|/")
+
+
+class Undecided(Exception):
+    """The pair needs algebra."""
+
+
+class Exact:
+    """The judge without algebra."""
+
+    path = "exact"
+
+    def __init__(self, order: str = "any"):
+        self.order = order
+
+    def same(self, gold: str, answer: str) -> bool:
+        """Equality of two expressions in normal form. Raises Undecided."""
+        if FLAT.sub("", gold) == FLAT.sub("", answer):
+            return True
+        theirs, ours = rationals.value(gold), rationals.value(answer)
+        if theirs is None or ours is None:
+            if rationals.based(gold) != rationals.based(answer):
+                return False
+            raise Undecided(gold, answer)
+        return theirs == ours or rationals.rounds_to(gold, theirs, answer, ours)
+
+    def holds(self, left: str, right: str) -> bool:
+        """Equality of two expressions of the answer itself."""
+        return self.same(left, right)
+
+    def scaled(self, gold: str, answer: str, factor: str) -> bool:
+        """gold == answer · factor, the factor being a number or a multiple of π."""
+        theirs, ours = rationals.value(gold), rationals.value(answer)
+        if theirs is None or ours is None or "\\" in factor:
+            raise Undecided(gold, answer)
+        return theirs == ours * Fraction(factor) or rationals.rounds_to(gold, theirs, answer, ours, Fraction(factor))
+
+    def family(self, gold: str, answer: str) -> bool:
+        """Do two expressions in one integer each take the same values? Raises Undecided."""
+        raise Undecided(gold, answer)
+
+    def relation(self, gold: Relation, answer: Relation) -> bool:
+        """Do two relations say the same?"""
+        if gold == answer:
+            return True
+        raise Undecided(gold, answer)
+
+    def solves(self, gold: Relation, answer: str) -> bool:
+        """Is the answer what the gold's equation says of one of its letters?"""
+        raise Undecided(gold, answer)
 
 
 def leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
@@ -40,7 +91,7 @@ def _evaluated(gold: Leaf, answer: Leaf) -> bool:
             or bool(QUOTIENT.search(gold.text))
             or not QUOTIENT.search(answer.text)
         )
-    stated = decimals(gold.text) is not None or gold.unit in ("percent", "degree")
+    stated = rationals.decimals(gold.text) is not None or gold.unit in ("percent", "degree")
     return stated and CLOSED.fullmatch(answer.text) is not None and re.search(r"sqrt|\\pi", answer.text) is not None
 
 

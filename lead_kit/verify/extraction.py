@@ -185,3 +185,11 @@ def extract(completion: str, loose: bool = False, answer_region: str = "after_th
     if answer is None or FINAL.search(text, boxes(text)[-1][1]):
         return last_stated(text)
     return answer
+
+
+def gold_text(gold: str) -> str:
+    """A gold as its answer alone: the content of its last box, or boxes, if it has any."""
+    if "\\boxed" not in gold and "\\fbox" not in gold:
+        return gold
+    boxed = joined_boxes(gold)
+    return gold if boxed is None else boxed

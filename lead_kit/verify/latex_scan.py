@@ -16,6 +16,9 @@ BASIS = re.compile(
 )
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
+MAX_LENGTH = 2000  # characters; the longest gold of the usual benchmarks has under 400
+MAX_DEPTH = 24  # nested brackets
+MAX_ITEMS = 120  # commas, unions, rows
 MAX_SIGNS = 4  # ± signs expanded into all their combinations
 
 
@@ -143,3 +146,25 @@ def rename(node: object, names: dict[str, str]) -> object:
     if isinstance(node, Bag):
         return Bag(tuple(rename(item, names) for item in node.items), node.free)
     return node
+
+
+def why_refused(text: str) -> str:
+    """A clause that says why a text is not handed on; empty if nothing speaks against it."""
+    if len(text) > MAX_LENGTH:
+        return f"{len(text)} characters, at most {MAX_LENGTH}"
+    if deepest(text) > MAX_DEPTH:
+        return f"brackets nested deeper than {MAX_DEPTH}"
+    if sum(map(text.count, (",", ";", "&", "\\cup", "\\\\"))) > MAX_ITEMS:
+        return f"more than {MAX_ITEMS} items"
+    return ""
+
+
+def deepest(text: str) -> int:
+    deepest = depth = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    return deepest

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from lead_kit.verify import compare, extraction, limits, rationals, server, worker
+from lead_kit.verify import compare, extraction, fork_server, latex_scan, rationals
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.verdict import Verdict
 
@@ -21,6 +21,7 @@ STALLED = 300.0  # seconds without an answer after which a worker counts as lost
 CACHE = 1 << 16  # (gold, answer) pairs kept
 RESTARTS = 3  # servers that may die over one pair before the check fails
 KILLED = ("rejected", "the comparison ended its worker twice (SIGKILL)", "worker")
+SHOWN = 2000  # characters of an answer that a verdict repeats
 ORDERS = ("any", "given")  # of the items of a list: free, or as the gold has them
 PROGRESS_FROM = 2000  # a list this long shows its progress
 _ALL: "weakref.WeakSet[Verifier]" = weakref.WeakSet()
@@ -31,7 +32,7 @@ class _Worker(NamedTuple):
 
     pid: int
     sock: socket.socket
-    server: server.Server
+    server: fork_server.Server
 
 
 class Verifier:
@@ -43,7 +44,7 @@ class Verifier:
     as a context manager, or call `close`.
     """
 
-    judge = "lead_kit.verify.symbolic"  # the module whose `decide` the workers run
+    judge = "lead_kit.verify.sympy_judge"  # the module whose `decide` the workers run
 
     def __init__(self, workers: int = 2, cpu_seconds: float = 2.0, memory_mb: int = 1024):
         if workers < 1 or cpu_seconds <= 0 or memory_mb < 64:
@@ -60,7 +61,7 @@ class Verifier:
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(self.workers)  # a worker lives only in the idle list or under a slot
         self._idle: list[_Worker] = []
-        self._server: server.Server | None = None
+        self._server: fork_server.Server | None = None
         self.algebra_seconds = 0.0  # CPU time of the comparisons that workers made
         self._cache: OrderedDict[tuple[str, str, str], tuple[str, str, str]] = OrderedDict()
 
@@ -78,7 +79,7 @@ class Verifier:
         if running is not None:
             for each in idle:
                 self._discard(each)
-            server.release(running)
+            fork_server.release(running)
 
     def warm(self) -> "Verifier":
         """Start the processes now, so that the first hard pair does not wait for them."""
@@ -91,7 +92,7 @@ class Verifier:
         with self._lock:
             if self._server is None:
                 return 0.0
-            return self._server.cpu_time() + sum(server.cpu_time(each.pid) for each in self._idle)
+            return self._server.cpu_time() + sum(fork_server.cpu_time(each.pid) for each in self._idle)
 
     def check(
         self,
@@ -120,9 +121,13 @@ class Verifier:
         if order not in ORDERS:
             raise ValueError(f"order is {order!r}, expected one of {', '.join(ORDERS)}")
         status, reason, path = self._decide(answer, gold, order)
-        if status == "correct" and problem and limits.restated(normal(answer), normal(limits.gold_text(gold)), problem):
+        if (
+            status == "correct"
+            and problem
+            and compare.restated(normal(answer), normal(extraction.gold_text(gold)), problem)
+        ):
             status, reason, path = "wrong", "it stands in the problem", "problem"
-        return Verdict(status, answer[: limits.SHOWN], reason, path, time.perf_counter() - start)
+        return Verdict(status, answer[:SHOWN], reason, path, time.perf_counter() - start)
 
     def check_many(
         self,
@@ -172,8 +177,8 @@ class Verifier:
         decided = compare.quick(answer, gold)
         if decided is not None:
             return decided
-        if len(answer) > limits.MAX_LENGTH:  # before the cache, which must not keep a megabyte
-            return "rejected", limits.refuse(answer), "guard"
+        if len(answer) > latex_scan.MAX_LENGTH:  # before the cache, which must not keep a megabyte
+            return "rejected", latex_scan.why_refused(answer), "guard"
         key = (gold, answer, order)
         with self._lock:
             if key in self._cache:
@@ -187,26 +192,26 @@ class Verifier:
         return decided
 
     def _decide_slowly(self, answer: str, gold: str, order: str) -> tuple[str, str, str]:
-        if refusal := limits.refuse(answer):
+        if refusal := latex_scan.why_refused(answer):
             return "rejected", refusal, "guard"
-        if refusal := limits.refuse(gold):
+        if refusal := latex_scan.why_refused(gold):
             return "gold_unparseable", f"the gold is refused: {refusal}", "gold"
-        theirs, ours = normal(limits.gold_text(gold)), normal(answer)
+        theirs, ours = normal(extraction.gold_text(gold)), normal(answer)
         decided = compare.exactly(theirs, ours, order)
         return decided if decided is not None else self._ask(theirs, ours, *([order] if order != "any" else []))
 
     def ask(self, answer: str, gold: str) -> Verdict:
         """The worker's judge alone on an extracted answer: no fast path, no cache. The guard still stands before it."""
         start = time.perf_counter()
-        refusal = limits.refuse(answer) or limits.refuse(gold)
+        refusal = latex_scan.why_refused(answer) or latex_scan.why_refused(gold)
         status, reason, path = ("rejected", refusal, "guard") if refusal else self._ask(normal(gold), normal(answer))
-        return Verdict(status, answer[: limits.SHOWN], reason, path, time.perf_counter() - start)
+        return Verdict(status, answer[:SHOWN], reason, path, time.perf_counter() - start)
 
     def unreadable(self, gold: str) -> str:
         """Why a gold cannot be graded, or only by its spelling; empty if it can."""
-        if refusal := limits.refuse(gold):
+        if refusal := latex_scan.why_refused(gold):
             return refusal
-        text = normal(limits.gold_text(gold))
+        text = normal(extraction.gold_text(gold))
         if not text or text == "None":
             return "the gold is empty"
         if rationals.value(text) is not None:
@@ -229,7 +234,7 @@ class Verifier:
             while True:
                 try:
                     outcome = self._ask_once(pair)
-                except server.Ended:
+                except fork_server.Ended:
                     ended += 1
                     if ended == RESTARTS:
                         raise
@@ -242,8 +247,8 @@ class Verifier:
         """None if something else than the pair ended the worker (out of memory elsewhere, an administrator)."""
         mine = self._take()
         try:
-            worker.send(mine.sock, pair)
-            outcome = worker.receive(mine.sock)
+            fork_server.send(mine.sock, pair)
+            outcome = fork_server.receive(mine.sock)
         except TimeoutError:
             self._discard(mine)
             return "timeout", f"no answer within {STALLED:.0f} s", "worker"
@@ -273,12 +278,12 @@ class Verifier:
             if self._server is not None and self._server.dead:
                 for each in self._idle:
                     each.sock.close()
-                server.release(self._server)
+                fork_server.release(self._server)
                 self._idle, self._server = [], None
             if self._idle:
                 return self._idle.pop()
             if self._server is None:
-                self._server = server.acquire(self.judge)
+                self._server = fork_server.acquire(self.judge)
             running = self._server
         pid, sock = running.spawn(self.cpu_seconds, self.memory_mb << 20)
         sock.settimeout(STALLED)
@@ -294,7 +299,7 @@ class Verifier:
     def _discard(self, mine: _Worker) -> None:
         """End a worker. One whose server has died ends by itself when its socket closes."""
         mine.sock.close()
-        with contextlib.suppress(server.Ended):
+        with contextlib.suppress(fork_server.Ended):
             mine.server.reap(mine.pid, kill=True)
 
 
@@ -309,7 +314,7 @@ def _cause(code: int) -> str:
         signal.Signals(-code).name
         if code < 0
         else "an error in the algebra"
-        if code == worker.FAILED
+        if code == fork_server.FAILED
         else f"exit code {code}"
     )
 
@@ -328,7 +333,7 @@ def _forget() -> None:
         for one in each._idle:
             one.sock.close()
         each._reset()
-    server.forget()
+    fork_server.forget()
 
 
 os.register_at_fork(after_in_child=_forget)

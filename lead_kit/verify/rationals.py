@@ -11,6 +11,7 @@ SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?(?:/|\\div ?)\(?([-+]?[\d.]+)\)?"
 SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
 POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
 REPEATING = re.compile(r"([-+]?)(\d{0,30})\.(\d{0,30})\\(?:bar|dot)\{(\d{1,30})\}")
+ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 
 
 def decimal(text: str) -> Fraction | None:
@@ -63,3 +64,21 @@ def based(text: str) -> str:
     """The base subscript of a numeral such as 4343_6; empty if there is none."""
     match = re.fullmatch(r"[0-9A-Za-z]+_(?:\{?(\d+)\}?|\{?\\text\{(\w+)\}\}?)", text)
     return (match[1] or match[2]) if match else ""
+
+
+def rounds_to(gold: str, theirs: Fraction, answer: str, ours: Fraction, factor: Fraction = Fraction(1)) -> bool:
+    """The stated precision: a decimal gold of at least three significant digits equals a value written exactly that
+    rounds to it."""
+    digits = decimals(gold)
+    return (
+        digits is not None and decimals(answer) is None and abs(ours * factor - theirs) * 2 <= Fraction(10) ** -digits
+    )
+
+
+def decimals(text: str) -> int | None:
+    """Digits after the point of a decimal precise enough to be compared by rounding; None for anything else."""
+    match = re.fullmatch(r"[-+]?([\d,]*)\.(\d+)", text)
+    if match is None:
+        return None
+    significant = (match[1] + match[2]).replace(",", "").lstrip("0")
+    return len(match[2]) if len(significant) >= ROUNDED_FROM else None

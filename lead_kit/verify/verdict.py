@@ -1,4 +1,4 @@
-"""The outcome of one check."""
+"""What a check reports: of an answer, and of a gold that cannot be graded."""
 
 from typing import NamedTuple
 
@@ -23,3 +23,11 @@ class Verdict(NamedTuple):
     def correct(self) -> bool:
         """True only for the status `correct`."""
         return self.status == "correct"
+
+
+class Fault(NamedTuple):
+    """A gold that cannot be graded: the record's id, the gold as written, why."""
+
+    id: str
+    gold: str
+    reason: str

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lead_kit.verify import compare, extraction, limits
+from lead_kit.verify import compare, extraction, latex_scan
 from lead_kit.verify.extraction import NestedBox, extract
 from lead_kit.verify.normal_form import normal
 
@@ -171,17 +171,17 @@ def test_never_equal(gold, answer):
 
 @pytest.mark.parametrize("gold", ["", "   ", "None", "$$", "\\boxed{}"])
 def test_an_empty_gold_is_never_a_number(gold):
-    assert verdict("3", limits.gold_text(gold)) == "gold_unparseable"
+    assert verdict("3", extraction.gold_text(gold)) == "gold_unparseable"
 
 
 @pytest.mark.parametrize("bomb", ["1" * 2001, "(" * 100 + ")" * 100, "1," * 200])
 def test_the_guard_refuses_what_is_too_large_to_read(bomb):
-    assert limits.refuse(bomb)
+    assert latex_scan.why_refused(bomb)
 
 
 @pytest.mark.parametrize("honest", ["2^{200}", "(x+1)^{100}", "\\text{open}", "(\\frac23)^{100}", "9^{9^{9}}"])
 def test_the_guard_asks_for_size_only(honest):
-    assert limits.refuse(honest) == ""
+    assert latex_scan.why_refused(honest) == ""
 
 
 def test_integers_are_decided_in_microseconds():
