@@ -14,12 +14,12 @@ from lead_kit.verify.extraction import gold_text
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.parse_answer import read
 
-BUDGET = 5  # CPU seconds of algebra for one problem, in units of what one comparison may take
-KNOWN = 1 << 14  # described answers kept
-DIFFERENT = 1e-6  # relative; sketches are exact to about 15 digits
+_BUDGET = 5  # CPU seconds of algebra for one problem, in units of what one comparison may take
+_KNOWN = 1 << 14  # described answers kept
+_DIFFERENT = 1e-6  # relative; sketches are exact to about 15 digits
 
 
-class Sketched(Exact):
+class _Sketched(Exact):
     """The judge without algebra that also knows a value of each expression, and so that most of them differ."""
 
     def __init__(self, sketch: Callable[[str], complex | None]):
@@ -34,13 +34,13 @@ class Sketched(Exact):
             if theirs is None or ours is None:
                 raise
             digits = rationals.decimals(gold)  # a decimal gold equals what rounds to it
-            margin = max(DIFFERENT * max(1, abs(theirs), abs(ours)), 0 if digits is None else 10.0**-digits)
+            margin = max(_DIFFERENT * max(1, abs(theirs), abs(ours)), 0 if digits is None else 10.0**-digits)
             if abs(theirs - ours) > margin:
                 return False
             raise
 
 
-class Answer(NamedTuple):
+class _Answer(NamedTuple):
     """An answer with all that can be said of it alone; it is compared with others as their gold and as an answer."""
 
     text: str
@@ -51,25 +51,25 @@ class Answer(NamedTuple):
     node: object  # what is read from both forms; None if they differ
 
 
-@lru_cache(KNOWN)  # answers occur again in other samples, problems and models
-def described(text: str) -> Answer:
+@lru_cache(_KNOWN)  # answers occur again in other samples, problems and models
+def _described(text: str) -> _Answer:
     """The answer of this text. One that the guard refuses equals nothing, not even itself."""
     whole = compare.quick(text, text) is not None
     if not whole and latex_scan.why_refused(text):
-        return Answer(text, "", "", False, None, None)
+        return _Answer(text, "", "", False, None, None)
     gold, form = normal(gold_text(text)), normal(text)
     node = read(form) if gold == form else None
     number = rationals.value(node.text) if isinstance(node, Leaf) and not node.unit else None
-    return Answer(text, "" if gold == "None" else gold, form, whole, number, node)
+    return _Answer(text, "" if gold == "None" else gold, form, whole, number, node)
 
 
-class Work:
+class _Work:
     """The comparisons of one problem's answers, and the CPU time they may take in the workers and here."""
 
     def __init__(self, verifier):
-        self.verifier, self.allowed = verifier, BUDGET * verifier.cpu_seconds
+        self.verifier, self.allowed = verifier, _BUDGET * verifier.cpu_seconds
         self.end = self._now() + self.allowed
-        self.judge = Sketched(cache(lambda text: None if self.spent() else verifier.sketch(text)))
+        self.judge = _Sketched(cache(lambda text: None if self.spent() else verifier.sketch(text)))
 
     def _now(self) -> float:
         return self.verifier.algebra_seconds + time.thread_time()
@@ -77,7 +77,7 @@ class Work:
     def spent(self) -> bool:
         return self._now() >= self.end
 
-    def equal(self, leader: Answer, one: Answer) -> bool | None:
+    def equal(self, leader: _Answer, one: _Answer) -> bool | None:
         """Whether an answer equals the first member of a class; None if that would take more time than is left."""
         if not leader.gold or not one.form:
             return False
@@ -118,9 +118,9 @@ def cluster(answers: Sequence[str | None], verifier) -> list[int]:
     not transitive. All comparisons may take BUDGET times the CPU time of one. After that a warning is given, and
     answers are the same only where their normal form or their exact value is.
     """
-    work, leaders, labels, undecided = Work(verifier), [], [], 0
+    work, leaders, labels, undecided = _Work(verifier), [], [], 0
     known: dict[tuple[str, bool], int] = {}  # answers of one normal form are equal to the same leaders
-    for one in (described(text) if text else None for text in answers):
+    for one in (_described(text) if text else None for text in answers):
         if one is None:
             labels.append(-1)
             continue

@@ -27,24 +27,24 @@ from lead_kit.verify.latex_scan import letters, rename, vector
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.parse_answer import read
 
-INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
-PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
-CHOICE = re.compile(r"\(?[A-Z]\)?")
+_INTEGER = re.compile(r"\s*([-+]?\d{1,300})\s*")
+_PARAMETERS = frozenset("knmlt")  # letters that count through the integers in answers such as kπ
+_CHOICE = re.compile(r"\(?[A-Z]\)?")
 # the letter of a choice, then its text
-CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*([^-+*/^=<>!_].*|-\d.*)", re.DOTALL)
-RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
-DENIED = re.compile(r"\\(?:neg|lnot|not)|[?#@&%]|(?<![A-Za-z])(?:not|no|if|but|than|never|about|un\w+)(?![A-Za-z])")
-WRITTEN = re.compile(r"\\[A-Za-z]+")
-REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
-OPERATION = re.compile(r"[-+*/^!|\\](?!text|pi|infty|circ|cup)")
-FORMULA = re.compile(r"\$+|\\[\[\]()]")  # what stands between a formula and prose
-ENDLESS = Words(("infinitely", "many"))
+_CHOSEN = re.compile(r"(?:\\text\{)?\(?([A-Z])[).:]\}?\s*([^-+*/^=<>!_].*|-\d.*)", re.DOTALL)
+_RIVAL = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|\b(?:or|and|not)\b|[,;/]")
+_DENIED = re.compile(r"\\(?:neg|lnot|not)|[?#@&%]|(?<![A-Za-z])(?:not|no|if|but|than|never|about|un\w+)(?![A-Za-z])")
+_WRITTEN = re.compile(r"\\[A-Za-z]+")
+_REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
+_OPERATION = re.compile(r"[-+*/^!|\\](?!text|pi|infty|circ|cup)")
+_FORMULA = re.compile(r"\$+|\\[\[\]()]")  # what stands between a formula and prose
+_ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
 
 
 def quick(answer: str, gold: str) -> Outcome | None:
     """Two integers, decided from their digits; None for anything else."""
-    ours, theirs = INTEGER.fullmatch(answer), INTEGER.fullmatch(gold)
+    ours, theirs = _INTEGER.fullmatch(answer), _INTEGER.fullmatch(gold)
     if ours is None or theirs is None or not (gold.isascii() and answer.isascii()):
         return None
     same = int(ours[1]) == int(theirs[1])
@@ -75,10 +75,10 @@ def restated(answer: str, gold: str, problem: str) -> bool:
     )
     numerals = rationals.value(last) is not None and re.findall(r"\d+", last) == re.findall(r"\d+", gold)
     parts = {stated} if len(stated) - len(last) > len("x=") else set()  # a=5 only names what it says
-    if last != gold and not numerals and rationals.decimal(last) is None and OPERATION.search(last.lstrip("-")):
+    if last != gold and not numerals and rationals.decimal(last) is None and _OPERATION.search(last.lstrip("-")):
         parts.add(last)
     found = [re.compile(rf"(?<![\w.]){re.escape(part)}(?![\w.])") for part in parts]
-    formulas = [normal(formula).replace(" ", "") for formula in FORMULA.split(problem)] if found else []
+    formulas = [normal(formula).replace(" ", "") for formula in _FORMULA.split(problem)] if found else []
     return any(part.search(formula) for part in found for formula in formulas)
 
 
@@ -89,11 +89,11 @@ def _read(text: str) -> object:
 
 def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     """(status, reason, path) of two answers in normal form."""
-    if CHOICE.fullmatch(gold) and (chosen := CHOSEN.fullmatch(answer)) and not RIVAL.search(chosen[2]):
+    if _CHOICE.fullmatch(gold) and (chosen := _CHOSEN.fullmatch(answer)) and not _RIVAL.search(chosen[2]):
         answer = chosen[1]
     theirs, ours = _read(gold), _read(answer)
     if alike(theirs, ours, judge):
-        return "correct", REASONS[judge.path], judge.path
+        return "correct", _REASONS[judge.path], judge.path
     return "wrong", _difference(theirs, ours), judge.path
 
 
@@ -119,7 +119,7 @@ def alike(gold: object, answer: object, judge: Exact) -> bool:
     if len(names) == 1:
         gold, answer = (node.value if isinstance(node, Named) else node for node in (gold, answer))
     if isinstance(gold, Leaf | Row) and type(gold) is type(answer) and "\\pi" in str(gold):
-        own = [sorted(letters(node) & PARAMETERS) for node in (answer, gold)]
+        own = [sorted(letters(node) & _PARAMETERS) for node in (answer, gold)]
         if len(own[0]) == len(own[1]) == 1 and own[0] != own[1]:
             answer = rename(answer, {own[0][0]: own[1][0]})
             if equal(gold, answer, judge):
@@ -167,9 +167,9 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return ratios(gold, answer, judge)
     if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha() and len(answer.text) > 1:
         return answer.text.lower() == "".join(gold.words).lower()
-    if ENDLESS in (gold, answer):
+    if _ENDLESS in (gold, answer):
         return Leaf("\\infty") in (gold, answer)
-    compare = COMPARE.get(type(gold)) if type(gold) is type(answer) else None
+    compare = _COMPARE.get(type(gold)) if type(gold) is type(answer) else None
     if compare is not None:
         return compare(gold, answer, judge)
     return False
@@ -296,7 +296,7 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     if alike(theirs, ours, judge):
         return True
     only = [sorted(letters(node) - letters(other)) for node, other in ((ours, theirs), (theirs, ours))]
-    if len(only[0]) == len(only[1]) == 1 and only[0][0] in PARAMETERS:
+    if len(only[0]) == len(only[1]) == 1 and only[0][0] in _PARAMETERS:
         return equal(theirs, rename(ours, {only[0][0]: only[1][0]}), judge)
     return False
 
@@ -329,7 +329,7 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
     first, last = answer.sides[0], answer.sides[-1]
     if first == last:
         return False
-    middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", WRITTEN.sub("", side))]
+    middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", _WRITTEN.sub("", side))]
     if len(middle) < len(answer.sides) - 1 and not _label(first) or not all(judge.holds(last, side) for side in middle):
         return False
     return equal(gold, read(last), judge)
@@ -337,7 +337,7 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
 
 def _label(text: str) -> bool:
     """The name of a quantity: letters, their subscripts and arguments, at most a quotient or product of such."""
-    if DENIED.search(text):
+    if _DENIED.search(text):
         return False
     bare = re.sub(r"_\{[^{}]*\}|_\w|(?<=[A-Zafghpqru])\([^()]*\)", "", text)
     letter = re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare))
@@ -351,6 +351,6 @@ def _in_order(bag: Bag, row: Row) -> bool:
     )
 
 
-COMPARE = {
+_COMPARE = {
     Leaf: leaves, Words: words, Row: _rows, Grid: _grids, Clock: clocks, Congruence: _congruences, Pieces: _pieces,
 }  # fmt: skip

@@ -7,9 +7,9 @@ from fractions import Fraction
 from lead_kit.verify import rationals, units
 from lead_kit.verify.answer_types import Clock, Leaf, Ratio, Relation, Words
 
-FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
-CLOSED = re.compile(r"(?:\\(?:exp|frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
-QUOTIENT = re.compile(r"\\frac|\\div|/")
+_FLAT = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_CLOSED = re.compile(r"(?:\\(?:exp|frac|sqrt|pi|cdot|times|div|infty|pm)(?![a-z])|[-+*/^(){}\[\]\d.,ei ])+")
+_QUOTIENT = re.compile(r"\\frac|\\div|/")
 
 
 class Undecided(Exception):
@@ -26,7 +26,7 @@ class Exact:
 
     def same(self, gold: str, answer: str) -> bool:
         """Equality of two expressions in normal form. Raises Undecided."""
-        if FLAT.sub("", gold) == FLAT.sub("", answer):
+        if _FLAT.sub("", gold) == _FLAT.sub("", answer):
             return True
         theirs, ours = rationals.value(gold), rationals.value(answer)
         if theirs is None or ours is None:
@@ -73,7 +73,7 @@ def leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
     for degrees, radians, factor in ((gold, answer, "180/\\pi"), (answer, gold, "\\pi/180")):
         if degrees.unit == "degree" and (radians.unit == "rad" or not radians.unit and "\\pi" in radians.text):
             return judge.scaled(gold.text, answer.text, factor)
-    ratio = units.ratio(gold.unit, answer.unit)
+    ratio = units.conversion(gold.unit, answer.unit)
     if ratio is None:
         return False
     return judge.same(gold.text, answer.text) if ratio == 1 else judge.scaled(gold.text, answer.text, str(ratio))
@@ -84,15 +84,15 @@ def _evaluated(gold: Leaf, answer: Leaf) -> bool:
     for one of these, not for a function's value; anything else for whatever equals it."""
     value = rationals.value(gold.text)
     if value is None:
-        return not CLOSED.fullmatch(gold.text) or CLOSED.fullmatch(answer.text) is not None
+        return not _CLOSED.fullmatch(gold.text) or _CLOSED.fullmatch(answer.text) is not None
     if rationals.value(answer.text) is not None:
         return (
             rationals.value(answer.text).denominator > 1
-            or bool(QUOTIENT.search(gold.text))
-            or not QUOTIENT.search(answer.text)
+            or bool(_QUOTIENT.search(gold.text))
+            or not _QUOTIENT.search(answer.text)
         )
     stated = rationals.decimals(gold.text) is not None or gold.unit in ("percent", "degree")
-    return stated and CLOSED.fullmatch(answer.text) is not None and re.search(r"sqrt|\\pi", answer.text) is not None
+    return stated and _CLOSED.fullmatch(answer.text) is not None and re.search(r"sqrt|\\pi", answer.text) is not None
 
 
 def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
@@ -131,7 +131,7 @@ def ratios(gold: object, answer: object, judge: Exact) -> bool:
         pairs = list(zip(gold.parts, answer.parts, strict=True))
         if any("percent" in (getattr(part, "unit", "") for part in pair) for pair in pairs):
             return False
-        if any(units.ratio(*(getattr(part, "unit", "") for part in pair)) != 1 for pair in pairs):
+        if any(units.conversion(*(getattr(part, "unit", "") for part in pair)) != 1 for pair in pairs):
             return False
         if any(
             rationals.value(_text(part)) == 0 for part in gold.parts + answer.parts

@@ -2,29 +2,29 @@
 
 import re
 
-BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]")
-WRAPPING = re.compile(r"(?:\\(?:boxed|fbox)\s*\{\s*)*")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]")
+_WRAPPING = re.compile(r"(?:\\(?:boxed|fbox)\s*\{\s*)*")
 REGIONS = ("after_think", "before_think")
-MARKER = re.compile(
+_MARKER = re.compile(
     r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####",
     re.IGNORECASE,
 )
-LABELLED = re.compile(r"(?:^|\n)[ *]*A[ *]*[:：][ *]*([^\n]{1,80})$")  # "A: 18" as the last line
-PRICE = re.compile(r"(?<!\\)\$(?=\d[\d,.]*(?![\d$\w\\^_{])(?:[^$]*(?:\Z|\$\s?\d)|[^$\\]*[A-Za-z]{3}[^$\\]*\$))")
-FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECASE)
-MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
-JOINED = re.compile(
+_LABELLED = re.compile(r"(?:^|\n)[ *]*A[ *]*[:：][ *]*([^\n]{1,80})$")  # "A: 18" as the last line
+_PRICE = re.compile(r"(?<!\\)\$(?=\d[\d,.]*(?![\d$\w\\^_{])(?:[^$]*(?:\Z|\$\s?\d)|[^$\\]*[A-Za-z]{3}[^$\\]*\$))")
+_FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECASE)
+_MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
+_JOINED = re.compile(
     r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox)"
     r"|and|or|[\s$,;.()\\{}]|[\w()]+ = |for part \(\w\)){0,24}"
 )
-SENTENCE = re.compile(r"\n\s*\n|(?<!\d)\.\s+(?=[A-Z])|(?<=\d)\.\s+(?=[A-Z])|<\|")
-CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so|in total|there (?:are|is))\b,?", re.IGNORECASE)
-PROSE = re.compile(r"[^\W\d_]{3,}")
-COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
-VALUE = re.compile(r"\d|\\(?:infty|pi|sqrt)")
-LINK = 80  # characters between two boxes that may still be one answer
-LOOSE_TAIL = 4000  # characters at the end of a completion that the loose mode reads
+_SENTENCE = re.compile(r"\n\s*\n|(?<!\d)\.\s+(?=[A-Z])|(?<=\d)\.\s+(?=[A-Z])|<\|")
+_CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so|in total|there (?:are|is))\b,?", re.IGNORECASE)
+_PROSE = re.compile(r"[^\W\d_]{3,}")
+_COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
+_VALUE = re.compile(r"\d|\\(?:infty|pi|sqrt)")
+_LINK = 80  # characters between two boxes that may still be one answer
+_LOOSE_TAIL = 4000  # characters at the end of a completion that the loose mode reads
 
 
 class NestedBox(ValueError):
@@ -50,7 +50,7 @@ def boxes(text: str) -> list[tuple[int, int]]:
     """Spans (start of the content, end of the content) of all balanced boxes, outermost only, in order."""
     found: list[tuple[int, int]] = []
     stack: list[tuple[bool, int]] = []
-    for match in BOX.finditer(text):
+    for match in _BOX.finditer(text):
         token = match.group()
         if token == "}":
             if stack:
@@ -84,7 +84,7 @@ def last_box(text: str) -> str | None:
 
 def _unwrapped(content: str) -> str:
     """What stands inside boxes that wrap nothing but one another. Raises NestedBox."""
-    prefix = WRAPPING.match(content).group()
+    prefix = _WRAPPING.match(content).group()
     layers = prefix.count("{")
     core = content[len(prefix) : len(content) - layers]
     if (
@@ -100,14 +100,14 @@ def _unwrapped(content: str) -> str:
 
 def _balanced(text: str) -> bool:
     depth = 0
-    for match in BOX.finditer(text):
+    for match in _BOX.finditer(text):
         depth += {"{": 1, "}": -1}.get(match.group()[-1], 0) if match.group() not in ("\\{", "\\}") else 0
         if depth < 0:
             return False
     return depth == 0
 
 
-def joined_boxes(text: str) -> str | None:
+def _joined_boxes(text: str) -> str | None:
     """The last box, together with those before it that only words such as "and" or a comma separate from it."""
     found = boxes(text)
     if not found:
@@ -119,40 +119,42 @@ def joined_boxes(text: str) -> str | None:
 
 
 def _joined(text: str, end: int, start: int) -> bool:
-    return start - end < LINK and JOINED.fullmatch(text, end, start) is not None
+    return start - end < _LINK and _JOINED.fullmatch(text, end, start) is not None
 
 
-def last_stated(text: str) -> str | None:
+def _last_stated(text: str) -> str | None:
     """The loose mode: what follows the last "answer is", "####" …; else the last conclusion; else the last formula or
     number."""
-    text = PRICE.sub("", text[-LOOSE_TAIL:].strip())  # two prices are no pair of formula signs
-    if (line := LABELLED.search(text.rstrip(" .*\n"))) and len(SENTENCE.split(line[1])) == 1:
+    text = _PRICE.sub("", text[-_LOOSE_TAIL:].strip())  # two prices are no pair of formula signs
+    if (line := _LABELLED.search(text.rstrip(" .*\n"))) and len(_SENTENCE.split(line[1])) == 1:
         return _of_sentence(line[1])
-    for marker in reversed(list(MARKER.finditer(text))):
-        tail = SENTENCE.split(text[marker.end() :].strip(" *\n\t:："), maxsplit=1)[0]
+    for marker in reversed(list(_MARKER.finditer(text))):
+        tail = _SENTENCE.split(text[marker.end() :].strip(" *\n\t:："), maxsplit=1)[0]
         if tail:
             return _of_sentence(tail)
-    conclusions = list(CONCLUSION.finditer(text))
-    if conclusions and (found := _of_sentence(SENTENCE.split(text[conclusions[-1].end() :], maxsplit=1)[0], last=True)):
+    conclusions = list(_CONCLUSION.finditer(text))
+    if conclusions and (
+        found := _of_sentence(_SENTENCE.split(text[conclusions[-1].end() :], maxsplit=1)[0], last=True)
+    ):
         return found
     return _of_text(text)
 
 
 def _formulas(text: str) -> list[str]:
     """Formulas between dollars or brackets that are not prose between two prices."""
-    found = [next(group for group in match.groups() if group is not None).strip() for match in MATH.finditer(text)]
-    return [formula for formula in found if len(PROSE.findall(COMMAND.sub("", formula))) < 2]
+    found = [next(group for group in match.groups() if group is not None).strip() for match in _MATH.finditer(text)]
+    return [formula for formula in found if len(_PROSE.findall(_COMMAND.sub("", formula))) < 2]
 
 
 def _of_sentence(sentence: str, last: bool = False) -> str | None:
     """Of the sentence after a marker: its formula, itself if it is short, else its first (last, if it computes)
     number."""
     formulas = _formulas(sentence)
-    rest = MATH.sub(" ", sentence)
-    if formulas and (VALUE.search(formulas[-1]) or not NUMBER.search(rest)):
+    rest = _MATH.sub(" ", sentence)
+    if formulas and (_VALUE.search(formulas[-1]) or not _NUMBER.search(rest)):
         return ", ".join(formulas) if not rest.replace("and", "").replace("or", "").strip(" ,.;*\n") else formulas[-1]
     line = (rest if formulas else sentence).split("\n", 1)[0].strip(" *.")
-    numbers = NUMBER.findall(line)
+    numbers = _NUMBER.findall(line)
     if numbers and len(line.split()) > 3 and not re.search(r"[\\(]", line):
         return numbers[-1 if last or "=" in line else 0].rstrip(",")
     return None if last else line or None
@@ -160,17 +162,17 @@ def _of_sentence(sentence: str, last: bool = False) -> str | None:
 
 def _of_text(text: str) -> str | None:
     """Of a text without a marker: itself if it is one formula, else its last formula or number."""
-    if len(text) < 300 and ("\\text" in text or len(text) < 60 and len(PROSE.findall(COMMAND.sub("", text))) < 3):
-        sentence = NUMBER.search(text) and PROSE.search(text) and not re.search(r"[\\^_=<>(]", text)
+    if len(text) < 300 and ("\\text" in text or len(text) < 60 and len(_PROSE.findall(_COMMAND.sub("", text))) < 3):
+        sentence = _NUMBER.search(text) and _PROSE.search(text) and not re.search(r"[\\^_=<>(]", text)
         if not sentence and not _formulas(text) and "$" not in text.strip("$ "):
             return text.strip(" .") or None
-    matches = list(MATH.finditer(text))
+    matches = list(_MATH.finditer(text))
     formulas = _formulas(text)
-    numbers = NUMBER.findall(text[matches[-1].end() :] if formulas else text)
-    if numbers and (not formulas or not VALUE.search(formulas[-1])):
+    numbers = _NUMBER.findall(text[matches[-1].end() :] if formulas else text)
+    if numbers and (not formulas or not _VALUE.search(formulas[-1])):
         return numbers[-1].rstrip(",")
     if formulas:
-        return ", ".join(formulas) if not MATH.sub("", text).replace("and", "").strip(" ,.;\n") else formulas[-1]
+        return ", ".join(formulas) if not _MATH.sub("", text).replace("and", "").strip(" ,.;\n") else formulas[-1]
     return text.strip(" .") if len(text) < 200 else None
 
 
@@ -181,9 +183,9 @@ def extract(completion: str, loose: bool = False, answer_region: str = "after_th
         return None
     if not loose:
         return last_box(text)
-    answer = joined_boxes(text)
-    if answer is None or FINAL.search(text, boxes(text)[-1][1]):
-        return last_stated(text)
+    answer = _joined_boxes(text)
+    if answer is None or _FINAL.search(text, boxes(text)[-1][1]):
+        return _last_stated(text)
     return answer
 
 
@@ -191,5 +193,5 @@ def gold_text(gold: str) -> str:
     """A gold as its answer alone: the content of its last box, or boxes, if it has any."""
     if "\\boxed" not in gold and "\\fbox" not in gold:
         return gold
-    boxed = joined_boxes(gold)
+    boxed = _joined_boxes(gold)
     return gold if boxed is None else boxed

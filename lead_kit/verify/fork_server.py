@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
-MAX_MESSAGE = 1 << 20  # bytes; the guard lets nothing near this through
-SHARE = 0.95  # of the CPU budget; the rest is for reading the pair and dying
+_MAX_MESSAGE = 1 << 20  # bytes; the guard lets nothing near this through
+_SHARE = 0.95  # of the CPU budget; the rest is for reading the pair and dying
 FAILED = 70  # exit code of a worker whose comparison raised
 
 
@@ -36,8 +36,8 @@ def receive(sock: socket.socket) -> object:
     """Read one length-prefixed JSON message. Raises EOFError when the other side is gone, ValueError when it is too
     long."""
     (size,) = struct.unpack("!I", _exactly(sock, 4))
-    if size > MAX_MESSAGE:
-        raise ValueError(f"a message of {size} bytes is longer than {MAX_MESSAGE}")
+    if size > _MAX_MESSAGE:
+        raise ValueError(f"a message of {size} bytes is longer than {_MAX_MESSAGE}")
     return json.loads(_exactly(sock, size))
 
 
@@ -52,7 +52,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return b"".join(chunks)
 
 
-def confine(memory: int) -> None:
+def _confine(memory: int) -> None:
     """Bound what a worker can take: address space on top of what is loaded, no file growth, no new descriptors."""
     with open("/proc/self/statm") as statm:
         loaded = int(statm.read().split()[0]) * resource.getpagesize()
@@ -62,7 +62,7 @@ def confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 
 
-def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
+def _serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
     """The life of a worker: one [gold, answer] or [gold, answer, order] in, one [status, reason, path] out; or one
     [text] in, for its sketch, and [real part, imaginary part] or [] out. The CPU seconds since the last
     one follow what goes out.
@@ -70,14 +70,14 @@ def serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: in
     The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also
     inside C code.
     """
-    confine(memory)
+    _confine(memory)
     now = time.process_time()
     while True:
         try:
             message = receive(sock)
         except (EOFError, ConnectionError):
             os._exit(0)
-        signal.setitimer(signal.ITIMER_PROF, SHARE * cpu_seconds)
+        signal.setitimer(signal.ITIMER_PROF, _SHARE * cpu_seconds)
         try:
             outcome = judge.decide(*message) if len(message) > 1 else judge.sketch(*message)
         except (MemoryError, RecursionError) as problem:
@@ -111,7 +111,7 @@ def run(control: socket.socket, name: str) -> None:
             if pid == 0:
                 control.close()
                 try:
-                    serve(sock, judge, request["cpu"], request["memory"])
+                    _serve(sock, judge, request["cpu"], request["memory"])
                 finally:
                     os._exit(
                         FAILED
@@ -125,8 +125,8 @@ def run(control: socket.socket, name: str) -> None:
             control.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-COMMAND = "from lead_kit.verify.fork_server import main; main()"
-PATIENCE = 300.0  # seconds for one request; loading the algebra on a busy machine is part of the first
+_COMMAND = "from lead_kit.verify.fork_server import main; main()"
+_PATIENCE = 300.0  # seconds for one request; loading the algebra on a busy machine is part of the first
 _lock = threading.Lock()
 _servers: dict[str, "Server"] = {}
 _prepared: dict[str, tuple[socket.socket, subprocess.Popen]] = {}  # judge → its control socket, the process that waits
@@ -142,14 +142,14 @@ class Server:
     def __init__(self, judge: str):
         self.judge, self.users, self.lock, self.dead = judge, 0, threading.Lock(), False
         self.control, self.process = _prepared.pop(judge, None) or self._start(judge)
-        self.control.settimeout(PATIENCE)
+        self.control.settimeout(_PATIENCE)
 
     @staticmethod
     def _start(judge: str) -> tuple[socket.socket, subprocess.Popen]:
         control, there = socket.socketpair()
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        command = [sys.executable, "-c", COMMAND, str(there.fileno()), judge]
+        command = [sys.executable, "-c", _COMMAND, str(there.fileno()), judge]
         process = subprocess.Popen(
             command,
             pass_fds=[there.fileno()],

@@ -8,25 +8,25 @@ from lead_kit.verify import rationals
 from lead_kit.verify.answer_types import Bag, Leaf, Row
 
 FLIPPED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
-LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
-PIECE = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\[\s\S]|[\s\S]")
-SCALED = re.compile(r"([-+]?)(\d*|\\frac\{\d+\}\{\d+\})([A-Za-z](?:_\w|_\{\w+\})?)")
-BASIS = re.compile(
+_LETTER = re.compile(r"\\[A-Za-z]+|\\text\{[^{}]*\}|[A-Za-z]")
+_PIECE = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\[\s\S]|[\s\S]")
+_SCALED = re.compile(r"([-+]?)(\d*|\\frac\{\d+\}\{\d+\})([A-Za-z](?:_\w|_\{\w+\})?)")
+_BASIS = re.compile(
     r"([-+]?)((?:[^-+ijk\\{}]|\\(?:sqrt|frac|pi|cdot)(?![a-z])|\{[^{}]*\})*?)(?:\\(?:hat|vec|bar)\{([ijk])\}|([ijk]))"
 )
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
 MAX_LENGTH = 2000  # characters; the longest gold of the usual benchmarks has under 400
-MAX_DEPTH = 24  # nested brackets
-MAX_ITEMS = 120  # commas, unions, rows
-MAX_SIGNS = 4  # ± signs expanded into all their combinations
+_MAX_DEPTH = 24  # nested brackets
+_MAX_ITEMS = 120  # commas, unions, rows
+_MAX_SIGNS = 4  # ± signs expanded into all their combinations
 
 
 def split(text: str, marks: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Parts of a text between marks that stand outside all brackets, and the marks."""
     parts, found, depth, start, at = [], [], 0, 0, 0
     while at < len(text):
-        piece = PIECE.match(text, at).group()
+        piece = _PIECE.match(text, at).group()
         if piece in "([{" or piece == "\\{" or piece == "\\langle":
             depth += 1
         elif piece in ")]}" or piece == "\\}" or piece == "\\rangle":
@@ -44,11 +44,11 @@ def split(text: str, marks: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return [part.strip() for part in parts], found
 
 
-def whole(text: str, width: int) -> bool:
+def is_one_bracket(text: str, width: int) -> bool:
     """Does the first bracket close with the last?"""
     depth, at = 0, 0
     while at < len(text):
-        piece = PIECE.match(text, at).group()
+        piece = _PIECE.match(text, at).group()
         if piece in ("(", "[", "{", "\\{"):
             depth += 1
         elif piece in (")", "]", "}", "\\}"):
@@ -59,7 +59,7 @@ def whole(text: str, width: int) -> bool:
     return False
 
 
-def unknown(text: str) -> bool:
+def is_unknown(text: str) -> bool:
     if text in ("\\pi", "e", "i", "\\infty"):
         return False
     return bool(SYMBOL.fullmatch(text) or FUNCTION_NAME.fullmatch(text))
@@ -67,8 +67,10 @@ def unknown(text: str) -> bool:
 
 def monic(sides: list[str], operators: list[str]) -> tuple[list[str], list[str]]:
     """`-2x<6` as `-3<x`."""
-    scaled = [(at, match) for at, side in enumerate(sides) if (match := SCALED.fullmatch(side)) and match[1] + match[2]]
-    others = [side for side in sides if not SCALED.fullmatch(side)]
+    scaled = [
+        (at, match) for at, side in enumerate(sides) if (match := _SCALED.fullmatch(side)) and match[1] + match[2]
+    ]
+    others = [side for side in sides if not _SCALED.fullmatch(side)]
     if (
         len(scaled) != 1
         or len(others) + 1 != len(sides)
@@ -98,7 +100,7 @@ def _over(text: str, factor: Fraction) -> str:
 def variants(text: str) -> list[str]:
     r"""The readings of an expression with \pm (each sign free, \mp opposite to the first \pm)."""
     signs = text.count("\\pm")
-    if not signs or signs > MAX_SIGNS:
+    if not signs or signs > _MAX_SIGNS:
         return [text]
     readings = []
     for choice in product("+-", repeat=signs):
@@ -115,13 +117,13 @@ def choices(items: list[str]) -> list[list[str]]:
     total = 1
     for option in options:
         total *= len(option)
-    return [list(choice) for choice in product(*options)] if total <= 2**MAX_SIGNS else [items]
+    return [list(choice) for choice in product(*options)] if total <= 2**_MAX_SIGNS else [items]
 
 
 def vector(text: str) -> Row | None:
     """`i+2j+3k` as (1,2,3)."""
     terms, at = [], 0
-    while at < len(text) and (term := BASIS.match(text, at)):
+    while at < len(text) and (term := _BASIS.match(text, at)):
         terms.append(term)
         at = term.end()
     if at < len(text) or len(terms) < 2 and "{" not in text:
@@ -133,14 +135,14 @@ def vector(text: str) -> Row | None:
 def letters(node: object) -> set[str]:
     """Single letters that occur in a node's expressions."""
     if isinstance(node, Leaf):
-        return {piece for piece in LETTER.findall(node.text) if len(piece) == 1}
+        return {piece for piece in _LETTER.findall(node.text) if len(piece) == 1}
     return set().union(*(letters(item) for item in node.items)) if isinstance(node, Row | Bag) else set()
 
 
 def rename(node: object, names: dict[str, str]) -> object:
     """The same node with letters renamed in every expression."""
     if isinstance(node, Leaf):
-        return Leaf(LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
+        return Leaf(_LETTER.sub(lambda match: names.get(match.group(), match.group()), node.text), node.unit)
     if isinstance(node, Row):
         return Row(tuple(rename(item, names) for item in node.items), node.brackets)
     if isinstance(node, Bag):
@@ -152,14 +154,14 @@ def why_refused(text: str) -> str:
     """A clause that says why a text is not handed on; empty if nothing speaks against it."""
     if len(text) > MAX_LENGTH:
         return f"{len(text)} characters, at most {MAX_LENGTH}"
-    if deepest(text) > MAX_DEPTH:
-        return f"brackets nested deeper than {MAX_DEPTH}"
-    if sum(map(text.count, (",", ";", "&", "\\cup", "\\\\"))) > MAX_ITEMS:
-        return f"more than {MAX_ITEMS} items"
+    if _deepest(text) > _MAX_DEPTH:
+        return f"brackets nested deeper than {_MAX_DEPTH}"
+    if sum(map(text.count, (",", ";", "&", "\\cup", "\\\\"))) > _MAX_ITEMS:
+        return f"more than {_MAX_ITEMS} items"
     return ""
 
 
-def deepest(text: str) -> int:
+def _deepest(text: str) -> int:
     deepest = depth = 0
     for char in text:
         if char in "([{":

@@ -12,16 +12,16 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 from sympy import E, Function, I, Integer, Rational, Symbol, oo, pi
 
-TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|!!|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
-GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
+_TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|!!|[A-Za-z]|[-+*/^_=!'|()\[\]{},])")
+_GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
 
 
-def symmetric(name: str) -> Callable:
+def _symmetric(name: str) -> Callable:
     """A function of a set of numbers."""
     return lambda *values: Function(name)(*sorted(values, key=str))
 
 
-FUNCTIONS = {
+_FUNCTIONS = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
     "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec,
     "arccsc": sympy.acsc,
@@ -29,36 +29,38 @@ FUNCTIONS = {
     "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"),
     "arg": sympy.arg,
     "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh, "arcsinh": sympy.asinh, "arccosh": sympy.acosh,
-    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": symmetric("gcd"), "lcm": symmetric("lcm"), "min": sympy.Min,
+    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": _symmetric("gcd"), "lcm": _symmetric("lcm"), "min": sympy.Min,
     "max": sympy.Max,
 }  # fmt: skip
-INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
-CONSTANTS = {"\\pi": pi, "\\infty": oo, "e": E, "i": I}
-FACTORIALS = {"!": sympy.factorial, "!!": sympy.factorial2}
-TIMES = frozenset(("*", "\\times", "\\cdot"))
-OVER = frozenset(("/", "\\div"))
-CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
-APPLIED = frozenset(("f", "g", "h", "F", "G", "H", "\\varphi", "\\Phi", "\\psi", "\\Psi"))
-ENDS = frozenset((")", "]", "}", "\\}", ",", "+", "-", "=", "|", "\\rfloor", "\\rceil", "\\mod", "\\|")) | TIMES | OVER
-MAX_POWER = 10**4  # an exponent beyond this stays unevaluated by being refused
-MAX_BITS = 2**17  # of a power of numbers
-WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
+_CONSTANTS = {"\\pi": pi, "\\infty": oo, "e": E, "i": I}
+_FACTORIALS = {"!": sympy.factorial, "!!": sympy.factorial2}
+_TIMES = frozenset(("*", "\\times", "\\cdot"))
+_OVER = frozenset(("/", "\\div"))
+_CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
+_APPLIED = frozenset(("f", "g", "h", "F", "G", "H", "\\varphi", "\\Phi", "\\psi", "\\Psi"))
+_ENDS = (
+    frozenset((")", "]", "}", "\\}", ",", "+", "-", "=", "|", "\\rfloor", "\\rceil", "\\mod", "\\|")) | _TIMES | _OVER
+)
+_MAX_POWER = 10**4  # an exponent beyond this stays unevaluated by being refused
+_MAX_BITS = 2**17  # of a power of numbers
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 
 
 class Unreadable(ValueError):
     """Not an expression of this grammar."""
 
 
-class Reader:
+class _Reader:
     """One pass over one expression."""
 
     def __init__(self, text: str):
-        text = GROUPING.sub(lambda number: number.group().replace(",", ""), text)
+        text = _GROUPING.sub(lambda number: number.group().replace(",", ""), text)
         self.tokens: list[str] = []
         at = 0
         text = text.strip()
         while at < len(text):
-            match = TOKEN.match(text, at)
+            match = _TOKEN.match(text, at)
             if match is None:
                 raise Unreadable(f"{text[at : at + 10]!r}")
             self.tokens.append(match[1])
@@ -94,13 +96,13 @@ class Reader:
         value = self.signed()
         while True:
             token = self.peek()
-            if token in TIMES:
+            if token in _TIMES:
                 self.take()
                 value = value * self.signed()
-            elif token in OVER:
+            elif token in _OVER:
                 self.take()
                 value = value / self.signed()
-            elif token and token not in ENDS:
+            elif token and token not in _ENDS:
                 value = value * self.power()
             else:
                 return value
@@ -121,16 +123,16 @@ class Reader:
         exponent = self.signed() if self.peek() not in ("{",) else self.group()
         if self.peek() in ("^", "**"):
             self.take()
-            exponent = raised(exponent, self.signed())
-        return raised(base, exponent)
+            exponent = _power(exponent, self.signed())
+        return _power(base, exponent)
 
     def postfix(self) -> sympy.Expr:
         number = self.peek()
         value = self.atom()
         if number.isdigit() and self.peek() == "\\frac" and self.fraction_of_integers():
             value = value + self.atom()
-        while self.peek() in FACTORIALS:
-            factorial = FACTORIALS[self.take()]
+        while self.peek() in _FACTORIALS:
+            factorial = _FACTORIALS[self.take()]
             if (
                 not (value.is_Integer or value.is_Symbol or value.free_symbols)
                 or value.is_Integer
@@ -152,29 +154,29 @@ class Reader:
 
     def group(self) -> sympy.Expr:
         opening = self.take()
-        if opening not in CLOSING:
+        if opening not in _CLOSING:
             self.at -= 1
             return self.atom()
         value = self.sum()
-        self.take(CLOSING[opening])
+        self.take(_CLOSING[opening])
         return value
 
     def atom(self) -> sympy.Expr:
         token = self.take()
         if token[0].isdigit() or token[0] == ".":
             return self.numeral(token)
-        if token in CLOSING:
+        if token in _CLOSING:
             self.at -= 1
             return self.group()
         if token == "|":
             value = self.sum()
             self.take("|")
             return sympy.Abs(value)
-        if token in COMMANDS:
-            return COMMANDS[token](self)
-        if token[0] == "\\" and token[1:] in FUNCTIONS:
+        if token in _COMMANDS:
+            return _COMMANDS[token](self)
+        if token[0] == "\\" and token[1:] in _FUNCTIONS:
             return self.function(token[1:])
-        if token.isalpha() or token[0] == "\\" and token[1:].isalpha() and token not in UNKNOWN:
+        if token.isalpha() or token[0] == "\\" and token[1:].isalpha() and token not in _UNKNOWN:
             return self.symbol(token)
         raise Unreadable(repr(token))
 
@@ -192,7 +194,7 @@ class Reader:
             name = f"{token}_{self.group()}"
         while self.peek() == "'":
             name += self.take()
-        if self.peek() == "(" and (token in APPLIED or token.isupper() and self._numeral_in_brackets()):
+        if self.peek() == "(" and (token in _APPLIED or token.isupper() and self._numeral_in_brackets()):
             self.take()
             arguments = [self.sum()]
             while self.peek() == ",":
@@ -200,7 +202,7 @@ class Reader:
                 arguments.append(self.sum())
             self.take(")")
             return Symbol(f"{name}({', '.join(map(str, arguments))})")
-        return CONSTANTS.get(name, None) or Symbol(name)
+        return _CONSTANTS.get(name, None) or Symbol(name)
 
     def _numeral_in_brackets(self) -> bool:
         """`I(0)`, `V(2)`: the value of a function, not a product."""
@@ -212,19 +214,19 @@ class Reader:
             if self.take() == "_":
                 base = self.group()
             else:
-                power = self.group() if self.peek() in CLOSING else self.signed()
-        function = FUNCTIONS[name]
+                power = self.group() if self.peek() in _CLOSING else self.signed()
+        function = _FUNCTIONS[name]
         if name == "log" and base is not None:
-            return raised(sympy.log(self.argument(), base), power)
-        if power == -1 and function in INVERSE:
-            return INVERSE[function](self.argument())
-        return raised(function(*self.arguments()), power)
+            return _power(sympy.log(self.argument(), base), power)
+        if power == -1 and function in _INVERSE:
+            return _INVERSE[function](self.argument())
+        return _power(function(*self.arguments()), power)
 
     def arguments(self) -> list[sympy.Expr]:
         if self.peek() not in ("(", "\\{"):
             return [self.argument()]
         start = self.at
-        closing = CLOSING[self.take()]
+        closing = _CLOSING[self.take()]
         values = [self.sum()]
         while self.peek() == ",":
             self.take()
@@ -243,8 +245,8 @@ class Reader:
         value = self.signed()
         while (
             self.peek()
-            and self.peek() not in ENDS
-            and self.peek()[1:] not in FUNCTIONS
+            and self.peek() not in _ENDS
+            and self.peek()[1:] not in _FUNCTIONS
             and self.peek() not in ("(", "[")
         ):
             value = value * self.power()
@@ -260,8 +262,8 @@ class Reader:
             index = self.group()
         inside = self.group()
         if index.is_Integer and index % 2 and inside.is_negative:
-            return -raised(-inside, 1 / index)
-        return raised(inside, 1 / index)
+            return -_power(-inside, 1 / index)
+        return _power(inside, 1 / index)
 
     def binomial(self) -> sympy.Expr:
         top = self.group()
@@ -282,7 +284,7 @@ class Reader:
         while self.peek() != "}":
             name += self.take()
         self.take("}")
-        return CONSTANTS.get(name) or Symbol(name)
+        return _CONSTANTS.get(name) or Symbol(name)
 
     def marked(self) -> sympy.Expr:
         """A letter under an accent is another letter; a bar over two is the segment."""
@@ -291,39 +293,39 @@ class Reader:
         return Symbol(f"{accent}{inside}") if len(str(inside)) == 1 else inside
 
 
-def raised(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """base^exponent, refusing what could not be written out."""
-    if exponent.is_number and exponent.is_real and abs(exponent) > MAX_POWER and base not in (E,):
+    if exponent.is_number and exponent.is_real and abs(exponent) > _MAX_POWER and base not in (E,):
         raise Unreadable("a power of that size")
     if (
         exponent.is_Integer
         and base.is_Rational
-        and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > MAX_BITS
+        and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > _MAX_BITS
     ):
         raise Unreadable("a power of that size")
-    if exponent.is_number and base.is_Pow and base.exp.is_number and abs(base.exp * exponent) > MAX_POWER:
+    if exponent.is_number and base.is_Pow and base.exp.is_number and abs(base.exp * exponent) > _MAX_POWER:
         raise Unreadable("a power of that size")
     return base**exponent
 
 
-COMMANDS = {
-    "\\frac": Reader.fraction,
-    "\\sqrt": Reader.root,
-    "\\binom": Reader.binomial,
+_COMMANDS = {
+    "\\frac": _Reader.fraction,
+    "\\sqrt": _Reader.root,
+    "\\binom": _Reader.binomial,
     "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
     "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
     "\\ldots": lambda reader: Symbol("..."),
-    "\\dot": Reader.marked,
-    "\\ddot": Reader.marked,
-    "\\tilde": Reader.marked,
-    "\\text": Reader.opaque,
-    "\\bar": Reader.marked,
-    "\\hat": Reader.marked,
-    "\\vec": Reader.opaque,
-    "\\mathbb": Reader.opaque,
-    "\\mathcal": Reader.opaque,
+    "\\dot": _Reader.marked,
+    "\\ddot": _Reader.marked,
+    "\\tilde": _Reader.marked,
+    "\\text": _Reader.opaque,
+    "\\bar": _Reader.marked,
+    "\\hat": _Reader.marked,
+    "\\vec": _Reader.opaque,
+    "\\mathbb": _Reader.opaque,
+    "\\mathcal": _Reader.opaque,
 }
-UNKNOWN = frozenset(
+_UNKNOWN = frozenset(
     "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint "
     "\\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\circ "
     "\\forall \\exists \\to \\rfloor \\rceil \\approx "
@@ -337,9 +339,13 @@ def parse(text: str) -> sympy.Expr:
     if not text:
         raise Unreadable("nothing")
     try:
-        return Reader(text).whole()
+        return _Reader(text).whole()
     except Unreadable:
-        if not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text) or WORD.search(text) or TOKEN.sub("", text).strip():
+        if (
+            not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text)
+            or _WORD.search(text)
+            or _TOKEN.sub("", text).strip()
+        ):
             raise
     try:
         value = latex2sympy(text)

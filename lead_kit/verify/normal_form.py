@@ -10,14 +10,14 @@ from functools import lru_cache
 
 from lead_kit.verify.units import LETTER_UNITS
 
-SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
-SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-FRACTIONS = {
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_FRACTIONS = {
     "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
     "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10), "⅐": (1,
     7),
 }  # fmt: skip
-SYMBOLS = {
+_SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ",
     "∙": r"\cdot ",
     "∗": "*", "±": r"\pm ", "∓": r"\mp ", "≤": r"\leq ", "⩽": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ", "≠": r"\neq ",
@@ -32,7 +32,7 @@ SYMBOLS = {
     "）": ")",
     "⟨": r"\langle ", "⟩": r"\rangle ", "€": r"\text{euro}", "£": r"\text{pound}", "¥": r"\text{yuan}",
 }  # fmt: skip
-EATEN = {
+_EATEN = {
     "\f": r"\f",
     "\b": r"\b",
     "\a": r"\a",
@@ -40,7 +40,7 @@ EATEN = {
     "\t": r"\t",
     "\r": r"\r",
 }  # escapes that JSON or Python ate
-ALIASES = {
+_ALIASES = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "le": "leq",
     "leqslant": "leq",
     "leqq": "leq", "ge": "geq", "geqslant": "geq", "geqq": "geq", "ne": "neq", "lt": "<", "gt": ">", "infin": "infty",
@@ -58,39 +58,39 @@ ALIASES = {
     "rightarrow": "to", "Rightarrow": "implies", "longrightarrow": "to", "smallsetminus": "setminus",
     "backslash": "setminus",
 }  # fmt: skip
-DROPPED = frozenset(
+_DROPPED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
     "textstyle scriptstyle limits nolimits "
     "quad qquad thinspace medspace thickspace enspace enskip nobreak strut boldmath unboldmath centering hfill "
     "newline null "
     "normalsize large Large small".split()
 )
-TEXTS = frozenset(
+_TEXTS = frozenset(
     "text mbox textrm textbf textit textsf texttt textnormal "
     "mathrm mathbf mathsf mathit mathtt hbox rm bm boldsymbol".split()
 )
-FUNCTIONS = frozenset(
+_FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth log ln lg exp min max "
     "gcd lcm det dim deg arg sgn "
     "mod arcsec arccsc arsinh arcosh artanh arcsinh arccosh arctanh".split()
 )
-ASCII = re.compile(
+_ASCII = re.compile(
     r"(?<![A-Za-z\\{])(sqrt|pi|sin|cos|tan|cot|log|ln|exp|theta|alpha|beta|infty|arcsin|arccos|arctan)(?=[\s(\d/*)+^-]|$)"
 )
-TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\([\s\S])|\s+|[\s\S]")
-BASES = {
+_TOKEN = re.compile(r"\\([A-Za-z]+)\*?|\\([\s\S])|\s+|[\s\S]")
+_BASES = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
     "ten": "{10}",
     "eleven": "{11}", "twelve": "{12}", "sixteen": "{16}",
 }  # fmt: skip
-BASE = re.compile(rf"(?<=\d)_\s*\{{?\s*(?:\\text\s*\{{)?\s*({'|'.join(BASES)})\b\s*\}}?\s*\}}?")
-ROUNDS = 12  # a real answer settles in two or three
+_BASE = re.compile(rf"(?<=\d)_\s*\{{?\s*(?:\\text\s*\{{)?\s*({'|'.join(_BASES)})\b\s*\}}?\s*\}}?")
+_ROUNDS = 12  # a real answer settles in two or three
 
 
 @lru_cache(maxsize=1 << 14)
 def normal(text: str) -> str:
     """The normal form; `normal(normal(x)) == normal(x)`."""
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         new = _once(_unicode(text))
         if new == text:
             return text
@@ -107,14 +107,14 @@ def _unicode(text: str) -> str:
     """NFKC, after the characters whose NFKC form would lose their meaning (x² is not x2) have been spelled out."""
     if text.isascii():
         return text
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+", lambda run: "^{" + run.group().translate(SUPERSCRIPTS) + "}", text)
-    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda run: "_{" + run.group().translate(SUBSCRIPTS) + "}", text)
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+", lambda run: "^{" + run.group().translate(_SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda run: "_{" + run.group().translate(_SUBSCRIPTS) + "}", text)
     text = re.sub("[①-⑳]", lambda mark: "(" + unicodedata.normalize("NFKC", mark.group()) + ")", text)
-    for char, (top, bottom) in FRACTIONS.items():
+    for char, (top, bottom) in _FRACTIONS.items():
         text = text.replace(char, rf"\frac{{{top}}}{{{bottom}}}")
     text = re.sub(r"√\s*(\d+|[A-Za-z])", r"\\sqrt{\1}", text).replace("√", r"\sqrt")
     text = unicodedata.normalize("NFKC", text)
-    return "".join(SYMBOLS.get(char, char) for char in text)
+    return "".join(_SYMBOLS.get(char, char) for char in text)
 
 
 def _once(text: str) -> str:
@@ -123,14 +123,14 @@ def _once(text: str) -> str:
     text = re.sub(r"\\not *=|\\not *\\equal(?![a-z])", r"\\neq ", re.sub(r", *\\! *", ",", text))
     text = re.sub(r"\\(?:left|right) *\.", " ", text)
     text = re.sub(r"\.{3,}", r"\\ldots ", text)
-    text = ASCII.sub(r"\\\1 ", text) if ASCII.search(text) and "\\text" not in text else text
+    text = _ASCII.sub(r"\\\1 ", text) if _ASCII.search(text) and "\\text" not in text else text
     text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
     text = re.sub(
         r"\\begin\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}|\\end\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}",
         "",
         text,
     )
-    text = "".join(_rewrite(match) for match in TOKEN.finditer(text))
+    text = "".join(_rewrite(match) for match in _TOKEN.finditer(text))
     text = re.sub(r"\\(?:text)?color ?\{\w+\}|\\underline(?![a-z])", "", text)
     text = re.sub(r"\\text ?(?=\{\\(?:frac|sqrt|binom|pi)(?![a-z]))", "", text)
     text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
@@ -143,7 +143,7 @@ def _once(text: str) -> str:
     text = re.sub(r"(?<![\d.}/])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}", text)
     text = re.sub(r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}", re.sub(r"\\pi ?\{\}", r"\\pi ", text))
     text = re.sub(r"\\dot ?\{(\d)\}(\d*)\\dot ?\{(\d)\}", r"\\dot{\1\2\3}", text)
-    text = BASE.sub(lambda match: f"_{BASES[match[1]]}", text)
+    text = _BASE.sub(lambda match: f"_{_BASES[match[1]]}", text)
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}|(?<=\d)\^(?:o|\{o\})(?![A-Za-z])", r"^\\circ ", text)
     text = re.sub(r"\{(\d+)\}/\{(\d+)\}", r"\1/\2", text)
     text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
@@ -162,7 +162,7 @@ def _once(text: str) -> str:
 
 def _repair(text: str) -> str:
     """Commands that lost their backslash to an escape, and doubled backslashes before a command."""
-    for char, restored in EATEN.items():
+    for char, restored in _EATEN.items():
         if char in text:
             text = re.sub(re.escape(char) + r"(?=[A-Za-z])", lambda _, restored=restored: restored, text)
     if "\\begin" in text:
@@ -174,11 +174,11 @@ def _rewrite(match: re.Match) -> str:
     """One token: a command under its one name, a spacing dropped."""
     command, escaped = match.groups()
     if command:
-        if command in DROPPED:
+        if command in _DROPPED:
             return " "
-        if command in TEXTS:
+        if command in _TEXTS:
             return r"\text"
-        name = ALIASES.get(command, command)
+        name = _ALIASES.get(command, command)
         return name if name != command and not name.isalpha() else (f"\\{name}" if name else "") + (" " if name else "")
     if escaped:
         if escaped in ",;:! \n>":
@@ -193,7 +193,7 @@ def _rewrite(match: re.Match) -> str:
 
 
 def _named(match: re.Match) -> str:
-    return f"\\{match[1]} " if match[1] in FUNCTIONS else rf"\text{{{match[1]}}}"
+    return f"\\{match[1]} " if match[1] in _FUNCTIONS else rf"\text{{{match[1]}}}"
 
 
 def _text(match: re.Match) -> str:
@@ -201,7 +201,7 @@ def _text(match: re.Match) -> str:
     inside = match[1].strip()
     if not inside:
         return " "
-    if inside in FUNCTIONS:
+    if inside in _FUNCTIONS:
         return f"\\{inside} "
     before = match.string[max(0, match.start() - 3) : match.start()].rstrip()
     if inside in LETTER_UNITS and before[-1:] in (*"0123456789)}",):

@@ -17,13 +17,13 @@ from lead_kit.verify import compare, extraction, fork_server, latex_scan, ration
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.verdict import Verdict
 
-STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
-CACHE = 1 << 16  # (gold, answer) pairs kept
-RESTARTS = 3  # servers that may die over one pair before the check fails
-KILLED = ("rejected", "the comparison ended its worker twice (SIGKILL)", "worker")
-SHOWN = 2000  # characters of an answer that a verdict repeats
-ORDERS = ("any", "given")  # of the items of a list: free, or as the gold has them
-PROGRESS_FROM = 2000  # a list this long shows its progress
+_STALLED = 300.0  # seconds without an answer after which a worker counts as lost; its own CPU clock ends it long before
+_CACHE = 1 << 16  # (gold, answer) pairs kept
+_RESTARTS = 3  # servers that may die over one pair before the check fails
+_KILLED = ("rejected", "the comparison ended its worker twice (SIGKILL)", "worker")
+_SHOWN = 2000  # characters of an answer that a verdict repeats
+_ORDERS = ("any", "given")  # of the items of a list: free, or as the gold has them
+_PROGRESS_FROM = 2000  # a list this long shows its progress
 _ALL: "weakref.WeakSet[Verifier]" = weakref.WeakSet()
 
 
@@ -118,8 +118,8 @@ class Verifier:
 
     def _compare(self, answer: str, gold: str, problem: str, order: str) -> Verdict:
         start = time.perf_counter()
-        if order not in ORDERS:
-            raise ValueError(f"order is {order!r}, expected one of {', '.join(ORDERS)}")
+        if order not in _ORDERS:
+            raise ValueError(f"order is {order!r}, expected one of {', '.join(_ORDERS)}")
         status, reason, path = self._decide(answer, gold, order)
         if (
             status == "correct"
@@ -127,7 +127,7 @@ class Verifier:
             and compare.restated(normal(answer), normal(extraction.gold_text(gold)), problem)
         ):
             status, reason, path = "wrong", "it stands in the problem", "problem"
-        return Verdict(status, answer[:SHOWN], reason, path, time.perf_counter() - start)
+        return Verdict(status, answer[:_SHOWN], reason, path, time.perf_counter() - start)
 
     def check_many(
         self,
@@ -187,7 +187,7 @@ class Verifier:
         decided = self._decide_slowly(answer, gold, order)
         with self._lock:
             self._cache[key] = decided
-            if len(self._cache) > CACHE:
+            if len(self._cache) > _CACHE:
                 self._cache.popitem(last=False)
         return decided
 
@@ -205,7 +205,7 @@ class Verifier:
         start = time.perf_counter()
         refusal = latex_scan.why_refused(answer) or latex_scan.why_refused(gold)
         status, reason, path = ("rejected", refusal, "guard") if refusal else self._ask(normal(gold), normal(answer))
-        return Verdict(status, answer[:SHOWN], reason, path, time.perf_counter() - start)
+        return Verdict(status, answer[:_SHOWN], reason, path, time.perf_counter() - start)
 
     def unreadable(self, gold: str) -> str:
         """Why a gold cannot be graded, or only by its spelling; empty if it can."""
@@ -236,11 +236,11 @@ class Verifier:
                     outcome = self._ask_once(pair)
                 except fork_server.Ended:
                     ended += 1
-                    if ended == RESTARTS:
+                    if ended == _RESTARTS:
                         raise
                     continue
                 if outcome is not None or killed:
-                    return outcome or KILLED
+                    return outcome or _KILLED
                 killed += 1
 
     def _ask_once(self, pair: tuple[str, ...]) -> tuple[str, str, str] | None:
@@ -251,7 +251,7 @@ class Verifier:
             outcome = fork_server.receive(mine.sock)
         except TimeoutError:
             self._discard(mine)
-            return "timeout", f"no answer within {STALLED:.0f} s", "worker"
+            return "timeout", f"no answer within {_STALLED:.0f} s", "worker"
         except (EOFError, ConnectionError):
             mine.sock.close()
             code = mine.server.reap(mine.pid, kill=False)  # it has closed its socket, so it is dying already
@@ -286,7 +286,7 @@ class Verifier:
                 self._server = fork_server.acquire(self.judge)
             running = self._server
         pid, sock = running.spawn(self.cpu_seconds, self.memory_mb << 20)
-        sock.settimeout(STALLED)
+        sock.settimeout(_STALLED)
         return _Worker(pid, sock, running)
 
     def _give(self, mine: _Worker) -> None:
@@ -320,7 +320,7 @@ def _cause(code: int) -> str:
 
 
 def _progress(items: Iterable, total: int) -> Iterable:
-    if total < PROGRESS_FROM:
+    if total < _PROGRESS_FROM:
         return items
     from tqdm.auto import tqdm
 

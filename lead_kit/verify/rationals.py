@@ -4,19 +4,19 @@ import re
 from fractions import Fraction
 
 _INT = r"\d+|\d{1,3}(?:,\d{3})+"
-DECIMAL = re.compile(rf"([-+]?)((?:{_INT})?(?:\.\d*)?)")
-FRACTION = re.compile(r"([-+]?)\(?\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}\)?")
-MIXED = re.compile(r"([-+]?)(\d+) ?\\frac\{(\d+)\}\{(\d+)\}")
-SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?(?:/|\\div ?)\(?([-+]?[\d.]+)\)?")
-SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
-POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
-REPEATING = re.compile(r"([-+]?)(\d{0,30})\.(\d{0,30})\\(?:bar|dot)\{(\d{1,30})\}")
-ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
+_DECIMAL = re.compile(rf"([-+]?)((?:{_INT})?(?:\.\d*)?)")
+_FRACTION = re.compile(r"([-+]?)\(?\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}\)?")
+_MIXED = re.compile(r"([-+]?)(\d+) ?\\frac\{(\d+)\}\{(\d+)\}")
+_SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?(?:/|\\div ?)\(?([-+]?[\d.]+)\)?")
+_SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
+_POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
+_REPEATING = re.compile(r"([-+]?)(\d{0,30})\.(\d{0,30})\\(?:bar|dot)\{(\d{1,30})\}")
+_ROUNDED_FROM = 3  # significant digits from which a decimal gold may stand for an exact value that rounds to it
 
 
 def decimal(text: str) -> Fraction | None:
     """`-1,234.50` as a Fraction; None if the text is anything else."""
-    match = DECIMAL.fullmatch(text)
+    match = _DECIMAL.fullmatch(text)
     if match is None or not any(char.isdigit() for char in match[2]):
         return None
     value = Fraction(match[2].replace(",", "").rstrip(".") or "0") if match[2] != "." else None
@@ -30,21 +30,21 @@ def value(text: str) -> Fraction | None:
     plain = decimal(text)
     if plain is not None:
         return plain
-    if (match := MIXED.fullmatch(text)) and int(match[4]):
+    if (match := _MIXED.fullmatch(text)) and int(match[4]):
         whole = int(match[2]) + Fraction(int(match[3]), int(match[4]))
         return -whole if match[1] == "-" else whole
-    for pattern in (FRACTION, SLASH):
+    for pattern in (_FRACTION, _SLASH):
         if match := pattern.fullmatch(text):
             top, bottom = decimal(match[2]), decimal(match[3])
             if top is None or not bottom:
                 return None
             return -top / bottom if match[1] == "-" else top / bottom
-    if match := REPEATING.fullmatch(text):
+    if match := _REPEATING.fullmatch(text):
         return _repeating(*match.groups())
-    if match := SCIENTIFIC.fullmatch(text):
+    if match := _SCIENTIFIC.fullmatch(text):
         mantissa = decimal(match[1])
         return None if mantissa is None else mantissa * Fraction(10) ** int(match[2])
-    if match := POWER_OF_TEN.fullmatch(text):
+    if match := _POWER_OF_TEN.fullmatch(text):
         return Fraction(10) ** int(match[1])
     return None
 
@@ -81,4 +81,4 @@ def decimals(text: str) -> int | None:
     if match is None:
         return None
     significant = (match[1] + match[2]).replace(",", "").lstrip("0")
-    return len(match[2]) if len(significant) >= ROUNDED_FROM else None
+    return len(match[2]) if len(significant) >= _ROUNDED_FROM else None

@@ -13,7 +13,7 @@ from lead_kit.verify.latex_scan import FLIPPED
 from lead_kit.verify.latex_to_sympy import Unreadable, parse
 from lead_kit.verify.parse_answer import read
 
-PROSE = 3  # words of a gold beyond which it is prose (articles not counted)
+_PROSE = 3  # words of a gold beyond which it is prose (articles not counted)
 EXAMPLES = (  # one of each kind, so that nothing is left to import once a worker may open no file
     ("\\frac{\\sqrt{3}}{2}+x^2", "\\frac{x^2+\\sqrt{3}}{2}"),
     ("\\sin(\\pi n)", "\\log_2(x)+e^{i}"),
@@ -40,11 +40,11 @@ def warm() -> None:
         decide(answer, gold)
 
 
-class GoldUnreadable(ValueError):
+class _GoldUnreadable(ValueError):
     """The gold is no expression of the grammar: no answer can be compared with it by value."""
 
 
-class Algebra(compare_parts.Exact):
+class _Algebra(compare_parts.Exact):
     """Expressions as sympy objects: exact where both are rational, else identical as functions."""
 
     path = "symbolic"
@@ -59,12 +59,12 @@ class Algebra(compare_parts.Exact):
             ours = parse(answer)
         except Unreadable:
             return False
-        return identical(theirs, ours) or self._rounds(gold, answer, ours)
+        return _identical(theirs, ours) or self._rounds(gold, answer, ours)
 
     def holds(self, left: str, right: str) -> bool:
         try:
             return self.same(left, right)
-        except GoldUnreadable:
+        except _GoldUnreadable:
             return False
 
     def scaled(self, gold: str, answer: str, factor: str) -> bool:
@@ -76,7 +76,7 @@ class Algebra(compare_parts.Exact):
             theirs, ours = readable(gold), parse(answer) * parse(factor)
         except Unreadable:
             return False
-        return identical(theirs, ours) or self._rounds(gold, answer, ours)
+        return _identical(theirs, ours) or self._rounds(gold, answer, ours)
 
     def _rounds(self, gold: str, answer: str, ours: sympy.Expr) -> bool:
         """A decimal gold and an exact value that rounds to it."""
@@ -97,7 +97,7 @@ class Algebra(compare_parts.Exact):
             step.free_symbols
             or other.free_symbols
             or step == 0
-            or not (vanishes(step - other) or vanishes(step + other))
+            or not (_vanishes(step - other) or _vanishes(step + other))
         ):
             return False
         apart = sympy.simplify((theirs.subs(letter, 0) - ours.subs(own, 0)) / step)
@@ -135,7 +135,7 @@ class Algebra(compare_parts.Exact):
             theirs, ours = (parse(each.sides[0]) - parse(each.sides[1]) for each in (gold, answer))
         except Unreadable:
             return False
-        factor = multiple(theirs, ours)
+        factor = _constant_ratio(theirs, ours)
         return factor is not None and bool(any_sign or factor.is_positive)
 
     def solves(self, gold: Relation, answer: str) -> bool:
@@ -153,7 +153,7 @@ class Algebra(compare_parts.Exact):
         letter = unknown.pop()
         if theirs.diff(letter) == 0:
             return False
-        return identical(theirs.subs(letter, ours) + 1, sympy.Integer(1))
+        return _identical(theirs.subs(letter, ours) + 1, sympy.Integer(1))
 
 
 def readable(gold: str) -> sympy.Expr:
@@ -161,14 +161,14 @@ def readable(gold: str) -> sympy.Expr:
     try:
         return parse(gold)
     except Unreadable as problem:
-        raise GoldUnreadable(f"the gold cannot be read: {problem}") from problem
+        raise _GoldUnreadable(f"the gold cannot be read: {problem}") from problem
 
 
 def decide(gold: str, answer: str, order: str = "any") -> compare.Outcome:
     """(status, reason, path) of two answers in normal form; a gold against itself says whether it can be graded."""
     try:
-        return inspect(gold) if gold == answer else compare.decide(gold, answer, Algebra(order))
-    except GoldUnreadable as problem:
+        return _inspect(gold) if gold == answer else compare.decide(gold, answer, _Algebra(order))
+    except _GoldUnreadable as problem:
         return "gold_unparseable", str(problem), "gold"
 
 
@@ -184,11 +184,11 @@ def sketch(text: str) -> tuple[float, ...]:
     except Unreadable:
         return ()
     letters = expression.free_symbols
-    if expression.has(*BROKEN, *ADDED) or collapsed(expression):
+    if expression.has(*_BROKEN, *_ADDED) or _collapsed(expression):
         return ()
-    place = {x: 5 + ord(str(x)[0]) % 7 if str(x)[0] in COUNTING else _number(str(x)) for x in letters}
+    place = {x: 5 + ord(str(x)[0]) % 7 if str(x)[0] in _COUNTING else _number(str(x)) for x in letters}
     value = expression.subs(place).evalf(15)
-    parts = value.as_real_imag() if value.is_number and not collapsed(value) else ()
+    parts = value.as_real_imag() if value.is_number and not _collapsed(value) else ()
     if any(not part.is_Float and part != 0 or part.is_Float and part._prec < 40 for part in parts):
         return ()
     if letters and any(parts[1:]):
@@ -201,14 +201,14 @@ def _number(letter: str) -> sympy.Rational:
     return 1 + sympy.Rational(sum(ord(char) * 31**at for at, char in enumerate(letter)) % 89 + 1, 97)
 
 
-def inspect(gold: str) -> compare.Outcome:
+def _inspect(gold: str) -> compare.Outcome:
     """Can every part of a gold be compared by value? Prose beyond a few words can only be matched word by word."""
     waiting = [read(gold)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, Leaf):
             readable(node.text)
-        elif isinstance(node, Words) and len(node.words) > PROSE:
+        elif isinstance(node, Words) and len(node.words) > _PROSE:
             return "gold_unparseable", f"prose of {len(node.words)} words, which only the same words can match", "gold"
         elif isinstance(node, Row | Bag):
             waiting.extend(node.items)
@@ -217,31 +217,31 @@ def inspect(gold: str) -> compare.Outcome:
     return "correct", "every part can be compared", "symbolic"
 
 
-WORKING = 400  # digits tried before a difference counts as zero
-RANGES = (  # of the letters, one for each point
+_WORKING = 400  # digits tried before a difference counts as zero
+_RANGES = (  # of the letters, one for each point
     (0, 1), (0, 3), (-3, 3), (0, 30), (-30, 30), (-30, 0), (0, 30), (-30, 30), (30, 300), (-300, -30), (100, 999),
 )  # fmt: skip
-STARTS = (4, 8, 9)  # the points from which one letter goes to a break
-DENOMINATORS = (61, 97)  # of the points, so that no gold is made for them
-KINKS = 8  # breaks of abs, min, max, floor looked at
-BESIDE = (Integer(0), Rational(1, 7), Rational(-1, 7))
-EXPANDED = 40  # degree up to which polynomials are multiplied out
-COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are exponents of -1 or multiply π
-BROKEN = (sympy.Abs, sympy.Min, sympy.Max, sympy.floor, sympy.ceiling, sympy.sign)
-SMALLEST = sympy.Float(10) ** (20 - WORKING)
-ADDED = (sympy.Sum, sympy.Product)
-ENOUGH = 3  # points of agreement that outweigh those where a branch of a root or logarithm is another
+_STARTS = (4, 8, 9)  # the points from which one letter goes to a break
+_DENOMINATORS = (61, 97)  # of the points, so that no gold is made for them
+_KINKS = 8  # breaks of abs, min, max, floor looked at
+_BESIDE = (Integer(0), Rational(1, 7), Rational(-1, 7))
+_EXPANDED = 40  # degree up to which polynomials are multiplied out
+_COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are exponents of -1 or multiply π
+_BROKEN = (sympy.Abs, sympy.Min, sympy.Max, sympy.floor, sympy.ceiling, sympy.sign)
+_SMALLEST = sympy.Float(10) ** (20 - _WORKING)
+_ADDED = (sympy.Sum, sympy.Product)
+_ENOUGH = 3  # points of agreement that outweigh those where a branch of a root or logarithm is another
 
 
-def identical(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
+def _identical(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
     """Are two expressions the same function of their letters?"""
     if theirs == ours:
         return theirs != 0 and not theirs.has(sympy.nan, sympy.zoo)  # 0: collapsed; numerals came before
-    if collapsed(theirs) or collapsed(ours):
+    if _collapsed(theirs) or _collapsed(ours):
         return False
     letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)
     if not letters:
-        return vanishes(theirs - ours)
+        return _vanishes(theirs - ours)
     if theirs.is_rational_function(*letters) and ours.is_rational_function(*letters):
         decided = _cancels(theirs, ours, letters)
         if decided is not None:
@@ -253,7 +253,7 @@ def _cancels(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> boo
     """Is a difference of polynomials or their quotients 0? None if it is too large to multiply out."""
     sizes = [abs(power.exp) for each in (theirs, ours) for power in each.atoms(sympy.Pow) if power.exp.is_Integer]
     numbers = theirs.atoms(sympy.Number) | ours.atoms(sympy.Number)
-    if sum(sizes) > EXPANDED or len(letters) > 4 or not all(number.is_Rational for number in numbers):
+    if sum(sizes) > _EXPANDED or len(letters) > 4 or not all(number.is_Rational for number in numbers):
         return None
     if any(not base.is_Rational for each in (theirs, ours) for base in each.atoms(sympy.NumberSymbol, sympy.Function)):
         return None
@@ -267,17 +267,17 @@ def _agree(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
     """Equal at every point where both are real; at least two such points, else equal as complex numbers."""
     seen = agreed = 0
     for point in _points(theirs, ours, letters):
-        left, right = (each.subs(point).doit() if each.has(*ADDED) else each.subs(point) for each in (theirs, ours))
-        if collapsed(left) or collapsed(right):
+        left, right = (each.subs(point).doit() if each.has(*_ADDED) else each.subs(point) for each in (theirs, ours))
+        if _collapsed(left) or _collapsed(right):
             continue
         if left == 0 and right == 0:
             continue  # that both vanish here says nothing: binom(n, 99) and binom(n, 98) are 0 for every small n
-        close = vanishes(left - right)
+        close = _vanishes(left - right)
         if not close and left.is_real and right.is_real:
             return False
         seen += 1
         agreed += close
-    return agreed >= 2 and (agreed == seen or agreed >= ENOUGH)
+    return agreed >= 2 and (agreed == seen or agreed >= _ENOUGH)
 
 
 def _points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> list[dict]:
@@ -285,10 +285,10 @@ def _points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> list
     draw = random.Random(f"{theirs} {ours}")
     integers = _integers(theirs, ours, letters)
     points = []
-    for low, high in RANGES:
+    for low, high in _RANGES:
         point = {}
         for letter in letters:
-            over = draw.choice(DENOMINATORS)
+            over = draw.choice(_DENOMINATORS)
             value = Rational(draw.randrange(low * over + 1, high * over), over)
             point[letter] = (
                 Integer(draw.randint(1 if low >= 0 else -30, min(max(high, 9), 30))) if letter in integers else value
@@ -296,13 +296,13 @@ def _points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> list
         points.append(point)
     if integers and not (theirs.has(sympy.floor, sympy.ceiling) or ours.has(sympy.floor, sympy.ceiling)):
         points = [{x: abs(v) + 1 if x in integers else v for x, v in point.items()} for point in points]
-    return points + [at for start in STARTS for at in _kinks(theirs, ours, points[start], integers)]
+    return points + [at for start in _STARTS for at in _kinks(theirs, ours, points[start], integers)]
 
 
 def _kinks(theirs: sympy.Expr, ours: sympy.Expr, start: dict, integers: set[Symbol]) -> list[dict]:
     """Points at, and to both sides of, the values of one letter where an abs, min, max or floor changes its branch."""
     zeros = []
-    for part in sorted(theirs.atoms(*BROKEN) | ours.atoms(*BROKEN), key=str):
+    for part in sorted(theirs.atoms(*_BROKEN) | ours.atoms(*_BROKEN), key=str):
         if isinstance(part, sympy.Min | sympy.Max):
             zeros += [one - other for one, other in combinations(part.args, 2)]
         else:
@@ -310,53 +310,53 @@ def _kinks(theirs: sympy.Expr, ours: sympy.Expr, start: dict, integers: set[Symb
             inside = {part.args[0].replace(sympy.Abs, lambda of, sign=sign: sign * of) for sign in (1, -1)}
             zeros += [each - step for each in sorted(inside, key=str) for step in steps]
     found = []
-    for zero in zeros[:KINKS]:
+    for zero in zeros[:_KINKS]:
         for letter in sorted(zero.free_symbols, key=str)[:2]:
             only = zero.subs({x: value for x, value in start.items() if x != letter})
             line = sympy.Poly(only, letter) if only.is_polynomial(letter) else None
             if line is None or line.degree() != 1:
                 continue
             root = -line.nth(0) / line.nth(1)
-            for aside in (-1, 0, 1) if letter in integers else BESIDE:
+            for aside in (-1, 0, 1) if letter in integers else _BESIDE:
                 found.append(start | {letter: sympy.floor(root) + aside if letter in integers else root + aside})
     return found
 
 
-def collapsed(value: sympy.Expr) -> bool:
+def _collapsed(value: sympy.Expr) -> bool:
     return value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 
 
 def _integers(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> set[Symbol]:
     """Letters that count: n in (-1)^n, k in sin(kπ), the n of n!."""
-    marks = (sympy.pi, sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling, *ADDED)
+    marks = (sympy.pi, sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling, *_ADDED)
     if not any(each.has(*marks) or _signed_power(each) for each in (theirs, ours)):
         return set()
-    return {letter for letter in letters if str(letter)[:1] in COUNTING}
+    return {letter for letter in letters if str(letter)[:1] in _COUNTING}
 
 
 def _signed_power(value: sympy.Expr) -> bool:
     return any(power.base.is_negative and power.exp.free_symbols for power in value.atoms(sympy.Pow))
 
 
-def multiple(theirs: sympy.Expr, ours: sympy.Expr) -> sympy.Expr | None:
+def _constant_ratio(theirs: sympy.Expr, ours: sympy.Expr) -> sympy.Expr | None:
     """The number by which two functions of the same letters differ, as read off at one point; None if none does."""
     letters = sorted(theirs.free_symbols, key=str)
     if not letters or theirs.free_symbols != ours.free_symbols:
         return None
     for point in _points(theirs, ours, letters):
         left, right = theirs.subs(point), ours.subs(point)
-        if left != 0 and right != 0 and not collapsed(left) and not collapsed(right):
+        if left != 0 and right != 0 and not _collapsed(left) and not _collapsed(right):
             factor = left / right
-            return factor if identical(theirs, ours * factor) else None
+            return factor if _identical(theirs, ours * factor) else None
     return None
 
 
-def vanishes(difference: sympy.Expr) -> bool:
+def _vanishes(difference: sympy.Expr) -> bool:
     """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers
     show."""
     if difference.is_Rational:
         return difference == 0
-    value = difference.evalf(15, maxn=WORKING)
+    value = difference.evalf(15, maxn=_WORKING)
     if not value.is_number or value.has(sympy.nan):
         return False
     return all(_negligible(part) for part in value.as_real_imag())
@@ -364,4 +364,4 @@ def vanishes(difference: sympy.Expr) -> bool:
 
 def _negligible(part: sympy.Expr) -> bool:
     """Zero, or a value of which no digit stands at WORKING digits; a tiny value with digits is not zero."""
-    return part == 0 or part.is_Float and (part._prec <= 1 or abs(part) < SMALLEST)
+    return part == 0 or part.is_Float and (part._prec <= 1 or abs(part) < _SMALLEST)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from lead_kit.verify import rationals
 
 # dimension: the names of a unit = its size in the dimension's own; the first name is the canonical one
-TABLE = {
+_TABLE = {
     "length": "m meter metre=1, mm millimeter millimetre=1/1000, cm centimeter centimetre=1/100, dm decimeter=1/10,"
     " km kilometer kilometre=1000, in inch inches=127/5000, ft foot feet=381/1250, yd yard=1143/1250, mi "
     "mile=201168/125",
@@ -38,7 +38,7 @@ TABLE = {
     "amount": "mol mole=1",
     "data": "bit=1, byte=8",
 }  # fmt: skip
-COUNTED = (  # things that answers count, each its own dimension; a plural in brackets if it is not name + s
+_COUNTED = (  # things that answers count, each its own dimension; a plural in brackets if it is not name + s
     "person(people) child(children) man(men) woman(women) boy girl student teacher friend worker guest player "
     "member family(families) way time step hour point vertex(vertices) edge side face diagonal line triangle square"
     " rectangle circle cube region path arrangement permutation combination possibility(possibilities) outcome "
@@ -49,36 +49,36 @@ COUNTED = (  # things that answers count, each its own dimension; a plural in br
     "pencil pen sticker stamp toy shirt shoe sock hat packet pack can slice serving bead stone fold trip lap floor "
     "stair shot goal vote die(dice)"
 )
-VAGUE = frozenset(("unit", "ordinal"))  # says nothing about what is measured
-NUMBER_WORDS = {
+_VAGUE = frozenset(("unit", "ordinal"))  # says nothing about what is measured
+_NUMBER_WORDS = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
 }  # fmt: skip
-POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-RAISED = {"squared": 2, "cubed": 3}
-SPEEDS = {"mph": ("mile", "hour"), "kph": ("km", "h"), "kmh": ("km", "h")}
-SHORT = "cm|mm|km|kg|mg|ml|mph|lbs?|ft|hrs?|oz|sec|min|inches|feet|rad"
-TRAILING = re.compile(r"^(.*?[\d)}\]a-zA-Z!])\s*(\\text\{[^{}]*\}.*)$")
-BARE = re.compile(rf"^(.*?[\d)}}\]]) ?((?:(?:{SHORT})|(?<= )[A-Za-z][A-Za-z.]+(?: [A-Za-z/]+)*)(?:\^\d|/[a-z]+)*)$")
-MEANING = re.compile(  # words that make another answer of a number, so that a gold with them is no plain number
+_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+_RAISED = {"squared": 2, "cubed": 3}
+_SPEEDS = {"mph": ("mile", "hour"), "kph": ("km", "h"), "kmh": ("km", "h")}
+_SHORT = "cm|mm|km|kg|mg|ml|mph|lbs?|ft|hrs?|oz|sec|min|inches|feet|rad"
+_TRAILING = re.compile(r"^(.*?[\d)}\]a-zA-Z!])\s*(\\text\{[^{}]*\}.*)$")
+_BARE = re.compile(rf"^(.*?[\d)}}\]]) ?((?:(?:{_SHORT})|(?<= )[A-Za-z][A-Za-z.]+(?: [A-Za-z/]+)*)(?:\^\d|/[a-z]+)*)$")
+_MEANING = re.compile(  # words that make another answer of a number, so that a gold with them is no plain number
     r"\b(?:or|and|not|more|less|fewer|least|most|than|if|otherwise|maybe|else|below|above|under|over|minus|negative|"
     r"short|half|halves|thirds?|quarters?|score|pairs?|twice|times|wrong|plus|factorial|about|around|nearly)\b|(?<![\^{])\d"
 )
-UNIT = re.compile(r"[A-Za-z]+|\^\{?(-?\d)\}?|/")
-WORD = re.compile(r"[A-Za-z][A-Za-z.'’-]*|\d+(?:\.\d+)?")
-PREFIX = re.compile(
+_UNIT = re.compile(r"[A-Za-z]+|\^\{?(-?\d)\}?|/")
+_WORD = re.compile(r"[A-Za-z][A-Za-z.'’-]*|\d+(?:\.\d+)?")
+_PREFIX = re.compile(
     r"^\\text\{(?:only|exactly|at|it is|is|it's|there are|(?:the )?(?:final )?"
     r"(?:answer|total|result|sum|area)(?: is)?):?\}(?=.)",
     re.IGNORECASE,
 )
-CURRENCY = re.compile(r"(-?)\\text\{(dollar|euro|pound|yuan)\}(-?)(?=.)")
-LETTERS = re.compile(r"[A-Za-z]+")
-COMMANDS = re.compile(r"\\[A-Za-z]+")
-PAIRS = re.compile(r"ordered (?:pair|triple|tuple)s?")
-KIND = re.compile(r"\b(?:different|distinct|possible|real|such|integer|positive) (?=[a-z])")
-TAIL = re.compile(
+_CURRENCY = re.compile(r"(-?)\\text\{(dollar|euro|pound|yuan)\}(-?)(?=.)")
+_LETTERS = re.compile(r"[A-Za-z]+")
+_COMMANDS = re.compile(r"\\[A-Za-z]+")
+_PAIRS = re.compile(r"ordered (?:pair|triple|tuple)s?")
+_KIND = re.compile(r"\b(?:different|distinct|possible|real|such|integer|positive) (?=[a-z])")
+_TAIL = re.compile(
     r" (?:old|in total|in all|total|each|of (?:water|milk|juice|oil|paint|flour|sugar|rice|sand|gas|soup|land))$"
 )
-CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer):? ?)?\(?([A-Za-z])\)?[.)]?")
+_CHOICE = re.compile(r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer):? ?)?\(?([A-Za-z])\)?[.)]?")
 SYNONYMS = {
     ("infinite",): ("infinitely", "many"), ("infinity",): ("infinitely", "many"), ("no", "solutions"): ("none",),
     ("no", "solution"): ("none",), ("no", "real", "solutions"): ("none",),
@@ -87,20 +87,20 @@ SYNONYMS = {
 }  # fmt: skip
 DIGITS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 EVERYTHING = ("all", "real", "numbers"), ("all", "reals"), ("real", "numbers"), ("all", "real", "x")
-UNKNOWN = "?"  # the first character of a unit that is not in the table
+_UNKNOWN = "?"  # the first character of a unit that is not in the table
 
 
 def _tables() -> tuple[dict[str, str], dict[str, tuple[str, Fraction]]]:
     """(canonical name of each spelling, (dimension, size) of each canonical name)."""
     names, sizes = {}, {}
-    for dimension, row in TABLE.items():
+    for dimension, row in _TABLE.items():
         for entry in row.split(", "):
             spellings, _, size = entry.partition("=")
             first, *others = spellings.split()
             sizes[first] = (dimension, Fraction(size)) if size else (first, Fraction(1))
             for name in (first, *others):
                 names.update({name: first} if len(name) < 3 else {name: first, name + "s": first})
-    for entry in COUNTED.split():
+    for entry in _COUNTED.split():
         name, _, plural = entry.rstrip(")").partition("(")
         names.setdefault(name, name)
         names.setdefault(plural or name + "s", name)
@@ -112,11 +112,11 @@ NAMES, SIZES = _tables()
 LETTER_UNITS = frozenset(name for name in NAMES if len(name) == 1)
 
 
-def strip(text: str) -> tuple[str, str]:
+def split_unit(text: str) -> tuple[str, str]:
     """(expression, canonical unit) of a leaf; an unknown word makes a unit that equals only itself."""
-    text = PREFIX.sub("", text).strip()
+    text = _PREFIX.sub("", text).strip()
     money = ""
-    if match := CURRENCY.match(text):
+    if match := _CURRENCY.match(text):
         text, money = (match[1] or match[3]) + text[match.end() :].strip(), match[2]
     if text.endswith("%"):
         return text[:-1].strip(), "percent"
@@ -125,7 +125,7 @@ def strip(text: str) -> tuple[str, str]:
         return (text, "") if applied else (match[1], "degree" + match[2])
     if match := re.fullmatch(r"(\d+)(?:\^\{?)?(?:\\text\{)?(?:st|nd|rd|th)\}?\}?(?: ?(?:place|day|Day|term))?", text):
         return match[1], "ordinal"
-    match = TRAILING.match(text) or BARE.match(text)
+    match = _TRAILING.match(text) or _BARE.match(text)
     if match is None or not any(char.isdigit() or char == "\\" for char in match[1]):
         return text, money
     return _measured(
@@ -140,56 +140,56 @@ def strip(text: str) -> tuple[str, str]:
 
 def _measured(number: str, words: list[str], money: str) -> tuple[str, str] | None:
     """`3 million dollars` as (3000000, dollar); None if the words make no unit of it."""
-    while words and words[0].lower() in NUMBER_WORDS and (value := rationals.value(number)) is not None:
-        value *= NUMBER_WORDS[words.pop(0).lower()]
+    while words and words[0].lower() in _NUMBER_WORDS and (value := rationals.value(number)) is not None:
+        value *= _NUMBER_WORDS[words.pop(0).lower()]
         number = rationals.text(value)
     phrase = " ".join(words)
-    unit = canonical(phrase)
+    unit = _canonical(phrase)
     if unit is not None:
         return number, unit or money
-    if MEANING.search(phrase.lower()) or any(word.lower() in NUMBER_WORDS | RAISED for word in words):
+    if _MEANING.search(phrase.lower()) or any(word.lower() in _NUMBER_WORDS | _RAISED for word in words):
         return None
-    return number, UNKNOWN + " ".join(phrase.lower().split())
+    return number, _UNKNOWN + " ".join(phrase.lower().split())
 
 
 @lru_cache(maxsize=1 << 10)
-def canonical(phrase: str) -> str | None:
+def _canonical(phrase: str) -> str | None:
     r"""One spelling for a unit: `inches ^2` and `square inches` are "in^2", `km/h` is "km h^-1"; None if it is none."""
     powers: dict[str, int] = {}
     sign, pending, last, word = 1, 1, "", ""
-    phrase = KIND.sub("", TAIL.sub("", PAIRS.sub("solutions", phrase)))
-    if UNIT.sub("", phrase).strip(" -.'"):
+    phrase = _KIND.sub("", _TAIL.sub("", _PAIRS.sub("solutions", phrase)))
+    if _UNIT.sub("", phrase).strip(" -.'"):
         return None
-    for match in UNIT.finditer(phrase):
+    for match in _UNIT.finditer(phrase):
         word = match.group()
-        if match[1] or word.lower() in RAISED:
+        if match[1] or word.lower() in _RAISED:
             if not last:
                 return None
-            powers[last] *= int(match[1] or RAISED[word.lower()])
-        elif word.lower() in POWERS:
-            pending = POWERS[word.lower()]
+            powers[last] *= int(match[1] or _RAISED[word.lower()])
+        elif word.lower() in _POWERS:
+            pending = _POWERS[word.lower()]
         elif word in ("/", "per", "an", "a"):
             sign = -1
         else:
-            for name in SPEEDS.get(word.lower(), (word,)):
+            for name in _SPEEDS.get(word.lower(), (word,)):
                 last = NAMES.get(name) or len(name) > 1 and NAMES.get(name.lower())
                 if not last:
                     return None
                 powers[last] = powers.get(last, 0) + sign * pending
-                sign, pending = (-1 if word.lower() in SPEEDS else 1), 1
-    if sign < 0 and word.lower() not in SPEEDS:
+                sign, pending = (-1 if word.lower() in _SPEEDS else 1), 1
+    if sign < 0 and word.lower() not in _SPEEDS:
         return None
-    named = [name if power == 1 else f"{name}^{power}" for name, power in powers.items() if name not in VAGUE]
+    named = [name if power == 1 else f"{name}^{power}" for name, power in powers.items() if name not in _VAGUE]
     return " ".join(named) or ("unit" if powers else "")
 
 
-def ratio(gold: str, answer: str) -> Fraction | None:
+def conversion(gold: str, answer: str) -> Fraction | None:
     """The size of the answer's unit in the gold's. A unit may be left out; None if it is exchanged or no unit."""
-    if gold == answer or answer in ("", *VAGUE):
+    if gold == answer or answer in ("", *_VAGUE):
         return Fraction(1)
-    if gold in ("", *VAGUE):
-        return None if answer.startswith(UNKNOWN) else Fraction(1)
-    if gold.startswith(UNKNOWN) or answer.startswith(UNKNOWN):
+    if gold in ("", *_VAGUE):
+        return None if answer.startswith(_UNKNOWN) else Fraction(1)
+    if gold.startswith(_UNKNOWN) or answer.startswith(_UNKNOWN):
         return None
     (theirs, whole), (ours, part) = _measure(gold), _measure(answer)
     return part / whole if theirs == ours else None
@@ -207,21 +207,21 @@ def _measure(unit: str) -> tuple[dict[str, int], Fraction]:
     return dimensions, size
 
 
-def prose(text: str) -> tuple[str, ...] | None:
+def words_of_prose(text: str) -> tuple[str, ...] | None:
     """The words of a text that is prose or a choice letter; None if it is mathematics."""
     if text.startswith("-"):
         return None
     plain = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip()
-    if match := CHOICE.fullmatch(plain):
+    if match := _CHOICE.fullmatch(plain):
         return None if text == match[1] and match[1].islower() else (match[1],)
     worded = re.sub(r"\\text\{[^{}]*\}", "", text).strip(" .-")
-    longest = max((len(run) for run in LETTERS.findall(COMMANDS.sub("", worded))), default=0)
-    if "\\text" in text and not re.search(r"[\d=+*/^_\\<>]", worded) and len(LETTERS.findall(worded)) <= 1:
+    longest = max((len(run) for run in _LETTERS.findall(_COMMANDS.sub("", worded))), default=0)
+    if "\\text" in text and not re.search(r"[\d=+*/^_\\<>]", worded) and len(_LETTERS.findall(worded)) <= 1:
         return _words(plain)
     if "\\" not in worded and longest >= 3 and not re.search(r"[=+*/^_<>|()]", worded):
         if not re.search(r"\d", worded) or len(worded.split()) > 4 or re.match(r"[A-Za-z]{3,} ", worded):
             return _words(plain)
-    if " " in worded and longest >= 4 and len(re.findall(r"[A-Za-z]{2,}", COMMANDS.sub("", worded))) >= 3:
+    if " " in worded and longest >= 4 and len(re.findall(r"[A-Za-z]{2,}", _COMMANDS.sub("", worded))) >= 3:
         return _words(plain)
     return None
 
@@ -229,6 +229,6 @@ def prose(text: str) -> tuple[str, ...] | None:
 def _words(text: str) -> tuple[str, ...]:
     return tuple(
         word.lower().strip(".'-")
-        for word in WORD.findall(re.sub(r"[\\{}]", " ", text))
+        for word in _WORD.findall(re.sub(r"[\\{}]", " ", text))
         if word.lower() not in ("the", "a", "an")
     )
