@@ -15,7 +15,7 @@ import time
 
 from jupyter_client.provisioning import LocalProvisioner
 
-from lead_kit.launch import forks, placement, process_tree, warm
+from lead_kit.launch import forks, process_tree, ranks, warm
 
 NAME = "lead-warm"  # of the provisioner in pyproject.toml
 OPTIONS = ["--ip", "127.0.0.1", "--ContentsManager.pre_save_hook=lead_kit.launch.strip_outputs.on_save"]
@@ -81,7 +81,7 @@ def main() -> int:
     """Starts JupyterLab with the options of this command; returns its exit code."""
     options, variables = [*OPTIONS, *sys.argv[1:]], dict(os.environ)
     with contextlib.ExitStack() as stack:
-        if warm.VARIABLE not in variables and hasattr(os, "pidfd_open") and not placement.has_gpu():
+        if warm.VARIABLE not in variables and hasattr(os, "pidfd_open") and not ranks.has_gpu():
             variables |= stack.enter_context(warm.server(variables, interactive=True))
         if warm.VARIABLE in variables:
             options.append(f"--KernelProvisionerFactory.default_provisioner_name={NAME}")

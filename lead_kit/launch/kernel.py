@@ -1,7 +1,7 @@
-"""One kernel of a run: papermill executes the notebook, `lead run` (supervisor.py) supervises this process.
+"""One kernel of a run: papermill executes the notebook, `lead run` (run_notebook.py) supervises this process.
 
-The supervisor, or host.py once for each rank, starts it with one argument: JSON with `notebook`, `folder` and
-`parameters`. What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
+`lead run`, or torchrun for each rank, starts it with one argument: JSON with `notebook`, `folder` and `parameters`.
+What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """`lead run`: checks a notebook's parameters, locks its run folder and supervises the processes that execute it.
 
-    lead run ── (lead_kit.launch.host, one process per rank) ── lead_kit.launch.kernel (papermill) ── kernel
+    lead run ── (torchrun, for several ranks) ── lead_kit.launch.kernel (papermill) ── kernel
 
 Papermill only executes. Locking, the log, signals and the end of every process are here. Each process of the chain
 dies with its parent, so that nothing keeps running even when `lead` itself is killed.
@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.launch import forks, process_tree, run_error
-from lead_kit.launch.placement import Ranks, environment, placed
+from lead_kit.launch.ranks import Ranks, command, environment, locate
 from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, run_folder, shown
@@ -29,7 +30,8 @@ from lead_kit.safe_text import LONG, safe_line
 
 # the beginnings of the lines of Run.progress, of a stage before the run, and of Run.record_tripwire
 _PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
-POLL = 0.5  # seconds between two looks at the folder's lock
+POLL = 0.5  # seconds between two looks at the folder
+_PATIENCE = 600.0  # seconds that a rank of a launcher waits for rank 0
 
 
 def find_notebook(name: str) -> Path:
@@ -40,15 +42,6 @@ def find_notebook(name: str) -> Path:
             return path.absolute()
     stems = sorted({p.stem for place in (folder, Path(name).absolute().parent) for p in place.glob("*.ipynb")})
     raise InputError(f"no notebook {name!r}{nearest_or_all(Path(name).stem, stems)}")
-
-
-def _command_of(ranks: Ranks, job: Mapping, settled: Mapping, notebook: Path) -> list[str]:
-    """The command that executes the notebook: one kernel, or the ranks of this host."""
-    if not ranks.several:
-        return [sys.executable, "-m", "lead_kit.launch.kernel", json.dumps(job)]
-    agreed = {"notebook": shown(notebook), "code": provenance.code_hash(notebook), "nproc": ranks.nproc, **settled}
-    told = {**ranks._asdict(), "job": job, "run": agreed}
-    return [sys.executable, "-m", "lead_kit.launch.host", json.dumps(told)]
 
 
 def _finished_message(folder: Path, settled: Mapping, notebook: Path) -> str:
@@ -81,46 +74,50 @@ def run_command(
     they do not fit.
     """
     prefix = f"[{prefix}] " if prefix else ""
-    notebook, ranks = find_notebook(notebook), placed(Ranks(**ranks), os.environ)
+    notebook, ranks = find_notebook(notebook), locate(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
     named = {} if run_name is None else {"run_name": run_name}
     given = convert_values(dict(parameters) | named | ({"preflight": "warn"} if anyway else {}), declared)
     settled = {name: parameter.default for name, parameter in declared.items()} | given
     folder = run_folder(settled.get("run_name", notebook.stem))
     job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
-    command, variables = _command_of(ranks, job, settled, notebook), environment(ranks, folder)
+    words, variables = command(ranks, job), environment(ranks, folder)
     process_tree.raise_on_signals()
     try:
-        if ranks.node_rank:  # node 0 holds the lock and writes the record
-            return _take_part(folder, command, variables, ranks)
-        lock.acquire(folder, wait)
+        if not ranks.node_rank:  # node 0 holds the lock and writes the record
+            lock.acquire(folder, wait)
         if not again and (message := _finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
+        if ranks.node_rank:
+            return _take_part(folder, words, variables, ranks)
         _end_earlier(variables["LEAD_RUN"], prefix)
         earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
         if len(attempts) > 1 and (news := manifest.changes_since_last_attempt(earlier, settled, notebook)):
             print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(news)}", flush=True)
-        return _supervise(folder, command, variables, ranks, prefix, brief)
+        return _supervise(folder, words, variables, ranks, prefix, brief)
     except process_tree.Stopped as stopped:
         return 128 + stopped.args[0]
     finally:
         lock.release(folder)
 
 
-def _supervise(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
     (folder / run_error.FILE).unlink(missing_ok=True)
     process_tree.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
-        code = stream(folder, command, variables, ranks, prefix, brief)
+        code = stream(folder, words, variables, ranks, prefix, brief)
         error = run_error.read_error(folder, code) or unfinished(folder)
         status, reason = ("failed", error["sentence"]) if error else ("done", "")
         return run_error.print_error(folder, error) if error else 0
     except process_tree.Stopped as stopped:
+        if error := run_error.read_error(folder, 0):  # a launcher stops the other ranks when one has failed
+            reason = error["sentence"]
+            return run_error.print_error(folder, error)
         reason = f"stopped by {signal.Signals(stopped.args[0]).name}"
         print(f"{prefix}{reason}; the same command continues {shown(folder)}", file=sys.stderr, flush=True)
         raise
@@ -139,19 +136,43 @@ def _end_earlier(mark: str, prefix: str = "") -> None:
         print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
 
 
-def _take_part(folder: Path, command: list[str], variables: dict[str, str], ranks: Ranks) -> int:
+def _take_part(folder: Path, words: list[str], variables: dict[str, str], ranks: Ranks) -> int:
     """Runs the ranks of a host other than the first; their output goes to this terminal."""
     _end_earlier(variables["LEAD_RUN"])
     process_tree.adopt_orphans()
-    print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
+    if ranks.of_launcher is None:
+        print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
+    else:
+        _wait_for_first(folder)
     try:
         with tempfile.TemporaryDirectory(prefix="lead-") as scratch:
             variables = variables | {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
-            code = process_tree.start(command, cwd=ROOT, env=variables).wait()
-        error = run_error.read_error(folder, code)
+            child = process_tree.start(words, cwd=ROOT, env=variables)
+            while child.poll() is None:
+                _end_after_others(child, folder, ranks)
+        error = run_error.read_error(folder, child.returncode)
         return run_error.print_error(folder, error) if error else 0
     finally:
         process_tree.end_children()
+
+
+def _wait_for_first(folder: Path) -> None:
+    """Waits until rank 0 has opened the run: before that it may move the files of an earlier attempt."""
+    end = time.monotonic() + _PATIENCE
+    while (manifest.read_manifest(folder) or {}).get("status") != "running":
+        if time.monotonic() > end:
+            raise InputError(f"rank 0 did not open {shown(folder)} within {_PATIENCE:.0f} seconds")
+        time.sleep(POLL)
+
+
+def _end_after_others(child: subprocess.Popen, folder: Path, ranks: Ranks) -> None:
+    """Waits a moment for the child; asks it to end when a rank that it did not start has failed."""
+    with contextlib.suppress(ValueError):  # half written
+        error = run_error.read_error(folder, 0) if ranks.nodes > 1 else None
+        if error and not ranks.is_here(error["rank"]):
+            child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(POLL)
 
 
 def unfinished(folder: Path) -> dict | None:
@@ -162,7 +183,7 @@ def unfinished(folder: Path) -> dict | None:
     return {"name": "", "sentence": sentence, "traceback": "", "rank": 0, "host": lock.HOST}
 
 
-def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+def stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Runs the command; its stdout goes to the terminal (`brief`: progress only) and log.txt, its stderr to log.txt.
 
     Raises InputError when the folder is deleted meanwhile.
@@ -172,16 +193,15 @@ def stream(folder: Path, command: list, variables: dict, ranks: Ranks, prefix: s
         log.write(f"--- {manifest.timestamp()}\n".encode())
         variables = variables | {"JUPYTER_RUNTIME_DIR": name, "IPYTHONDIR": name}
         if forks.warm and not ranks.several:
-            child = forks.start(command, ROOT, variables, stderr=log.fileno())
+            child = forks.start(words, ROOT, variables, stderr=log.fileno())
         else:
-            child = process_tree.start(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
+            child = process_tree.start(words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
         # a thread, because a process left behind could keep the pipe open after the child has ended
         lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
         lines.start()
         while child.poll() is None:
             lock.check_not_replaced(folder)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(POLL)
+            _end_after_others(child, folder, ranks)
         lines.join(timeout=process_tree.PATIENCE)
         lock.check_not_replaced(folder)
         return child.returncode

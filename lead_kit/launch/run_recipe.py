@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
-from lead_kit.launch import estimates, placement, process_tree, recipe_model, recipes, stale_jobs, warm
+from lead_kit.launch import estimates, process_tree, ranks, recipe_model, recipes, stale_jobs, warm
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, RUNS, run_folder, shown, write_text
 
@@ -149,7 +149,7 @@ def _is_warm(jobs: list[recipes.Job], options: list[str]) -> bool:
     """Whether the jobs are to be forks of a warm process: several with a model, on this Linux host, without a GPU."""
     models = [job for job in jobs if job.notebook.stem in estimates.WITH_MODEL]
     several = len(models) > 1 and hasattr(os, "pidfd_open")
-    return several and not {"--executor", warm.VARIABLE} & {*options, *os.environ} and not placement.has_gpu()
+    return several and not {"--executor", warm.VARIABLE} & {*options, *os.environ} and not ranks.has_gpu()
 
 
 def _told_finished(done: list[recipes.Job]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lead_kit.launch.placement import has_gpu
+from lead_kit.launch.ranks import has_gpu
 from lead_kit.runs.log_files import read_metrics
 from tests.small import COLD, FINISH, RANKS, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
