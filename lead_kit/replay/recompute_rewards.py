@@ -107,8 +107,8 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
     if not len(tried) or found.explained.mean() >= _LEAST:
         return found
     sentence = (
-        "No published set of rewards explains half of the record, so the reward is not taken apart and the accuracy is "
-        "not known: name its rewards with recorded_rewards, or give golds."
+        "No published set of rewards explains half of the record, so the reward cannot be split into parts and the "
+        "accuracy is unknown: name its rewards with recorded_rewards, or give golds."
     )
     return _total_alone(frame, None, [sentence], tried)._replace(explained=found.explained)
 

@@ -100,8 +100,8 @@ def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> 
     told, name = [], "advantage_outside_mixed_groups"
     if not np.isnan(row[name]):
         told.append(
-            f"{_percent(row[name])} [{_percent(row[f'{name}_low'])}, {_percent(row[f'{name}_high'])}] of Σ|A| stands "
-            "in groups whose answers are all right or all wrong, so it says nothing about accuracy."
+            f"{_percent(row[name])} [{_percent(row[f'{name}_low'])}, {_percent(row[f'{name}_high'])}] of Σ|A| is in "
+            "groups whose answers are all right or all wrong, which carry no information about accuracy."
         )
         ends = kinds[(kinds["variant"] == RECORDED) & (kinds["groups are"] != "accuracy differs")]
         ends = ends.groupby("steps")["share of Σ|A|"].sum()
