@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lead_kit.evaluate import sample_arrays
+from lead_kit.evaluate import graded_samples
 from lead_kit.evaluate.score import score_command
 from lead_kit.replay import advantage_mass
-from lead_kit.report import curves, evaluation_figures, sample_text, select_runs, tables, training_figures
+from lead_kit.report import curves, evaluation_figures, read_rollouts, tables, training_figures
 from lead_kit.runs import files, log_files
 from lead_kit.runs.files import write_jsonl
 from lead_kit.verify import clusters, compare, normal_form, units
@@ -79,11 +79,11 @@ def evaluations(folder: Path, problems: int, each: int, seeds: tuple[int, ...]) 
 def suites_of(files: list[str], clock: Clock) -> tuple[pd.DataFrame, dict]:
     """What 04_evaluate and 05_figures begin with: samples read, checked and turned into arrays."""
     forget()
-    frame = sample_arrays.load_samples(files)
+    frame = graded_samples.load_samples(files)
     clock("read")
-    frame, _ = sample_arrays.require_rectangular(frame)
+    frame, _ = graded_samples.require_rectangular(frame)
     clock("check")
-    suites = sample_arrays.suites(frame)
+    suites = graded_samples.suites(frame)
     clock("answers into classes")
     return frame, suites
 
@@ -99,7 +99,7 @@ def told(files: list[str]) -> dict[str, float]:
     evaluation_figures.forest(differences).png()
     evaluation_figures.budget_curve(tables.budget_points(suites), tables.evaluation_setting(suites)).png()
     clock("figures")
-    sample_text.caveats(frame, 1.0)
+    read_rollouts.caveats(frame, 1.0)
     frame.sort_values("length")
     clock("sentences")
     return clock.parts
@@ -181,12 +181,12 @@ def runs(count: int, folder: Path) -> dict[str, float]:
 
 def drawn_runs() -> dict[str, float]:
     clock = Clock()
-    chosen, _ = select_runs.newest_experiment("pass@1")
+    chosen, _ = curves.newest_experiment("pass@1")
     clock("choice of runs")
     trained = curves.runs_that_logged(curves.load_runs(chosen), "pass@1")
     clock("read")
-    values, apart = curves.logged_values(trained, "pass@1"), select_runs.differing_settings(trained, "pass@1")
-    sentences = [*curves.describe_gaps(values), select_runs.settings_caption(apart), curves.validation_setting(trained)]
+    values, apart = curves.logged_values(trained, "pass@1"), curves.differing_settings(trained, "pass@1")
+    sentences = [*curves.describe_gaps(values), curves.settings_caption(apart), curves.validation_setting(trained)]
     clock("sentences")
     training_figures.trend(trained, note=" ".join(sentences)).png()
     training_figures.response_length(trained).png()

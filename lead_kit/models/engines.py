@@ -2,7 +2,7 @@
 
 An engine's `sample(requests)` yields (Request, Completion) pairs in the order in which they finish. Each request has
 its own seed, so samples do not depend on the order of the requests. `settings` holds all other settings that a sample
-depends on; evaluate/sample_file.py keeps them beside the samples.
+depends on; evaluate/graded_samples.py keeps them beside the samples.
 """
 
 import gc

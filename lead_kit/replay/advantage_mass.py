@@ -8,7 +8,7 @@ import pandas as pd
 from lead_kit.evaluate import stats
 from lead_kit.evaluate.recorded_tripwires import mass_outside_mixed_groups
 from lead_kit.report import curves
-from lead_kit.report.rollouts import rewards_in
+from lead_kit.report.read_rollouts import rewards_in
 from lead_kit.report.training_figures import trend_points
 from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve

@@ -10,7 +10,7 @@ from lead_kit.evaluate import stats
 from lead_kit.replay.attribution import share_with_interval
 from lead_kit.replay.groups import THIRDS, Rollouts, thirds
 from lead_kit.replay.variants import Outcome
-from lead_kit.report.rollouts import WORD
+from lead_kit.report.read_rollouts import WORD
 
 _BREAK = re.compile(r"[^\w\s'’-]|\d|\n\s*\n")  # a phrase does not go on behind punctuation, a number or an empty line
 _LONGEST = 3  # words of a phrase

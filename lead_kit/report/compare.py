@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import metrics, sample_arrays, stats
+from lead_kit.evaluate import graded_samples, metrics, stats
 from lead_kit.report.tables import format_interval, format_number, format_p
 from lead_kit.runs.files import RUNS, resolve
 
@@ -31,8 +31,8 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     sides = [_side("A", run_a), _side("B", run_b)]
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
-    frame, notes = sample_arrays.require_rectangular(pd.concat(sides, ignore_index=True), **choices)
-    suites = [sample_arrays.suites(frame[frame["side"] == label]) for label in "AB"]
+    frame, notes = graded_samples.require_rectangular(pd.concat(sides, ignore_index=True), **choices)
+    suites = [graded_samples.suites(frame[frame["side"] == label]) for label in "AB"]
     return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
 
 
@@ -41,7 +41,7 @@ def samples_of_arm(name: str) -> pd.DataFrame:
     path, _, arm = name.partition("@")
     if not resolve(path).exists() and (RUNS / path).parent.exists():
         path = str(RUNS / path)
-    frame = sample_arrays.load_samples([path])
+    frame = graded_samples.load_samples([path])
     arms = sorted(set(frame["arm"]))
     if arm and arm not in arms:
         raise InputError(f"{path} has no arm {arm!r}; it has {', '.join(arms)}")

@@ -4,18 +4,21 @@ The tidy frame has one row for each logged line: run, arm, seed, step (rollout b
 name. A wandb export (.csv) and TRL's completions (.parquet) are read as well as run folders.
 """
 
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import stats
-from lead_kit.evaluate.sample_arrays import first_few
-from lead_kit.report.import_curves import KEYS, labelled, trl_completions, wandb_export
+from lead_kit.evaluate.graded_samples import first_few
 from lead_kit.runs.files import resolve, shown
-from lead_kit.runs.find import matching_paths
+from lead_kit.runs.find import arm_in, matching_paths, seed_in
 from lead_kit.runs.log_files import has_rollouts, read_metrics
 from lead_kit.runs.manifest import read_manifest
+from lead_kit.safe_text import safe_line
 
 # the start and the control arms come first, then the paper's, in this order; others follow by name
 _ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")
@@ -186,3 +189,171 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
     table["nonzero"] = table["after"] > 0
     table["weight"] = (table["after"] / table["before"]).where(table["before"] > 0)
     return table.drop(columns=["after", "before"])
+
+
+NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
+
+
+def split_metrics(run: Path, split: str) -> pd.DataFrame:
+    """The lines of metrics.jsonl of one split, by step."""
+    frame = pd.DataFrame(read_metrics(Path(run) / "metrics.jsonl"))
+    if not len(frame):
+        return frame
+    frame = frame[frame["split"] == split].drop(columns="split")
+    return frame.sort_values("step", ignore_index=True).dropna(axis="columns", how="all")
+
+
+def curve_sentence(curve: pd.DataFrame) -> str:
+    """A validation curve in one sentence."""
+    if not len(curve):
+        return "The run has no validation (validate_every 0)."
+    if not curve["pass@1"].any():
+        return NOTHING_RIGHT
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return (
+        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
+        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
+    )
+
+
+def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
+    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
+    if not len(curve):
+        return {}
+    last = curve.iloc[-1]
+    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}
+
+
+KEYS = ["run", "arm", "seed", "step", "split"]
+_STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
+_WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
+_TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
+
+
+def labelled(frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None) -> pd.DataFrame:
+    """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
+    if frame.empty:
+        return frame
+    frame = frame.assign(run=run, arm=arm or arm_in(name), seed=seed_in(name) if seed is None else int(seed))
+    return frame[KEYS + [column for column in frame if column not in KEYS]]
+
+
+def wandb_export(path: Path) -> pd.DataFrame:
+    """A wandb history saved as CSV: one column for each metric, or "RUN - METRIC" as the panels export it.
+
+    The step is the first of STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
+    Raises InputError where no column is a step.
+    """
+    wide = pd.read_csv(path)
+    step = next((name for name in _STEP_COLUMNS if name in wide), None)
+    if step is None:
+        raise InputError(f"{shown(path)} has no step column ({', '.join(_STEP_COLUMNS)}): {list(wide)[:6]}")
+    numbers = wide.drop(columns=step).select_dtypes("number")
+    numbers = numbers[[name for name in numbers if not re.search(r"__(MIN|MAX)$", name)]]
+    long = numbers.assign(step=wide[step]).melt("step").dropna()
+    parts = long["variable"].str.extract(_WANDB_COLUMN)
+    split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
+    long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
+    tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
+    frames = [labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=KEYS)
+
+
+def trl_completions(path: Path) -> pd.DataFrame:
+    """Completions as TRL's GRPOTrainer logs them (step, prompt, completion, rewards, advantage), averaged by step.
+
+    The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
+    """
+    rows = pd.read_parquet(path)
+    if missing := _TRL_COLUMNS - set(rows):
+        raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
+    rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
+    texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
+    lengths = texts["completion"].str.len()
+    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=lengths, prompt=texts["prompt"])
+    by_step = rows.groupby("step")
+    frame = by_step[["reward", "characters"]].mean()
+    for name in rewards:
+        frame[f"reward_{name}"], frame[f"reward_{name}_std"] = by_step[name].mean(), by_step[name].std(ddof=0)
+    flat = rows.groupby(["step", "prompt"])["reward"].agg(lambda group: group.max() == group.min())
+    frame["zero_variance"] = flat.groupby("step").mean()
+    frame = frame.reset_index().assign(split="train")
+    if not path.stem.startswith("completions_"):
+        return labelled(frame, shown(path), path.stem)
+    folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
+    return labelled(frame, shown(folder), folder.name)
+
+
+_SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
+    "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
+    "validation_samples", "validation_temperature", "adapter", "dtype",
+)  # fmt: skip
+
+
+def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
+    """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
+    runs, started = {}, {}
+    for path in matching_paths(["runs/**"]):
+        if has_metric(path, metric, split):
+            folder = shown(path.parent)
+            runs.setdefault(folder, []).append(shown(path))
+            start = str((read_manifest(path) or {}).get("start", ""))
+            started[folder] = max(started.get(folder, ""), start)
+    return {folder: runs[folder] for folder in sorted(runs, key=started.get, reverse=True)}
+
+
+def has_metric(folder: Path, metric: str, split: str = "validation") -> bool:
+    """Whether a run logged the metric in the split; of a step that was logged twice, the newest line counts."""
+    newest = {row.get("step"): row.get(metric) for row in read_metrics(folder) if row.get("split") == split}
+    return any(value is not None and value == value for value in newest.values())  # null and NaN are no value
+
+
+def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
+    """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
+    found = _experiments(metric, split)
+    if not found:
+        return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
+    (folder, runs), *others = found.items()
+    counted = [f"{name} ({len(each)})" for name, each in others]
+    sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
+    if counted:
+        sentence += (
+            f" Others, with their numbers of runs: {', '.join(counted)}; choose one with -p runs '{others[0][0]}/*'"
+        )
+    return runs, sentence
+
+
+def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validation") -> dict[str, str]:
+    """By name, a sentence on each thing beside the method in which the arms differ: experiment, length, SETTINGS."""
+    values = logged_values(trained, metric, split)
+    facts = []
+    for (arm, run), rows in values.groupby(["arm", "run"]):
+        folder = resolve(run)
+        manifest = read_manifest(folder) if folder.is_dir() else None
+        fact = {"arm": arm, "experiment": str(Path(run).parent), "last step": int(rows["step"].max())}
+        facts.append(fact | _recorded_settings((manifest or {}).get("parameters", {})))
+    table = pd.DataFrame(facts).set_index("arm")
+    found = {}
+    for name in table:
+        by_arm = {arm: tuple(sorted(set(part.dropna().map(str)))) for arm, part in table[name].groupby(level=0)}
+        arms: dict[tuple, list[str]] = {}
+        for arm in arms_of(values):
+            arms.setdefault(by_arm[arm], []).append(safe_line(arm))
+        if len(arms) > 1:
+            parts = [
+                f"{safe_line(', '.join(value)) or 'not recorded'} in {', '.join(which)}"
+                for value, which in arms.items()
+            ]
+            found[name] = f"The arms differ in {name}: {'; '.join(parts)}."
+    return found
+
+
+def _recorded_settings(parameters: Mapping) -> dict:
+    """The SETTINGS that a run recorded, as text."""
+    kept = {name: parameters[name] for name in _SETTINGS if name in parameters}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()}
+
+
+def settings_caption(apart: Mapping) -> str:
+    """The names in what `differing` found, as a sentence for a caption; empty where the arms are alike."""
+    return f"Beside the method, the arms differ in {', '.join(apart)}." if apart else ""

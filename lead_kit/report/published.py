@@ -16,7 +16,7 @@ import yaml
 from lead_kit.data import named_sets
 from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import metrics, stats
-from lead_kit.evaluate.sample_arrays import Suite
+from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.runs.manifest import read_manifest
 
 SETTINGS = ["n", "temperature", "top_p", "min_p", "max_tokens", "problems"]

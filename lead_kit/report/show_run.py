@@ -1,20 +1,34 @@
-"""A run from outside, live or finished: its state, its curve and its last rollouts. `lead show RUN` prints them."""
+"""Looking at a run: `lead show RUN` and `show` from outside, and the live view in the cell that is running.
 
+A view is called with each progress of a run (`Run.add_view`). In a live notebook it draws anew at each validation, and
+otherwise as often as a small share of the time allows; elsewhere it draws nothing.
+"""
+
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from IPython.display import Image, display
 
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.report import curves, live_view
-from lead_kit.runs import lock
+from lead_kit.report import curves, evaluation_figures, training_figures
+from lead_kit.report.read_rollouts import best_worst_random
+from lead_kit.report.safe_display import Page
+from lead_kit.runs import find, lock, log_files
 from lead_kit.runs.files import RUNS, resolve, shown
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.safe_text import safe_line
+from lead_kit.runs.progress import in_live_notebook
+from lead_kit.safe_text import as_html, safe_line
 
-_CURVES = (("pass@1", "validation"), ("length", "validation"))  # without them, the loss
-ROWS, COLUMNS = 8, 60  # of a curve in a terminal, in letters
+_ROWS, _COLUMNS = 8, 60  # of a curve in a terminal, in letters
 _TAIL = 20_000  # bytes of the log in which the newest line of progress is looked for
+_SHARE = 0.05  # of the time, at most, that drawing takes between validations
+_LEAST = 2.0  # seconds between two drawings
+_DOTS = 110  # of the image, an inch
+_FAILURES = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError)
 
 
 def run_folder(run: str | Path) -> Path:
@@ -22,10 +36,9 @@ def run_folder(run: str | Path) -> Path:
     for folder in (RUNS / run, resolve(run)):
         if (folder / "run.json").is_file():
             return folder.resolve()
-    names = [
-        path.parent.relative_to(RUNS).as_posix() for path in RUNS.rglob("run.json") if "attempts" not in path.parts
-    ]
-    raise InputError(f"no run {safe_line(run)!r}{nearest_or_all(str(run), sorted(names))}")
+    paths = [path for path in RUNS.rglob("run.json") if "attempts" not in path.parts]
+    names = sorted(path.parent.relative_to(RUNS).as_posix() for path in paths)
+    raise InputError(f"no run {safe_line(run)!r}{nearest_or_all(str(run), names)}")
 
 
 def describe_run(folder: Path) -> list[str]:
@@ -36,18 +49,16 @@ def describe_run(folder: Path) -> list[str]:
         state = "ended without being closed"
     elif state == "running":  # in the run's own kernel it is open until `lead run` closes it
         state = "has finished" if "finished" in last else f"is running, {last.get('writer', '')}"
-    told = [f"{shown(folder)} {state if ' ' in state else f'is {state}'} (attempt {len(manifest['attempts'])})"]
-    told += [safe_line(last["reason"])] if last.get("reason") else []
-    told += [f"since {last.get('start', '?')}" + (f", until {last['end']}" if last.get("end") else "")]
-    summary = {
-        name: f"{v:.3g}" if isinstance(v, float) else safe_line(v) for name, v in manifest.get("summary", {}).items()
-    }
-    told += [", ".join(f"{name} {value}" for name, value in summary.items())] if summary else []
-    told += [
+    lines = [f"{shown(folder)} {state if ' ' in state else f'is {state}'} (attempt {len(manifest['attempts'])})"]
+    lines += [safe_line(last["reason"])] if last.get("reason") else []
+    lines += [f"since {last.get('start', '?')}" + (f", until {last['end']}" if last.get("end") else "")]
+    summary = manifest.get("summary", {}).items()
+    lines += [", ".join(f"{k} {f'{v:.3g}' if isinstance(v, float) else safe_line(v)}" for k, v in summary)]
+    lines += [
         f"tripwire {safe_line(trip['wire'])}, step {trip['step']}: {safe_line(trip['sentence'])}"
         for trip in manifest.get("tripwires", [])
     ]
-    return told + ([_newest_progress(folder)] if _newest_progress(folder) else [])
+    return [line for line in [*lines, _newest_progress(folder)] if line]
 
 
 def _newest_progress(folder: Path) -> str:
@@ -62,33 +73,21 @@ def _newest_progress(folder: Path) -> str:
 
 
 def text_curve(steps, values, title: str) -> str:
-    """A curve in letters: ROWS rows from the greatest to the least value, the steps from left to right."""
+    """A curve in letters: rows from the greatest to the least value, the steps from left to right."""
     steps, values = np.asarray(steps, float), np.asarray(values, float)
     low, high = values.min(), values.max()
-    width = min(COLUMNS, max(COLUMNS // 2, len(steps)))
+    width = min(_COLUMNS, max(_COLUMNS // 2, len(steps)))
     across = np.rint((steps - steps[0]) / max(steps[-1] - steps[0], 1) * (width - 1)).astype(int)
-    up = np.rint((values - low) / (high - low or 1) * (ROWS - 1)).astype(int)
-    grid = [[" "] * width for _ in range(ROWS)]
-    for column, row in zip(across, up, strict=True):
-        grid[ROWS - 1 - row][column] = "●"
-    marks = [f"{high:.3g}", *[""] * (ROWS - 2), f"{low:.3g}"]
+    up = np.rint((values - low) / (high - low or 1) * (_ROWS - 1)).astype(int)
+    grid = np.full((_ROWS, width), " ")
+    grid[_ROWS - 1 - up, across] = "●"
+    marks = [f"{high:.3g}", *[""] * (_ROWS - 2), f"{low:.3g}"]
     rows = [f"{mark:>8} │{''.join(row).rstrip()}" for mark, row in zip(marks, grid, strict=True)]
     foot = f"{'':8} └{'─' * width}\n{'':9}step {steps[0]:.0f} to {steps[-1]:.0f}, the last value {values[-1]:.3g}"
     return "\n".join([title, *rows, foot])
 
 
-def _run_as_text(folder: Path) -> str:
-    """All that is shown of a run, for a terminal."""
-    parts = ["\n".join(describe_run(folder))]
-    if (folder / "metrics.jsonl").is_file():
-        frame = curves.load_runs([folder])
-        drawn = [one for one in (_curve_in(frame, *which) for which in _CURVES) if one]
-        parts += drawn or list(filter(None, [_curve_in(frame, "loss", "train")]))
-    page = live_view.last_rollouts(folder)
-    return "\n\n".join(parts + ([page.text] if page else []))
-
-
-def _curve_in(frame, metric: str, split: str) -> str:
+def _curve_of(frame: pd.DataFrame, metric: str, split: str) -> str:
     """The text curve of a metric in the frame of a run; empty where it was not logged."""
     if metric not in frame:
         return ""
@@ -97,19 +96,110 @@ def _curve_in(frame, metric: str, split: str) -> str:
 
 
 def show_command(run: str) -> None:
-    """`lead show`: prints a run's state, curve and last rollouts. Raises InputError where there is no such run."""
-    print(_run_as_text(run_folder(run)))
+    """`lead show`: prints a run's state, its curves in letters and its last rollouts. Raises InputError without a run.
+
+    The curves are those of validation Pass@1 and length, without them that of the loss.
+    """
+    folder = run_folder(run)
+    parts = ["\n".join(describe_run(folder))]
+    if (folder / "metrics.jsonl").is_file():
+        frame = curves.load_runs([folder])
+        validated = [_curve_of(frame, metric, "validation") for metric in ("pass@1", "length")]
+        parts += validated if any(validated) else [_curve_of(frame, "loss", "train")]
+    page = _last_rollouts(folder)
+    print("\n\n".join(filter(None, [*parts, page.text if page else ""])))
 
 
 def show(run: str) -> None:
-    """The same in a notebook, the curves as a figure, beside those of the run's baseline."""
+    """The same in a notebook, the curves as a figure, with those of the run's baseline."""
     folder = run_folder(run)
     print(*describe_run(folder), sep="\n")
-    figure = live_view.run_figure(
-        folder, live_view.load_baseline(read_manifest(folder)["parameters"].get("baseline", []))
-    )
+    figure = _run_figure(folder, _load_baseline(read_manifest(folder)["parameters"].get("baseline", [])))
     if figure is not None:
-        display(Image(figure.png(dpi=live_view.DOTS)))
-    page = live_view.last_rollouts(folder)
+        display(Image(figure.png(dpi=_DOTS)))
+    page = _last_rollouts(folder)
     if page is not None:
         display(page)
+
+
+def _load_baseline(names: list[str]) -> pd.DataFrame:
+    """The frame of the runs that are drawn with another. Raises InputError where one does not exist."""
+    return curves.load_runs(find.named_runs(list(names)))
+
+
+def _run_figure(folder: Path, baseline: pd.DataFrame):
+    """The figure of a training run, live or finished: of GRPO, else of the loss. None before its first numbers."""
+    if not (folder / "metrics.jsonl").is_file():
+        return None
+    frame = curves.load_runs([folder])
+    if "reward" in frame or "pass@1" in frame:
+        return training_figures.progress(frame, shown(folder), baseline)
+    return training_figures.loss_curve(frame) if len(curves.runs_that_logged(frame, "loss", "train")) else None
+
+
+def _last_rollouts(folder: Path) -> Page | None:
+    """The best, the worst and a random rollout of the last logged batch; None where none is logged."""
+    return best_worst_random(log_files.newest_rollouts(folder)) if log_files.has_rollouts(folder) else None
+
+
+class View:
+    """An output of a notebook that shows a run: `draw()` gives its figure or None, `below()` what stands below it.
+
+    `take` gets the values of each progress.
+    """
+
+    def __init__(self, draw: Callable, below: Callable = lambda: None, take: Callable = lambda values: None):
+        self.draw, self.below, self.take = draw, below, take
+        self.handles, self.next, self.off = {}, 0.0, False
+
+    def __call__(self, line: str, last: bool, values: dict) -> None:
+        """Shows the line of progress, and the figure when it is time. A failure ends the view, not the run."""
+        if self.off:
+            return
+        self.take(values)
+        if not in_live_notebook():
+            return
+        try:
+            self._put("line", Page(as_html(line), line))
+            if last or "pass@1" in values or time.monotonic() >= self.next:
+                self._redraw()
+        except _FAILURES as error:
+            self.off = True
+            warnings.warn(f"the view is off from here on, the run goes on: {error}", stacklevel=2)
+
+    def _redraw(self) -> None:
+        start = time.monotonic()
+        figure = self.draw()
+        if figure is not None:
+            self._put("figure", Image(figure.png(dpi=_DOTS)))
+        page = self.below()
+        if page is not None:
+            self._put("below", page)
+        now = time.monotonic()
+        self.next = now + max(_LEAST, (now - start) / _SHARE)
+
+    def _put(self, name: str, content) -> None:
+        """Displays something, replacing what was displayed under this name."""
+        if name in self.handles:
+            self.handles[name].update(content)
+        else:
+            self.handles[name] = display(content, display_id=True)
+
+
+def view_training(run, baseline: list[str] = ()) -> View:
+    """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn with it."""
+    others = _load_baseline(baseline)
+    return View(lambda: _run_figure(run.path, others), lambda: _last_rollouts(run.path))
+
+
+def view_accuracy() -> View:
+    """The view of a run of 04_evaluate, from the values that `draw_samples.reporter` reports."""
+    points = []
+
+    def take(values: dict) -> None:
+        if "accuracy" in values:
+            mean, half = values["accuracy"], values["±"]
+            bounds = {"mean": mean, "low": max(mean - half, 0), "high": min(mean + half, 1)}
+            points.append({"arm": values["model"], "step": values["samples"], **bounds})
+
+    return View(lambda: evaluation_figures.running_accuracy(pd.DataFrame(points)) if points else None, take=take)

@@ -1,22 +1,185 @@
-"""`lead plan-stage`: the problems of the next stage by a rule, how sure that choice is, and what a pass would cost."""
+"""`lead plan-stage`: the problems of the next stage by a rule, how sure that choice is, and what a pass would cost.
+
+The pass rate p of a problem solved in `hits` of `n` independent samples has the posterior Beta(a + hits, b + n − hits)
+under the prior Beta(a, b). `hits` and `n` are (problems,). Rollouts of a training run are samples of several policies;
+their p is then the mean over that stretch of training.
+"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import betaln
+from scipy.stats import beta, betabinom
 
 from lead_kit.data import load
-from lead_kit.errors import InputError, lookup
-from lead_kit.evaluate import stage, stats
+from lead_kit.errors import InputError, lookup, nearest, nearest_or_all, shorten
+from lead_kit.evaluate import stats
+from lead_kit.evaluate.graded_samples import read_samples
 from lead_kit.report import evaluation_figures
-from lead_kit.report.tables import format_number, markdown
+from lead_kit.report.tables import format_interval, markdown
 from lead_kit.runs.files import atomic, resolve, shown
 
-_GROUPS = (4, 8, 16, 32, 64)  # group sizes in the table
+_MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
+_TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
+_GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share of all-right or all-wrong groups is predicted
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
+BOUNDS = (0.05, 50.0)  # of a and b: beyond, a prior of few problems would be certain of what it has not seen
 
 
-def plan_table(counts: pd.DataFrame, rule: stage.Rule) -> pd.DataFrame:
+class Prior(NamedTuple):
+    """The distribution Beta(a, b) of the pass rates before any sample."""
+
+    a: float
+    b: float
+
+    def posterior(self, hits, n) -> tuple[np.ndarray, np.ndarray]:
+        """The parameters (α, β) of each problem's Beta distribution after its samples."""
+        return self.a + np.asarray(hits), self.b + np.asarray(n) - np.asarray(hits)
+
+
+_JEFFREYS = Prior(0.5, 0.5)  # of the interval of one problem; close to its nominal coverage (Brown, Cai, DasGupta 2001)
+
+
+class Rule(NamedTuple):
+    """Keeps low < pass rate ≤ high."""
+
+    low: float
+    high: float
+    source: str
+
+
+RULES = {
+    "grpo_lead": Rule(0.0, 0.75, "GRPO-LEAD (2504.09696), stage 2: 0 < p ≤ .75"),
+    "retire_solved": Rule(-1.0, np.nextafter(0.9, 0), "ScaleRL (2510.13786): problems with p ≥ .9 are retired"),
+}
+
+
+def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
+    """One row a problem (id, hits, n, and tokens, the mean length) of a run's rollouts, an evaluation, or a file.
+
+    `model` chooses one arm, or model, of an evaluation of several. Raises InputError where there are no samples, a
+    column is missing, or several models are mixed.
+    """
+    source = Path(source)
+    files = sorted((source / "rollouts").glob("*.parquet")) or [f for f in [source / "samples.jsonl"] if f.is_file()]
+    if source.is_dir() and not files:
+        raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
+    frames = [read_samples(file, ("id", "correct")) for file in (files if source.is_dir() else [source])]
+    frame = pd.concat(frames, ignore_index=True)
+    for label in ("arm", "model"):
+        names = sorted(map(str, frame[label].dropna().unique())) if label in frame else []
+        if model in names:
+            frame = frame[frame[label].astype(str) == model]
+        elif len(names) > 1 and model:
+            raise InputError(f"{shown(source)} has no model {model!r}{nearest_or_all(model, names)}")
+        elif len(names) > 1:
+            raise InputError(f"{shown(source)} holds several models: choose one, as in {source.name}@{names[0]}")
+    frame = frame if "length" in frame else frame.assign(length=np.nan)
+    counts = frame.groupby("id").agg(hits=("correct", "sum"), n=("correct", "size"), tokens=("length", "mean"))
+    return counts.reset_index()
+
+
+def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFrame:
+    """The same from a column with the share of right samples; `samples` stand behind each share.
+
+    With 0 it is the smallest number of which every share is a whole multiple. Raises InputError for a column that is
+    not there, a share outside 0…1, or shares that are no multiples of 1/samples.
+    """
+    shares_by_id = [(str(record["id"]), record[column]) for record in records if record.get(column) is not None]
+    if not shares_by_id:
+        names = sorted(set().union(*records)) if records else []
+        raise InputError(f"pass_rates is {column!r}: neither a run with rollouts nor a column{nearest(column, names)}")
+    for number, value in shares_by_id:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
+    shares = np.array([share for _, share in shares_by_id], float)
+    n = samples or _smallest_denominator(shares)
+    errors = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
+    if errors.max() > _TOLERANCE * max(n, 1):
+        worst = shares[errors.argmax()] if n else shares[0]
+        raise InputError(
+            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
+            "behind each share (pass_rate_samples, --samples)"
+        )
+    hits = np.round(shares * n).astype(int)
+    return pd.DataFrame({"id": [problem for problem, _ in shares_by_id], "hits": hits, "n": n, "tokens": np.nan})
+
+
+def _smallest_denominator(shares: np.ndarray) -> int:
+    """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
+    distinct = np.unique(shares)
+    for n in range(1, _MOST_SAMPLES + 1):
+        if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
+            return n
+    return 0
+
+
+def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
+    """The pass rate of each problem by id."""
+    return dict(zip(counts["id"], counts["hits"] / counts["n"], strict=True))
+
+
+def passes_rule(rate, rule: Rule) -> np.ndarray:
+    """Whether each pass rate passes the rule."""
+    rate = np.asarray(rate, float)
+    return (rule.low < rate) & (rate <= rule.high)
+
+
+def beta_interval(hits, n) -> tuple[np.ndarray, np.ndarray]:
+    """Equal-tailed 95% interval of each pass rate; at 0 and n hits it reaches to 0 and 1."""
+    tails = (1 - stats.CONFIDENCE) / 2, (1 + stats.CONFIDENCE) / 2
+    low, high = (beta.ppf(tail, *_JEFFREYS.posterior(hits, n)) for tail in tails)
+    return np.where(np.equal(hits, 0), 0.0, low), np.where(np.equal(hits, n), 1.0, high)
+
+
+def fitted_prior(hits, n) -> Prior:
+    """The Beta prior under which these hits are most likely (beta-binomial, empirical Bayes), a and b in BOUNDS.
+
+    Where no problem has 0 hits the set was selected that way, and the likelihood is that of hits ≥ 1.
+    """
+    (seen, drawn), times = np.unique(np.stack([hits, n]), axis=1, return_counts=True)
+
+    def surprise(logs):
+        a, b = np.exp(logs)
+        likelihood = betabinom.logpmf(seen, drawn, a, b)
+        if seen.min() > 0:
+            likelihood = likelihood - np.log1p(-betabinom.pmf(0, drawn, a, b))
+        return -(times * likelihood).sum()
+
+    fit = minimize(surprise, [0.0, 0.0], method="L-BFGS-B", bounds=[tuple(np.log(BOUNDS))] * 2)
+    return Prior(*np.exp(fit.x).tolist())
+
+
+def probability_within(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
+    """The posterior probability of low < p ≤ high for each problem."""
+    posterior = prior.posterior(hits, n)
+    return beta.cdf(min(rule.high, 1.0), *posterior) - beta.cdf(max(rule.low, 0.0), *posterior)
+
+
+def probability_same_decision(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
+    """The probability that n new samples of each problem would have it kept (beta-binomial prediction)."""
+    pairs, inverse = np.unique(np.stack([hits, n]), axis=1, return_inverse=True)
+    chances = []
+    for right, drawn in pairs.T:
+        counts = np.arange(drawn + 1)
+        chance = betabinom.pmf(counts, drawn, *prior.posterior(right, drawn))
+        chances.append(chance[passes_rule(counts / drawn, rule)].sum())
+    return np.array(chances)[inverse.ravel()]
+
+
+def share_all_right_or_all_wrong(hits, n, prior: Prior, group_size: int) -> np.ndarray:
+    """E[p^G + (1−p)^G] of each problem: the chance that a group of G has only right or only wrong answers.
+
+    With the posterior Beta(α, β): B(α+G, β)/B(α, β) + B(α, β+G)/B(α, β).
+    """
+    a, b = prior.posterior(hits, n)
+    return np.exp(betaln(a + group_size, b) - betaln(a, b)) + np.exp(betaln(a, b + group_size) - betaln(a, b))
+
+
+def plan_table(counts: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """The counts with rate, low, high (Beta interval), part, sure and again for each problem.
 
     `part`: kept, never solved (at or below the rule's low end) or solved too often. `sure`: the probability that the
@@ -28,45 +191,36 @@ def plan_table(counts: pd.DataFrame, rule: stage.Rule) -> pd.DataFrame:
     if counts.empty:
         raise InputError("none of these problems has a pass rate: are their ids those of the run or column?")
     hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
-    prior = stage.fitted_prior(hits, n)
-    rate = hits / n
-    keep = stage.passes_rule(rate, rule)
-    low, high = stage.beta_interval(hits, n)
-    below = stage.probability_within(hits, n, prior, rule._replace(low=-1.0))
-    again = stage.probability_same_decision(hits, n, prior, rule)
-    part = np.where(keep, KEPT, np.where(rate > rule.high, EASY, NEVER))
-    sure = np.where(rate > rule.high, 1 - below, below)
-    return counts.assign(rate=rate, low=low, high=high, part=part, sure=sure, again=np.where(keep, again, 1 - again))
+    prior, rate = fitted_prior(hits, n), hits / n
+    keep, too_often = passes_rule(rate, rule), rate > rule.high
+    low, high = beta_interval(hits, n)
+    below = probability_within(hits, n, prior, rule._replace(low=-1.0))
+    again = probability_same_decision(hits, n, prior, rule)
+    part = np.where(keep, KEPT, np.where(too_often, EASY, NEVER))
+    certainty = {"sure": np.where(too_often, 1 - below, below), "again": np.where(keep, again, 1 - again)}
+    return counts.assign(rate=rate, low=low, high=high, part=part, **certainty)
 
 
-def unmixed_shares(counts: pd.DataFrame, keep: np.ndarray) -> pd.DataFrame:
-    """For each group size: group_size, problems (all or kept), estimate, low, high of the share of
-    all-right or all-wrong groups.
-
-    The interval is over problems.
-    """
-    hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
-    prior, rows = stage.fitted_prior(hits, n), []
+def unmixed_shares(planned: pd.DataFrame) -> pd.DataFrame:
+    """For each group size: group_size, problems (all or kept), estimate, low, high of the share of groups that are
+    all right or all wrong. The interval is over problems."""
+    hits, n, keep = (planned[name].to_numpy() for name in ("hits", "n", "part"))
+    prior, rows = fitted_prior(hits, n), []
     for size in _GROUPS:
-        silent = stage.share_all_right_or_all_wrong(hits, n, prior, size)
-        for name, values in (("all", silent), (KEPT, silent[keep])):
+        shares = share_all_right_or_all_wrong(hits, n, prior, size)
+        for name, values in (("all", shares), (KEPT, shares[keep == KEPT])):
             if len(values):
-                interval = stats.share_interval(values)._asdict()
-                rows.append({"group_size": size, "problems": name} | interval)
+                rows.append({"group_size": size, "problems": name} | stats.share_interval(values)._asdict())
     return pd.DataFrame(rows)
 
 
-def describe_plan(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> list[str]:
+def describe_plan(planned: pd.DataFrame, rule: Rule, added: int = 0) -> list[str]:
     """What the rule keeps, how much of that is noise, and the tokens of a pass over the kept problems."""
-    keep = planned["part"] == KEPT
-    counts = planned["part"].value_counts()
-    sizes = sorted(set(planned["n"]))
-    samples = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    lines = [
-        f"{rule.source}. {len(planned)} problems, {samples} samples each: {keep.sum()} are kept"
-        + "".join(f", {counts[name]} were {name}" for name in (NEVER, EASY) if name in counts)
-        + "."
-    ]
+    parts = planned["part"].value_counts()
+    kept, sizes = parts.get(KEPT, 0), sorted(set(planned["n"]))
+    samples = " to ".join(map(str, dict.fromkeys([sizes[0], sizes[-1]])))
+    others = "".join(f", {parts[name]} were {name}" for name in (NEVER, EASY) if name in parts)
+    lines = [f"{rule.source}. {len(planned)} problems, {samples} samples each: {kept} are kept{others}."]
     for name, what in ((KEPT, "are truly above"), (EASY, "are truly at or below")):
         rows = planned[planned["part"] == name]
         if len(rows):
@@ -76,12 +230,12 @@ def describe_plan(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> li
                 f"expectation; as many new samples would take the same decision for {rows['again'].mean():.0%} of them."
             )
     if added:
-        lines.append(f"With the added set the stage has {keep.sum() + added} problems.")
-    tokens = planned.loc[keep, "tokens"]
-    if not keep.any():
+        lines.append(f"With the added set the stage has {kept + added} problems.")
+    tokens = planned.loc[planned["part"] == KEPT, "tokens"]
+    if not kept:
         lines.append("Nothing is kept: there is no stage to plan.")
     elif tokens.isna().any():
-        lines.append("The record has no lengths, so the tokens of a pass cannot be told.")
+        lines.append("The record has no lengths, so the tokens of a pass are not known.")
     else:
         each = ", ".join(f"{tokens.sum() * size:,.0f} at G {size}" for size in _GROUPS)
         lines.append(f"Tokens that one pass over the kept problems would generate: {each}.")
@@ -90,33 +244,30 @@ def describe_plan(planned: pd.DataFrame, rule: stage.Rule, added: int = 0) -> li
 
 def unmixed_shares_text(shares: pd.DataFrame) -> pd.DataFrame:
     """`unmixed_shares` as text: one row a group size."""
-    text = [
-        f"{format_number(row.estimate)} [{format_number(row.low)}, {format_number(row.high)}]"
-        for row in shares.itertuples()
-    ]
+    text = [format_interval(row, 3) for row in shares.itertuples()]
     return shares.assign(text=text).pivot(index="group_size", columns="problems", values="text").reset_index()
 
 
 def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
     """Counts of a run, a file of samples, or with `column` of a problem file; `SOURCE@MODEL` takes one model."""
     if column:
-        return stage.hits_of_column(load.load_problems(source, need_gold=False), column, samples)
+        return hits_of_column(load.load_problems(source, need_gold=False), column, samples)
     name, _, model = source.partition("@")
     if not resolve(name).exists():
         raise InputError(f"{name} does not exist: expected a run folder or a file of samples")
     if samples:
         raise InputError(f"--samples {samples} goes with --column; the samples of {name} are counted")
-    return stage.hits_of_samples(resolve(name), model)
+    return hits_of_samples(resolve(name), model)
 
 
 def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
     """Prints the plan of a stage and, with `out`, writes its tables and its figure to a folder. Returns 0."""
-    chosen_rule = lookup(stage.RULES, rule, "--rule")
+    chosen_rule = lookup(RULES, rule, "--rule")
     if samples < 0:
         raise InputError(f"--samples {samples}: expected 1 or more")
     planned = plan_table(_read_counts(source, column, samples), chosen_rule)
     added = len(load.load_problems(add)) if add else 0
-    shares = unmixed_shares(planned, (planned["part"] == KEPT).to_numpy())
+    shares = unmixed_shares(planned)
     print(*describe_plan(planned, chosen_rule, added), sep="\n")
     print("Expected share of all-right or all-wrong groups, p^G + (1−p)^G, with its 95% interval over problems:")
     print(markdown(unmixed_shares_text(shares)), end="")

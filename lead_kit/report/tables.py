@@ -12,7 +12,7 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
-from lead_kit.evaluate.sample_arrays import Suite
+from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.report import curves
 from lead_kit.safe_text import as_markdown, safe_line
 

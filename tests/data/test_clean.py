@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lead_kit.data import clean, near_duplicates
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError
-from lead_kit.evaluate import stage
+from lead_kit.report import stage_plan
 from lead_kit.verify import Verifier
 
 
@@ -42,7 +42,7 @@ def test_the_second_stage_keeps_what_the_first_solved_sometimes(tmp_path):
     for step in (0, 1):  # two rollouts of each prompt in each of two files
         rows = [{"id": i, "correct": bool(c)} for i, all_ in hits.items() for c in all_[2 * step : 2 * step + 2]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rollouts" / f"step_{step:06d}.parquet")
-    solved = stage.pass_rates(stage.hits_of_samples(tmp_path))
+    solved = stage_plan.pass_rates(stage_plan.hits_of_samples(tmp_path))
     assert solved == {"never": 0.0, "some": 0.5, "most": 0.75, "always": 1.0}
     rows = [{"id": name, "problem": name, "gold": "1"} for name in [*hits, "unseen"]]
     kept, dropped = clean.by_pass_rate(rows, solved, 0.0, 0.75)

@@ -17,7 +17,8 @@ from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
 from lead_kit.models import openai_client
 from lead_kit.models.tiny_models import embedded_model
-from lead_kit.report.sample_text import NOTHING_RIGHT, caveats, sample_text
+from lead_kit.report.curves import NOTHING_RIGHT
+from lead_kit.report.read_rollouts import caveats, sample_text
 from lead_kit.runs.find import label_models
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ TAGS = {"model": "tiny", "benchmark": "arithmetic", "arm": "tiny", "seed": 0}
 def kit():
     import torch
 
-    from lead_kit.evaluate import draw_samples, sample_file
+    from lead_kit.evaluate import draw_samples, graded_samples
     from lead_kit.models import engines
     from lead_kit.models.sampler import SamplingSettings
 
@@ -52,7 +53,11 @@ def kit():
         return draw_samples.evaluate(chosen, records, **({"n": n, "seed": 0, "path": path, "tags": TAGS} | settings))
 
     return SimpleNamespace(
-        engine=engine, evaluate=evaluate, evaluation=draw_samples, adopt=sample_file.copy_samples, server=openai_client
+        engine=engine,
+        evaluate=evaluate,
+        evaluation=draw_samples,
+        adopt=graded_samples.copy_samples,
+        server=openai_client,
     )
 
 

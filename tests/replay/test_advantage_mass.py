@@ -5,7 +5,7 @@ import pytest
 
 from lead_kit.replay import advantage_mass
 from lead_kit.report import training_figures
-from lead_kit.report.rollouts import more_frequent
+from lead_kit.report.read_rollouts import more_frequent
 
 
 def rollouts(step, groups):

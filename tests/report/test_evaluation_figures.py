@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from pytest import approx
 
-from lead_kit.evaluate import metrics, sample_arrays, stats
+from lead_kit.evaluate import graded_samples, metrics, stats
 from lead_kit.report import evaluation_figures, style, tables, training_figures
 from tests.report.test_training_figures import assert_readable, caption_of, training
 
@@ -26,7 +26,7 @@ def evaluated(arms=("grpo", "lead"), seeds=2, problems=12, n=4):
                     row = {"id": f"p{q:02d}", "sample": k, "arm": arm, "seed": seed, "run": f"{arm}{seed}"}
                     row |= {"level": q % 3, "benchmark": "toy"}
                     made.append(row | {"correct": right, "length": 10 + q + k, "truncated": False})
-    return sample_arrays.suites(pd.DataFrame(made))
+    return graded_samples.suites(pd.DataFrame(made))
 
 
 def compared(
@@ -241,7 +241,7 @@ def test_seeds_evaluated_on_different_problems_are_not_averaged():
 def test_a_level_of_few_problems_has_no_whiskers_and_the_caption_says_so():
     levels = [0] * 4 + [1] * 5
     correct = np.array([[1, 0]] * 9)
-    suite = sample_arrays.Suite(
+    suite = graded_samples.Suite(
         metrics.SampleArrays(correct, correct, 0 * correct, correct + 4, correct), list("abcdefghi"), levels
     )
     bars = tables.difficulty_points({("a", 0): suite}, edges=[])

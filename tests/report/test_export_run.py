@@ -10,7 +10,7 @@ import pytest
 
 from lead_kit import cli
 from lead_kit.errors import InputError
-from lead_kit.report import card, export_run
+from lead_kit.report import export_run
 from tests import browser
 
 ACT = "document.documentElement.setAttribute('data-acted','1')"
@@ -119,7 +119,7 @@ def test_the_last_state_of_a_redrawn_line_is_shown():
 
 
 def test_the_card_says_what_was_run_by_which_code_on_which_data(run):
-    about = card.of_run(run)
+    about = export_run.summary_card(run)
     assert list(about) == ["What was run", "By which code", "On which data", "Result"]
     assert "c0ffee with changes that are not committed" in about["By which code"]
     assert "abababababababab" in about["By which code"] and "1212121212121212" in about["On which data"]
@@ -132,7 +132,7 @@ def test_a_training_run_has_its_validations_with_interval_and_difference(run):
         rows = {"id": list("abcd"), "sample": 0, "correct": list(map(bool, right)), "length": 5, "truncated": False}
         frame = pd.DataFrame(rows | {"answer": "1", "level": 1})
         frame.to_parquet(run / "validation" / f"step_{step:06d}.parquet")
-    told = card.of_run(run)["Result"]
+    told = export_run.summary_card(run)["Result"]
     assert "before training" in told and "0.250 [" in told and "0.750 [" in told
     assert "step 10 − before training" in told and "+0.500 [" in told
 

@@ -6,7 +6,7 @@ import pytest
 from pytest import approx
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import sample_arrays
+from lead_kit.evaluate import graded_samples
 from lead_kit.report import published
 from lead_kit.report.published import AGREES, DIFFERS, NEEDS_MORE, NOT_RESOLVABLE, RESOLVABLE, TOO_SMALL
 
@@ -30,7 +30,7 @@ def suite(accuracy, problems=30, n=32, length=8000):
         for q in range(problems)
         for k in range(n)
     ]
-    return {("ours", 0): sample_arrays.suite(pd.DataFrame(rows).assign(seed=0, benchmark="AIME24"))}
+    return {("ours", 0): graded_samples.suite(pd.DataFrame(rows).assign(seed=0, benchmark="AIME24"))}
 
 
 def beside(suites, margin=0.02, table="lead_14b", benchmark="AIME24", settings=None, **more):

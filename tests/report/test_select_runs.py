@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lead_kit.report import curves, select_runs
+from lead_kit.report import curves
 from lead_kit.runs import files, find
 
 
@@ -29,29 +29,26 @@ def write_run(root, name, start, steps, arm, **parameters):
 def test_the_newest_experiment_is_chosen_and_the_others_are_listed(root):
     for name, start in {"old/tiny/grpo-s0": 1, "new/tiny/grpo-s0": 2, "new/tiny/lead-s0": 4, "mine": 3}.items():
         write_run(root, name, start, 2, name)
-    runs, sentence = select_runs.newest_experiment("pass@1")
+    runs, sentence = curves.newest_experiment("pass@1")
     assert runs == ["runs/new/tiny/grpo-s0", "runs/new/tiny/lead-s0"]
     assert sentence.startswith("The newest experiment: runs/new/tiny, 2 runs. Others, with their numbers of runs: ")
     assert "runs (1), runs/old/tiny (1); choose one with -p runs 'runs/*'" in sentence
-    assert select_runs.newest_experiment("loss")[0] == []
+    assert curves.newest_experiment("loss")[0] == []
 
 
 def test_arms_of_other_lengths_scales_or_experiments_are_named(root):
     write_run(root, "a/tiny/grpo-s0", 1, 2, "grpo")
     write_run(root, "a/tiny/lead-s0", 1, 2, "lead", length_alpha=0.1)  # the method is what is compared
     frame = curves.load_runs(["runs/a/tiny/*"])
-    assert select_runs.differing_settings(frame, "pass@1") == {} and select_runs.settings_caption({}) == ""
+    assert curves.differing_settings(frame, "pass@1") == {} and curves.settings_caption({}) == ""
     write_run(root, "b/8x80gb/long-s0", 1, 5, "long", max_tokens=4096)
-    apart = select_runs.differing_settings(curves.load_runs(["runs/**"]), "pass@1")
+    apart = curves.differing_settings(curves.load_runs(["runs/**"]), "pass@1")
     assert apart == {
         "experiment": "The arms differ in experiment: runs/a/tiny in grpo, lead; runs/b/8x80gb in long.",
         "last step": "The arms differ in last step: 2 in grpo, lead; 5 in long.",
         "max_tokens": "The arms differ in max_tokens: 96 in grpo, lead; 4096 in long.",
     }
-    assert (
-        select_runs.settings_caption(apart)
-        == "Beside the method, the arms differ in experiment, last step, max_tokens."
-    )
+    assert curves.settings_caption(apart) == "Beside the method, the arms differ in experiment, last step, max_tokens."
 
 
 @pytest.mark.parametrize(
@@ -70,7 +67,7 @@ def test_what_a_run_logged_is_found_as_its_curves_find_it(root, values, found):
     rows += [{"step": step, "split": "train", "reward": 1.0} for step in range(3)]
     folder = root / "runs" / "one"
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert select_runs.has_metric(folder, "reward") == found
+    assert curves.has_metric(folder, "reward") == found
     assert bool(len(curves.runs_that_logged(curves.load_runs([folder]), "reward"))) == found
 
 
@@ -79,5 +76,5 @@ def test_a_step_that_was_logged_again_counts_with_its_newest_line(root):
     folder = root / "runs" / "one"
     rows = [{"step": 1, "split": "validation", "reward": value} for value in (0.5, None)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert not select_runs.has_metric(folder, "reward")
+    assert not curves.has_metric(folder, "reward")
     assert not len(curves.runs_that_logged(curves.load_runs([folder]), "reward"))

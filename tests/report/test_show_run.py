@@ -8,7 +8,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.parameters import Config
-from lead_kit.report import live_view, rollouts, show_run
+from lead_kit.report import read_rollouts, show_run
 from lead_kit.runs import files, find, lock, manifest, progress, run
 from lead_kit.runs.run import Run
 
@@ -36,7 +36,7 @@ def batch(step):
 
 
 def test_the_best_the_worst_and_a_random_rollout_are_shown_and_not_acted_on():
-    page = rollouts.best_worst_random(batch(20))
+    page = read_rollouts.best_worst_random(batch(20))
     assert page.text.index("best: correct, reward 1") < page.text.index("short") < page.text.index("worst:")
     assert "<img" not in page.html and "&lt;img" in page.html and "\x1b" not in page.html + page.text
 
@@ -87,12 +87,12 @@ def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "live.ipynb")
     monkeypatch.delenv("LEAD_OWNER", raising=False)
     shown = []
-    monkeypatch.setattr(live_view, "display", lambda what, display_id: shown.append(what))
+    monkeypatch.setattr(show_run, "display", lambda what, display_id: shown.append(what))
 
     def draw():
         raise ValueError("no such column")
 
-    view = live_view.View(draw)
+    view = show_run.View(draw)
     with pytest.warns(UserWarning, match="the view is off from here on, the run goes on: no such column"):
         view("step 1/2", False, {})
     view("step 2/2", True, {})
@@ -102,7 +102,7 @@ def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):
 def test_only_a_live_notebook_is_drawn_in(root, capsys):
     drawn = []
     one = Run(Config({"run_name": "headless"}, {}), "03_grpo")
-    one.add_view(live_view.View(lambda: drawn.append(1)))
+    one.add_view(show_run.View(lambda: drawn.append(1)))
     one.progress(1, 2)
     one.progress(2, 2)
     assert not drawn and capsys.readouterr().out.splitlines()[-1].startswith("step 2/2")

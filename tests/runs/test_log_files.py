@@ -5,7 +5,8 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion
-from lead_kit.report.sample_text import NOTHING_RIGHT, best_and_worst, curve_sentence, curve_summary
+from lead_kit.report.curves import NOTHING_RIGHT, curve_sentence, curve_summary
+from lead_kit.report.read_rollouts import best_and_worst
 from lead_kit.runs import log_files
 from lead_kit.verify.verdict import Verdict
 

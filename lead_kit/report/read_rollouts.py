@@ -6,11 +6,15 @@ from collections import Counter
 from difflib import SequenceMatcher
 from pathlib import Path
 
+import ipywidgets
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.report import safe_display
+from lead_kit.report.curves import NOTHING_RIGHT
 from lead_kit.report.safe_display import Page
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
@@ -194,3 +198,68 @@ def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
     by_step = rollouts.groupby("step")
     means = by_step[["correct", "reward", "length"]].mean()
     return pd.DataFrame({"groups": by_step["group"].nunique(), "rollouts": by_step.size()}).join(means).reset_index()
+
+
+ANY = "any"
+_LISTED = ["group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
+
+
+def chosen_page(
+    logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple
+) -> safe_display.Page | safe_display.Table:
+    """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
+    least, most = reward
+    rows = logged[(logged["step"] == step) & logged["reward"].between(least, most)]
+    rows = rows if status == ANY else rows[rows["status"] == status]
+    if group == ANY or not (rows["group"] == group).any():
+        return safe_display.table(rows[_LISTED] if group == ANY else rows.iloc[:0][_LISTED])
+    return side_by_side(rows[rows["group"] == group])
+
+
+def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
+    """Controls for step, group, status and the range of the reward, above the rollouts that they choose."""
+    steps, least, most = sorted(logged["step"].unique()), logged["reward"].min(), logged["reward"].max()
+    margin = 0.01 * (most - least) + 0.01  # the slider rounds
+    ends = {"min": least - margin, "max": most + margin}
+    chooser = {
+        "step": ipywidgets.SelectionSlider(options=steps, value=steps[-1], description="step"),
+        "group": ipywidgets.Dropdown(options=[ANY, *sorted(logged["group"].unique())], description="group"),
+        "status": ipywidgets.Dropdown(options=[ANY, *sorted(logged["status"].unique())], description="status"),
+        "reward": ipywidgets.FloatRangeSlider(value=tuple(ends.values()), **ends, description="reward"),
+    }
+    seen = ipywidgets.interactive_output(lambda **choice: display(chosen_page(logged, **choice)), chooser)
+    return ipywidgets.VBox([ipywidgets.HBox([*chooser.values()]), seen])
+
+
+def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:
+    """Sentences on why these samples (of several arms) allow no conclusion; empty if they do."""
+    sentences = []
+    if not samples["correct"].any():
+        sentences.append(NOTHING_RIGHT)
+    elif samples["correct"].all():
+        sentences.append("Every answer was correct: the problems are too easy to tell the models apart.")
+    for arm, rows in samples.groupby("arm"):
+        by_problem = rows.groupby(["seed", "id"])["completion"]
+        if temperature and by_problem.size().max() > 1 and by_problem.nunique().max() == 1:
+            sentences.append(
+                f"{arm}: all samples of a problem are the same text although temperature is {temperature:g}; "
+                "is it ignored? (`transformers serve` needs do_sample in the model's generation_config.json)"
+            )
+        if (cut := rows["truncated"].mean()) > 0.5:
+            sentences.append(f"{arm}: {cut:.0%} of the answers were cut at the token limit; raise max_tokens.")
+    return sentences
+
+
+def sample_text(row, arm: str) -> str:
+    """A graded sample to read: arm and id, the text as `safe_text` shows it, the verdict."""
+    head = f"{safe_line(arm)}, {safe_line(row.id)}, {row.length} tokens"
+    return (
+        f"{head}\n{safe_text(row.completion)}\n→ gold {safe_line(row.gold)}: {row.status} ({safe_line(row.reason)})\n"
+    )
+
+
+def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
+    """The n best and n worst rollouts by reward, each of a different problem."""
+    best = rollouts.sort_values([by, "length"], ascending=[False, True]).drop_duplicates("id")
+    worst = rollouts.sort_values([by, "length"], ascending=[True, False]).drop_duplicates("id")
+    return pd.concat([best.head(n), worst.head(n)])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.report import rollout_widgets, rollouts
+from lead_kit.report import read_rollouts
 
 ATTACK = "<img src=x onerror=alert(1)>"
 
@@ -31,20 +31,20 @@ LOGGED = ledger_of(
 
 
 def test_a_choice_is_by_step_group_status_and_reward():
-    assert len(rollouts.select_rollouts(LOGGED)) == 4  # the last step
-    assert rollouts.select_rollouts(LOGGED, step=1, status="correct")["completion"].tolist() == ["yes"]
-    assert rollouts.select_rollouts(LOGGED, group=1, below=0.5)["completion"].tolist() == [ATTACK]
+    assert len(read_rollouts.select_rollouts(LOGGED)) == 4  # the last step
+    assert read_rollouts.select_rollouts(LOGGED, step=1, status="correct")["completion"].tolist() == ["yes"]
+    assert read_rollouts.select_rollouts(LOGGED, group=1, below=0.5)["completion"].tolist() == [ATTACK]
     for wrong, told in (({"step": 3}, "there are: 1, 2"), ({"group": 9}, "0 to 1"), ({"status": "corect"}, "correct")):
         with pytest.raises(InputError, match=told):
-            rollouts.select_rollouts(LOGGED, **wrong)
+            read_rollouts.select_rollouts(LOGGED, **wrong)
 
 
 def test_the_telling_group_has_the_widest_advantages():
-    assert rollouts.most_varied_group(rollouts.select_rollouts(LOGGED)) == 1
+    assert read_rollouts.most_varied_group(read_rollouts.select_rollouts(LOGGED)) == 1
 
 
 def test_a_group_stands_side_by_side_with_bars_and_inert_texts():
-    page = rollouts.side_by_side(LOGGED[LOGGED["group"] == 1])
+    page = read_rollouts.side_by_side(LOGGED[LOGGED["group"] == 1])
     assert page.html.count("display: inline-block") == 2 and page.html.count("width: 100%") == 2
     assert page.html.index("verify") < page.html.index("&lt;img") and "<img" not in page.html
     assert "advantage +2.000 ████████████" in page.text and "advantage -2.000 ░░░░░░░░░░░░" in page.text
@@ -52,14 +52,14 @@ def test_a_group_stands_side_by_side_with_bars_and_inert_texts():
 
 
 def test_words_that_differ_are_marked():
-    before, after = rollouts.diff_pieces("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
+    before, after = read_rollouts.diff_pieces("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
     assert before == [("so 3 + 4 = ", False), ("8", True)]
     assert after == [("so 3 + 4 = ", False), ("7 ok", True)]
 
 
 def test_two_answers_show_what_differs_and_nothing_acts():
     one = {"completion": f"a {ATTACK}", "status": "wrong", "length": 2}
-    page = rollouts.diff_page(one, one | {"completion": "a b"}, ("before", "after"), ATTACK)
+    page = read_rollouts.diff_page(one, one | {"completion": "a b"}, ("before", "after"), ATTACK)
     assert "<img" not in page.html and page.html.count("&lt;img") == 2
     assert "after: wrong, 2 tokens\na [+b+]" in page.text
 
@@ -67,35 +67,35 @@ def test_two_answers_show_what_differs_and_nothing_acts():
 def test_pairs_are_samples_that_both_sides_have():
     before = LOGGED[LOGGED["step"] == 1]
     after = before.assign(completion=["yes", "maybe"], correct=[True, True], status="correct")
-    both = rollouts.paired_samples(before, pd.concat([after, after.assign(id="q")]))
+    both = read_rollouts.paired_samples(before, pd.concat([after, after.assign(id="q")]))
     assert len(both) == 2
-    assert rollouts.changed_sample(both)["completion_before"] == "no"  # the one that became right
+    assert read_rollouts.changed_sample(both)["completion_before"] == "no"  # the one that became right
     with pytest.raises(InputError, match="no sample of the same problem"):
-        rollouts.paired_samples(before, after.assign(id="q"))
+        read_rollouts.paired_samples(before, after.assign(id="q"))
 
 
 def test_words_and_steps_that_grew_stand_beside_the_reward_of_their_groups():
-    words = rollouts.more_frequent(LOGGED).set_index("word")
+    words = read_rollouts.more_frequent(LOGGED).set_index("word")
     assert words.loc["verify", ["before", "after"]].tolist() == [0.0, 0.5]  # in 2 of the 4 of the last quarter
     assert words.loc["verify", "reward gap"] == 1.0  # in both groups, 1 with it and 0 without
     assert "no" not in words.index
-    steps = rollouts.more_frequent(LOGGED, "step").set_index("step")
+    steps = read_rollouts.more_frequent(LOGGED, "step").set_index("step")
     assert steps.loc["I verify #.", "after"] == 0.25 and steps.loc["So #", "reward gap"] == 1.0
 
 
 def test_nothing_grew():
-    assert list(rollouts.more_frequent(LOGGED[LOGGED["step"] == 1])) == ["word", "before", "after"]
+    assert list(read_rollouts.more_frequent(LOGGED[LOGGED["step"] == 1])) == ["word", "before", "after"]
 
 
 def test_the_choosers_show_a_group_or_a_table():
-    whole = rollout_widgets.chosen_page(LOGGED, 2, 1, rollout_widgets.ANY, (-1, 1))
+    whole = read_rollouts.chosen_page(LOGGED, 2, 1, read_rollouts.ANY, (-1, 1))
     assert "I verify 14" in whole.html and "<img" not in whole.html
-    listed = rollout_widgets.chosen_page(LOGGED, 2, rollout_widgets.ANY, "wrong", (-1, 0.5))
+    listed = read_rollouts.chosen_page(LOGGED, 2, read_rollouts.ANY, "wrong", (-1, 0.5))
     assert listed.frame["completion"].tolist() == ["no", ATTACK]
-    assert rollout_widgets.chosen_page(LOGGED, 1, 1, rollout_widgets.ANY, (-1, 1)).frame.empty  # step 1 has one group
+    assert read_rollouts.chosen_page(LOGGED, 1, 1, read_rollouts.ANY, (-1, 1)).frame.empty  # step 1 has one group
 
 
 def test_the_choosers_offer_what_was_logged_and_the_whole_range():
-    controls = rollout_widgets.browser(LOGGED).children[0].children
+    controls = read_rollouts.browser(LOGGED).children[0].children
     assert [control.description for control in controls] == ["step", "group", "status", "reward"]
     assert controls[0].value == 2 and controls[3].value[0] < 0 and controls[3].value[1] > 1
