@@ -97,7 +97,7 @@ _command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every
     _option("--seeds", "comma-separated, e.g. 0,1,2 (default: those of the scale)"),
     _option("--arms", "comma-separated (default: all not optional); +controls adds the arms with control rewards"),
     _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=int),
-    _option("--set resources", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
+    _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
     _flag("--cold", "start every run by itself, not from one process that has the libraries"),
     _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
 ]

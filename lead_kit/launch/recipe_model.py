@@ -53,6 +53,13 @@ Values = dict[str, object]  # parameter: value, checked against the notebook whe
 AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
 
 
+def _number_as_text(content):
+    return str(content) if isinstance(content, int | float) and not isinstance(content, bool) else content
+
+
+Option = Annotated[str, BeforeValidator(_number_as_text)]  # on a command line
+
+
 class _File(BaseModel):
     """A mapping whose keys are the fields of the model. Raises InputError for another key, naming the nearest field."""
 
@@ -130,23 +137,11 @@ class Rates(_File):
     longest: AboveZero
 
 
-class ScaleStage(_File):
-    """A stage of a scale in place of what the recipe would download."""
-
-    notebook: str
-    parameters: Values = {}
-
-
 class Task(_File):
     """What a scale sets for recipes of one embedded task."""
 
     benchmarks: list[str] = []
     parameters: dict[str, Values] = {}  # by notebook
-
-
-def _option(content):
-    """A number among the options of a command line, as text."""
-    return str(content) if isinstance(content, int | float) and not isinstance(content, bool) else content
 
 
 class Scale(_File):
@@ -162,9 +157,10 @@ class Scale(_File):
     parameters: dict[str, Values] = {}  # by notebook, as nproc and accelerate
     nproc: dict[str, Annotated[int, Field(gt=0)]] = {}
     accelerate: dict[str, str] = {}
-    snakemake: list[Annotated[str, BeforeValidator(_option)]] = []
+    snakemake: list[Option] = []  # of its command line
+    resources: dict[str, Option] = {}  # that each job asks of a cluster
     benchmarks: list[str] = []  # in place of a recipe's
-    stages: dict[str, ScaleStage] = {}
+    stages: dict[str, Stage] = {}  # in place of what a recipe would download
     rates: Rates | None = None  # only of a CPU
     tasks: dict[str, Task] = {}
 

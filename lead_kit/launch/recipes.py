@@ -20,7 +20,6 @@ from lead_kit.launch.recipe_model import (
     TRAINING,
     Recipe,
     Scale,
-    Stage,
     Values,
     load_recipe,
     load_scale,
@@ -87,8 +86,7 @@ def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
     if shared := set(recipe.stages) & set(scale.stages):
         raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
     (name, first), *others = recipe.stages.items()
-    added = {stage: Stage(notebook=s.notebook, parameters=s.parameters) for stage, s in scale.stages.items()}
-    return recipe.model_copy(update={"stages": {name: first} | added | dict(others)})
+    return recipe.model_copy(update={"stages": {name: first} | scale.stages | dict(others)})
 
 
 def _select_arms(asked: list[str], recipe: Recipe, where: str) -> list[str]:

@@ -1,39 +1,44 @@
-"""`lead reproduce`, `lead recipe`, `lead list`: runs the jobs of a recipe through Snakemake; shows recipes and tables.
+"""`lead reproduce`: runs the unfinished jobs of a recipe through Snakemake, each as a `lead run`.
 
-Which jobs have to run is decided here (standing.py). Snakemake only orders them (experiments/Snakefile); a `done` file
-in the run folder tells it that a job has ended well. Each job is a `lead run`. Everything is written below
-runs/<recipe>/<scale>/.
+Which jobs have to run is decided here, by what the runs recorded, never by times or absolute paths: a finished run
+stays finished when `runs/` is copied or moved, or lies in another clone of the repository. Snakemake only orders the
+jobs (experiments/Snakefile); a `done` file in the run folder shows it that a job is finished. Everything is written
+below runs/<recipe>/<scale>/.
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
-from lead_kit.launch import estimates, process_tree, ranks, recipe_model, recipes, stale_jobs, warm
+from lead_kit.launch import estimates, process_tree, ranks, warm
+from lead_kit.launch.recipe_model import Scale, load_scale
+from lead_kit.launch.recipes import Job, as_text, plan, settled
 from lead_kit.runs import lock, manifest, provenance
-from lead_kit.runs.files import ROOT, RUNS, run_folder, shown, write_text
+from lead_kit.runs.files import ROOT, RUNS, resolve, run_folder, shown, write_text
 
 _SNAKEFILE = ROOT / "experiments" / "Snakefile"
 
 
-def command(job: recipes.Job) -> list[str]:
+def command(job: Job) -> list[str]:
     """The `lead run` of a job, as a user would type it."""
     words = ["lead", "run", shown(job.notebook)]
     for name, value in job.parameters.items():
-        words += ["-p", name, recipes.as_text(value)]
+        words += ["-p", name, as_text(value)]
     words += ["--nproc", str(job.nproc)] if job.nproc > 1 else []
     return words + (["--accelerate", job.accelerate] if job.accelerate else [])
 
 
-def _refuse_twice(jobs: list[recipes.Job]) -> None:
+def _refuse_twice(jobs: list[Job]) -> None:
     """Raises InputError when two jobs would write the same run folder."""
-    seen: dict[str, recipes.Job] = {}
+    seen: dict[str, Job] = {}
     for job in jobs:
         other = seen.setdefault(job.name, job)
         if other is not job:
@@ -41,55 +46,46 @@ def _refuse_twice(jobs: list[recipes.Job]) -> None:
             raise InputError(f"two runs would have the name {job.name!r}: {places}; rename a stage, arm or benchmark")
 
 
-def split_resources(options: list) -> tuple[list[str], dict[str, str]]:
-    """A scale's options for Snakemake without --default-resources, and the resources that it names."""
-    words = [str(option) for option in options]
-    if "--default-resources" not in words:
-        return words, {}
-    start = words.index("--default-resources")
-    end = next((i for i in range(start + 1, len(words)) if words[i].startswith("--")), len(words))
-    return words[:start] + words[end:], dict(word.split("=", 1) for word in words[start + 1 : end])
-
-
-def set_resources(given: dict[str, str], pairs: list[str], scale_name: str) -> dict[str, str]:
+def set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[str, str]:
     """The scale's resources with those of --set NAME=VALUE. Raises InputError for anything else."""
+    resources = dict(scale.resources)
     for pair in pairs:
         name, is_pair, value = pair.partition("=")
-        if not given:
+        if not resources:
             raise InputError(f"--set {pair}: the scale {scale_name!r} submits to no cluster, so it has no resources")
         if not is_pair or not name.isidentifier() or not value:
-            raise InputError(f"--set {pair!r}: expected NAME=VALUE, e.g. runtime=60{nearest_or_all(name, given)}")
-        given = given | {name: value}
-    return given
+            raise InputError(f"--set {pair!r}: expected NAME=VALUE, e.g. runtime=60{nearest_or_all(name, resources)}")
+        resources[name] = value
+    return resources
 
 
-def own_resources(job: recipes.Job, given: dict[str, str]) -> dict:
+def resources_of(job: Job, resources: dict[str, str]) -> dict:
     """The resources of one job: without a model it needs no GPU, and alone it needs no second host."""
     left_out = ["gres"] * (job.notebook.stem not in estimates.WITH_MODEL) + ["nodes"] * (job.nproc == 1)
-    return {name: int(v) if v.isdigit() else v for name, v in given.items() if name not in left_out}
+    return {name: int(v) if v.isdigit() else v for name, v in resources.items() if name not in left_out}
 
 
-def _write_plan(folder: Path, jobs: list[recipes.Job], scale: recipe_model.Scale, given: dict[str, str]) -> Path:
+def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str, str]) -> Path:
     """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources.
 
     `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
     """
     local = "--executor" not in scale.snakemake
-    names, plan = {job.name for job in jobs}, {}
+    names, entries = {job.name for job in jobs}, {}
     for job in jobs:
         words = [sys.executable, "-m", "lead_kit.cli", *command(job)[1:]]
         words += ["--brief", "--prefix", job.name.rpartition("/")[2]]
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
-        words += ["--replace"] if stale_jobs.lists_of_runs(job) else []
+        words += ["--replace"] if _lists_of_runs(job) else []
         needs = [name for name in job.needs if name in names]
-        own = own_resources(job, given)
-        if (nodes := own.get("nodes", 1)) > 1:  # one `lead run` on each host
+        asked = resources_of(job, resources)
+        if (nodes := asked.get("nodes", 1)) > 1:  # one `lead run` on each host
             srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
             words = [*srun, *words, "--nodes", str(nodes)]
-            own |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
-        plan[job.name] = {"command": shlex.join(words), "needs": needs, "resources": own}
-    written = {"runs": str(RUNS), "threads": scale.threads, "jobs": plan}
-    return write_text(folder / "plan.json", json.dumps(written, indent=1) + "\n")
+            asked |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
+        entries[job.name] = {"command": shlex.join(words), "needs": needs, "resources": asked}
+    content = {"runs": str(RUNS), "threads": scale.threads, "jobs": entries}
+    return write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 
 
 def snakemake(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
@@ -97,7 +93,7 @@ def snakemake(folder: Path, plan: Path, at_once: int, threads: int, extra: list[
     options = ["--snakefile", str(_SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
     options += ["--cores", str(at_once * threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
     options += ["--rerun-incomplete", "--rerun-triggers", "mtime", "--scheduler", "greedy", "--latency-wait", "2"]
-    options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *map(str, extra)]
+    options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *extra]
     return [sys.executable, "-m", "snakemake", *options, "--config", f"plan={plan}"]
 
 
@@ -108,34 +104,33 @@ def reproduce_recipe(
     arms: str | None,
     at_once: int | None,
     dry_run: bool,
-    resources: list[str],
+    settings: Iterable[str],
     cold: bool = False,
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     if at_once is not None and at_once < 1:
         raise InputError(f"--jobs {at_once}: expected at least 1")
-    jobs = recipes.plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
+    jobs = plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
     _refuse_twice(jobs)
-    scale = recipe_model.load_scale(scale_name)
-    options, given = split_resources(scale.snakemake)
-    given = set_resources(given, resources, scale_name)
+    scale = load_scale(scale_name)
+    resources = set_resources(scale, settings, scale_name)
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
         return 0
     estimates.require(jobs, scale)
     folder = RUNS / recipe / scale_name
     lock.acquire(folder)
-    reasons = stale_jobs.reasons(jobs)
+    reasons = _jobs_to_run(jobs)
     finished, left = ([job for job in jobs if (job.name in reasons) == runs] for runs in (False, True))
-    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {_told_finished(finished)}", flush=True)
+    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {_count_finished(finished)}", flush=True)
     for name in filter(reasons.get, reasons):
         print(f"runs/{name} is repeated: {reasons[name]}", flush=True)
         (run_folder(name) / "done").unlink()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, _write_plan(folder, left, scale, given), at_once, scale.threads, options)
-    shared = not cold and _is_warm(left, options)
+    call = snakemake(folder, _write_plan(folder, left, scale, resources), at_once, scale.threads, scale.snakemake)
+    shared = not cold and _is_warm(left, scale.snakemake)
     code = _run_snakemake(call, variables, folder, shared) if left else 0
     if code > 1:
         return code
@@ -145,14 +140,63 @@ def reproduce_recipe(
     return 0
 
 
-def _is_warm(jobs: list[recipes.Job], options: list[str]) -> bool:
+def _is_warm(jobs: list[Job], options: list[str]) -> bool:
     """Whether the jobs are to be forks of a warm process: several with a model, on this Linux host, without a GPU."""
     models = [job for job in jobs if job.notebook.stem in estimates.WITH_MODEL]
     several = len(models) > 1 and hasattr(os, "pidfd_open")
     return several and not {"--executor", warm.VARIABLE} & {*options, *os.environ} and not ranks.has_gpu()
 
 
-def _told_finished(done: list[recipes.Job]) -> str:
+def _lists_of_runs(job: Job) -> list[str]:
+    """The parameters that list folders of other runs; they change when seeds or arms are added."""
+    folders = tuple(f"runs/{name}" for name in job.needs)
+    lists = {name: value for name, value in job.parameters.items() if isinstance(value, list)}
+    return [name for name, value in lists.items() if any(str(item).startswith(folders) for item in value)]
+
+
+def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
+    """The names of the jobs that have to run, each with the reason if it had finished before; writes nothing.
+
+    A finished run is repeated when an input that it recorded has another hash now, when a run that it needs is
+    repeated, or when only its list of runs changed. Raises InputError for a run folder with other parameters than the
+    recipe gives, and for one with an output that changed since the run wrote it.
+    """
+    reasons: dict[str, str] = {}
+    fingerprint = functools.cache(provenance.fingerprint)  # the output of one run is the input of others
+    for job in jobs:  # a job stands behind those that it needs
+        folder = run_folder(job.name)
+        earlier = manifest.read_manifest(folder, complete=True)
+        changed = manifest.changes_from_run(earlier, settled(job), job.notebook) if earlier else {}
+        if set(changed) - set(_lists_of_runs(job)):
+            raise manifest.name_taken_error(folder, changed, "delete the folder")
+        if earlier is None or earlier["status"] != "done" or not (folder / "done").is_file():
+            reasons[job.name] = ""
+            continue
+        if damaged := _other_hash(_outputs_in(folder, earlier), fingerprint):
+            raise InputError(f"{shown(damaged)} is not as its run wrote it: copy it again, or delete {shown(folder)}")
+        inputs = {resolve(name): kept for name, kept in earlier["inputs"].items()}
+        if changed:
+            reasons[job.name] = f"{', '.join(changed)} changed"
+        elif repeated := [name for name in job.needs if name in reasons]:
+            reasons[job.name] = f"it needs runs/{repeated[0]}"
+        elif path := _other_hash(inputs, fingerprint):
+            reasons[job.name] = f"its input {shown(path)} changed"
+    return reasons
+
+
+def _outputs_in(folder: Path, earlier: dict) -> dict[Path, dict]:
+    """The outputs that a run recorded in its own folder, with their fingerprints; figures/ belongs to all runs."""
+    paths = {folder / name: kept for name, kept in earlier["outputs"].items()}
+    paths |= {ROOT / name: kept for name, kept in earlier["outputs"].items()}
+    return {path: kept for path, kept in paths.items() if path.is_relative_to(folder)}
+
+
+def _other_hash(kept: dict[Path, dict], fingerprint) -> Path | None:
+    """The first path whose content differs from its recorded fingerprint; a path that is gone does not differ."""
+    return next((p for p, recorded in kept.items() if recorded and p.exists() and fingerprint(p) != recorded), None)
+
+
+def _count_finished(done: list[Job]) -> str:
     """How many runs are finished, and how many of these ran other code than their notebooks have now."""
     codes = {job.name: manifest.read_manifest(run_folder(job.name))["attempts"][-1]["code"] for job in done}
     old = [job for job in done if codes[job.name] != provenance.code_hash(job.notebook)]
@@ -200,24 +244,24 @@ def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path, sha
         process_tree.end_children(patience=10.0)  # each `lead run` below ends its own tree first
 
 
-def _print_failures(jobs: list[recipes.Job], folder: Path) -> bool:
+def _print_failures(jobs: list[Job], folder: Path) -> bool:
     """Prints a line on stderr for each run that failed or was left out; returns whether there is one."""
     unfinished = {job.name: job for job in jobs if not (run_folder(job.name) / "done").is_file()}
     for name, job in unfinished.items():
         attempts = (manifest.read_manifest(run_folder(name)) or {}).get("attempts")
         waits = any(need in unfinished for need in job.needs)
-        without = "a run that it needs is missing" if waits else "its job ended before `lead run` had begun"
+        without = "a run that it needs is missing" if waits else "the job ended before `lead run` started"
         # an attempt that was cancelled by force could not say how it ended
         reason = f"failed: {attempts[-1].get('reason', 'it was killed')}" if attempts else f"not run: {without}"
         print(f"lead: runs/{name} {reason}", file=sys.stderr)
     if unfinished:
         logs = folder / ".snakemake" / "slurm_logs"
-        place = f"{shown(folder)}/snakemake.log" + (f", those of the cluster's jobs in {shown(logs)}" * logs.is_dir())
-        print(f"lead: Snakemake's own messages are in {place}", file=sys.stderr)
+        path = f"{shown(folder)}/snakemake.log" + (f", those of the cluster's jobs in {shown(logs)}" * logs.is_dir())
+        print(f"lead: Snakemake's own messages are in {path}", file=sys.stderr)
     return bool(unfinished)
 
 
-def _print_results(jobs: list[recipes.Job]) -> None:
+def _print_results(jobs: list[Job]) -> None:
     """Prints the results of the last stage: the table.md of each run, or its summary when it wrote none."""
     needed = {name for job in jobs for name in job.needs}
     for folder in [run_folder(job.name) for job in jobs if job.name not in needed]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lead_kit.errors import InputError
+from lead_kit.launch.recipe_model import Scale, load_scale
 from lead_kit.launch.recipes import Job
-from lead_kit.launch.run_recipe import own_resources, set_resources, split_resources
+from lead_kit.launch.run_recipe import resources_of, set_resources
 
 GIVEN = {"gres": "gpu:8", "runtime": "60", "nodes": "2"}
 
@@ -24,24 +25,24 @@ def job(notebook, nproc):
     ],
 )
 def test_a_job_asks_for_what_it_uses(notebook, nproc, asked):
-    assert own_resources(job(notebook, nproc), GIVEN) == asked
+    assert resources_of(job(notebook, nproc), GIVEN) == asked
 
 
-def test_resources_are_read_from_the_options_of_a_scale():
-    options = ["--executor", "slurm", "--default-resources", "gres=gpu:8", "runtime=60", "--retries", 1]
-    assert split_resources(options) == (
-        ["--executor", "slurm", "--retries", "1"],
-        {"gres": "gpu:8", "runtime": "60"},
-    )
+def test_numbers_of_a_scale_become_text():
+    scale = Scale(snakemake=["--executor", "slurm", "--retries", 1], resources={"gres": "gpu:8", "runtime": 60})
+    assert scale.snakemake[-1] == "1" and scale.resources == {"gres": "gpu:8", "runtime": "60"}
+    hosts = load_scale("2x8x80gb")
+    assert hosts.resources == load_scale("slurm").resources | {"nodes": "2"} and "--executor" in hosts.snakemake
 
 
 def test_a_resource_is_replaced_on_the_command_line():
-    assert set_resources(GIVEN, ["runtime=30", "gres=gpu:4"], "slurm") == GIVEN | {"runtime": "30", "gres": "gpu:4"}
+    changed = {"runtime": "30", "gres": "gpu:4"}
+    assert set_resources(Scale(resources=GIVEN), ["runtime=30", "gres=gpu:4"], "slurm") == GIVEN | changed
 
 
 @pytest.mark.parametrize("pair", ["runtime", "runtime=", "=60"])
 def test_what_is_no_resource_is_refused(pair):
     with pytest.raises(InputError, match="expected NAME=VALUE"):
-        set_resources(GIVEN, [pair], "slurm")
+        set_resources(Scale(resources=GIVEN), [pair], "slurm")
     with pytest.raises(InputError, match="submits to no cluster"):
-        set_resources({}, ["runtime=60"], "tiny")
+        set_resources(Scale(), ["runtime=60"], "tiny")

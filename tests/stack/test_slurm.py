@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 KIT = Path(__file__).resolve().parents[2]
 WAIT = 900  # seconds for a job to reach a state
 OPTIONS = "--executor slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 3"
-OPTIONS += " --default-resources gres=gpu:1 cpus_per_task=1 mem_mb=1000 runtime=60"
 SCALE = "jobs: 4\nsnakemake: [" + ", ".join(OPTIONS.split()) + "{more}]\n"
+SCALE += "resources: {{gres: 'gpu:1', cpus_per_task: 1, mem_mb: 1000, runtime: 60}}\n"
 # 03_grpo counts as a notebook with a model; this one trains nothing, but goes on from its checkpoint
 STEPS = """\
 from lead_kit.runs.checkpoints import latest_checkpoint, mark_complete
