@@ -37,10 +37,10 @@ def show_recipe(name: str) -> None:
         note = " (only when named with --arms)" if content.optional else ""
         print(f"  {arm}: {content.label or arm}{note}")
     print("`value` holds for every arm; a value in brackets is the notebook's default\n")
-    _print_columns(recipe_table(name))
+    _print_columns(_recipe_table(name))
 
 
-def recipe_table(recipe_name: str) -> list[list[str]]:
+def _recipe_table(recipe_name: str) -> list[list[str]]:
     """Rows of stage, parameter, the value of all arms or of each arm, source. Brackets mark the notebook's default."""
     recipe, comments = load_recipe(recipe_name), _comments(recipe_name)
     arms = {name: arm for name, arm in recipe.arms.items() if not isinstance(arm, ControlArm)}

@@ -50,14 +50,14 @@ _EXPECTED = {  # the kinds of error of pydantic, in words
     "literal_error": "{expected}",
 }
 Values = dict[str, object]  # parameter: value, checked against the notebook when jobs are planned
-AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
+_AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
 
 
 def _number_as_text(content):
     return str(content) if isinstance(content, int | float) and not isinstance(content, bool) else content
 
 
-Option = Annotated[str, BeforeValidator(_number_as_text)]  # on a command line
+_Option = Annotated[str, BeforeValidator(_number_as_text)]  # on a command line
 
 
 class _File(BaseModel):
@@ -122,19 +122,19 @@ class Recipe(_File):
 class Lengths(_File):
     """How lengths in tokens shrink: by `factor`, or so that the longest rollout has `longest`; none is above `most`."""
 
-    longest: AboveZero | None = None
-    factor: AboveZero | None = None
-    most: AboveZero = float("inf")
+    longest: _AboveZero | None = None
+    factor: _AboveZero | None = None
+    most: _AboveZero = float("inf")
 
 
 class Rates(_File):
     """The speed of a CPU in tokens a second, and tokens; see estimates.minutes."""
 
-    training: AboveZero
-    sampling: AboveZero
-    prompt: AboveZero
-    answer: AboveZero
-    longest: AboveZero
+    training: _AboveZero
+    sampling: _AboveZero
+    prompt: _AboveZero
+    answer: _AboveZero
+    longest: _AboveZero
 
 
 class Task(_File):
@@ -157,8 +157,8 @@ class Scale(_File):
     parameters: dict[str, Values] = {}  # by notebook, as nproc and accelerate
     nproc: dict[str, Annotated[int, Field(gt=0)]] = {}
     accelerate: dict[str, str] = {}
-    snakemake: list[Option] = []  # of its command line
-    resources: dict[str, Option] = {}  # that each job asks of a cluster
+    snakemake: list[_Option] = []  # of its command line
+    resources: dict[str, _Option] = {}  # that each job asks of a cluster
     benchmarks: list[str] = []  # in place of a recipe's
     stages: dict[str, Stage] = {}  # in place of what a recipe would download
     rates: Rates | None = None  # only of a CPU
@@ -179,7 +179,7 @@ def load_recipe(name: str) -> Recipe:
         refuse_unknown(values.arms, recipe.arms, f"recipe {name}, stages, {stage}, arms")
     for scale, values in recipe.scales.items():
         refuse_unknown(values, recipe.stages, f"recipe {name}, scales, {scale}")
-    return with_controls(recipe)
+    return _with_controls(recipe)
 
 
 def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ()) -> Scale:
@@ -282,7 +282,7 @@ CONTROLS = {"random": "control: random reward", "format_only": "control: reward 
 _BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "group_filter": "every_group", "refill_batches": 0}
 
 
-def with_controls(recipe: Recipe) -> Recipe:
+def _with_controls(recipe: Recipe) -> Recipe:
     """The recipe with the control arms that it does not define, if it trains by arms."""
     stages = [name for name, stage in recipe.stages.items() if stage.notebook == TRAINING and "arm" in stage.per]
     usual = [name for name, arm in recipe.arms.items() if not arm.optional]

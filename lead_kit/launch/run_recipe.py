@@ -27,7 +27,7 @@ from lead_kit.runs.files import ROOT, RUNS, resolve, run_folder, shown, write_te
 _SNAKEFILE = ROOT / "experiments" / "Snakefile"
 
 
-def command(job: Job) -> list[str]:
+def _lead_run(job: Job) -> list[str]:
     """The `lead run` of a job, as a user would type it."""
     words = ["lead", "run", shown(job.notebook)]
     for name, value in job.parameters.items():
@@ -46,7 +46,7 @@ def _refuse_twice(jobs: list[Job]) -> None:
             raise InputError(f"two runs would have the name {job.name!r}: {places}; rename a stage, arm or benchmark")
 
 
-def set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[str, str]:
+def _set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[str, str]:
     """The scale's resources with those of --set NAME=VALUE. Raises InputError for anything else."""
     resources = dict(scale.resources)
     for pair in pairs:
@@ -59,7 +59,7 @@ def set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[s
     return resources
 
 
-def resources_of(job: Job, resources: dict[str, str]) -> dict:
+def _resources_of(job: Job, resources: dict[str, str]) -> dict:
     """The resources of one job: without a model it needs no GPU, and alone it needs no second host."""
     left_out = ["gres"] * (job.notebook.stem not in estimates.WITH_MODEL) + ["nodes"] * (job.nproc == 1)
     return {name: int(v) if v.isdigit() else v for name, v in resources.items() if name not in left_out}
@@ -73,12 +73,12 @@ def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str
     local = "--executor" not in scale.snakemake
     names, entries = {job.name for job in jobs}, {}
     for job in jobs:
-        words = [sys.executable, "-m", "lead_kit.cli", *command(job)[1:]]
+        words = [sys.executable, "-m", "lead_kit.cli", *_lead_run(job)[1:]]
         words += ["--brief", "--prefix", job.name.rpartition("/")[2]]
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
         words += ["--replace"] if _lists_of_runs(job) else []
         needs = [name for name in job.needs if name in names]
-        asked = resources_of(job, resources)
+        asked = _resources_of(job, resources)
         if (nodes := asked.get("nodes", 1)) > 1:  # one `lead run` on each host
             srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
             words = [*srun, *words, "--nodes", str(nodes)]
@@ -88,7 +88,7 @@ def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str
     return write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 
 
-def snakemake(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
+def _snakemake_call(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
     """The Snakemake command: quiet, local unless the scale says otherwise, writing below `folder` only."""
     options = ["--snakefile", str(_SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
     options += ["--cores", str(at_once * threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
@@ -113,9 +113,9 @@ def reproduce_recipe(
     jobs = plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
     _refuse_twice(jobs)
     scale = load_scale(scale_name)
-    resources = set_resources(scale, settings, scale_name)
+    resources = _set_resources(scale, settings, scale_name)
     if dry_run:
-        print(estimates.dry_run(jobs, scale, [shlex.join(command(job)) for job in jobs]))
+        print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))
         return 0
     estimates.require(jobs, scale)
     folder = RUNS / recipe / scale_name
@@ -129,7 +129,7 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = snakemake(folder, _write_plan(folder, left, scale, resources), at_once, scale.threads, scale.snakemake)
+    call = _snakemake_call(folder, _write_plan(folder, left, scale, resources), at_once, scale.threads, scale.snakemake)
     shared = not cold and _is_warm(left, scale.snakemake)
     code = _run_snakemake(call, variables, folder, shared) if left else 0
     if code > 1:

@@ -53,7 +53,7 @@ def test_plus_controls_adds_them_to_the_usual_or_the_named_arms():
 def test_a_recipes_own_arm_of_that_name_stays():
     stages = {"grpo": {"notebook": "03_grpo", "per": ["arm"], "arms": ["a"]}}
     arms = {"a": {"label": "A"}, "random": {"label": "mine"}}
-    recipe = recipe_model.with_controls(recipe_model.Recipe(arms=arms, stages=stages))
+    recipe = recipe_model._with_controls(recipe_model.Recipe(arms=arms, stages=stages))
     assert recipe.arms["random"].label == "mine" and "format_only" in recipe.arms
     assert recipe.stages["grpo"].arms == ["a", "format_only"]
-    assert recipe_model.with_controls(recipe_model.Recipe(stages=stages)).arms == {}
+    assert recipe_model._with_controls(recipe_model.Recipe(stages=stages)).arms == {}

@@ -135,7 +135,7 @@ def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
 
 
 def test_the_table_shows_each_arm_and_the_comment_as_source(root):
-    rows = {(row[0], row[1]): row[2:] for row in listing.recipe_table("small")}
+    rows = {(row[0], row[1]): row[2:] for row in listing._recipe_table("small")}
     assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
     assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
     assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]

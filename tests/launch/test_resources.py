@@ -7,7 +7,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.launch.recipe_model import Scale, load_scale
 from lead_kit.launch.recipes import Job
-from lead_kit.launch.run_recipe import resources_of, set_resources
+from lead_kit.launch.run_recipe import _resources_of, _set_resources
 
 GIVEN = {"gres": "gpu:8", "runtime": "60", "nodes": "2"}
 
@@ -25,7 +25,7 @@ def job(notebook, nproc):
     ],
 )
 def test_a_job_asks_for_what_it_uses(notebook, nproc, asked):
-    assert resources_of(job(notebook, nproc), GIVEN) == asked
+    assert _resources_of(job(notebook, nproc), GIVEN) == asked
 
 
 def test_numbers_of_a_scale_become_text():
@@ -37,12 +37,12 @@ def test_numbers_of_a_scale_become_text():
 
 def test_a_resource_is_replaced_on_the_command_line():
     changed = {"runtime": "30", "gres": "gpu:4"}
-    assert set_resources(Scale(resources=GIVEN), ["runtime=30", "gres=gpu:4"], "slurm") == GIVEN | changed
+    assert _set_resources(Scale(resources=GIVEN), ["runtime=30", "gres=gpu:4"], "slurm") == GIVEN | changed
 
 
 @pytest.mark.parametrize("pair", ["runtime", "runtime=", "=60"])
 def test_what_is_no_resource_is_refused(pair):
     with pytest.raises(InputError, match="expected NAME=VALUE"):
-        set_resources(Scale(resources=GIVEN), [pair], "slurm")
+        _set_resources(Scale(resources=GIVEN), [pair], "slurm")
     with pytest.raises(InputError, match="submits to no cluster"):
-        set_resources(Scale(), ["runtime=60"], "tiny")
+        _set_resources(Scale(), ["runtime=60"], "tiny")
