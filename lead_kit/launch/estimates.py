@@ -94,7 +94,7 @@ def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None
     if rates:
         if stem == "04_evaluate":
             return f"about {(shape.parameters * 4 + _PROGRAM) / GIB:.2g} GiB, plus the cache of its batch"
-        return f"about {training_bytes(shape, job, 'cpu', rates['prompt'], rates['longest']) / GIB:.2g} GiB"
+        return f"about {training_bytes(shape, job, 'cpu', rates.prompt, rates.longest) / GIB:.2g} GiB"
     if stem == "04_evaluate":
         return f"{shape.parameters * 2 / GIB:.2g} GiB of weights in bf16, plus the engine's cache"
     engine = values.get("vllm_memory", 0) * card if values.get("engine") == "vllm_colocate" else 0
@@ -174,7 +174,7 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         count["04_evaluate"] = f"{each:,} for each problem" if each else "the benchmark's number for each problem"
         s, es = "s" * (len(group) > 1), "es" * (first.nproc > 1)
         lines.append(f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each")
-        lines.append(f"  memory    {describe(first, made, scale['gpu_memory'], rates)}")
+        lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
         if rates and first.notebook.stem in WITH_MODEL:
             lines.append(f"  time      about {minutes(first, rates, held_out):.0f} min each on two idle cores")
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lead_kit import cli
 from lead_kit.errors import InputError
 from lead_kit.launch import estimates, listing, recipe_model, recipes
 from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
@@ -142,12 +143,13 @@ def test_the_table_shows_each_arm_and_the_comment_as_source(root):
     assert rows["train", "margin"] == ["1024", "", "", "", ""]
 
 
-@pytest.mark.slow  # starts `lead`
-def test_a_dry_run_prints_command_memory_and_rollouts_and_runs_nothing(root):
-    code, out, _ = call(KIT, "reproduce", "figure1", "--scale", "8x80gb", "--dry-run", "--seeds", "0")
-    assert code == 0 and "lead run notebooks/03_grpo.ipynb -p run_name figure1/8x80gb/grpo-grpo-s0" in out
-    assert "GiB a GPU" in out and "rollouts" in out and "--nproc 8 --accelerate" in out
-    assert not (KIT / "runs/figure1/8x80gb").exists()
+@pytest.mark.parametrize("scale, kind", [("8x80gb", "a GPU"), ("slurm", "a GPU"), ("smollm2", "two idle cores")])
+def test_a_dry_run_prints_command_memory_and_rollouts_and_runs_nothing(scale, kind, capsys):
+    assert cli.main(["reproduce", "figure1", "--scale", scale, "--dry-run", "--seeds", "0"]) == 0
+    out = capsys.readouterr().out
+    assert f"lead run notebooks/03_grpo.ipynb -p run_name figure1/{scale}/grpo-grpo-s0" in out
+    assert kind in out and "rollouts" in out and ("--nproc 8 --accelerate" in out) == (scale != "smollm2")
+    assert not (KIT / f"runs/figure1/{scale}").exists()
 
 
 @pytest.mark.slow  # starts `lead`
