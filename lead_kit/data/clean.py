@@ -195,8 +195,8 @@ def dropped_records(steps: list[tuple[str, Sifted]]) -> list[dict]:
     return [record | {"step": name} for name, sifted in steps for record in sifted.dropped]
 
 
-def count_reasons(gone: list[dict]) -> pd.DataFrame:
+def count_reasons(dropped: list[dict]) -> pd.DataFrame:
     """How many records were dropped for each reason, most frequent first, with the id and detail of the first one."""
-    groups = pd.DataFrame(gone, columns=["reason", "id", "detail"]).groupby("reason", sort=False)
+    groups = pd.DataFrame(dropped, columns=["reason", "id", "detail"]).groupby("reason", sort=False)
     table = groups.agg(records=("id", "size"), first=("id", "first"), detail=("detail", "first"))
     return table.sort_values("records", ascending=False).reset_index()

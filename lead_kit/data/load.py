@@ -160,11 +160,11 @@ def to_records(rows, name, source, fields, where, seed=0, need_gold=True) -> lis
 
 def _column_of(role: str, source: Source | None, fields: dict, columns: set[str], where: str) -> str:
     """The column for `role`: the one in `fields`, else the set's own, else the first common name, else empty."""
-    given = fields.get(role, "")
-    if given and given.split(".")[0] not in columns:
-        raise InputError(f"{where}: no column {given!r} for {role}; there are {', '.join(sorted(columns))}")
-    own = getattr(source, role) if source else ""
-    column = given or (own if own.split(".")[0] in columns else "")
+    asked = fields.get(role, "")
+    if asked and asked.split(".")[0] not in columns:
+        raise InputError(f"{where}: no column {asked!r} for {role}; there are {', '.join(sorted(columns))}")
+    usual = getattr(source, role) if source else ""
+    column = asked or (usual if usual.split(".")[0] in columns else "")
     column = column or next((common for common in ROLES[role] if common in columns), "")
     if role == "problem" and not column:
         raise InputError(f"{where}: no column holds the problem; there are {', '.join(sorted(columns))}")

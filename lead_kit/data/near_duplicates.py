@@ -141,11 +141,13 @@ def matching_pairs(
     """
     others = left if right is None else right
     texts = [record["problem"] for record in left], [record["problem"] for record in others]
-    made = _templates(texts[0] + texts[1]) if right else _templates(texts[0]) * 2
+    templates = _templates(texts[0] + texts[1]) if right else _templates(texts[0]) * 2
     scores = {
         (i, j): score
         for i, j, score in _similar(texts[0], None if right is None else texts[1], threshold)
-        if not (made[i] and made[len(left) + j])  # problems made from templates match only if their texts are equal
+        if not (
+            templates[i] and templates[len(left) + j]
+        )  # problems made from templates match only if their texts are equal
     }
     scores |= {pair: 1.0 for pair in _equal_texts(*texts, within=right is None)}
     kinds = {(i, j): _kind_of(left[i], others[j], score, variant) for (i, j), score in scores.items()}
@@ -188,9 +190,9 @@ def leaks(records: list[dict], evaluation: dict[str, list[dict]], threshold: flo
     held_out = [(name, record) for name, one_set in evaluation.items() for record in one_set]
     rows = []
     for match in matching_pairs(records, [record for _, record in held_out], threshold):
-        mine, (name, theirs) = records[match.left], held_out[match.right]
-        row = (mine["id"], name, match.kind, round(match.score, 3), mine["problem"], mine["gold"])
-        rows.append(dict(zip(LEAK, (*row, theirs["id"], theirs["problem"], theirs["gold"]), strict=True)))
+        record, (name, other) = records[match.left], held_out[match.right]
+        values = (record["id"], name, match.kind, round(match.score, 3), record["problem"], record["gold"])
+        rows.append(dict(zip(LEAK, (*values, other["id"], other["problem"], other["gold"]), strict=True)))
     return rows
 
 
@@ -202,13 +204,13 @@ def leak_report(evaluation: dict[str, list[dict]], leaked: list[dict]) -> pd.Dat
     """
     rows = []
     for name, records in evaluation.items():
-        mine = [row for row in leaked if row["set"] == name]
-        same = [row for row in mine if row["kind"] != "variant"]
-        found = {row["evaluation_id"] for row in same}
-        variants = {row["evaluation_id"] for row in mine} - found
+        of_set = [row for row in leaked if row["set"] == name]
+        same = [row for row in of_set if row["kind"] != "variant"]
+        in_training = {row["evaluation_id"] for row in same}
+        variants = {row["evaluation_id"] for row in of_set} - in_training
         removed = len({row["id"] for row in same})
-        share = len(found) / len(records) if records else 0.0
-        rows.append([name, len(records), len(found), round(share, 4), len(variants), removed])
+        share = len(in_training) / len(records) if records else 0.0
+        rows.append([name, len(records), len(in_training), round(share, 4), len(variants), removed])
     return pd.DataFrame(rows, columns=_REPORT)
 
 
@@ -226,18 +228,18 @@ def leaks_command(set_a: str, set_b: str, threshold: float, out: str | None, sho
         refuse_unwritable(target)
     records = load.load_problems(set_a, need_gold=False)
     names = load.expand_names([set_b])
-    evaluation = {name: load.load_problems(place, need_gold=False) for name, place in names.items()}
-    found = leaks(records, evaluation, threshold)
-    report = leak_report(evaluation, found)
+    evaluation = {name: load.load_problems(path, need_gold=False) for name, path in names.items()}
+    leaked = leaks(records, evaluation, threshold)
+    report = leak_report(evaluation, leaked)
     print(f"A = {set_a}, {len(records)} problems; a variant has close wording, but other numbers or another answer")
     print(report.rename(columns={"in training": "in A", "removed": "records of A"}).to_string(index=False))
-    for row in sorted(found, key=lambda row: (row["kind"] == "variant", row["score"]))[:show]:
+    for row in sorted(leaked, key=lambda row: (row["kind"] == "variant", row["score"]))[:show]:
         pair = f"{safe_line(row['id'])} and {safe_line(row['evaluation_id'])} of {row['set']}"
         print(f"{row['kind']}, score {row['score']}: {pair}")
         for part in ("", "evaluation_"):
             print(f"  {safe_line(row[part + 'problem'])}  → {safe_line(row[part + 'gold'])}")
     if target:
         with atomic(target) as part:
-            pd.DataFrame(found, columns=LEAK).to_csv(part, index=False)
+            pd.DataFrame(leaked, columns=LEAK).to_csv(part, index=False)
         print(f"written: {shown(target)}")
     return int(bool(report["in training"].sum()))

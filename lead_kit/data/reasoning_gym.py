@@ -55,8 +55,8 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
     except (AssertionError, TypeError, ValueError) as error:
         raise InputError(f"{name}: {shorten(str(error) or 'a setting is out of its range')}") from None
     seen, records = set(exclude), []
-    for place in range(size):
-        entry = drawn[place]
+    for index in range(size):
+        entry = drawn[index]
         text, answer = entry["question"], entry["answer"]
         if not isinstance(answer, str):
             raise InputError(f"{PREFIX}{short}: its problems have no single answer, so they cannot be graded")
@@ -64,18 +64,18 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
             continue
         if distinct:
             seen.add(text)
-        records.append(_record(short, seed, place, entry))
+        records.append(_record(short, seed, index, entry))
         if len(records) == n:
             return records
     raise InputError(f"{name}: only {len(records)} of {n} problems were found among {size}")
 
 
-def _record(short: str, seed: str, place: int, entry: dict) -> dict:
+def _record(short: str, seed: str, index: int, entry: dict) -> dict:
     """The kit's record of one entry."""
     facts = entry["metadata"]
     difficulty, worked = facts.get("difficulty"), facts.get("answer_cot")
-    one = {
-        "id": f"{short}-{seed}-{place}",
+    new = {
+        "id": f"{short}-{seed}-{index}",
         "problem": entry["question"],
         "gold": entry["answer"].strip(),
         "level": float(difficulty) if isinstance(difficulty, int | float) else None,
@@ -83,8 +83,8 @@ def _record(short: str, seed: str, place: int, entry: dict) -> dict:
         "reasoning_gym": json.dumps(entry, default=str),
     }
     if worked:  # gsm_symbolic ends its solutions with four hashes and the answer
-        one["solution"] = f"{worked.rpartition('####')[0].strip()}\n\\boxed{{{one['gold']}}}"
-    return one
+        new["solution"] = f"{worked.rpartition('####')[0].strip()}\n\\boxed{{{new['gold']}}}"
+    return new
 
 
 @functools.cache

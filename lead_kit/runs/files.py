@@ -180,8 +180,8 @@ def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
             continue
         row = parse_json(line, path, number)
         if not isinstance(row, dict):
-            found = shorten(line.strip().decode("utf-8"), 60)
-            raise InputError(f"{shown(path)}, line {number}: expected an object, found {found!r}")
+            text = shorten(line.strip().decode("utf-8"), 60)
+            raise InputError(f"{shown(path)}, line {number}: expected an object, found {text!r}")
         yield number, row
 
 

@@ -1,4 +1,4 @@
-"""Finding runs: by folder or glob, by the notebook that writes a file, by the model that a run wrote."""
+"""Finds runs by name or glob, the notebook that writes a file (and runs it), and models by name or folder."""
 
 import glob
 import os
@@ -13,6 +13,9 @@ from lead_kit.runs import lock
 from lead_kit.runs.files import ROOT, RUNS, resolve, shown
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.progress import UpstreamProgress
+
+_READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
+EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
 
 
 def label_models(models: list[str]) -> dict[str, dict]:
@@ -45,9 +48,9 @@ def notebook_that_writes(path: Path) -> Path | None:
 
 
 def run_notebook_if_missing(path: str | Path) -> Path:
-    """The absolute path of an input. A missing input that a notebook writes by default is made by running `lead run`.
+    """The absolute path of an input; when it is missing, `lead run` first runs the notebook that writes it by default.
 
-    If another process is already making it, waits for that process. Raises InputError when no notebook writes the
+    If another process is already running that notebook, waits for it. Raises InputError when no notebook writes the
     path, or when the notebook fails.
     """
     target = resolve(path)
@@ -61,14 +64,28 @@ def run_notebook_if_missing(path: str | Path) -> Path:
     print(f"{shown(target)} does not exist yet: running {shown(notebook)} with default parameters", flush=True)
     command = [sys.executable, "-m", "lead_kit.cli", "run", str(notebook), "--wait", "--brief"]
     command += ["--die-with-parent", str(os.getpid())]
-    stages = UpstreamProgress(notebook.stem)
+    progress = UpstreamProgress(notebook.stem)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
-            stages.read_line(line)
+            progress.read_line(line)
     if child.returncode or not target.exists():
         raise InputError(f"`lead run {shown(notebook)}` (exit code {child.returncode}) did not write {shown(target)}")
-    stages.end()
+    progress.end()
     return target
+
+
+def is_path(name: str) -> bool:
+    """Whether the name means a folder or file, which need not exist, and not a model of the hub."""
+    named = name.startswith((".", "/", "~", "runs/")) or name.endswith(".gguf")
+    return named or name.count("/") > 1 or Path(name).is_dir()
+
+
+def turn_hub_off_if_local(*names: str) -> None:
+    """Turns the hub off for this process when every model is embedded or a folder."""
+    if all(name in EMBEDDED or is_path(name) for name in names):
+        off = os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1"
+        for module in filter(None, map(sys.modules.get, _READERS)):
+            module.HF_HUB_OFFLINE = off or module.HF_HUB_OFFLINE
 
 
 def locate_model(name: str, run) -> str:
@@ -103,15 +120,13 @@ def matching_paths(patterns: list[str], holds: str = "metrics.jsonl") -> list[Pa
 
 
 def named_runs(names: list[str]) -> list[Path]:
-    """The folders of runs named as `run_name` has it, or by folder or glob. Raises InputError as `find` does."""
-    return matching_paths(
-        [f"runs/{name}" if not glob.has_magic(name) and _is_run_name(name) else name for name in names]
-    )
+    """The folders of runs named by run_name, folder or glob. Raises InputError as `matching_paths` does."""
+    return matching_paths([f"runs/{name}" if _is_run_name(name) else name for name in names])
 
 
 def _is_run_name(name: str) -> bool:
-    """Whether a run_name, and not a path, is meant."""
-    return not is_path(name) and not resolve(name).exists()
+    """Whether a text is a run_name, not a path or a glob."""
+    return not glob.has_magic(name) and not is_path(name) and not resolve(name).exists()
 
 
 def arm_in(name: str) -> str:
@@ -123,21 +138,3 @@ def seed_in(name: str) -> int:
     """The seed at the end of a run's name, else 0: `train-grpo-s3` → 3."""
     match = re.search(r"[-_]s(?:eed)?(\d+)$", name)
     return int(match[1]) if match else 0
-
-
-_READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
-EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
-
-
-def is_path(name: str) -> bool:
-    """Whether the name means a folder or file, which need not exist, and not a model of the hub."""
-    named = name.startswith((".", "/", "~", "runs/")) or name.endswith(".gguf")
-    return named or name.count("/") > 1 or Path(name).is_dir()
-
-
-def turn_hub_off_if_local(*names: str) -> None:
-    """Turns the hub off for this process when every model is embedded or a folder."""
-    if all(name in EMBEDDED or is_path(name) for name in names):
-        off = os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1"
-        for module in filter(None, map(sys.modules.get, _READERS)):
-            module.HF_HUB_OFFLINE = off or module.HF_HUB_OFFLINE

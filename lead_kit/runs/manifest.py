@@ -97,15 +97,18 @@ def changes_from_run(manifest: Mapping, settled: Mapping, notebook: Path) -> dic
 def changes_since_last_attempt(manifest: Mapping, settled: Mapping, notebook: Path) -> list[str]:
     """What differs between a run's newest attempt and a new one: its notebook's code, its parameters."""
     edited = manifest["attempts"][-1]["code"] != provenance.code_hash(notebook)
-    told = ["the notebook's code"] * edited + changed_user_code(manifest)
-    return told + list(changes_from_run(manifest, settled, notebook).values())
+    code = ["the notebook's code"] * edited + changed_user_code(manifest)
+    return code + list(changes_from_run(manifest, settled, notebook).values())
 
 
 def changed_user_code(manifest: Mapping) -> list[str]:
-    """A phrase for each of the run's own functions whose file has another text now; one without its file has none."""
-    own = [(name, ROOT / one["from"], one) for name, one in manifest.get("own", {}).items() if one.get("from")]
-    changed = [(name, one) for name, path, one in own if path.is_file() and provenance.file_hash(path) != one["sha256"]]
-    return [f"the source of {name!r} in {one['from']}" for name, one in changed]
+    """A phrase for each user function of the run whose file has changed since; a file that is gone has none."""
+    phrases = []
+    for name, kept in manifest.get("own", {}).items():
+        path = ROOT / kept.get("from", "")
+        if path.is_file() and provenance.file_hash(path) != kept["sha256"]:
+            phrases.append(f"the source of {name!r} in {kept['from']}")
+    return phrases
 
 
 def name_taken_error(folder: Path, changed: Mapping, remedy: str) -> InputError:

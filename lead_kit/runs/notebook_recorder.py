@@ -1,13 +1,12 @@
 """The notebook of a run that goes on in a live notebook: after each cell, what was executed so far, in its folder.
 
-JupyterLab saves only what an open tab has received. The kernel has every cell and every output.
+JupyterLab saves only what an open tab has received. IPython keeps the sources, the printed texts, the results and the
+errors of all cells; what they display is added here.
 """
 
 import base64
 import contextlib
-import functools
 import json
-import sys
 from pathlib import Path
 
 from lead_kit.parameters import SETTLED
@@ -15,72 +14,67 @@ from lead_kit.runs import lock
 from lead_kit.runs.files import write_text
 
 _MOST = 1 << 20  # characters that one cell's printed output may have
+_STREAMS = {"out_stream": "stdout", "err_stream": "stderr"}
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 
 
 class _Recorder:
-    """Keeps the outputs of the kernel's cells, and writes them with their sources into the folder of a run."""
+    """Writes the cells of this kernel, with their outputs, into the folder of a run."""
 
     def __init__(self, shell):
-        self.shell, self.folder, self.lasting = shell, None, False
-        self.outputs, self.cells, self.displays = {}, {}, {}  # by number of the cell; by message; by display_id
-        self.begin()
-        for stream in (sys.stdout, sys.stderr):
-            stream.pub_thread.schedule(functools.partial(stream.register_hook, self.take))  # hooks belong to a thread
-        for source in (shell.display_pub, shell.displayhook):
-            source.register_hook(self.take)
-        shell.events.register("pre_run_cell", lambda info: self.begin())
-        shell.events.register("post_run_cell", self.end)
+        self.shell, self.history, self.folder, self.lasting = shell, shell.history_manager, None, False
+        self.displays = {}  # by display_id
+        shell.display_pub.register_hook(self.add_display)
+        shell.events.register("post_run_cell", lambda result: self.write())
 
-    def begin(self) -> None:
-        """A cell begins, and is counted already: its messages will name the request that is being answered."""
-        self.cells[self.shell.get_parent().get("header", {}).get("msg_id")] = self.shell.execution_count - 1
+    def add_display(self, message: dict) -> dict:
+        """Keeps what a cell displays, or updates what it displayed before, and hands the message on."""
+        from IPython.core.history import HistoryOutput
 
-    def take(self, message: dict) -> dict:
-        """Keeps one output and hands it on."""
-        kind, content = message["header"]["msg_type"], message["content"]
-        number = self.cells.get(message["parent_header"].get("msg_id"))
-        outputs, display = self.outputs.setdefault(number, []), content.get("transient", {}).get("display_id")
-        if kind == "stream":
-            if not outputs or outputs[-1].get("name") != content["name"]:
-                outputs.append({"output_type": kind, "name": content["name"], "text": ""})
-            outputs[-1]["text"] = (outputs[-1]["text"] + content["text"])[:_MOST]
-        elif kind == "update_display_data" and display in self.displays:
-            self.displays[display] |= {"data": content["data"], "metadata": content["metadata"]}
-        elif kind in ("display_data", "execute_result"):
-            counted = {"execution_count": number} if kind == "execute_result" else {}
-            outputs.append({"output_type": kind, "data": content["data"], "metadata": content["metadata"]} | counted)
-            self.displays[display] = outputs[-1]
+        data, name = message["content"]["data"], message["content"]["transient"].get("display_id")
+        if message["header"]["msg_type"] == "update_display_data" and name in self.displays:
+            self.displays[name].bundle = data
+        else:
+            self.displays[name] = HistoryOutput("display_data", data)
+            number = self.shell.execution_count - 1  # the cell that runs is counted already
+            self.history.outputs.setdefault(number, []).append(self.displays[name])
         return message
 
-    def end(self, result) -> None:
+    def write(self) -> None:
         """A cell has ended: writes the notebook while the run is this kernel's, and once more when it has ended."""
         if self.folder is None:
             return
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if error := result.error_before_exec or result.error_in_exec:
-            name = type(error).__name__
-            output = {"output_type": "error", "ename": name, "evalue": str(error), "traceback": [f"{name}: {error}"]}
-            self.outputs.setdefault(result.execution_count, []).append(output)
         writing = lock.acquired_here(self.folder)
         if writing or self.lasting:
             with contextlib.suppress(OSError):  # the folder was deleted: the run's next line says so
-                write_text(
-                    self.folder / "notebook.ipynb", json.dumps(self.notebook(), indent=1, default=_as_text) + "\n"
-                )
+                text = json.dumps(self.notebook(), indent=1, default=_as_text) + "\n"
+                write_text(self.folder / "notebook.ipynb", text)
         self.folder, self.lasting = (self.folder if writing else None), writing
 
     def notebook(self) -> dict:
         """The cells executed since the parameters cell, with their outputs."""
-        sources = self.shell.user_ns.get("In", [])
-        numbers = range(max(1, self.shell.user_ns.get(SETTLED, (1,))[0]), len(sources))
+        first = max(1, self.shell.user_ns.get(SETTLED, (1,))[0])
         cells = [
             {"cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {}}
-            | {"outputs": list(self.outputs.get(number, [])), "source": sources[number]}
-            for number in numbers
+            | {"outputs": self.outputs(number), "source": source}
+            for number, source in enumerate(self.shell.user_ns["In"])
+            if number >= first
         ]
         return {"cells": cells, "metadata": _KERNEL, "nbformat": 4, "nbformat_minor": 5}
+
+    def outputs(self, number: int) -> list[dict]:
+        """The outputs of one cell, as a notebook keeps them."""
+        outputs = []
+        for output in self.history.outputs.get(number, []):
+            kind, bundle = output.output_type, output.bundle
+            if kind in _STREAMS:
+                text = "".join(bundle["stream"])[:_MOST]
+                outputs.append({"output_type": "stream", "name": _STREAMS[kind], "text": text})
+            else:
+                counted = {"execution_count": number} if kind == "execute_result" else {}
+                outputs.append({"output_type": kind, "data": bundle, "metadata": {}} | counted)
+        error = self.history.exceptions.get(number)
+        return outputs + ([{"output_type": "error"} | error] if error else [])
 
 
 def _as_text(value) -> str:

@@ -58,8 +58,8 @@ class Run:
         opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
         if opened and opened != str(self.path):
             lock.release(self.path)
-            told = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
-            raise InputError(f"{told}: pass it by -p run_name, or take the assignment out")
+            reason = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
+            raise InputError(f"{reason}: pass it by -p run_name, or take the assignment out")
         try:
             self.manifest = manifest.open_attempt(self.path, self.config, self.config.given, notebook)
         except InputError:

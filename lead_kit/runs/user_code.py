@@ -1,4 +1,4 @@
-"""Your own functions, from a cell of the notebook or from a file. What runs is the source that the run folder keeps.
+"""User functions, from a cell of the notebook or from a file. What runs is the source that the run folder keeps.
 
 `own/NAME.py` in the run folder holds it, run.json its hash. A run that is continued must have the same source.
 """
@@ -52,9 +52,9 @@ def _function_from_source(source: str, function: str, where: str) -> Callable:
     filename = f"<{where}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)  # for tracebacks
     exec(compile(source, filename, "exec"), vars(module))
-    own = [key for key, value in vars(module).items() if callable(value) and value.__module__ == "own"]
-    if function not in own:
-        raise InputError(f"{where} has no function {function!r}{nearest_or_all(function, own)}")
+    defined = [key for key, value in vars(module).items() if callable(value) and value.__module__ == "own"]
+    if function not in defined:
+        raise InputError(f"{where} has no function {function!r}{nearest_or_all(function, defined)}")
     return getattr(module, function)
 
 
@@ -76,11 +76,11 @@ def _cell_source(function: Callable, name: str) -> str:
         node = statements[wanted.pop()]
         if node not in kept:
             kept.append(node)
-            wanted += [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in statements]
+            wanted += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in statements]
     lines = text.splitlines()
     parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in sorted(kept, key=_first_line)]
     source = "\n\n".join(parts) + "\n"
-    known = {one for node in kept for one in _names_defined(node)} | set(dir(builtins))
+    known = {n for node in kept for n in _names_defined(node)} | set(dir(builtins))
     if missing := sorted(_free_names(symtable.symtable(source, name, "exec")) - known):
         raise InputError(f"the cell of {name!r} does not define {missing[0]!r}: import or define it in the same cell")
     return source
@@ -88,20 +88,20 @@ def _cell_source(function: Callable, name: str) -> str:
 
 def _first_line(node: ast.stmt) -> int:
     """The line where a statement begins, with its decorators."""
-    return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+    return min([node.lineno, *(n.lineno for n in getattr(node, "decorator_list", []))])
 
 
 def _names_defined(node: ast.stmt) -> list[str]:
-    """The names that a top-level statement defines; none for one that only does something."""
+    """The names that a top-level statement defines; empty for one that only does something."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(one.asname or one.name).partition(".")[0] for one in node.names]
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]
+    return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
 
 
 def _free_names(table: symtable.SymbolTable) -> set[str]:
     """The global names that a source uses, in functions too."""
-    names = {one.get_name() for one in table.get_symbols() if one.is_global() and one.is_referenced()}
+    names = {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced()}
     return names.union(*map(_free_names, table.get_children()))
