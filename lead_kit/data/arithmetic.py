@@ -14,7 +14,7 @@ MAX_STEPS = 6
 EASY_HEAVY = [8.0, 4.0, 2.0, 1.0, 0.5, 0.5]  # weights of 1…6 steps in training
 UNIFORM = [1.0] * MAX_STEPS  # weights of 1…6 steps in validation
 _CROSS = 0.5  # chance that a step is made to carry or borrow, where it can
-VERBOSITIES = (0.4, 0.65, 0.9)  # chance to derive a line once more, drawn once a trace
+_VERBOSITIES = (0.4, 0.65, 0.9)  # chance to derive a line once more, drawn once a trace
 _MAX_REPEATS = 3  # most re-derivations of one step
 
 
@@ -48,7 +48,7 @@ def _crosses(value: int, operand: int) -> bool:
     return (value + operand) // 10 != value // 10
 
 
-def draw_problem(rng: Random, steps: int) -> Problem:
+def _draw_problem(rng: Random, steps: int) -> Problem:
     """Draws one problem of `steps` operations."""
     start = value = rng.randint(0, LARGEST)
     operands = []
@@ -81,7 +81,7 @@ def collect(record_of, rng: Random, n: int, weights: list[float], exclude, disti
     seen, records, misses = set(exclude), [], 0
     while len(records) < n:
         steps = rng.choices(range(1, len(weights) + 1), weights)[0]
-        new = record_of(draw_problem(rng, steps), len(records))
+        new = record_of(_draw_problem(rng, steps), len(records))
         if new["problem"] in seen:
             misses += 1
             if misses > 20 * n + 10_000:
@@ -127,7 +127,7 @@ def solve_noisily(
     almost unrelated.
     """
     start, operands = read(text)
-    verbosity = rng.choice(VERBOSITIES)
+    verbosity = rng.choice(_VERBOSITIES)
     value, lines = start, []
     for i, operand in enumerate(operands, 1):
         result = noisy_step(value, operand, rng, carry, borrow, slip)

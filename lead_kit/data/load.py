@@ -47,10 +47,10 @@ def load_problems(
         expected = f"expected a {', '.join(SUFFIXES)} file or one of {', '.join(names)}{nearest(str(name), names)}"
         raise InputError(f"no data set {str(name)!r}: {expected}")
     source = SETS.get(str(name))
-    rows, where = (read_rows(path), str(path)) if path else (hub_rows(source, split), source.hub)
+    rows, where = (_read_rows(path), str(path)) if path else (_hub_rows(source, split), source.hub)
     if not rows:
         raise InputError(f"{where} has no rows")
-    return to_records(rows, str(name), source, fields or {}, where, seed, need_gold)
+    return _to_records(rows, str(name), source, fields or {}, where, seed, need_gold)
 
 
 def draw_problems(
@@ -107,7 +107,7 @@ def with_solutions(records: list[dict], seed: int, **dials: float) -> list[dict]
     return [r | {"solution": EMBEDDED[r["source"]].solve_noisily(r["problem"], rng, **dials)} for r in records]
 
 
-def hub_rows(source: Source, split: str) -> list[dict]:
+def _hub_rows(source: Source, split: str) -> list[dict]:
     """The rows of a hub set, with the columns that its records need."""
     if not source.hub:
         raise InputError(f"this set is not on the hub: give data_path, a copy of {source.files}")
@@ -138,7 +138,7 @@ COLUMNS = ("id", "problem", "gold", "level", "source", "solution")
 _LETTERS = "ABCDEFGHIJ"
 
 
-def to_records(rows, name, source, fields, where, seed=0, need_gold=True) -> list[dict]:
+def _to_records(rows, name, source, fields, where, seed=0, need_gold=True) -> list[dict]:
     """Rows of any shape as records. Repeated ids get a suffix, so that ids are unique."""
     columns = set().union(*rows)
     names = {role: _column_of(role, source, fields, columns, where) for role in ROLES}
@@ -257,7 +257,7 @@ def _multiple_choice(record: dict, wrong: list[str], seed: int) -> dict:
     return {"problem": record["problem"] + "\n\n" + "\n".join(lines), "gold": _LETTERS[order.index(0)]}
 
 
-def read_rows(path: str | Path) -> list[dict]:
+def _read_rows(path: str | Path) -> list[dict]:
     """The rows of a local file. Raises InputError naming the file and, where there is one, the malformed line."""
     path = resolve(path)
     if path.suffix not in SUFFIXES:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lead_kit.errors import lookup
 
 
-class Template(NamedTuple):
+class _Template(NamedTuple):
     """The texts of the system and the user turn; `user` contains ``{problem}`` once."""
 
     system: str
@@ -34,9 +34,9 @@ _MULTIPLE_CHOICE = (
 )
 
 
-def named_template(template: str) -> Template:
+def named_template(template: str) -> _Template:
     """The template of that name; a text that holds ``{problem}`` is itself the user turn. Raises InputError."""
-    return Template("", template) if "{problem}" in template else lookup(PROMPTS, template, "template")
+    return _Template("", template) if "{problem}" in template else lookup(PROMPTS, template, "template")
 
 
 def messages(template: str, problem: str) -> list[dict]:
@@ -49,21 +49,21 @@ def messages(template: str, problem: str) -> list[dict]:
 
 PROMPTS = {
     # the embedded task: its tokenizer knows no English
-    "plain": Template("", "{problem}"),
+    "plain": _Template("", "{problem}"),
     # GRPO-LEAD, released code (data preprocessing): user turn only
-    "grpo_lead": Template("", "{problem}\nLet's think step by step and put the final answer within \\boxed{}"),
+    "grpo_lead": _Template("", "{problem}\nLet's think step by step and put the final answer within \\boxed{}"),
     # Qwen2.5-Math's own system prompt; cs2916 hw1 and the clip-higher runs train on it
-    "qwen_math": Template("Please reason step by step, and " + _BOXED, "{problem}"),
+    "qwen_math": _Template("Please reason step by step, and " + _BOXED, "{problem}"),
     # GRPO_reflection: inner monologue and four habits, in <think> and <answer>
-    "reflection": Template(_REFLECTION, "{problem}"),
+    "reflection": _Template(_REFLECTION, "{problem}"),
     # the same with a box, in which the kit's verifier finds the answer
-    "reflection_boxed": Template(_REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
+    "reflection_boxed": _Template(_REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
     # RLite as released asks for "####", but its checker reads only \boxed{}; kept to show what that costs
-    "rlite": Template("", "{problem}\nThink step by step, then write the final answer after ####"),
-    "rlite_boxed": Template("", "{problem}\nThink step by step, then " + _BOXED),
+    "rlite": _Template("", "{problem}\nThink step by step, then write the final answer after ####"),
+    "rlite_boxed": _Template("", "{problem}\nThink step by step, then " + _BOXED),
     # GRPO_reflection in evaluation (lighteval's own tasks): a last line with the boxed answer; the wording is ours
-    "last_line": Template("", _LAST_LINE),
+    "last_line": _Template("", _LAST_LINE),
     # GPQA: the problem's text includes the options, in the seeded order of data.load
-    "multiple_choice": Template("", _MULTIPLE_CHOICE),
+    "multiple_choice": _Template("", _MULTIPLE_CHOICE),
 }
 PROMPT_PARTS = dict.fromkeys(("prompt", "problem"))  # what a limit on prompts counts

@@ -14,13 +14,13 @@ from hashlib import blake2b
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.parameters import read_call
 
-PREFIX = "reasoning_gym:"
+_PREFIX = "reasoning_gym:"
 _REQUIREMENT = "reasoning-gym==0.1.25"
 _COMPUTES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|simplify)\(")  # what runs a text as a program
 
 
 def is_gym(name) -> bool:
-    return str(name).startswith(PREFIX)
+    return str(name).startswith(_PREFIX)
 
 
 def _data_sets() -> dict:
@@ -39,7 +39,7 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
     record's, with the answer in a box. Raises InputError for an unknown data set or setting, for entries without one
     answer, and where n such problems are not found.
     """
-    short, arguments = read_call(name.removeprefix(PREFIX), "dataset")
+    short, arguments = read_call(name.removeprefix(_PREFIX), "dataset")
     sets = _data_sets()
     if short not in sets:
         raise InputError(f"no data set {shorten(repr(short))} in reasoning_gym{nearest_or_all(short, sets)}")
@@ -48,7 +48,7 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
     known = inspect.signature(settings).parameters
     for argument in arguments:
         if argument not in known or argument in ("seed", "size"):
-            raise InputError(f"{PREFIX}{short} has no setting {argument!r}{nearest(argument, known)}")
+            raise InputError(f"{_PREFIX}{short} has no setting {argument!r}{nearest(argument, known)}")
     number = int.from_bytes(blake2b(f"{seed}".encode(), digest_size=4).digest(), "big")
     try:
         drawn = kind(settings(**arguments, seed=number, size=size))
@@ -59,7 +59,7 @@ def draw(name: str, n: int, seed: str, exclude: frozenset[str] = frozenset(), di
         entry = drawn[index]
         text, answer = entry["question"], entry["answer"]
         if not isinstance(answer, str):
-            raise InputError(f"{PREFIX}{short}: its problems have no single answer, so they cannot be graded")
+            raise InputError(f"{_PREFIX}{short}: its problems have no single answer, so they cannot be graded")
         if text in seen:
             continue
         if distinct:
@@ -79,7 +79,7 @@ def _record(short: str, seed: str, index: int, entry: dict) -> dict:
         "problem": entry["question"],
         "gold": entry["answer"].strip(),
         "level": float(difficulty) if isinstance(difficulty, int | float) else None,
-        "source": PREFIX + short,
+        "source": _PREFIX + short,
         "reasoning_gym": json.dumps(entry, default=str),
     }
     if worked:  # gsm_symbolic ends its solutions with four hashes and the answer
@@ -94,7 +94,7 @@ def _scorer(short: str):
     kind, settings = sets[short]
     if _COMPUTES.search(inspect.getsource(sys.modules[kind.score_answer.__module__])):
         raise InputError(
-            f"the scorer of {PREFIX}{short} runs an answer as a program, which a model's text must not be; use the "
+            f"the scorer of {_PREFIX}{short} runs an answer as a program, which a model's text must not be; use the "
             "reward correct"
         )
     return kind(settings()).score_answer
@@ -107,7 +107,7 @@ def reasoning_gym(rollout) -> float:
     """
     if "reasoning_gym" not in rollout.record:
         raise InputError(
-            f"the reward 'reasoning_gym' scores problems of {PREFIX}…, not {shorten(rollout.problem)!r}; expected "
+            f"the reward 'reasoning_gym' scores problems of {_PREFIX}…, not {shorten(rollout.problem)!r}; expected "
             "the reward correct"
         )
     entry = json.loads(rollout.record["reasoning_gym"])

@@ -15,7 +15,7 @@ from lead_kit.runs.files import resolve, shown, sync_to_disk, why_incomplete, wr
 _COMPLETE = "checkpoint.json"
 
 
-def process_layout() -> dict:
+def _process_layout() -> dict:
     """The number and the kind of processes; their optimiser states and random numbers fit no other ones."""
     return {"processes": processes(), "distributed": os.environ.get("LEAD_DISTRIBUTED", "ddp")}
 
@@ -25,10 +25,10 @@ def mark_complete(folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _COMPLETE)
     sync_to_disk(folder)
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    write_text(folder / _COMPLETE, json.dumps(process_layout() | {"bytes": sizes}, indent=1) + "\n")
+    write_text(folder / _COMPLETE, json.dumps(_process_layout() | {"bytes": sizes}, indent=1) + "\n")
 
 
-def why_unusable(folder: Path) -> str:
+def _why_unusable(folder: Path) -> str:
     """What is wrong with a checkpoint, in words; empty when it is whole."""
     try:
         sizes = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))["bytes"]
@@ -52,7 +52,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint-N in `folder`."""
-    return next((path for path in _newest_first(folder) if not why_unusable(path)), None)
+    return next((path for path in _newest_first(folder) if not _why_unusable(path)), None)
 
 
 def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
@@ -68,7 +68,7 @@ def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
         newer = [path for path in _newest_first(folder) if updates_in(path) > updates_in(checkpoint)]
         if newer and rank() == 0:
             does = f"continuing from {checkpoint.name}" if checkpoint else "starting anew"
-            print(f"{does}: {newer[0].name} is damaged ({why_unusable(newer[0])})", flush=True)
+            print(f"{does}: {newer[0].name} is damaged ({_why_unusable(newer[0])})", flush=True)
     if checkpoint:
         _check_layout(checkpoint)
     return checkpoint
@@ -80,7 +80,7 @@ def _named_checkpoint(checkpoint: Path) -> Path:
         raise InputError(
             f"resume_from names {shown(checkpoint)}, which is not a folder; leave it empty to continue from the newest"
         )
-    if wrong := why_unusable(checkpoint):
+    if wrong := _why_unusable(checkpoint):
         other = latest_checkpoint(checkpoint.parent)
         remedy = f"{shown(other)} is whole" if other else "no checkpoint beside it is whole"
         raise InputError(f"checkpoint {shown(checkpoint)} is damaged: {wrong}; {remedy}")
@@ -89,7 +89,7 @@ def _named_checkpoint(checkpoint: Path) -> Path:
 
 def _check_layout(checkpoint: Path) -> None:
     """Raises InputError when other processes wrote the checkpoint: the run would go on with other numbers."""
-    written, here = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")), process_layout()
+    written, here = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")), _process_layout()
     pairs = {name: (written.get(name), value) for name, value in here.items() if written.get(name) != value}
     if pairs:
         differ = " and ".join(f"{name} {before}, now {now}" for name, (before, now) in pairs.items())

@@ -20,7 +20,7 @@ def test_the_level_counts_carries_and_borrows():
 
 
 def test_a_teacher_without_faults_or_repeats_writes_the_short_true_trace(monkeypatch):
-    monkeypatch.setattr(arithmetic, "VERBOSITIES", (0.0,))
+    monkeypatch.setattr(arithmetic, "_VERBOSITIES", (0.0,))
     trace = arithmetic.solve_noisily(PROBLEM.text, Random(0), carry=0, borrow=0, slip=0)
     assert trace == "\n(1) 24+5=29\n(2) 29-3=26\n\\boxed{26}"
 

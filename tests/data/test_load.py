@@ -13,15 +13,14 @@ from lead_kit.data.load import (
     boxed,
     draw_problems,
     expand_names,
-    hub_rows,
     load_problems,
-    read_rows,
     save_problems,
     save_verl,
     with_solutions,
 )
 from lead_kit.data.named_sets import SETS, SUITES, Source
 from lead_kit.errors import InputError
+from lead_kit.runs.files import read_parquet
 
 
 def lines(path, *rows):
@@ -178,14 +177,14 @@ def test_saved_records_come_back(tmp_path_factory, items):
         for i, (text, extra) in enumerate(items)
     ]
     path = tmp_path_factory.mktemp("saved") / "x.parquet"
-    back = read_rows(save_problems(rows, path))
+    back = read_parquet(save_problems(rows, path)).to_pylist()
     assert [row["problem"] for row in back] == [row["problem"] for row in rows]
     assert list(back[0])[: len(COLUMNS)] == list(COLUMNS)
 
 
 def test_the_schema_of_verl(tmp_path):
     rows = load_problems(lines(tmp_path / "x.jsonl", {"problem": "1+1?", "answer": "2"}))
-    [row] = read_rows(save_verl(rows, tmp_path / "v.parquet", "grpo_lead", "train"))
+    [row] = read_parquet(save_verl(rows, tmp_path / "v.parquet", "grpo_lead", "train")).to_pylist()
     assert row["prompt"][0]["role"] == "user" and row["prompt"][0]["content"].startswith("1+1?\nLet's think")
     assert row["reward_model"] == {"style": "rule", "ground_truth": "2"}
     assert (row["data_source"], row["ability"]) == ("x", "math")
@@ -194,14 +193,16 @@ def test_the_schema_of_verl(tmp_path):
 
 
 @pytest.mark.slow
-def test_hub_sets_come_through_datasets(tmp_path):
+def test_hub_sets_come_through_datasets(tmp_path, monkeypatch):
     path = lines(tmp_path / "x.jsonl", {"q": "1+1?", "a": "2", "topic": "sums", "trace": "long"})
     source = Source("json", "train", "q", "a", files=str(path), keep=("topic",))  # a hub id that needs no network
-    assert hub_rows(source, "") == [{"q": "1+1?", "a": "2", "topic": "sums"}]
-    both = hub_rows(source._replace(config="part-I,part-II"), "")  # AIME25 lies in two parts
-    assert [row["a"] for row in both] == ["2", "2"]
+    monkeypatch.setitem(SETS, "one", source)
+    monkeypatch.setitem(SETS, "two", source._replace(config="part-I,part-II"))  # AIME25 lies in two parts
+    [record] = load_problems("one")
+    assert (record["problem"], record["gold"], record["topic"]) == ("1+1?", "2", "sums") and "trace" not in record
+    assert [record["gold"] for record in load_problems("two")] == ["2", "2"]
     with pytest.raises(InputError, match="cannot load json from the hub.*data_path"):
-        hub_rows(source, "nosuchsplit")
+        load_problems("one", split="nosuchsplit")
 
 
 def test_real_files_load(lead_data):

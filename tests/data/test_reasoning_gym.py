@@ -47,9 +47,7 @@ def test_a_worked_solution_of_the_package_ends_in_the_gold_answer():
 
 def test_the_kit_s_verifier_can_grade_the_gold_answers():
     golds = [
-        r["gold"]
-        for name in ("gsm_symbolic", "basic_arithmetic")
-        for r in draw_problems(reasoning_gym.PREFIX + name, 9)
+        r["gold"] for name in ("gsm_symbolic", "basic_arithmetic") for r in draw_problems("reasoning_gym:" + name, 9)
     ]
     with Verifier(workers=1) as verifier:
         verdicts = verifier.check_many([f"\\boxed{{{gold}}}" for gold in golds], golds)

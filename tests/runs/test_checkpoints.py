@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint, mark_complete, updates_in, why_unusable
+from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint, mark_complete, updates_in
 
 WEIGHTS = "model.safetensors"
 
@@ -71,7 +71,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over_in_one_line(saved, capsys, n
 
 def test_a_shard_of_several_processes_belongs_to_the_checkpoint(saved):
     cut(saved / "checkpoint-4/optimizer_0/__0_0.distcp")
-    assert why_unusable(saved / "checkpoint-4") == "optimizer_0/__0_0.distcp has 2 of 5 bytes"
+    with pytest.raises(InputError, match="optimizer_0/__0_0.distcp has 2 of 5 bytes"):
+        chosen_checkpoint(str(saved / "checkpoint-4"), saved)
 
 
 def test_a_checkpoint_that_is_still_being_written_does_not_count(saved, capsys):
