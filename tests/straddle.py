@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 from bench import small_trainer
 from lead_kit.method.advantages import Group
 from lead_kit.method.estimators import bind_estimator
-from lead_kit.train import share_rows
+from lead_kit.train import packed_loss
 from lead_kit.train.packing import micro_batches, packed_logps
 
 SIZES = {"batch_size": 56, "group_size": 8, "steps": 1}
@@ -35,7 +35,7 @@ def trainings() -> None:
     rank = trainer.accelerator.process_index
     own = {"prompt_ids": torch.full((1, 1 + rank), 7), "completion_mask": torch.ones(1, 2 - rank)}
     own |= {"advantages": torch.tensor([rank / 2]), "ratio": torch.full((1, 1), 1.0 + rank)}
-    whole = share_rows.gather_rows(own | {"items": torch.tensor(3)}, trainer.accelerator)
+    whole = packed_loss.gather_rows(own | {"items": torch.tensor(3)}, trainer.accelerator)
     if trainer.accelerator.is_main_process:
         print("gathered", json.dumps({name: values.tolist() for name, values in whole.items()}))
         print("processes", trainer.accelerator.num_processes, trainer.accelerator.distributed_type)

@@ -1,7 +1,8 @@
 """One batched sampler for rollouts and for evaluation: finished rows leave the batch.
 
 Each row has its own seed, so a sample depends neither on the other rows of its batch nor on their order (up to the
-rounding of a different batch shape).
+rounding of a different batch shape). Keys and values of full-attention layers are written in place: transformers'
+DynamicCache would copy all that it holds for each new token.
 """
 
 from bisect import bisect_left
@@ -11,11 +12,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-from lead_kit.models import kv_cache
+from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.cache_utils import DynamicLayer
 
 _ROWS, _SMALL_ROWS = 256, 512  # of a forward at most
+_SMALL = 10_000_000  # parameters below which Python takes longer than the arithmetic
+_ROOM = 32  # tokens for which a layer takes memory at a time
 _SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 
 
@@ -105,6 +107,52 @@ def _pick(logits: Tensor, draw: Tensor, temperature: float, filters: LogitsProce
     return token, scores.gather(-1, token[:, None])[:, 0]
 
 
+class _PreallocatedLayer(DynamicLayer):
+    """A layer's keys and values (rows, heads, tokens, head size), the filled part of two larger tensors."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+        """Adds the states of new tokens; returns all so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.stores = [self.keys, self.values] = [key_states[..., :0, :], value_states[..., :0, :]]
+        new, filled = key_states.shape[-2], self.keys.shape[-2]
+        if filled + new > self.stores[0].shape[-2]:
+            self.stores = [_larger(part, new) for part in (self.keys, self.values)]
+        self.keys, self.values = (store[..., : filled + new, :] for store in self.stores)
+        self.keys[..., filled:, :], self.values[..., filled:, :] = key_states, value_states
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps only the rows `indices`, in their order."""
+        filled = self.keys.shape[-2]
+        self.stores = [store.index_select(0, indices) for store in self.stores]
+        self.keys, self.values = (store[..., :filled, :] for store in self.stores)
+
+
+def _larger(filled: Tensor, new: int) -> Tensor:
+    *rows, tokens, size = filled.shape
+    store = filled.new_empty(*rows, tokens + new + _ROOM, size)
+    store[..., :tokens, :] = filled
+    return store
+
+
+def _preallocated_cache(config) -> DynamicCache:
+    """An empty cache for a model; layers that do not keep every token are the library's own."""
+    cache = DynamicCache(config=config)
+    cache.layers = [_PreallocatedLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def _accepts_4d_mask(config) -> bool:
+    """Whether a model's forward passes a 4-D mask on to every layer unchanged: sdpa without windows or alibi.
+
+    transformers then builds none, which would be a tenth of a small model's step.
+    """
+    others = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "alibi")]
+    layers = set(getattr(config, "layer_types", None) or ())
+    return config._attn_implementation.startswith("sdpa") and not any(others) and layers <= {"full_attention"}
+
+
 class _Batch:
     """The unfinished rows: their cache, mask, positions, last token and place in the output; `first` are the logits of
     the first token.
@@ -116,13 +164,12 @@ class _Batch:
         device, width = model.device, max(map(len, prompts))
         different = list(dict.fromkeys(map(tuple, prompts)))
         places = {prompt: row for row, prompt in enumerate(different)}
-        self.model, self.whole_mask = model, kv_cache.accepts_4d_mask(model.config.get_text_config())
-        self.step = kv_cache.Recorded(model) if kv_cache.recordable(model) else None
+        self.model, self.passes_mask = model, _accepts_4d_mask(model.config.get_text_config())
         self.ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in different], device=device)
         self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
         self.rows = torch.arange(len(different))
-        self.cache = kv_cache.preallocated_cache(model.config)
+        self.cache = _preallocated_cache(model.config)
         repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         self.first = self.logits()[repeated]
         self.keep(repeated)
@@ -131,10 +178,15 @@ class _Batch:
     def logits(self) -> Tensor:
         """The next token's logits (rows, vocabulary)."""
         one_token = self.ids.shape[1] == 1 < self.mask.shape[1]
-        mask = self.mask.bool()[:, None, None] if self.whole_mask and one_token else self.mask
-        if self.step and one_token:
-            return self.step(self.ids, mask, self.positions, self.cache)
-        return kv_cache.forward(self.model, self.ids, mask, self.positions, self.cache)
+        output = self.model(
+            input_ids=self.ids,
+            attention_mask=self.mask.bool()[:, None, None] if self.passes_mask and one_token else self.mask,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1]
 
     def extend(self, token: Tensor) -> None:
         self.ids = token[:, None]
@@ -169,7 +221,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     samples: list[GeneratedTokens] = [None] * len(prompts)
     filters = _filters(sampling)
-    batch_size = batch_size or (_SMALL_ROWS if sum(p.numel() for p in model.parameters()) < kv_cache.SMALL else _ROWS)
+    batch_size = batch_size or (_SMALL_ROWS if sum(p.numel() for p in model.parameters()) < _SMALL else _ROWS)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)

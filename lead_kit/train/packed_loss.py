@@ -1,22 +1,95 @@
 """An optimiser update of GRPO at the cost of its real tokens: TRL's loss over packs, without rows of advantage 0, and
 with equal shares for all processes."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import accumulate
 from math import nan
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.functional import pad
 from trl import GRPOTrainer
 
 from lead_kit.errors import InputError
-from lead_kit.train import foreign_loss_check, share_rows
-from lead_kit.train.packing import micro_batches, packed_logps, rows_of
+from lead_kit.train.packing import by_prompt, micro_batches, packed_logps, rows_of
 
 _EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
 DIVIDED_BY_ROWS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
+_AVERAGES = {
+    "grpo": lambda summed, mask, **_: (summed / mask.sum(1).clamp(min=1)).mean(),
+    "bnpo": lambda summed, mask, **_: summed.sum() / mask.sum().clamp(min=1),
+    "dr_grpo": lambda summed, mask, max_tokens, **_: summed.sum() / (len(mask) * max_tokens),
+    "dapo": lambda summed, mask, tokens, **_: summed.sum() / tokens,
+    "luspo": lambda summed, mask, **_: summed.mean(),
+}  # the loss at ratio 1 and without KL, by loss_type; summed (rows,) is the sum of a row's −A over its tokens
+_TOLERANCE = 1e-3  # of mean |A|, beside the rounding of a large sum in bfloat16
 
 
-def reduce_metric(name: str, values: Tensor) -> float:
+def equal_parts(lengths: Sequence[int], count: int) -> list[range]:
+    """Consecutive parts of about equal sums, none of them empty. `lengths` has at least `count` entries."""
+    sums, cuts = list(accumulate(lengths, initial=0)), [0]
+    for part in range(1, count):
+        goal = sums[-1] * part / count
+        cut = bisect_left(sums, goal)
+        cut -= goal - sums[cut - 1] < sums[cut] - goal
+        cuts.append(min(max(cut, cuts[-1] + 1), len(lengths) - (count - part)))
+    return [range(*ends) for ends in zip(cuts, [*cuts[1:], len(lengths)], strict=True)]
+
+
+def trained_rows(advantages: Tensor, least: int) -> Tensor:
+    """(rows,) whether the row trains. Rows without advantage stand in where fewer than `least` have one."""
+    rows = advantages.view(len(advantages), -1).any(-1)
+    missing = max(0, least - int(rows.sum()))
+    rows[(~rows).nonzero()[:missing, 0]] = True
+    return rows
+
+
+def gather_rows(inputs: dict, accelerator: Accelerator) -> dict:
+    """TRL's batch with the rows of all processes, in their order, as wide as the widest; two exchanges."""
+    rows = inputs["completion_mask"].shape[:1]
+    fields = {name: values for name, values in inputs.items() if torch.is_tensor(values) and values.shape[:1] == rows}
+    wide = [name for name, values in fields.items() if values.dim() == 2]
+    widths = torch.tensor([[fields[name].shape[1] for name in wide]], device=accelerator.device)
+    for name, width in zip(wide, accelerator.gather(widths).amax(0).tolist(), strict=True):
+        missing = width - fields[name].shape[1]  # TRL pads prompts on the left and the rest on the right
+        fields[name] = pad(fields[name], (missing, 0) if name.startswith("prompt") else (0, missing))
+    flat = [(v.flatten(1) if v.dim() > 1 else v[:, None]).contiguous().view(torch.uint8) for v in fields.values()]
+    both = accelerator.gather(torch.cat(flat, 1)).split([part.shape[1] for part in flat], 1)
+    gathered = dict(inputs)
+    for (name, values), part in zip(fields.items(), both, strict=True):
+        gathered[name] = part.contiguous().view(values.dtype).reshape(-1, *values.shape[1:])
+    return gathered
+
+
+def share_rows(inputs: dict, accelerator: Accelerator) -> dict:
+    """This process's part of the rows of all processes that have an advantage; rows of one prompt stay together."""
+    batch = gather_rows(inputs, accelerator)
+    batch = rows_of(batch, trained_rows(batch["advantages"], accelerator.num_processes))
+    ids, mask = (torch.cat([batch[f"prompt_{part}"], batch[f"completion_{part}"]], 1) for part in ("ids", "mask"))
+    order = by_prompt(ids, mask, batch["completion_mask"].shape[1])
+    mine = equal_parts(mask.sum(1)[order].tolist(), accelerator.num_processes)[accelerator.process_index]
+    return rows_of(batch, torch.tensor([order[place] for place in mine], device=mask.device))
+
+
+class _OneProcess:
+    """An accelerator of several processes whose `gather` and `reduce` return the values of this process."""
+
+    def __init__(self, accelerator: Accelerator, reduces: bool):
+        self._accelerator = accelerator
+        if not reduces:
+            self.reduce = lambda values, **_: values
+
+    def __getattr__(self, name: str):
+        return getattr(self._accelerator, name)
+
+    def gather(self, values: Tensor) -> Tensor:
+        return values
+
+
+def _reduce_metric(name: str, values: Tensor) -> float:
     """A metric of all processes from those of each: (processes,), NaN where it has none."""
     values = values[~values.isnan()]
     if not len(values):
@@ -31,7 +104,7 @@ class PackedUpdate(GRPOTrainer):
     def __init__(self, *args, pack_tokens: int = 0, **kwargs):
         self.pack_tokens, self._in_pack = pack_tokens, False
         module = GRPOTrainer.compute_loss.__module__
-        self._foreign = None if module.startswith("trl.") else module  # unsloth puts its own in the place of TRL's
+        self._foreign = None if module.startswith("trl.") else module  # unsloth replaces TRL's loss by its own
         super().__init__(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -48,35 +121,37 @@ class PackedUpdate(GRPOTrainer):
         with self._metrics_exchanged_once():
             for pack in packs:
                 with self._accumulating(model):
-                    part = self._share_of_loss(model, pack, rows, len(packs) + 1)
+                    part = self._weighted_loss(model, pack, rows, len(packs) + 1)
                     self.accelerator.backward(part)
                 done += part.detach()
-            loss = self._share_of_loss(model, last, rows, len(packs) + 1) + done
+            loss = self._weighted_loss(model, last, rows, len(packs) + 1) + done
         self._check_value(loss, inputs)
         return loss
 
     def _check_value(self, loss: Tensor, inputs: dict) -> None:
-        """Raises InputError if a loss that is not TRL's has another value than the first update's must have."""
+        """Raises InputError if a loss that is not TRL's has another value than the first update's must have.
+
+        With ratio 1 and without KL a clipped loss is the average of −A over the tokens.
+        """
         bonus = self._entropy_bonus_enabled or (self.use_vllm and self.vllm_importance_sampling_correction)
-        if self._foreign is None or self.state.global_step or bonus or (self.loss_type == "bnpo" and self.pack_tokens):
+        known = self.loss_type in _AVERAGES and not (self.loss_type == "bnpo" and self.pack_tokens)
+        if self._foreign is None or self.state.global_step or bonus or not known:
             return
         tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
         tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
         sizes = {"tokens": tokens, "max_tokens": self.max_completion_length}
-        expected = foreign_loss_check.at_ratio_one(
-            self.loss_type, inputs["advantages"], inputs["completion_mask"], **sizes
-        )
-        if expected is None:
-            return
+        advantages, mask = inputs["advantages"], inputs["completion_mask"]
+        by_token = advantages[:, None] if advantages.dim() == 1 else advantages
+        expected = _AVERAGES[self.loss_type](-(by_token * mask).sum(1), mask, **sizes)
         parts = 1 if self.loss_type == "dapo" else self.current_gradient_accumulation_steps
-        apart = (loss.detach() * parts - expected).abs() / inputs["advantages"].abs().mean().clamp(min=1e-9)
-        if not apart < foreign_loss_check.TOLERANCE:
+        difference = (loss.detach() * parts - expected).abs() / advantages.abs().mean().clamp(min=1e-9)
+        if not difference < _TOLERANCE:
             raise InputError(
                 f"{self._foreign} computes loss_type {self.loss_type!r} as {loss * parts:.6g} in the first update, "
                 f"where it must be {expected:.6g}: train with backend 'transformers'"
             )
 
-    def _share_of_loss(self, model, pack: dict, rows: int, packs: int) -> Tensor:
+    def _weighted_loss(self, model, pack: dict, rows: int, packs: int) -> Tensor:
         """The pack's part of the loss: a mean over rows weighs its rows, `bnpo` and the entropy bonus weigh packs
         equally, and the other losses divide by the tokens of the whole batch already."""
         share = len(pack["advantages"]) / rows if self.loss_type in DIVIDED_BY_ROWS else 1.0
@@ -90,25 +165,27 @@ class PackedUpdate(GRPOTrainer):
 
     @contextmanager
     def _metrics_exchanged_once(self):
-        """TRL exchanges every metric of every pack, and each exchange waits for the slowest process. In this block it
-        sees its own process's values; at the end all of them are exchanged together and take their places."""
-        holder, metrics = self.accelerator, self._metrics["train" if self.model.training else "eval"]
-        if holder.num_processes == 1:
+        """TRL gathers metrics of (rows,) after each pack, but processes have packs of different sizes. In this block
+        TRL sees one process; at the end the metrics of all packs are exchanged together.
+
+        Breaks when TRL's loss uses another accelerator than `self.accelerator` (tests/train/test_trl_members.py).
+        """
+        accelerator, metrics = self.accelerator, self._metrics["train" if self.model.training else "eval"]
+        if accelerator.num_processes == 1:
             yield
             return
         known = {name: len(values) for name, values in metrics.items()}
-        gather, reduce = holder.gather, holder.reduce
-        holder.gather = lambda values: values
-        if not getattr(self, "use_adaptive_entropy", False):  # whose coefficient is reckoned from all processes
-            holder.reduce = lambda values, **_: values
+        # The coefficient of an adaptive entropy bonus follows from the tokens of all processes.
+        self.accelerator = _OneProcess(accelerator, reduces=self.use_adaptive_entropy)
         try:
             yield
         finally:
-            holder.gather, holder.reduce = gather, reduce
-        new = [(name, at) for name in sorted(metrics) for at in range(known.get(name, 0), len(metrics[name]))]
-        own = torch.tensor([metrics[name][at] for name, at in new], device=holder.device)
-        for (name, at), values in zip(new, gather(own).view(-1, len(new)).unbind(1), strict=True):
-            metrics[name][at] = reduce_metric(name, values)
+            self.accelerator = accelerator
+        new = [(name, index) for name in sorted(metrics) for index in range(known.get(name, 0), len(metrics[name]))]
+        local = torch.tensor([metrics[name][index] for name, index in new], device=accelerator.device)
+        of_all = accelerator.gather(local).view(-1, len(new)).unbind(1)
+        for (name, index), values in zip(new, of_all, strict=True):
+            metrics[name][index] = _reduce_metric(name, values)
 
     @contextmanager
     def _accumulating(self, model):
@@ -128,8 +205,8 @@ class PackedUpdate(GRPOTrainer):
         if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
             return inputs
         if self.accelerator.num_processes == 1:
-            return rows_of(inputs, share_rows.trained_rows(inputs["advantages"], 1))
-        return share_rows.share_rows(inputs, self.accelerator) if self.pack_tokens else inputs
+            return rows_of(inputs, trained_rows(inputs["advantages"], 1))
+        return share_rows(inputs, self.accelerator) if self.pack_tokens else inputs
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others

@@ -1,20 +1,34 @@
-"""What can be known before a run: does an answer in the form that the prompt asks for earn its rewards, does it fit?
+"""Checks before a run: does an answer in the form that the prompt asks for earn its rewards, and does it fit?
 
-Each check gives an Item: ok, look (a person should read the sentence) or stop (the run cannot do what it is for). All
-of them together take a fraction of a second. `prechecks` looks at a batch of rollouts in the same way.
+Each check gives an Item: ok, look (a person should read the sentence) or stop (the run cannot do what it is for).
+`check_setup` needs no rollouts and takes a fraction of a second. `check_batch` reads one batch of rollouts: lengths,
+mixed groups, rewards, memory and time.
 """
 
+import resource
+import sys
 from typing import NamedTuple
+
+import pandas as pd
+import torch
+from scipy import stats
 
 from lead_kit.data import clean, near_duplicates, prompts
 from lead_kit.errors import InputError, lookup
+from lead_kit.method.diagnostics import variance_shares
+from lead_kit.runs.log_files import read_metrics, read_rollouts
 from lead_kit.safe_text import safe_line
 
 _MODES = dict.fromkeys(("refuse", "warn", "only"))  # of the parameter `preflight`
 OK, LOOK, STOP = "ok", "look", "stop"
 _FORMATS = ("format", "format_boxed", "format_only")  # rewards for a form that a prompt can ask for
-_PROBLEMS = 16  # problems whose promised answers are graded
-MANY_LEAKS = 0.05  # share of held-out problems in training from which a validation says little
+_PROBLEMS = 16  # problems whose ideal answers are graded
+_MANY_LEAKS = 0.05  # share of held-out problems in training from which a validation says little
+_LEAK_SIMILARITY = 0.65  # of near leaks, as in 01_preprocess
+_CUT_LOOK, _CUT_STOP = 0.1, 0.9  # share of answers that are cut off
+_FEW_MIXED = 0.3  # share of mixed groups below which most of the batch is sampled for nothing
+_DOMINANT = 0.8  # share of the reward's variance that is not accuracy's
+_CONFIDENCE = 0.95
 
 
 class Item(NamedTuple):
@@ -57,11 +71,11 @@ def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, gr
         )
     thinking = problems[0]["thinking"]
     rollouts = grade_ideal_answers(problems, tokenizer, grader, settings["template"])
-    paid = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
+    weighted = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
         check_golds([row for row in problems + held_out if "gold" in row]),
-        check_ideal_answer(rollouts, settings["template"], thinking, "correct" in paid),
-        *_check_format_rewards(rollouts, paid, thinking),
+        check_ideal_answer(rollouts, settings["template"], thinking, "correct" in weighted),
+        *_check_format_rewards(rollouts, weighted, thinking),
         _check_context(problems + held_out, model, settings["max_tokens"]),
         check_exact_leaks(problems, held_out),
     ]
@@ -78,7 +92,7 @@ def check_golds(rows: list[dict]) -> Item:
 
 
 def grade_ideal_answers(problems: list[dict], tokenizer, grader, template: str) -> list:
-    """The rollouts of promised answers to some problems, through tokenizer, extraction and verifier."""
+    """The rollouts of ideal answers to some problems, through tokenizer, extraction and verifier."""
     step = max(1, len(problems) // _PROBLEMS)
     records = list({record["gold"]: record for record in problems[::step]}.values())[:_PROBLEMS]
     close = bool(grader.end_marker) or grader.answer_region == "before_think"
@@ -91,8 +105,8 @@ def grade_ideal_answers(problems: list[dict], tokenizer, grader, template: str) 
     return grader.grade(records, completions)
 
 
-def check_ideal_answer(rollouts: list, template: str, thinking: bool, paid: bool) -> Item:
-    """Whether a right answer in the promised form is accepted; it stops the run only where accuracy is `paid`."""
+def check_ideal_answer(rollouts: list, template: str, thinking: bool, rewarded: bool) -> Item:
+    """Whether an ideal answer is accepted; it stops the run only where accuracy is `rewarded`."""
     wrong = [rollout for rollout in rollouts if not rollout.verdict.correct]
     if not wrong:
         return Item("answer", OK, f"a right answer in the prompt's form is accepted ({len(rollouts)} golds tried)")
@@ -100,23 +114,23 @@ def check_ideal_answer(rollouts: list, template: str, thinking: bool, paid: bool
     if first.gold not in first.completion:
         written = safe_line(_ideal_completion(template, first.gold, thinking))
         return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {safe_line(first.completion)}")
-    verdict = STOP if paid and len(wrong) > len(rollouts) / 2 else LOOK
+    verdict = STOP if rewarded and len(wrong) > len(rollouts) / 2 else LOOK
     few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} are not accepted"
     reason = first.verdict.reason or "no answer was found"
     return Item("answer", verdict, f"{few}: {safe_line(first.completion)} is graded {first.verdict.status} ({reason})")
 
 
-def _check_format_rewards(rollouts: list, paid: dict, thinking: bool) -> list[Item]:
-    """Rewards for a form that an answer in the prompt's own form does not earn; `paid` are those of weight not 0."""
+def _check_format_rewards(rollouts: list, weighted: dict, thinking: bool) -> list[Item]:
+    """Whether an answer in the prompt's own form earns the format rewards; `weighted` are the rewards in use."""
     items = []
-    for name in [name for name in _FORMATS if name in paid]:
-        if all(paid[name](rollout) for rollout in rollouts):
+    for name in [name for name in _FORMATS if name in weighted]:
+        if all(weighted[name](rollout) for rollout in rollouts):
             items.append(Item(name, OK, "an answer in the prompt's form earns it"))
         elif thinking:
             opened = "the chat template has already opened <think>, so an answer cannot begin with it"
             items.append(Item(name, LOOK, f"an answer in the prompt's form does not earn it: {opened}"))
         else:
-            items.append(Item(name, LOOK, "the prompt does not ask for the form that it pays"))
+            items.append(Item(name, LOOK, "the prompt does not ask for the format that this reward checks"))
     return items
 
 
@@ -124,10 +138,10 @@ def _check_context(rows: list[dict], model, max_tokens: int) -> Item:
     """Whether the longest prompt and a completion fit into the model's positions."""
     longest = max(len(row["prompt_ids"]) for row in rows)
     positions = getattr(model.config, "max_position_embeddings", None)
-    told = f"the longest prompt has {longest} tokens, a completion up to {max_tokens}"
+    sentence = f"the longest prompt has {longest} tokens, a completion up to {max_tokens}"
     if positions and longest + max_tokens > positions:
-        return Item("context", STOP, f"{told}, but the model has {positions} positions: lower max_tokens")
-    return Item("context", OK, f"{told}" + (f", the model has {positions} positions" if positions else ""))
+        return Item("context", STOP, f"{sentence}, but the model has {positions} positions: lower max_tokens")
+    return Item("context", OK, f"{sentence}" + (f", the model has {positions} positions" if positions else ""))
 
 
 def check_exact_leaks(problems: list[dict], held_out: list[dict]) -> Item:
@@ -136,12 +150,9 @@ def check_exact_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     twins = [row["id"] for row in held_out if near_duplicates.normal_form(row["problem"]) in trained]
     if not twins:
         return Item("leaks", OK, "no held-out problem is in training")
-    verdict = STOP if len(twins) > MANY_LEAKS * len(held_out) else LOOK
-    return Item(
-        "leaks",
-        verdict,
-        f"{len(twins)} of {len(held_out)} held-out problems are in training, e.g. {safe_line(twins[0])}",
-    )
+    verdict = STOP if len(twins) > _MANY_LEAKS * len(held_out) else LOOK
+    sentence = f"{len(twins)} of {len(held_out)} held-out problems are in training, e.g. {safe_line(twins[0])}"
+    return Item("leaks", verdict, sentence)
 
 
 def as_lines(items: list[Item]) -> str:
@@ -156,4 +167,118 @@ def require(items: list[Item], mode: str) -> None:
     stops = [item for item in items if item.verdict == STOP]
     if stops and mode == "refuse":
         more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
-        raise InputError(f"the check of {stops[0].name} says stop: {stops[0].sentence}{more}; --anyway runs it")
+        raise InputError(f"preflight check {stops[0].name!r} failed: {stops[0].sentence}{more}; --anyway runs it")
+
+
+def limit_to_one_batch(trainer, validation) -> None:
+    """Has the trainer train one batch only, keep its rollouts, and leave validation and checkpoints out."""
+    trainer.args.max_steps = trainer.args.logging_steps
+    trainer.args.save_strategy = "no"
+    trainer.rollouts_every, validation.every = 1, 0
+
+
+def check_near_leaks(problems: list[dict], held_out: list[dict]) -> Item:
+    """Held-out problems of which training holds the same text or the same problem in other words (`lead leaks`)."""
+    found = near_duplicates.leaks(problems, {"validation": held_out}, _LEAK_SIMILARITY)
+    same = {row["evaluation_id"] for row in found if row["kind"] != "variant"}
+    sentence = f"{len(same)} of {len(held_out)} held-out problems are in training, in the same or in other words"
+    verdict = OK if not same else LOOK if len(same) <= _MANY_LEAKS * len(held_out) else STOP
+    return Item("near leaks", verdict, sentence)
+
+
+def check_batch(trainer, config: dict) -> list[Item]:
+    """The items of the batch that a trainer has just trained, from its run's ledger and metrics.
+
+    `config` has max_tokens, steps and group_size, as the notebook names them.
+    """
+    trainer.accelerator.wait_for_everyone()
+    rollouts = read_rollouts(trainer.run.path)
+    metrics = read_metrics(trainer.run.path / "metrics.jsonl")[-1]
+    weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
+    return [
+        check_lengths(rollouts, config["max_tokens"]),
+        *check_mixed_groups(rollouts, config["group_size"]),
+        *check_rewards(rollouts, weights),
+        check_cost(metrics, config["steps"], rollouts["length"].sum()),
+    ]
+
+
+def check_lengths(rollouts: pd.DataFrame, limit: int) -> Item:
+    """Tokens of the completions against the limit."""
+    cut = float(rollouts["truncated"].mean())
+    middle, long, most = rollouts["length"].quantile([0.5, 0.95, 1])
+    verdict = STOP if cut >= _CUT_STOP else LOOK if cut >= _CUT_LOOK else OK
+    sentence = f"{middle:.0f} tokens in the median, {long:.0f} at 95%, {most:.0f} at most of {limit}"
+    advice = "" if verdict == OK else ": raise max_tokens"
+    return Item("lengths", verdict, f"{sentence}; {cut:.0%} are cut off{advice}")
+
+
+def _share_with_interval(hits: int, of: int) -> str:
+    """A share with its 95% interval of Wilson."""
+    interval = stats.binomtest(hits, of).proportion_ci(_CONFIDENCE, method="wilson")
+    return f"{hits / of:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
+
+
+def check_mixed_groups(rollouts: pd.DataFrame, group_size: int) -> list[Item]:
+    """Groups with right and wrong answers, in all and by difficulty."""
+    groups = rollouts.groupby(["step", "group"]).agg(right=("correct", "mean"), level=("level", "first"))
+    groups["mixed"] = (groups["right"] > 0) & (groups["right"] < 1)
+    hits, of = int(groups["mixed"].sum()), len(groups)
+    right = f"{rollouts['correct'].mean():.0%} of the answers are right"
+    verdict = STOP if not hits else LOOK if hits / of < _FEW_MIXED else OK
+    sentence = f"{_share_with_interval(hits, of)} of {of} groups of {group_size} have right and wrong answers; {right}"
+    items = [Item("mixed groups", verdict, sentence)]
+    levels = groups.dropna(subset="level").groupby("level")["mixed"].agg(["sum", "size"])
+    if len(levels) > 1:
+        shares = {level: _share_with_interval(int(row["sum"]), int(row["size"])) for level, row in levels.iterrows()}
+        items.append(Item("by level", OK, "; ".join(f"{level:g}: {share}" for level, share in shares.items())))
+    return items
+
+
+def check_rewards(rollouts: pd.DataFrame, weights: dict[str, float]) -> list[Item]:
+    """Rewards that are constant, or that make most of the variance."""
+    columns = {name: rollouts[f"reward_{name}"] for name, weight in weights.items() if weight}
+    variances = {name: float(values.var(ddof=0)) * weights[name] ** 2 for name, values in columns.items()}
+    shares, items = variance_shares(variances), []
+    for name, values in columns.items():
+        part = shares.get(f"reward_{name}_share", float(variances[name] > 0))
+        sentence = f"mean {values.mean():.3g}, {part:.0%} of the variance"
+        if not variances[name]:
+            items.append(Item(f"reward {name}", LOOK, f"it is {values.iloc[0]:g} in every rollout"))
+        elif name != "correct" and part > _DOMINANT:
+            items.append(Item(f"reward {name}", LOOK, f"{sentence}: it decides what is learned"))
+        else:
+            items.append(Item(f"reward {name}", OK, sentence))
+    return items
+
+
+def check_cost(metrics: dict, steps: int, tokens: int) -> Item:
+    """Time and memory of the batch, as measured, and the time of all batches without validation."""
+    if torch.cuda.is_available():
+        memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of GPU memory at most"
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB of memory at most"
+    seconds = metrics.get("seconds")
+    if not seconds:
+        return Item("cost", OK, memory)
+    hours, rest = divmod(seconds * steps, 3600)
+    all_of_it = f"{hours:.0f} h {rest / 60:.0f} min" if hours else f"{rest / 60:.1f} min"
+    total = f"so {all_of_it} for {steps} batches, estimated without validation"
+    return Item("cost", OK, f"{memory}; {seconds:.1f} s for {tokens:,} tokens, {total}")
+
+
+def conclude_ungradable(items: list[Item], run) -> None:
+    """Ends a run that was only to be checked where golds cannot be graded: a batch would have no rewards."""
+    if any(item.name == "golds" and item.verdict == STOP for item in items):
+        run.reached = (0, 0)
+        conclude(items, run)
+
+
+def conclude(items: list[Item], run) -> None:
+    """Ends a run that was only to be checked: prints every item, keeps them in run.json, and leaves the notebook."""
+    if not run.silent:
+        print(as_lines(items))
+    run.record_fact("check", [item._asdict() for item in items])
+    run.finish(**{verdict: sum(item.verdict == verdict for item in items) for verdict in (OK, LOOK, STOP)})
+    sys.exit(0)

@@ -5,7 +5,7 @@ order: the group_size samples of a prompt are consecutive.
 """
 
 import copy
-import os
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -24,13 +24,12 @@ from lead_kit.models import sampler
 from lead_kit.models.engines import sample_colocated
 from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSettings
 from lead_kit.runs import log_files
-from lead_kit.train import old_logps, weight_sync_check
+from lead_kit.train import sampler_logps
 from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
 from lead_kit.train.validation import SealCheckpoint
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # TRL warns about rollout_func in every trainer
 TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
 # ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
 TRL_LOSS["prompt_mean"] = "dr_grpo"
@@ -63,14 +62,16 @@ class LeadTrainer(PackedUpdate):
         price = KL_PRICE_ARGUMENT.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
-        self._in_step, self._sampler_gap = weight_sync_check.InStep(), None
+        self._weight_sync, self._sampler_gap = sampler_logps.WeightSyncCheck(), None
         self._given = None  # completions that the refill sampled ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
-        super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # TRL calls it experimental
+            super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self.add_callback(SealCheckpoint)
         self._check_engine()
-        self.sampler_scores = engine == "sampler" and old_logps.can_reuse(self.model, self.args)
+        self.sampler_scores = engine == "sampler" and sampler_logps.can_reuse(self.model, self.args)
         self._check_loss(group_filter)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = DynamicSampling(self, refill_batches) if refill_batches else None
@@ -216,11 +217,11 @@ class LeadTrainer(PackedUpdate):
         if self.refill:
             inputs = self.refill.fill(inputs)
         self._rows = inputs
-        with old_logps.without_old_forward(self) as replace:
+        with sampler_logps.without_old_forward(self) as replace:
             output = replace(super()._generate_and_score_completions(inputs))
         if self.use_vllm:
-            self._sampler_gap = weight_sync_check.gap(self, output)
-            self._in_step.check(self._sampler_gap)
+            self._sampler_gap = sampler_logps.gap_to_trainer(self, output)
+            self._weight_sync.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
         kept = self.group_filter(shaped)

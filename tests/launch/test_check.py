@@ -18,7 +18,7 @@ CHECK = """\
 from lead_kit.train.preflight import Item, require
 require([Item("answer", "stop", "nothing reads it")] * stops, check)
 if check == "only":
-    from lead_kit.train.prechecks import conclude
+    from lead_kit.train.preflight import conclude
     conclude([Item("context", "ok", "fits")] + [Item("answer", "stop", "nothing reads it")] * stops, run)"""
 
 
@@ -43,7 +43,7 @@ def test_a_check_has_its_own_folder_trains_nothing_and_tells_every_item(root):
 def test_a_run_is_refused_and_anyway_runs_it_under_the_same_name(root):
     code, _, err = call(root, "run", "train", "-p", "stops", "1")
     assert code == 2
-    assert err == "lead: the check of answer says stop: nothing reads it; --anyway runs it\n"
+    assert err == "lead: preflight check 'answer' failed: nothing reads it; --anyway runs it\n"
     code, _, err = call(root, "run", "train", "-p", "stops", "1", "--anyway")
     assert code == 0, err
     assert json.loads((root / "runs/small/run.json").read_text())["parameters"]["preflight"] == "warn"

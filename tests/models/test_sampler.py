@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import DynamicCache, LlamaConfig, Qwen2Config
 
 pytestmark = pytest.mark.slow
 LIMIT = 24
@@ -64,7 +65,7 @@ def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch, forwards):
     small = generate(kit, prompts, seeds)
     assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample._SMALL_ROWS
     forwards.clear()
-    monkeypatch.setattr(kit.sample.kv_cache, "SMALL", 0)
+    monkeypatch.setattr(kit.sample, "_SMALL", 0)
     assert [one.ids for one in generate(kit, prompts, seeds)] == [one.ids for one in small]
     assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample._ROWS
 
@@ -95,7 +96,7 @@ def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(k
 )
 def test_a_model_that_reads_its_mask_itself_gets_the_plain_one(kit, settings, taken):
     config = SimpleNamespace(**{"_attn_implementation": "sdpa_by_sequence"} | settings)
-    assert kit.sample.kv_cache.accepts_4d_mask(config) == taken
+    assert kit.sample._accepts_4d_mask(config) == taken
 
 
 def test_temperature_0_is_what_the_library_decodes_greedily(kit):
@@ -155,3 +156,32 @@ def test_a_sample_has_a_seed_of_its_own_that_never_changes(kit):
 def test_prompts_and_seeds_must_be_as_many(kit):
     with pytest.raises(ValueError, match="24 prompts but 1 seeds"):
         generate(kit, kit.prompts, [0])
+
+
+SIZES = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES |= {"num_key_value_heads": 2, "max_position_embeddings": 256}
+
+
+def test_the_preallocated_cache_holds_what_the_librarys_cache_holds(kit):
+    config, one = LlamaConfig(**SIZES), torch.Generator().manual_seed(0)
+    ours, theirs = kit.sample._preallocated_cache(config), DynamicCache(config=config)
+    for step in range(3 * kit.sample._ROOM):
+        rows = ours.layers[0].keys.shape[0] if step else 6
+        for layer in range(2):
+            keys, values = torch.randn(2, rows, 2, 1 if step else 5, 8, generator=one)
+            for mine, known in zip(ours.update(keys, values, layer), theirs.update(keys, values, layer), strict=True):
+                assert torch.equal(mine, known)
+        if step % 20 == 7:
+            for cache in (ours, theirs):
+                cache.batch_select_indices(torch.arange(rows - 1).flip(0))
+    assert ours.get_seq_length() == theirs.get_seq_length() == 3 * kit.sample._ROOM + 4
+
+
+def test_a_layer_that_forgets_stays_the_librarys_own(kit):
+    config = Qwen2Config(
+        **SIZES, layer_types=["full_attention", "sliding_attention"], sliding_window=16, use_sliding_window=True
+    )
+    assert [type(layer).__name__ for layer in kit.sample._preallocated_cache(config).layers] == [
+        "_PreallocatedLayer",
+        "DynamicSlidingWindowLayer",
+    ]

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lead_kit.train.packed_loss import reduce_metric
-from lead_kit.train.share_rows import equal_parts, trained_rows
+from lead_kit.train.packed_loss import _reduce_metric, equal_parts, trained_rows
 
 
 def test_parts_have_about_as_many_tokens():
@@ -36,5 +35,5 @@ def test_rows_without_advantage_stand_in_only_where_rows_are_missing():
     "name, expected", [("low_min", 1.0), ("high_max", 4.0), ("region_mean", 2.5), ("entropy", 2.5)]
 )
 def test_a_metric_of_all_processes(name, expected):
-    assert reduce_metric(f"clip_ratio/{name}", torch.tensor([4.0, nan, 1.0])) == expected
-    assert isnan(reduce_metric(name, torch.tensor([nan, nan])))
+    assert _reduce_metric(f"clip_ratio/{name}", torch.tensor([4.0, nan, 1.0])) == expected
+    assert isnan(_reduce_metric(name, torch.tensor([nan, nan])))
