@@ -1,9 +1,19 @@
 """The parameters cell of a notebook: which parameters there are, of which type, and which were set.
 
-A parameter is declared once, as `name: type = literal  # help` in the notebook's tagged cell. `lead run` reads that
-cell without executing it (`read_parameters`, `convert_values`). Inside the kernel, `settle` checks the values, however
-the notebook was started. `bind` passes them to a formula by name. Only the standard library is imported, so that a
-typo is reported at once.
+A parameter is declared once, as `name: type = literal  # help` in the notebook's tagged cell. A text may list choices
+with their arguments, one argument a line:
+
+    schedule: str = '''constant | linear | cosine(
+        lr_floor=0.1,  # minimum rate as a share of the peak
+    )'''  # course of the learning rate
+
+The first choice is the default. Each argument is a parameter of its own: `-p lr_floor 0.8` and
+`-p schedule "cosine(lr_floor=0.8)"` are the same. A choice takes those arguments that it has, whichever choice they
+stand at.
+
+`lead run` reads that cell without executing it (`read_parameters`, `convert_values`). Inside the kernel, `settle`
+checks the values, however the notebook was started. `bind` passes them to a formula by name. Only the standard library
+is imported, so that a typo is reported at once.
 """
 
 import ast
@@ -17,7 +27,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, lookup, nearest, nearest_or_all, shorten
@@ -58,20 +68,27 @@ SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of
 
 
 class Parameter(NamedTuple):
-    """One line of a parameters cell."""
+    """A parameter, or an argument of the choices of another one."""
 
     name: str
     type: str  # a key of TYPES
     default: object
     help: str
+    choices: str = ""  # the text that lists its choices, where they have arguments
+    argument_of: str = ""  # the parameter whose choices have this argument
 
 
 class Config(dict):
-    """Settled parameters by name; `given` holds those that `-p` or papermill set."""
+    """Settled parameters by name, arguments of choices among them; `given` holds those that `-p` or papermill set."""
 
-    def __init__(self, values: Mapping, given: Mapping):
+    def __init__(self, values: Mapping, given: Mapping, declared: Mapping[str, Parameter] = MappingProxyType({})):
         super().__init__(values)
-        self.given = dict(given)
+        self.given, self._declared = dict(given), declared
+
+    def arguments_of(self, parameter: str) -> SimpleNamespace:
+        """The arguments of a parameter's choices, as attributes."""
+        names = [name for name, one in self._declared.items() if one.argument_of == parameter]
+        return SimpleNamespace(**{name: self[name] for name in names})
 
 
 def _as_bool(value) -> bool:
@@ -201,6 +218,20 @@ def _misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, 
     return None
 
 
+def _assigned_names(cells: Iterable[str]) -> set[str]:
+    """The names that these cells may assign outside functions; every word of a cell that is no Python."""
+    names = set()
+    for source in cells:
+        try:
+            nodes = [node for node in ast.parse(source).body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        except _UNREADABLE:
+            names |= {*re.findall(r"\w+", source)}
+            continue
+        every = [one for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)]
+        names |= {one.id for one in every if isinstance(one.ctx, ast.Store)}
+    return names
+
+
 def _parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
     """The place of the parameters cell among the executed cells: since the place `before`, which was settled last with
     these `names`, the newest with at least half as many declarations as any; `before` when no later cell is like it.
@@ -218,7 +249,8 @@ def settle(namespace: dict) -> Config:
 
     `namespace` is the notebook's `globals()`. What counts is the parameters cell as it was executed last: a name that
     an earlier version of the cell declared is removed. Converted values are written back, so that later cells use the
-    values that the run keeps. Raises InputError for a name that was passed but not declared, for a line that is no
+    values that the run keeps; arguments of choices are only in the result. Such an argument may be assigned in a cell
+    after the parameters cell, too. Raises InputError for a name that was passed but not declared, for a line that is no
     declaration, for a name that stands in the place of a similar one, and for a wrong type.
     """
     cells = list(namespace.get("In", []))
@@ -226,9 +258,11 @@ def settle(namespace: dict) -> Config:
     before = before if before < len(cells) else 0  # after %reset
     place = _parameters_cell(cells, before, settled)
     if place:
-        declared = {name: one.type for name, one in declarations(cells[place], "the parameters cell", settled).items()}
+        declared = declarations(cells[place], "the parameters cell", settled)
     else:
-        declared = {name: _type_name(kind) for name, kind in namespace.get("__annotations__", {}).items()}
+        annotated = namespace.get("__annotations__", {}).items()
+        lines = [Parameter(name, _type_name(kind), namespace.get(name), "") for name, kind in annotated]
+        declared = {part.name: part for line in lines for part in _with_arguments(line, "the parameters cell")}
     given = _injected_names(cells[place:])
     _refuse_undeclared(given, declared, "this notebook")
     if misspelt := _misspelt_name(cells[place + 1 :] if place else [], declared):
@@ -239,15 +273,22 @@ def settle(namespace: dict) -> Config:
             raise InputError(
                 f"this notebook has no parameter {name!r}{hint}; if it was renamed on purpose, restart the kernel"
             )
-        if name not in namespace:
-            raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {declared[name]} = ...`")
-    values = {name: convert(name, kind, namespace[name]) for name, kind in declared.items()}
-    refuse_secrets(values)
+        if name not in namespace and not declared[name].argument_of:
+            kind = declared[name].type
+            raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {kind} = ...`")
+    assigned = {*namespace} & (_assigned_names(cells[place + 1 :]) if place else {*namespace})
+    set_now = {
+        name: namespace[name]
+        for name, one in declared.items()
+        if (name in assigned if one.argument_of else not one.choices or namespace[name] != one.choices)
+    }
+    values = {name: one.default for name, one in declared.items()} | _converted(set_now, declared)
     for name in gone:
         namespace.pop(name, None)
-    namespace.update(values)
+    namespace.update({name: value for name, value in values.items() if not declared[name].argument_of})
     namespace[SETTLED] = (place, tuple(declared))
-    return Config(values, {name: values[name] for name in given})
+    given = _split_arguments({name: set_now[name] for name in given if name in set_now}, declared)
+    return Config(values, {name: values[name] for name in given}, declared)
 
 
 class _Bound(functools.partial):
@@ -375,7 +416,8 @@ def declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[s
     except _UNREADABLE as error:
         raise InputError(f"{where} is not a list of declarations: {shorten(str(error))}") from None
     known = {*_declared_names(source), *earlier}
-    declared = [_read_declaration(node, source.split("\n"), where, known) for node in nodes]
+    lines = [_read_declaration(node, source.split("\n"), where, known) for node in nodes]
+    declared = [parameter for line in lines for parameter in _with_arguments(line, where)]
     names = [parameter.name for parameter in declared]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{where} declares {twice[0]!r} twice")
@@ -399,12 +441,83 @@ def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Itera
     return Parameter(name, kind, convert(name, kind, value), comment.partition("#")[2].strip())
 
 
+def _read_choices(text: str) -> list[ast.expr]:
+    """The choices of `name | name(argument=literal, ...)`, where one has arguments; none for any other text."""
+    try:
+        node, choices = ast.parse(f"({text}\n)", mode="eval").body, []
+    except _UNREADABLE:
+        return []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        node, choices = node.left, [node.right, *choices]
+    choices.insert(0, node)
+    calls = [choice for choice in choices if isinstance(choice, ast.Call)]
+    names = [choice.func if choice in calls else choice for choice in choices]
+    named = not any(call.args or None in [argument.arg for argument in call.keywords] for call in calls)
+    plain = named and all(isinstance(name, ast.Name) for name in names)
+    return choices if plain and any(call.keywords for call in calls) else []
+
+
+def _choice_name(choice: ast.expr) -> str:
+    return choice.func.id if isinstance(choice, ast.Call) else choice.id
+
+
+def _with_arguments(parameter: Parameter, where: str) -> list[Parameter]:
+    """The parameter, and the arguments of its choices. Raises InputError for one that is no literal."""
+    text = parameter.default
+    choices = _read_choices(text) if parameter.type == "str" and isinstance(text, str) and "(" in text else []
+    if not choices:
+        return [parameter]
+    lines = f"({text}".split("\n")
+    parameters = [parameter._replace(default=_choice_name(choices[0]), choices=text)]
+    for argument in [argument for choice in choices for argument in getattr(choice, "keywords", [])]:
+        try:
+            value = ast.literal_eval(argument.value)
+        except _UNREADABLE:
+            raise InputError(f"{where}, {parameter.name}: {argument.arg} must be a literal") from None
+        kind = type(value).__name__
+        kind = f"list[{type(value[0]).__name__}]" if isinstance(value, list) and value else kind
+        comment = lines[argument.value.end_lineno - 1].encode()[argument.value.end_col_offset :].decode()
+        value, help_text = convert(argument.arg, kind, value), comment.partition("#")[2].strip()
+        parameters.append(Parameter(argument.arg, kind, value, help_text, argument_of=parameter.name))
+    return parameters
+
+
+def _split_arguments(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
+    """The values, where `choice(argument=value)` is the choice and its arguments.
+
+    An argument that only the choice knows, such as a function of your own, stays in its text. Raises InputError for an
+    argument with two values, and for one that a choice of the notebook does not have.
+    """
+    values = dict(given)
+    for name, text in given.items():
+        if not declared[name].choices or not isinstance(text, str) or "(" not in text:
+            continue
+        choice, arguments = read_call(text, name)
+        known = {key for key in arguments if key in declared and declared[key].argument_of == name}
+        for key in arguments:
+            if key in known and key in given:
+                raise InputError(f"{key} has two values: {given[key]!r}, and {arguments[key]!r} in {name}")
+            if key not in known and choice in map(_choice_name, _read_choices(declared[name].choices)):
+                names = [key for key, one in declared.items() if one.argument_of == name]
+                raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, names)}")
+        values |= {key: arguments[key] for key in known}
+        others = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in known)
+        values[name] = f"{choice}({others})" if others else choice
+    return values
+
+
+def _converted(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
+    """The values of declared parameters, converted to their types. Raises InputError."""
+    values = _split_arguments(given, declared)
+    values = {name: convert(name, declared[name].type, value) for name, value in values.items()}
+    refuse_secrets(values)
+    return values
+
+
 def convert_values(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The given values converted to their declared types. Raises InputError for a wrong name or value."""
     for name in given:
         if not str(name).isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{shorten(repr(name))} is not a parameter name: expected an identifier")
     _refuse_undeclared(given, declared, "the notebook")
-    values = {name: convert(name, declared[name].type, value) for name, value in given.items()}
-    refuse_secrets(values)
-    return values
+    return _converted(given, declared)

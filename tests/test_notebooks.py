@@ -47,8 +47,18 @@ def test_papermill_reads_every_parameter_with_type_and_help(path):
     assert list(read) == list(declared)
     for name, one in declared.items():
         assert one.type in TYPES and one.help, name
+        if one.choices or one.argument_of:
+            continue  # papermill takes the lines of a text of choices for parameters, and the last line's help for all
         assert read[name]["help"] == one.help, name
         assert read[name]["inferred_type_name"].replace(" ", "") == one.type, name
+
+
+def test_the_training_notebook_has_few_parameters_and_imports():
+    path = ROOT / "notebooks" / "03_grpo.ipynb"
+    lines = [one for one in read_parameters(path).values() if not one.argument_of]
+    nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse("".join(cell["source"])))]
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module.startswith("lead_kit")]
+    assert len(lines) <= 55 and sum(len(node.names) for node in imports) <= 40
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def declared(tmp_path):
 
 def test_a_cell_is_read_without_running_it(declared):
     assert list(declared) == ["run_name", "steps", "learning_rate", "shuffle", "rewards", "weights"]
-    assert declared["learning_rate"] == ("learning_rate", "float", 1.0, "Adam step size, e.g. 1e-6 = small")
+    assert declared["learning_rate"][:4] == ("learning_rate", "float", 1.0, "Adam step size, e.g. 1e-6 = small")
     assert declared["weights"].default == [1.0, 0.5]
 
 
@@ -184,6 +184,69 @@ def test_an_assignment_without_a_type_is_judged_too(line, message):
     settle(scope)
     with pytest.raises(InputError, match=message):
         settle(edited(scope, source))
+
+
+CHOICES = (
+    CELL
+    + '''\
+schedule: str = """constant | cosine(
+    lr_floor=0.1,  # minimum rate
+    targets=["q_proj"],  # two | three
+) | linear"""  # course of the rate
+'''
+)
+
+
+def test_the_arguments_of_choices_are_parameters(tmp_path):
+    declared = read_parameters(notebook(tmp_path / "n.ipynb", (CHOICES, ["parameters"])))
+    assert list(declared)[-3:] == ["schedule", "lr_floor", "targets"]
+    assert declared["schedule"][1:4] == ("str", "constant", "course of the rate")
+    assert declared["lr_floor"][1:4] == ("float", 0.1, "minimum rate")
+    assert declared["targets"][1:4] == ("list[str]", ["q_proj"], "two | three")
+    alone = convert_values({"schedule": "cosine", "lr_floor": "0.8"}, declared)
+    assert alone == convert_values({"schedule": "cosine(lr_floor=0.8)"}, declared)
+    assert alone == {"schedule": "cosine", "lr_floor": 0.8}
+    assert convert_values({"schedule": "mine.py:steps(top=2)"}, declared) == {"schedule": "mine.py:steps(top=2)"}
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"schedule": "cosine(lr_floor=0.8)", "lr_floor": 0.1}, "lr_floor has two values: 0.1, and 0.8 in schedule"),
+        ({"schedule": "cosine(lr_flor=0.8)"}, "cosine has no argument 'lr_flor' \\(did you mean 'lr_floor'"),
+        ({"schedule": "cosine(0.8)"}, "expected a name, or a name with literal arguments"),
+        ({"lr_flor": 0.8}, "no parameter 'lr_flor' \\(did you mean 'lr_floor'"),
+        ({"lr_floor": "high"}, "'lr_floor' must be float"),
+    ],
+)
+def test_a_wrong_argument_of_a_choice_is_refused(tmp_path, given, message):
+    declared = read_parameters(notebook(tmp_path / "n.ipynb", (CHOICES, ["parameters"])))
+    with pytest.raises(InputError, match=message):
+        convert_values(given, declared)
+    with pytest.raises(InputError, match=message):
+        settle(namespace(CHOICES, "\n".join(f"{name} = {value!r}" for name, value in given.items())))
+
+
+@pytest.mark.parametrize("line", ['x: str = "a(b=c)"', 'x: str = "a(b=1) | c(b=2)"', 'x: str = "a(b={})"'])
+def test_choices_that_cannot_be_read_are_refused(line):
+    with pytest.raises(InputError):
+        settle(namespace(line))
+
+
+def test_an_argument_of_a_choice_is_set_in_any_way_and_forgotten_with_the_cell_that_set_it():
+    scope = namespace(CHOICES, "lr_floor = 0.5")  # papermill by itself
+    config = settle(scope)
+    assert config["lr_floor"] == 0.5 and config.given == {"lr_floor": 0.5} and config["schedule"] == "constant"
+    assert scope["schedule"] == "constant" and config.arguments_of("schedule").targets == ["q_proj"]
+    assert settle(scope)["lr_floor"] == 0.5  # the cell of `settle` once more
+    assert settle(edited(scope, CHOICES))["lr_floor"] == 0.1  # Run All
+    config = settle(edited(scope, "if steps:\n    lr_floor = 0.7\nschedule = 'cosine'"))
+    assert config["lr_floor"] == 0.7 and config["schedule"] == "cosine"
+    scope["In"].append("%time lr_floor = 0.6")
+    assert settle(scope | {"lr_floor": 0.6})["lr_floor"] == 0.6
+    assert settle(edited(scope, CHOICES.replace("0.1", "0.2")))["lr_floor"] == 0.2
+    config = settle(edited(scope, 'schedule = "cosine(lr_floor=0.3)"'))
+    assert config["lr_floor"] == 0.3 and config["schedule"] == "cosine"
 
 
 def test_cells_beside_the_parameters_cell_are_not_taken_for_it():

@@ -43,6 +43,8 @@ def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyTy
     text = config["estimator"]
     alone = {name: Parts("none", text, "none", "") for name in with_user_functions(BASELINES, own, "estimator")}
     parts = lookup(with_user_functions(ESTIMATORS, alone, "estimator"), call_name(text, "estimator"), "estimator")
+    if call_name(text, "estimator") in ESTIMATORS and text != call_name(text, "estimator"):
+        raise InputError(f"estimator {text!r}: {call_name(text, 'estimator')} takes its arguments from the parameters")
     choice = {part: config.get(f"group_{part}") or getattr(parts, part) for part in ("shape", "baseline", "weight")}
     if choice["baseline"] in PER_REWARD and choice["shape"] != "none":
         raise InputError(

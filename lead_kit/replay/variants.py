@@ -69,7 +69,7 @@ def read_variant(
     label = str(arguments.pop("label", text))
     of_arm = "/" in name and ".py" not in name
     config = {parameter: one.default for parameter, one in declared.items()}
-    config |= arm(name) if of_arm else {"estimator": name}
+    config |= convert_values(arm(name), declared) if of_arm else {"estimator": name}
     config |= convert_values(arguments, declared)
     chosen = of_arm or "rewards" in arguments
     if chosen and len(config["rewards"]) != len(config["reward_weights"]):

@@ -11,13 +11,13 @@ pytestmark = pytest.mark.slow  # each starts `lead` and a kernel
 PARAMETERS = """\
 run_name: str = "small"  # folder under runs/
 steps: int = 3  # how many
-check: str = "refuse"  # as in 03_grpo
+preflight: str = "refuse"  # as in 03_grpo
 stops: int = 0  # items that say stop
 """
 CHECK = """\
 from lead_kit.train.preflight import Item, require
-require([Item("answer", "stop", "nothing reads it")] * stops, check)
-if check == "only":
+require([Item("answer", "stop", "nothing reads it")] * stops, preflight)
+if preflight == "only":
     from lead_kit.train.preflight import conclude
     conclude([Item("context", "ok", "fits")] + [Item("answer", "stop", "nothing reads it")] * stops, run)"""
 
