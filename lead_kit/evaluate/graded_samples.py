@@ -17,7 +17,7 @@ from lead_kit.data.load import read_frame
 from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import parse_json, read_jsonl, shown, to_json_value, write_jsonl, write_text
-from lead_kit.runs.find import arm_in, matching_paths, seed_in
+from lead_kit.runs.find import arm_and_seed, matching_paths
 from lead_kit.runs.manifest import differing_parameters, read_manifest
 
 _LARGEST = 1e15  # of a number in a column
@@ -50,7 +50,8 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         parameters = (read_manifest(folder) or {}).get("parameters", {})
         frame = read_samples(path)
         name = folder.name if path.is_dir() or path.stem == "samples" else path.stem
-        labels = {"arm": arm_in(name), "seed": seed_in(name), "benchmark": "unnamed"}
+        named_arm, named_seed = arm_and_seed(name)
+        labels = {"arm": named_arm, "seed": named_seed, "benchmark": "unnamed"}
         for label in [label for label in labels if label not in frame]:
             frame[label] = parameters.get(label, labels[label])
         _check_kinds(frame[[*labels]], path)

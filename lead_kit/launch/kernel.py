@@ -27,7 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from lead_kit.launch import forks, run_error
 from lead_kit.launch.process_tree import die_with_parent
-from lead_kit.runs.files import ROOT, utf8, write_text
+from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
 
 _START_SECONDS = 120  # a busy machine may take long to start a kernel
@@ -123,7 +123,7 @@ class _CappedEngine(Engine):
 
 def _save_so_far(nb_man, **_unused) -> None:
     """Takes the place of papermill's `save` while cells run."""
-    Path(nb_man.output_path).write_bytes(utf8(json.dumps(nb_man.nb)))
+    Path(nb_man.output_path).write_text(json.dumps(nb_man.nb), encoding="utf-8")
     nb_man.last_save_time = nb_man.now()
 
 

@@ -15,7 +15,7 @@ from lead_kit.errors import InputError, nearest
 from lead_kit.evaluate import stats
 from lead_kit.evaluate.graded_samples import first_few
 from lead_kit.runs.files import resolve, shown
-from lead_kit.runs.find import arm_in, matching_paths, seed_in
+from lead_kit.runs.find import arm_and_seed, matching_paths
 from lead_kit.runs.log_files import has_rollouts, read_metrics
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import safe_line
@@ -234,7 +234,8 @@ def labelled(frame: pd.DataFrame, run: str, name: str, arm: str | None = None, s
     """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
     if frame.empty:
         return frame
-    frame = frame.assign(run=run, arm=arm or arm_in(name), seed=seed_in(name) if seed is None else int(seed))
+    named_arm, named_seed = arm_and_seed(name)
+    frame = frame.assign(run=run, arm=arm or named_arm, seed=named_seed if seed is None else int(seed))
     return frame[KEYS + [column for column in frame if column not in KEYS]]
 
 

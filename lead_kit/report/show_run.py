@@ -139,7 +139,7 @@ def _run_figure(folder: Path, baseline: pd.DataFrame):
 
 def _last_rollouts(folder: Path) -> Page | None:
     """The best, the worst and a random rollout of the last logged batch; None where none is logged."""
-    return best_worst_random(log_files.newest_rollouts(folder)) if log_files.has_rollouts(folder) else None
+    return best_worst_random(log_files.read_rollouts(folder, newest=True)) if log_files.has_rollouts(folder) else None
 
 
 class View:

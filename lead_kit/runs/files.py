@@ -118,11 +118,11 @@ def refuse_unwritable(path: Path) -> None:
 def write_text(path: Path, text: str) -> Path:
     """Writes a text file, completely or not at all."""
     with atomic(path) as part:
-        part.write_bytes(utf8(text))
+        part.write_bytes(_utf8(text))
     return path
 
 
-def utf8(text: str) -> bytes:
+def _utf8(text: str) -> bytes:
     """A text as UTF-8. What is no character, as a byte of a command line may be, becomes the escape that JSON has."""
     return text.encode("utf-8", "backslashreplace")
 
@@ -208,7 +208,7 @@ def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(utf8(_as_jsonl(rows)))
+        file.write(_utf8(_as_jsonl(rows)))
         file.flush()
         os.fsync(file.fileno())
 

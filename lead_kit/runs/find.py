@@ -15,7 +15,7 @@ from lead_kit.runs.manifest import read_manifest
 from lead_kit.runs.progress import UpstreamProgress
 
 _READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
-EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
+_EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
 
 
 def label_models(models: list[str]) -> dict[str, dict]:
@@ -82,7 +82,7 @@ def is_path(name: str) -> bool:
 
 def turn_hub_off_if_local(*names: str) -> None:
     """Turns the hub off for this process when every model is embedded or a folder."""
-    if all(name in EMBEDDED or is_path(name) for name in names):
+    if all(name in _EMBEDDED or is_path(name) for name in names):
         off = os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1"
         for module in filter(None, map(sys.modules.get, _READERS)):
             module.HF_HUB_OFFLINE = off or module.HF_HUB_OFFLINE
@@ -93,7 +93,7 @@ def locate_model(name: str, run) -> str:
 
     A missing folder is made first if a notebook writes it with default parameters.
     """
-    if name in EMBEDDED or not is_path(name):
+    if name in _EMBEDDED or not is_path(name):
         return name
     return str(run.input(run_notebook_if_missing(name)))
 
@@ -129,12 +129,7 @@ def _is_run_name(name: str) -> bool:
     return not glob.has_magic(name) and not is_path(name) and not resolve(name).exists()
 
 
-def arm_in(name: str) -> str:
-    """A run's name without its seed: `train-grpo-s3` → `train-grpo`."""
-    return re.sub(r"[-_]s(?:eed)?\d+$", "", name)
-
-
-def seed_in(name: str) -> int:
-    """The seed at the end of a run's name, else 0: `train-grpo-s3` → 3."""
+def arm_and_seed(name: str) -> tuple[str, int]:
+    """The arm of a run and the seed at the end of its name, else 0: `train-grpo-s3` → `train-grpo`, 3."""
     match = re.search(r"[-_]s(?:eed)?(\d+)$", name)
-    return int(match[1]) if match else 0
+    return (name[: match.start()], int(match[1])) if match else (name, 0)

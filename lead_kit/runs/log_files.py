@@ -63,16 +63,14 @@ def has_rollouts(run: Path) -> bool:
     return any((run / "rollouts").glob("step_*.parquet"))
 
 
-def newest_rollouts(run: Path) -> "pd.DataFrame":
-    """The rollouts of the last logged batch of a run that has logged some."""
-    return read_parquet(max((Path(run) / "rollouts").glob("step_*.parquet"))).to_pandas()
+def read_rollouts(run: Path, newest: bool = False) -> "pd.DataFrame":
+    """All logged rollouts of a run folder in step order, or those of the newest batch. Raises InputError without any.
 
-
-def read_rollouts(run: Path) -> "pd.DataFrame":
-    """All logged rollouts of a run folder, in step order. Raises InputError when it has none."""
+    Example: `read_rollouts("runs/03_grpo").groupby("step")["correct"].mean()`
+    """
     import pandas as pd
 
     files = sorted((Path(run) / "rollouts").glob("step_*.parquet"))
     if not files:
         raise InputError(f"run {run} has no rollouts; expected {run}/rollouts/step_*.parquet")
-    return pd.concat([read_parquet(file).to_pandas() for file in files], ignore_index=True)
+    return pd.concat([read_parquet(file).to_pandas() for file in (files[-1:] if newest else files)], ignore_index=True)

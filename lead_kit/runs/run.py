@@ -43,9 +43,7 @@ class Run:
         self._progress = Progress(self.path / "log.txt")
         if not self.silent:
             self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
-            self.tracker = tracking.start_tracker(
-                config.get("tracker", "none"), self.path, config["run_name"], dict(config)
-            )
+            self.tracker = tracking.start_tracker(self.path, config["run_name"], dict(config))
 
     def _open(self, notebook: Path) -> None:
         """Opens an attempt, or joins the one that `lead run` opened for this kernel."""
@@ -140,10 +138,8 @@ class Run:
             remedy = "choose another run_name, or delete the folder"
             raise InputError(f"{shown(self.path)} was begun with another source of {name!r}; {remedy}")
         write_text(target, source)
-        lock.check_not_replaced(self.path)
         kept = {"file": shown(target), "from": origin, "sha256": provenance.file_hash(target)}
-        self.manifest.setdefault("own", {})[name] = kept
-        manifest.write_manifest(self.path, self.manifest)
+        self.record_fact("own", self.manifest.get("own", {}) | {name: kept})
 
     def save_text(self, path: str, text: str) -> Path:
         """Writes a text file of this run, completely or not at all."""
@@ -209,9 +205,7 @@ class Run:
 
     def _add_file(self, kind: str, name: str, fingerprint: dict | None) -> None:
         """Writes an input or output to the manifest."""
-        lock.check_not_replaced(self.path)
-        self.manifest[kind][name] = fingerprint
-        manifest.write_manifest(self.path, self.manifest)
+        self.record_fact(kind, self.manifest[kind] | {name: fingerprint})
 
     def finish(self, **summary) -> None:
         """Closes the run: hashes its outputs, keeps the summary and releases the lock.

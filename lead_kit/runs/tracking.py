@@ -59,17 +59,17 @@ class _Wandb:
     def _send_files(self) -> None:
         sent = {f"figures/{path.stem}": self.wandb.Image(str(path)) for path in self.folder.glob("figures/*.png")}
         if log_files.has_rollouts(self.folder):
-            rows = log_files.read_rollouts(self.folder)
-            rows = rows.loc[rows["step"] == rows["step"].max(), [name for name in _SAMPLED if name in rows]].head(_ROWS)
+            rows = log_files.read_rollouts(self.folder, newest=True)
+            rows = rows[[name for name in _SAMPLED if name in rows]].head(_ROWS)
             texts = {name: rows[name].map(safe_text) for name in rows.select_dtypes(exclude="number")}
             sent["samples"] = self.wandb.Table(dataframe=rows.assign(**texts))
         if sent:
             self.session.log(sent)
 
 
-def start_tracker(kind: str, folder: Path, name: str, config: dict) -> _Wandb | None:
-    """The tracker called `kind`, or None. Raises InputError for an unknown kind."""
-    tracker = lookup(_TRACKERS, kind, "tracker")
+def start_tracker(folder: Path, name: str, config: dict) -> _Wandb | None:
+    """The tracker that the parameter `tracker` names, or None. Raises InputError for an unknown one."""
+    tracker = lookup(_TRACKERS, config.get("tracker", "none"), "tracker")
     try:
         return tracker(folder, name, config) if tracker else None
     except ImportError as error:
