@@ -11,7 +11,7 @@ import pandas as pd
 from lead_kit import verify
 from lead_kit.errors import InputError
 from lead_kit.evaluate import stats
-from lead_kit.evaluate.graded_samples import _stored_rows, require_settings, tagged_samples
+from lead_kit.evaluate.graded_samples import require_settings, stored_samples
 from lead_kit.models.sampler import Request, row_seed
 from lead_kit.runs import log_files
 from lead_kit.runs.files import append_jsonl
@@ -46,7 +46,7 @@ def evaluate(
     if path:
         asked = engine.settings | {"benchmark": tags.get("benchmark", ""), "seed": seed, "loose": loose}
         require_settings(path, asked)
-        rows = tagged_samples(path, known, tags)
+        rows = stored_samples(path, known, tags)
     have = {(row["id"], row["sample"]) for row in rows}
     wanted = [Request(r, k, row_seed(seed, r["id"], k)) for r in records for k in range(n) if (r["id"], k) not in have]
     rows = [row for row in rows if row["sample"] < n]
@@ -116,5 +116,5 @@ def resumable(run, path: Path):
     try:
         yield
     except KeyboardInterrupt:
-        kept, total = len(_stored_rows(path)), f" of {run.reached[1]}" if run.reached[1] else ""
+        kept, total = len(stored_samples(path)), f" of {run.reached[1]}" if run.reached[1] else ""
         raise run.interruption(f"interrupted at {kept}{total} samples; Run All resumes") from None

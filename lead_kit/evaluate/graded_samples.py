@@ -1,13 +1,14 @@
-"""Samples of an evaluation: read, checked, and converted to the arrays of `metrics`.
+"""Graded samples: read, checked, and converted to the arrays of `metrics`; the file that an evaluation appends to.
 
 One row is one sample: benchmark, id, sample, level, gold, completion, answer, length, truncated, correct (and run,
 arm, seed). Every mean assumes the same problems and the same number of samples of each. Samples that break this raise
-an error, or are mended by an explicit choice that `notes` reports.
+an error, or are completed by an explicit choice that `notes` reports.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,13 @@ from lead_kit.runs.files import parse_json, read_jsonl, shown, to_json_value, wr
 from lead_kit.runs.find import arm_and_seed, matching_paths
 from lead_kit.runs.manifest import differing_parameters, read_manifest
 
+_STORED = {"id": str, "sample": int, "gold": str}  # what a stored sample is recognised by
 _LARGEST = 1e15  # of a number in a column
 _NEEDED = ["id", "sample", "correct"]
 _CHOICES = {
     "missing": ("refuse", "wrong", "leave out"),  # a run lacks problems of the benchmark or of another run
     "uneven_samples": ("refuse", "wrong", "fewest"),  # some problems have fewer samples than others
     "duplicates": ("refuse", "first", "last"),  # a sample of a problem occurs twice
-    "foreign": ("refuse", "leave out"),  # a problem is not of the benchmark
 }
 _OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None}  # columns with their defaults
 
@@ -58,8 +59,8 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         frame["run"] = shown(path)
         # A file of several models holds several runs.
         several = [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]
-        for place, label in enumerate(several):
-            frame["run"] += (" " if place else " of ") + frame[label].astype(str)
+        for number, label in enumerate(several):
+            frame["run"] += (" " if number else " of ") + frame[label].astype(str)
         frames.append(frame)
     if not frames:
         return pd.DataFrame(columns=[*_NEEDED, "arm", "seed", "run"])
@@ -87,7 +88,7 @@ def read_samples(path: Path, needed: Iterable[str] = _NEEDED) -> pd.DataFrame:
 
 
 def _is_missing(value) -> bool:
-    return value is None or value != value  # a value that some rows lack is nan there
+    return value is None or value != value  # a value that some rows lack is nan in their frame
 
 
 def _is_number(value) -> bool:
@@ -114,13 +115,11 @@ def _check_kinds(frame: pd.DataFrame, path: Path) -> None:
                     raise InputError(f"{shown(path)}, row {row}: {name} is {shorten(repr(value))}, expected {words}")
 
 
-def require_rectangular(
-    frame: pd.DataFrame, problems: list[str] = (), **choices: str
-) -> tuple[pd.DataFrame, list[str]]:
-    """The samples, with the same problems and as many samples of each in every run; and notes on what was mended.
+def require_rectangular(frame: pd.DataFrame, **choices: str) -> tuple[pd.DataFrame, list[str]]:
+    """The samples, with the same problems and as many samples of each in every run; and notes on what was changed.
 
-    `problems`: the ids of the benchmark; by default every problem of any run. `choices`: how to mend missing,
-    uneven_samples, duplicates, foreign (see CHOICES). By default each is refused. Raises InputError naming the rows.
+    `choices`: how to complete missing, uneven_samples, duplicates (see _CHOICES); by default each is refused. Raises
+    InputError naming the rows.
     """
     for name, choice in choices.items():
         if choice not in _CHOICES.get(name, ()):
@@ -131,44 +130,29 @@ def require_rectangular(
     benchmarks = sorted(frame["benchmark"].unique())
     if len(benchmarks) > 1:
         raise InputError(f"the samples are of several benchmarks ({', '.join(benchmarks)}): take one at a time")
-    notes = []
-    frame = _without_foreign(frame, problems, choices["foreign"], notes)
-    wanted = list(problems) or list(dict.fromkeys(frame["id"]))
-    parts = []
+    notes, parts, problems = [], [], list(dict.fromkeys(frame["id"]))
     for run, rows in frame.groupby("run", sort=False):
         rows = _without_duplicates(run, rows, choices["duplicates"], notes)
-        rows = _with_all_problems(run, rows, wanted, choices["missing"], notes)
-        parts.append(_rectangular(run, rows, choices["uneven_samples"], notes))
+        rows = _with_all_problems(run, rows, problems, choices["missing"], notes)
+        parts.append(_with_equal_counts(run, rows, choices["uneven_samples"], notes))
     if choices["missing"] == "leave out":
         shared = set.intersection(*(set(part["id"]) for part in parts))
         parts = [part[part["id"].isin(shared)] for part in parts]
     sizes = {str(part["run"].iloc[0]): part.groupby("id").size().iloc[0] for part in parts}
+    fewest = min(sizes.values())
     if len(set(sizes.values())) > 1:
         if choices["uneven_samples"] == "refuse":
-            raise InputError(
-                f"runs have different numbers of samples per problem: {sizes}; uneven_samples='fewest' cuts them"
-            )
-        parts = [_first_samples(part, min(sizes.values())) for part in parts]
-        notes.append(f"All runs are cut to {min(sizes.values())} samples per problem.")
+            cure = "uneven_samples='fewest' cuts them"
+            raise InputError(f"runs have different numbers of samples per problem: {sizes}; {cure}")
+        parts = [_first_samples(part, fewest) for part in parts]
+        notes.append(f"All runs are cut to {fewest} samples per problem.")
     return pd.concat(parts, ignore_index=True), notes
 
 
-def _without_foreign(frame, problems, choice, notes):
-    foreign = sorted(set(frame["id"]) - set(problems)) if len(problems) else []
-    if not foreign:
-        return frame
-    if choice == "refuse":
-        listed = first_few(foreign) + nearest(foreign[0], problems)
-        raise InputError(f"{len(foreign)} problems are not of this benchmark: {listed}; foreign='leave out' drops them")
-    notes.append(f"{len(foreign)} problems are not of this benchmark and were left out: {first_few(foreign)}.")
-    return frame[frame["id"].isin(set(problems))]
-
-
 def _without_duplicates(run, rows, choice, notes):
-    twice = rows[rows.duplicated(["id", "sample"], keep=False)]
+    twice = rows[rows.duplicated(["id", "sample"], keep=False)].drop_duplicates(["id", "sample"])
     if twice.empty:
         return rows
-    twice = twice.drop_duplicates(["id", "sample"])
     names = first_few([f"{row.id} sample {row.sample}" for row in twice.itertuples()])
     if choice == "refuse":
         raise InputError(f"{run} holds samples twice: {names}; duplicates='first' or 'last' keeps one of each")
@@ -176,51 +160,50 @@ def _without_duplicates(run, rows, choice, notes):
     return rows.drop_duplicates(["id", "sample"], keep=choice)
 
 
-def _with_all_problems(run, rows, wanted, choice, notes):
+def _with_all_problems(run, rows, problems, choice, notes):
     present = set(rows["id"])
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in problems if name not in present]
     if not missing:
         return rows
     if choice == "refuse":
         raise InputError(
-            f"{run} lacks {len(missing)} of {len(wanted)} problems: {first_few(missing)}; "
+            f"{run} lacks {len(missing)} of {len(problems)} problems: {first_few(missing)}; "
             "missing='wrong' counts them as wrong, missing='leave out' leaves them out of every run"
         )
     done = "are left out" if choice == "leave out" else "count as wrong"
     notes.append(f"{run}: {len(missing)} missing problems {done}: {first_few(missing)}.")
-    if choice == "leave out":
-        return rows
-    return _filled(rows, [(name, k) for name in missing for k in sorted(set(rows["sample"]))])
+    absent = [] if choice == "leave out" else [(name, k) for name in missing for k in sorted(set(rows["sample"]))]
+    return _with_wrong_samples(rows, absent)
 
 
-def _rectangular(run, rows, choice, notes):
+def _with_equal_counts(run, rows, choice, notes):
     sizes = rows.groupby("id", sort=False).size()
-    if sizes.nunique() == 1:
+    most, fewest, short = sizes.max(), sizes.min(), sizes[sizes < sizes.max()]
+    if short.empty:
         return rows
-    most, short = sizes.max(), sizes[sizes < sizes.max()]
     names = first_few([f"{name} has {size}" for name, size in short.items()])
     if choice == "refuse":
         raise InputError(
             f"{run} has {most} samples for some problems and fewer for {len(short)}: {names}; "
-            f"uneven_samples='fewest' cuts all to {sizes.min()}, uneven_samples='wrong' counts missing samples as wrong"
+            f"uneven_samples='fewest' cuts all to {fewest}, uneven_samples='wrong' counts missing samples as wrong"
         )
     if choice == "fewest":
-        notes.append(f"{run}: cut to {sizes.min()} samples per problem, the fewest of any ({names}).")
-        return _first_samples(rows, sizes.min())
+        notes.append(f"{run}: cut to {fewest} samples per problem, the fewest of any ({names}).")
+        return _first_samples(rows, fewest)
     notes.append(f"{run}: missing samples count as wrong: {names}.")
-    absent = [(name, -1 - k) for name, size in short.items() for k in range(most - size)]
-    return _filled(rows, absent)
+    return _with_wrong_samples(rows, [(name, -1 - k) for name, size in short.items() for k in range(most - size)])
 
 
 def _first_samples(rows, size):
     return rows.sort_values("sample", kind="stable").groupby("id", sort=False).head(size)
 
 
-def _filled(rows, absent):
-    """Rows for samples that do not exist: wrong, unanswered, of unknown length."""
-    blank = pd.DataFrame(absent, columns=["id", "sample"]).assign(correct=False)
-    for name in ("run", "arm", "seed", "benchmark"):
-        blank[name] = rows[name].iloc[0]
+def _with_wrong_samples(rows, absent):
+    """The rows and one for each absent (id, sample): wrong, unanswered, of unknown length."""
+    if not absent:
+        return rows
+    labels = {name: rows[name].iloc[0] for name in ("run", "arm", "seed", "benchmark")}
+    blank = pd.DataFrame(absent, columns=["id", "sample"]).assign(correct=False, **labels)
     if "level" in rows:
         blank["level"] = blank["id"].map(rows.drop_duplicates("id").set_index("id")["level"])
     return pd.concat([rows, blank], ignore_index=True)
@@ -268,53 +251,51 @@ def suites(frame: pd.DataFrame) -> dict[tuple[str, int], Suite]:
     return by_run
 
 
-_STORED = {"id": str, "sample": int, "gold": str}  # what a sample is recognised by
-
-
 def _settings_file(path: Path) -> Path:
-    """The file beside a samples file that holds its settings."""
+    """The file that holds the settings of a samples file."""
     return path.with_suffix(".settings.json")
 
 
 def require_settings(path: Path, asked: Mapping) -> None:
     """Writes the settings of a new samples file. Raises InputError where those of an existing one differ."""
-    beside = _settings_file(path)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(beside, json.dumps(to_json_value(asked), indent=1) + "\n")
+        write_text(_settings_file(path), json.dumps(to_json_value(asked), indent=1) + "\n")
         return
-    if not beside.is_file():
-        raise InputError(f"{shown(path)} has no {beside.name} beside it with its sampling settings")
-    sampled = parse_json(beside.read_bytes(), beside)
+    file = _existing_settings(path)
+    sampled = parse_json(file.read_bytes(), file)
     if not isinstance(sampled, dict):
-        raise InputError(f"{shown(beside)} is {shorten(sampled)}, expected an object of sampling settings")
+        raise InputError(f"{shown(file)} is {shorten(sampled)}, expected an object of sampling settings")
     if changed := differing_parameters(sampled, asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")
 
 
-def tagged_samples(path: Path, known: Mapping[str, dict], tags: Mapping) -> list[dict]:
-    """The samples in the file that have these tags, of the `known` problems (by id). Raises InputError for others."""
-    rows = [row for row in _stored_rows(path) if all(row.get(name) == value for name, value in tags.items())]
-    for row in rows:
-        if row["id"] not in known:
-            raise InputError(f"{shown(path)} holds problem {row['id']!r}, which is not among those to evaluate")
-        if row["gold"] != known[row["id"]]["gold"]:
-            raise InputError(
-                f"{shown(path)}: the gold answer of problem {row['id']!r} was {row['gold']!r} when it was sampled, "
-                f"and is now {known[row['id']]['gold']!r}"
-            )
-    return rows
+def _existing_settings(path: Path) -> Path:
+    file = _settings_file(path)
+    if not file.is_file():
+        raise InputError(f"{shown(path)} has no {file.name} beside it with its sampling settings")
+    return file
 
 
-def _stored_rows(path: Path) -> list[dict]:
-    """The rows of a samples file, none if it does not exist; a last line that a crash left incomplete is ignored."""
+def stored_samples(path: Path, known: Mapping[str, dict] | None = None, tags: Mapping = MappingProxyType({})) -> list:
+    """The rows in a samples file that have these tags; none if there is no file. A torn last line is ignored.
+
+    With `known` problems (by id), raises InputError for the sample of another problem or of another gold answer.
+    """
     rows = read_jsonl(path, torn=True) if path.is_file() else []
     for number, row in enumerate(rows, 1):
         for name, kind in _STORED.items():
             if not isinstance(row.get(name), kind):
-                found = f"{name} is {shorten(row[name])}" if name in row else f"no {name!r}"
-                raise InputError(f"{shown(path)}, sample {number}: {found}, expected {kind.__name__}")
+                value = f"{name} is {shorten(row[name])}" if name in row else f"no {name!r}"
+                raise InputError(f"{shown(path)}, sample {number}: {value}, expected {kind.__name__}")
+    rows = [row for row in rows if all(row.get(name) == value for name, value in tags.items())]
+    for row in rows if known is not None else []:
+        if row["id"] not in known:
+            raise InputError(f"{shown(path)} holds problem {row['id']!r}, which is not among those to evaluate")
+        if row["gold"] != (gold := known[row["id"]]["gold"]):
+            was = f"the gold answer of problem {row['id']!r} was {row['gold']!r} when it was sampled"
+            raise InputError(f"{shown(path)}: {was}, and is now {gold!r}")
     return rows
 
 
@@ -325,9 +306,6 @@ def copy_samples(earlier: Path, path: Path, models: list[str], n: int) -> None:
     """
     if path.is_file():
         return
-    rows = [row for row in _stored_rows(earlier) if row.get("model") in models and row["sample"] < n]
-    settings = _settings_file(earlier)
-    if not settings.is_file():
-        raise InputError(f"{shown(earlier)} has no {settings.name} beside it with its sampling settings")
-    write_text(_settings_file(path), settings.read_text(encoding="utf-8"))
+    rows = [row for row in stored_samples(earlier) if row.get("model") in models and row["sample"] < n]
+    write_text(_settings_file(path), _existing_settings(earlier).read_text(encoding="utf-8"))
     write_jsonl(path, rows)
