@@ -1,14 +1,15 @@
-"""One HTML file of a run: its card, then its executed notebook. It opens without a network and runs no script.
+"""`lead export`: one HTML file of a run: its card, then its executed notebook.
 
+It opens without a network and runs no script.
 Formulas are MathML, figures are inside the file. HTML that cells have printed is cleaned; a content security policy
 forbids scripts and everything that would be loaded, should something have passed.
 """
 
 import base64
-import datetime
 import html
 import json
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import bleach
@@ -39,13 +40,15 @@ img { max-width: 100% }
 .card { border: 1px solid #999; padding: .2em 1em 1em; margin-bottom: 2em } math { font-size: 1.05em }
 """
 _NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'  # HTML needs none
-PRINTED, SOURCE, WHOLE = 20_000, 100_000, 5_000_000  # characters shown of printed text, of source, of a table
+_PRINTED, _SOURCE, _TABLE = 20_000, 100_000, 5_000_000  # characters shown of printed text, of source, of a table
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
 _PROPERTIES = "background-color border color display font-weight height margin padding text-align"
 _PROPERTIES += " vertical-align white-space width"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+_VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
+_HASH = 16  # digits of a SHA-256 that are shown
 _PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
@@ -105,7 +108,7 @@ def document(folder: Path) -> str:
 
 def cell_html(cell: dict) -> str:
     """One cell and its outputs."""
-    source = safe_text("".join(cell["source"]), SOURCE)
+    source = safe_text("".join(cell["source"]), _SOURCE)
     if cell["cell_type"] == "markdown":
         for name, kinds in cell.get("attachments", {}).items():
             packed = [f"(data:{kind};base64,{''.join(data)})" for kind, data in kinds.items() if kind in _PICTURES[:2]]
@@ -131,7 +134,7 @@ def _output_html(output: dict) -> str:
             return f'<img alt="" src="data:{name};base64,{html.escape("".join(packed.split()))}">'
     for name, rendered in (("text/html", _cleaned), ("text/markdown", _markdown)):
         if name in data:
-            return rendered(safe_text(data[name], WHOLE))
+            return rendered(safe_text(data[name], _TABLE))
     return printed(data.get("text/plain", ""))
 
 
@@ -140,7 +143,7 @@ def printed(text: str, kind: str = "") -> str:
     if not text.strip():
         return ""
     last = "\n".join(part.rstrip("\r").rpartition("\r")[2] for part in _COLOUR.sub("", text).split("\n"))
-    return f'<pre class="{kind}">{html.escape(safe_text(last, PRINTED))}</pre>'
+    return f'<pre class="{kind}">{html.escape(safe_text(last, _PRINTED))}</pre>'
 
 
 def _cleaned(text: str) -> str:
@@ -155,41 +158,43 @@ def _allowed(tag, name, value):
     return name in ("style", "colspan", "rowspan") or (tag, name) == ("img", "src") and value.startswith("data:image/")
 
 
-_VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
-_HASH = 16  # digits of a SHA-256 that are shown
-
-
 def summary_card(folder: Path) -> dict[str, str]:
-    """Titles and Markdown of the card's sections. Raises InputError where the folder holds no run."""
+    """Titles and Markdown of what was run, by which code, on which data, with what result.
+
+    Raises InputError where the folder holds no run.
+    """
     manifest = read_manifest(folder, complete=True)
     if manifest is None:
         raise InputError(f"{shown(folder)} is no run: expected a folder with run.json")
-    last = manifest["attempts"][-1]
+    inputs = {name: mark or {} for name, mark in manifest.get("inputs", {}).items()}
+    rows = [(name, mark.get("sha256", "")[:_HASH], mark.get("bytes", "")) for name, mark in inputs.items()]
     return {
-        "What was run": tables.markdown(_rows(_what_was_run(manifest, last))),
-        "By which code": tables.markdown(_rows(_code_rows(last, manifest.get("own", {})))),
-        "On which data": tables.markdown(_input_files(manifest.get("inputs", {}))),
+        "What was run": _rows(_what_was_run(manifest)),
+        "By which code": _rows(_which_code(manifest)),
+        "On which data": tables.markdown(pd.DataFrame(rows, columns=["file", "SHA-256", "bytes"])),
         "Result": _result(folder, manifest),
     }
 
 
-def _rows(values):
-    """A table of two columns from names and values; empty values are left out."""
-    return pd.DataFrame([(name, value) for name, value in values.items() if value], columns=["", " "])
+def _rows(values: dict) -> str:
+    """A Markdown table of two columns from names and values; empty values are left out."""
+    return tables.markdown(pd.DataFrame([pair for pair in values.items() if pair[1]], columns=["", " "]))
 
 
-def _what_was_run(manifest: dict, last: dict) -> dict[str, str]:
+def _what_was_run(manifest: dict) -> dict[str, str]:
     """Name, notebook, state, times and the parameters that were given."""
-    parameters, seconds = manifest["parameters"], 0.0
-    for attempt in manifest["attempts"]:
-        if attempt.get("end") and attempt.get("start"):
-            seconds += _moment(attempt["end"]) - _moment(attempt["start"])
+    parameters, machine = manifest["parameters"], manifest["attempts"][-1].get("machine", {})
+    times = [
+        [datetime.fromisoformat(attempt[end]) for end in ("start", "end")]
+        for attempt in manifest["attempts"]
+        if attempt.get("end") and attempt.get("start")
+    ]
+    seconds = sum((end - start).total_seconds() for start, end in times)
     notebook = ROOT / manifest["notebook"]
-    declared = read_parameters(notebook) if notebook.is_file() else {}
-    changed = {name: value for name, value in parameters.items() if name in declared}
-    changed = {name: value for name, value in changed.items() if value != declared[name].default and name != "run_name"}
-    given = ", ".join(f"{name} = {safe_line(value)}" for name, value in (changed or manifest.get("given", {})).items())
-    machine = last.get("machine", {})
+    defaults = {name: one.default for name, one in read_parameters(notebook).items()} if notebook.is_file() else {}
+    changed = {name: value for name, value in parameters.items() if name in defaults and value != defaults[name]}
+    changed.pop("run_name", None)
+    changed = ", ".join(f"{name} = {safe_line(v)}" for name, v in (changed or manifest.get("given", {})).items())
     processor = f"{machine.get('cores', '?')} cores of {machine.get('cpu', 'an unknown processor')}"
     return {
         "run": manifest.get("run", ""),
@@ -197,52 +202,42 @@ def _what_was_run(manifest: dict, last: dict) -> dict[str, str]:
         "state": manifest["status"],
         "arm": parameters.get("arm", ""),
         "seed": str(parameters.get("seed", "")),
-        "parameters that differ from the notebook's": given or "none",
+        "parameters that differ from the notebook's": changed or "none",
         "started": manifest.get("start", ""),
-        "took": f"{datetime.timedelta(seconds=round(seconds))}" if seconds else "",
+        "took": f"{timedelta(seconds=round(seconds))}" if seconds else "",
         "on": ", ".join(machine.get("gpus") or [processor]),
     }
 
 
-def _moment(text):
-    return datetime.datetime.fromisoformat(text).timestamp()
-
-
-def _code_rows(last: dict, own: dict) -> dict[str, str]:
-    """Commit, hash of the notebook's code, sources of your own, versions."""
+def _which_code(manifest: dict) -> dict[str, str]:
+    """Commit, hash of the notebook's code, sources of the user's own functions, versions."""
+    last = manifest["attempts"][-1]
     git, packages = last.get("git", {}), last.get("packages", {})
     changed = " with changes that are not committed" if git.get("dirty") else ""
+    sources = {f"own {name}": f"{code['file']}, SHA-256 {code['sha256'][:_HASH]}"
+               for name, code in manifest.get("own", {}).items()}  # fmt: skip
     return {
         "commit": f"{git['commit']}{changed}" if git.get("commit") else "not known",
         "SHA-256 of the notebook's code": (last["code"] or "")[:_HASH],
         "Python": last.get("machine", {}).get("python", ""),
-        **{f"own {name}": f"{one['file']}, SHA-256 {one['sha256'][:_HASH]}" for name, one in own.items()},
+        **sources,
         **{name: packages[name] for name in _VERSIONS if name in packages},
     }
 
 
-def _input_files(inputs: dict) -> pd.DataFrame:
-    """Each file or folder that was read, with its hash and size."""
-    rows = [
-        (name, (mark or {}).get("sha256", "")[:_HASH], (mark or {}).get("bytes", "")) for name, mark in inputs.items()
-    ]
-    return pd.DataFrame(rows, columns=["file", "SHA-256", "bytes"])
-
-
 def _result(folder: Path, manifest: dict) -> str:
     """The result with its interval, as Markdown: the run's own table, else that of its samples, else its summary."""
-    own = folder / "table.md"
-    if own.is_file():
-        return own.read_text(encoding="utf-8")
+    table = folder / "table.md"
+    if table.is_file():
+        return table.read_text(encoding="utf-8")
     frame = _samples(folder, manifest)
     if frame is None:
-        summary = {name: f"{value:.4g}" if isinstance(value, float) else str(value)
-                   for name, value in manifest.get("summary", {}).items()}  # fmt: skip
-        return tables.markdown(_rows(summary)) + "\nThis notebook has no samples, so these numbers have no interval.\n"
+        summary = manifest.get("summary", {}).items()
+        values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in summary}
+        return _rows(values) + "\nThis notebook has no samples, so these numbers have no interval.\n"
     try:
-        arms, differences, notes = tables.evaluation(
-            graded_samples.suites(graded_samples.require_rectangular(frame)[0])
-        )
+        frame, _ = graded_samples.require_rectangular(frame)
+        arms, differences, notes = tables.evaluation(graded_samples.suites(frame))
     except InputError as error:
         return f"No result: {safe_line(error)}\n"
     printed = [tables.printed_arms(arms), *([tables.printed_differences(differences)] if len(differences) else [])]
@@ -258,6 +253,6 @@ def _samples(folder: Path, manifest: dict) -> pd.DataFrame | None:
     for file in dict.fromkeys([*files[:1], *files[-1:]]):
         step = int(file.stem.removeprefix("step_"))
         arm = f"step {step}" if step else "before training"
-        frame = graded_samples.read_samples(file).assign(arm=arm, run=arm, benchmark="validation")
-        frames.append(frame.assign(seed=manifest["parameters"].get("seed", 0)))
+        labels = {"arm": arm, "run": arm, "benchmark": "validation", "seed": manifest["parameters"].get("seed", 0)}
+        frames.append(graded_samples.read_samples(file).assign(**labels))
     return pd.concat(frames, ignore_index=True) if frames else None
