@@ -52,14 +52,14 @@ def evaluate(
     rows = [row for row in rows if row["sample"] < n]
     report = report or (lambda rows, total: None)
     report(rows, len(records) * n)
-    for part in in_parts(engine.sample(wanted)):
-        rows += grade_and_append(part, path, seed, loose, tags)
+    for part in _in_parts(engine.sample(wanted)):
+        rows += _grade_and_append(part, path, seed, loose, tags)
         report(rows, len(records) * n)
     order = {identity: i for i, identity in enumerate(known)}
     return pd.DataFrame(sorted(rows, key=lambda row: (order[row["id"]], row["sample"])))
 
 
-def in_parts(stream, size: int = _GRADED_AT_ONCE, seconds: float = _LONGEST_WAIT):
+def _in_parts(stream, size: int = _GRADED_AT_ONCE, seconds: float = _LONGEST_WAIT):
     """The stream in lists of at most `size`; before an error is raised, the items that came before it are yielded.
 
     An item waits at most `seconds` for later ones, so the completions of a slow server reach the disk early.
@@ -78,7 +78,7 @@ def in_parts(stream, size: int = _GRADED_AT_ONCE, seconds: float = _LONGEST_WAIT
         raise error
 
 
-def grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tags: Mapping) -> list[dict]:
+def _grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tags: Mapping) -> list[dict]:
     """The graded rows of (Request, Completion) pairs, which are also appended to the file."""
     verdicts = verify.check_many([c.graded_text for _, c in pairs], [r.record["gold"] for r, _ in pairs], loose=loose)
     rows = [

@@ -154,7 +154,7 @@ def precision(correct, answered) -> _Ratio:
     return _Ratio((np.asarray(correct) * answered).sum(axis=1), answered.sum(axis=1))
 
 
-def precision_per_problem(correct, answered) -> np.ndarray:
+def _precision_per_problem(correct, answered) -> np.ndarray:
     """Correct / answered of each problem, 0 where no sample answered.
 
     GRPO-LEAD's Table 4 must be of this kind: pooled, its first row would be 18.8/20.3 = .926, but it prints .708.
@@ -163,7 +163,7 @@ def precision_per_problem(correct, answered) -> np.ndarray:
     return pooled.numerator / np.maximum(pooled.denominator, 1)
 
 
-def mean_by_problem(values) -> np.ndarray:
+def _mean_by_problem(values) -> np.ndarray:
     """The mean over the samples of each problem."""
     return np.asarray(values, float).mean(axis=1)
 
@@ -203,10 +203,10 @@ def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
 
 _FIXED = {
     "precision": lambda s: precision(s.correct, s.answered),
-    "precision_per_problem": lambda s: precision_per_problem(s.correct, s.answered),
-    "answered": lambda s: mean_by_problem(s.answered),
-    "truncated": lambda s: mean_by_problem(s.truncated),
-    "length": lambda s: mean_by_problem(s.length),
+    "precision_per_problem": lambda s: _precision_per_problem(s.correct, s.answered),
+    "answered": lambda s: _mean_by_problem(s.answered),
+    "truncated": lambda s: _mean_by_problem(s.truncated),
+    "length": lambda s: _mean_by_problem(s.length),
     "length_correct": lambda s: mean_length_correct(s.length, s.correct),
     "tokens_per_correct": lambda s: tokens_per_correct(s.length, s.correct),
 }

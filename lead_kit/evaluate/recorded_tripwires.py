@@ -17,7 +17,7 @@ _NEEDED = ("step", "group", "completion")
 _COLUMNS = ["wire", "step", "sentence"]
 
 
-def batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
+def _batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
     """One row of numbers for each step, as `metrics.jsonl` has them, of what the record holds.
 
     `rollouts` has step, group, completion, and where they are known truncated, correct, length, reward (the sum that
@@ -76,7 +76,7 @@ def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyTyp
 
     A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
     """
-    return _evaluated(batch_numbers(rollouts, weights))
+    return _evaluated(_batch_numbers(rollouts, weights))
 
 
 def trips_of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:

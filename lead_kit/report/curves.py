@@ -31,9 +31,9 @@ def load_runs(runs: list[str]) -> pd.DataFrame:
     """
     frames = [frame for frame in map(_read, matching_paths(runs)) if len(frame)]
     if not frames:
-        return pd.DataFrame(columns=KEYS)
+        return pd.DataFrame(columns=_KEYS)
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "split", "step"], keep="last")
-    return _distinct_arms(frame).sort_values(KEYS, kind="stable").reset_index(drop=True)
+    return _distinct_arms(frame).sort_values(_KEYS, kind="stable").reset_index(drop=True)
 
 
 def _distinct_arms(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,16 +59,16 @@ def runs_that_logged(frame: pd.DataFrame, metric: str, split: str = "validation"
 def _read(path: Path) -> pd.DataFrame:
     if path.is_dir() and not (path / "metrics.jsonl").is_file():
         if logged := sorted(path.glob("**/completions_*.parquet")):
-            return pd.concat([trl_completions(file) for file in logged])
+            return pd.concat([_trl_completions(file) for file in logged])
     if path.is_dir() or path.name == "metrics.jsonl":
         folder = path if path.is_dir() else path.parent
         parameters = (read_manifest(folder) or {}).get("parameters", {})
         metrics = pd.DataFrame(read_metrics(folder))
-        return labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
+        return _labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
     if path.suffix == ".csv":
-        return wandb_export(path)
+        return _wandb_export(path)
     if path.suffix == ".parquet":
-        return trl_completions(path)
+        return _trl_completions(path)
     raise InputError(f"{shown(path)} is no run: expected a run folder, a wandb .csv or TRL's completions .parquet")
 
 
@@ -81,7 +81,7 @@ def arms_of(frame: pd.DataFrame) -> list[str]:
 def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
     """Where the metric was logged: arm, seed, run, step, value. Raises InputError naming the logged metrics."""
     rows = frame[frame["split"] == split]
-    logged = [name for name in rows if name not in KEYS and rows[name].notna().any()]
+    logged = [name for name in rows if name not in _KEYS and rows[name].notna().any()]
     if metric not in logged:
         hint = f"{nearest(metric, logged)}; there are: {', '.join(logged) or 'none'}"
         raise InputError(f"no run logged {metric!r} in {split}{hint}")
@@ -224,22 +224,24 @@ def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
     return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}
 
 
-KEYS = ["run", "arm", "seed", "step", "split"]
+_KEYS = ["run", "arm", "seed", "step", "split"]
 _STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
 _WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
 _TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
 
 
-def labelled(frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None) -> pd.DataFrame:
+def _labelled(
+    frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None
+) -> pd.DataFrame:
     """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
     if frame.empty:
         return frame
     named_arm, named_seed = arm_and_seed(name)
     frame = frame.assign(run=run, arm=arm or named_arm, seed=named_seed if seed is None else int(seed))
-    return frame[KEYS + [column for column in frame if column not in KEYS]]
+    return frame[_KEYS + [column for column in frame if column not in _KEYS]]
 
 
-def wandb_export(path: Path) -> pd.DataFrame:
+def _wandb_export(path: Path) -> pd.DataFrame:
     """A wandb history saved as CSV: one column for each metric, or "RUN - METRIC" as the panels export it.
 
     The step is the first of STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
@@ -256,11 +258,11 @@ def wandb_export(path: Path) -> pd.DataFrame:
     split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
     long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=KEYS)
+    frames = [_labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
 
 
-def trl_completions(path: Path) -> pd.DataFrame:
+def _trl_completions(path: Path) -> pd.DataFrame:
     """Completions as TRL's GRPOTrainer logs them (step, prompt, completion, rewards, advantage), averaged by step.
 
     The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
@@ -280,9 +282,9 @@ def trl_completions(path: Path) -> pd.DataFrame:
     frame["zero_variance"] = flat.groupby("step").mean()
     frame = frame.reset_index().assign(split="train")
     if not path.stem.startswith("completions_"):
-        return labelled(frame, shown(path), path.stem)
+        return _labelled(frame, shown(path), path.stem)
     folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
-    return labelled(frame, shown(folder), folder.name)
+    return _labelled(frame, shown(folder), folder.name)
 
 
 _SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
@@ -295,7 +297,7 @@ def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]
     """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
     runs, started = {}, {}
     for path in matching_paths(["runs/**"]):
-        if has_metric(path, metric, split):
+        if _has_metric(path, metric, split):
             folder = shown(path.parent)
             runs.setdefault(folder, []).append(shown(path))
             start = str((read_manifest(path) or {}).get("start", ""))
@@ -303,7 +305,7 @@ def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]
     return {folder: runs[folder] for folder in sorted(runs, key=started.get, reverse=True)}
 
 
-def has_metric(folder: Path, metric: str, split: str = "validation") -> bool:
+def _has_metric(folder: Path, metric: str, split: str = "validation") -> bool:
     """Whether a run logged the metric in the split; of a step that was logged twice, the newest line counts."""
     newest = {row.get("step"): row.get(metric) for row in read_metrics(folder) if row.get("split") == split}
     return any(value is not None and value == value for value in newest.values())  # null and NaN are no value

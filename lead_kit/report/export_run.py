@@ -29,7 +29,7 @@ from lead_kit.runs.files import ROOT, resolve, shown, write_text
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import safe_line, safe_text
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """\
 body { font: 16px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5em .7em; margin: .4em 0; font-size: .85em }
@@ -46,7 +46,7 @@ _STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
 _PROPERTIES = "background-color border color display font-weight height margin padding text-align"
 _PROPERTIES += " vertical-align white-space width"
-WIDGET = "application/vnd.jupyter.widget-view+json"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
 _HASH = 16  # digits of a SHA-256 that are shown
 _PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
@@ -56,17 +56,17 @@ class _Renderer(mistune.HTMLRenderer):
     """Markdown as HTML: formulas as MathML, raw HTML escaped, only pictures that the notebook holds."""
 
     def inline_math(self, text: str) -> str:
-        return formula(text, "inline")
+        return _formula(text, "inline")
 
     def block_math(self, text: str) -> str:
-        return formula(text, "block")
+        return _formula(text, "block")
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         inside = url.startswith("data:image/")
         return f'<img alt="{html.escape(text)}" src="{html.escape(url)}">' if inside else html.escape(text)
 
 
-def formula(text: str, display: str) -> str:
+def _formula(text: str, display: str) -> str:
     """A formula of LaTeX as MathML; one that the converter cannot read stays as it was written."""
     try:
         return convert(text.strip(), display=display).replace(_NAMESPACE, "")
@@ -93,11 +93,11 @@ def document(folder: Path) -> str:
     if not path.is_file():
         raise InputError(f"{shown(folder)} has no executed notebook (notebook.ipynb): `lead run` writes it")
     try:
-        cells = [cell_html(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        cells = [_cell_html(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{shown(path)} is not a notebook") from None
     sections = "".join(f"<h3>{title}</h3>{_markdown(text)}" for title, text in about.items())
-    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     style = _STYLE + HtmlFormatter().get_style_defs(".highlight")
     name = html.escape(folder.name)
     return (
@@ -106,7 +106,7 @@ def document(folder: Path) -> str:
     )
 
 
-def cell_html(cell: dict) -> str:
+def _cell_html(cell: dict) -> str:
     """One cell and its outputs."""
     source = safe_text("".join(cell["source"]), _SOURCE)
     if cell["cell_type"] == "markdown":
@@ -122,11 +122,11 @@ def _output_html(output: dict) -> str:
     """One output: a picture, cleaned HTML, Markdown or text; widgets, which need a live notebook, are left out."""
     kind = output["output_type"]
     if kind == "stream":
-        return printed("".join(output["text"]))
+        return _printed("".join(output["text"]))
     if kind == "error":
-        return printed("\n".join(output["traceback"]), "error")
+        return _printed("\n".join(output["traceback"]), "error")
     data = {name: "".join(part) for name, part in output["data"].items() if isinstance(part, str | list)}
-    if WIDGET in output["data"]:
+    if _WIDGET in output["data"]:
         return ""
     for name in _PICTURES:
         if name in data:
@@ -135,10 +135,10 @@ def _output_html(output: dict) -> str:
     for name, rendered in (("text/html", _cleaned), ("text/markdown", _markdown)):
         if name in data:
             return rendered(safe_text(data[name], _TABLE))
-    return printed(data.get("text/plain", ""))
+    return _printed(data.get("text/plain", ""))
 
 
-def printed(text: str, kind: str = "") -> str:
+def _printed(text: str, kind: str = "") -> str:
     """Text as a terminal shows it: of a line that was redrawn, its last state."""
     if not text.strip():
         return ""

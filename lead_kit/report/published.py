@@ -19,7 +19,7 @@ from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.runs.manifest import read_manifest
 
-SETTINGS = ["n", "temperature", "top_p", "min_p", "max_tokens", "problems"]
+_SETTINGS = ["n", "temperature", "top_p", "min_p", "max_tokens", "problems"]
 AGREES, DIFFERS, TOO_SMALL = "agrees", "differs", "cannot be told apart at this size"
 RESOLVABLE, NOT_RESOLVABLE, NEEDS_MORE = "resolvable", "not resolvable", "needs the per-problem results"
 _NO_SPREAD = ("length", "correct", "answered", "precision_per_problem")  # their means do not give their errors
@@ -50,10 +50,10 @@ def published_table(table: str) -> pd.DataFrame:
     """
     entry = _named("tables", table)
     wide = pd.DataFrame(entry["rows"], columns=entry["columns"])
-    for name in SETTINGS:
+    for name in _SETTINGS:
         if name not in wide:
             wide[name] = entry["settings"][name]
-    keys = [name for name in ("benchmark", "system", *SETTINGS, "standard_error") if name in wide]
+    keys = [name for name in ("benchmark", "system", *_SETTINGS, "standard_error") if name in wide]
     return wide.melt(keys, var_name="metric").assign(table=table, source=entry["source"])
 
 
@@ -148,7 +148,7 @@ def _not_stated(*rows: dict) -> str:
 def _differing_settings(ours: dict, row: dict) -> str:
     """Settings that differ or that one side does not state, such as `temperature: 1 here, 0.6 there`."""
     texts = []
-    for name in SETTINGS:
+    for name in _SETTINGS:
         here, there = (float("nan") if side.get(name) is None else float(side[name]) for side in (ours, row))
         if not np.isclose(here, there):  # also where one is nan
             here, there = ("not stated" if np.isnan(value) else f"{value:g}" for value in (here, there))

@@ -24,14 +24,14 @@ COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "le
 ANSWER = ["completion", "status", "length"]
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _BAR = 12  # signs of the longest bar in plain text
-NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d+")
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
 _CARD = "display: inline-block; vertical-align: top; width: 19em; margin: 4px; padding: 6px; border: 1px solid #999"
-CUT, NEW = "background-color: #ffd7d5; color: black", "background-color: #c9f2c9; color: black"
+_CUT, _NEW = "background-color: #ffd7d5; color: black", "background-color: #c9f2c9; color: black"
 _STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
-UNITS = {  # what is counted in a completion
+_UNITS = {  # what is counted in a completion
     "word": lambda text: Counter(WORD.findall(text.lower())),
-    "step": lambda text: Counter(NUMBER.sub("#", part.strip()) for part in _STEP_ENDS.split(text) if part.strip()),
+    "step": lambda text: Counter(_NUMBER.sub("#", part.strip()) for part in _STEP_ENDS.split(text) if part.strip()),
 }
 
 
@@ -127,7 +127,7 @@ def problem_text(run: Path, id: str) -> str:
     return next((record["problem"] for record in records if str(record["id"]) == id), "")
 
 
-def diff_pieces(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+def _diff_pieces(before: str, after: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Both texts in pieces, words whole, each with whether the other text lacks it at that place."""
     pieces = [_PIECE.findall(safe_text(text)) for text in (before, after)]
     sides = ([], [])
@@ -144,8 +144,8 @@ def diff_page(before: dict, after: dict, names: tuple[str, str], problem: str = 
     `before` and `after` have completion, status and length; `names` say where each comes from.
     """
     cards, lines = [f"<div>{as_html(problem)}</div>"] if problem else [], [safe_text(problem)] if problem else []
-    sides = diff_pieces(before["completion"], after["completion"])
-    for name, row, side, style, signs in zip(names, (before, after), sides, (CUT, NEW), ("−", "+"), strict=True):
+    sides = _diff_pieces(before["completion"], after["completion"])
+    for name, row, side, style, signs in zip(names, (before, after), sides, (_CUT, _NEW), ("−", "+"), strict=True):
         head = f"{safe_line(name)}: {row['status']}, {row['length']} tokens"
         spans = (f'<span style="{style}">{html.escape(t)}</span>' if own else html.escape(t) for t, own in side)
         text = f'<code style="white-space: pre-wrap">{"".join(spans)}</code>'
@@ -161,7 +161,7 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     (one step at least); for the reward and each of its parts, the gap: the mean reward of the completions with the unit
     minus that of the others, within a group, mean over groups (missing where no group has both).
     """
-    counts = rollouts["completion"].map(UNITS[unit])
+    counts = rollouts["completion"].map(_UNITS[unit])
     steps = np.sort(rollouts["step"].unique())
     end = max(1, int(len(steps) * share))
     parts = (counts[rollouts["step"].isin(part)] for part in (steps[:end], steps[-end:]))
@@ -200,19 +200,19 @@ def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"groups": by_step["group"].nunique(), "rollouts": by_step.size()}).join(means).reset_index()
 
 
-ANY = "any"
+_ANY = "any"
 _LISTED = ["group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 
 
-def chosen_page(
+def _chosen_page(
     logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple
 ) -> safe_display.Page | safe_display.Table:
     """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
     least, most = reward
     rows = logged[(logged["step"] == step) & logged["reward"].between(least, most)]
-    rows = rows if status == ANY else rows[rows["status"] == status]
-    if group == ANY or not (rows["group"] == group).any():
-        return safe_display.table(rows[_LISTED] if group == ANY else rows.iloc[:0][_LISTED])
+    rows = rows if status == _ANY else rows[rows["status"] == status]
+    if group == _ANY or not (rows["group"] == group).any():
+        return safe_display.table(rows[_LISTED] if group == _ANY else rows.iloc[:0][_LISTED])
     return side_by_side(rows[rows["group"] == group])
 
 
@@ -223,11 +223,11 @@ def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
     ends = {"min": least - margin, "max": most + margin}
     chooser = {
         "step": ipywidgets.SelectionSlider(options=steps, value=steps[-1], description="step"),
-        "group": ipywidgets.Dropdown(options=[ANY, *sorted(logged["group"].unique())], description="group"),
-        "status": ipywidgets.Dropdown(options=[ANY, *sorted(logged["status"].unique())], description="status"),
+        "group": ipywidgets.Dropdown(options=[_ANY, *sorted(logged["group"].unique())], description="group"),
+        "status": ipywidgets.Dropdown(options=[_ANY, *sorted(logged["status"].unique())], description="status"),
         "reward": ipywidgets.FloatRangeSlider(value=tuple(ends.values()), **ends, description="reward"),
     }
-    seen = ipywidgets.interactive_output(lambda **choice: display(chosen_page(logged, **choice)), chooser)
+    seen = ipywidgets.interactive_output(lambda **choice: display(_chosen_page(logged, **choice)), chooser)
     return ipywidgets.VBox([ipywidgets.HBox([*chooser.values()]), seen])
 
 

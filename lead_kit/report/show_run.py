@@ -72,7 +72,7 @@ def _newest_progress(folder: Path) -> str:
     return next((safe_line(text) for text in reversed(lines) if text.startswith("step ")), "")
 
 
-def text_curve(steps, values, title: str) -> str:
+def _text_curve(steps, values, title: str) -> str:
     """A curve in letters: rows from the greatest to the least value, the steps from left to right."""
     steps, values = np.asarray(steps, float), np.asarray(values, float)
     low, high = values.min(), values.max()
@@ -92,7 +92,7 @@ def _curve_of(frame: pd.DataFrame, metric: str, split: str) -> str:
     if metric not in frame:
         return ""
     rows = frame[(frame["split"] == split) & frame[metric].notna()]
-    return text_curve(rows["step"], rows[metric], f"{split} {metric}") if len(rows) else ""
+    return _text_curve(rows["step"], rows[metric], f"{split} {metric}") if len(rows) else ""
 
 
 def show_command(run: str) -> None:

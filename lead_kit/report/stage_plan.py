@@ -26,7 +26,7 @@ _MOST_SAMPLES = 256  # the largest number of samples that is tried as the denomi
 _TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
 _GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share of all-right or all-wrong groups is predicted
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
-BOUNDS = (0.05, 50.0)  # of a and b: beyond, a prior of few problems would be certain of what it has not seen
+_BOUNDS = (0.05, 50.0)  # of a and b: beyond, a prior of few problems would be certain of what it has not seen
 
 
 class Prior(NamedTuple):
@@ -122,20 +122,20 @@ def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
     return dict(zip(counts["id"], counts["hits"] / counts["n"], strict=True))
 
 
-def passes_rule(rate, rule: Rule) -> np.ndarray:
+def _passes_rule(rate, rule: Rule) -> np.ndarray:
     """Whether each pass rate passes the rule."""
     rate = np.asarray(rate, float)
     return (rule.low < rate) & (rate <= rule.high)
 
 
-def beta_interval(hits, n) -> tuple[np.ndarray, np.ndarray]:
+def _beta_interval(hits, n) -> tuple[np.ndarray, np.ndarray]:
     """Equal-tailed 95% interval of each pass rate; at 0 and n hits it reaches to 0 and 1."""
     tails = (1 - stats.CONFIDENCE) / 2, (1 + stats.CONFIDENCE) / 2
     low, high = (beta.ppf(tail, *_JEFFREYS.posterior(hits, n)) for tail in tails)
     return np.where(np.equal(hits, 0), 0.0, low), np.where(np.equal(hits, n), 1.0, high)
 
 
-def fitted_prior(hits, n) -> Prior:
+def _fitted_prior(hits, n) -> Prior:
     """The Beta prior under which these hits are most likely (beta-binomial, empirical Bayes), a and b in BOUNDS.
 
     Where no problem has 0 hits the set was selected that way, and the likelihood is that of hits ≥ 1.
@@ -149,28 +149,28 @@ def fitted_prior(hits, n) -> Prior:
             likelihood = likelihood - np.log1p(-betabinom.pmf(0, drawn, a, b))
         return -(times * likelihood).sum()
 
-    fit = minimize(surprise, [0.0, 0.0], method="L-BFGS-B", bounds=[tuple(np.log(BOUNDS))] * 2)
+    fit = minimize(surprise, [0.0, 0.0], method="L-BFGS-B", bounds=[tuple(np.log(_BOUNDS))] * 2)
     return Prior(*np.exp(fit.x).tolist())
 
 
-def probability_within(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
+def _probability_within(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
     """The posterior probability of low < p ≤ high for each problem."""
     posterior = prior.posterior(hits, n)
     return beta.cdf(min(rule.high, 1.0), *posterior) - beta.cdf(max(rule.low, 0.0), *posterior)
 
 
-def probability_same_decision(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
+def _probability_same_decision(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
     """The probability that n new samples of each problem would have it kept (beta-binomial prediction)."""
     pairs, inverse = np.unique(np.stack([hits, n]), axis=1, return_inverse=True)
     chances = []
     for right, drawn in pairs.T:
         counts = np.arange(drawn + 1)
         chance = betabinom.pmf(counts, drawn, *prior.posterior(right, drawn))
-        chances.append(chance[passes_rule(counts / drawn, rule)].sum())
+        chances.append(chance[_passes_rule(counts / drawn, rule)].sum())
     return np.array(chances)[inverse.ravel()]
 
 
-def share_all_right_or_all_wrong(hits, n, prior: Prior, group_size: int) -> np.ndarray:
+def _share_all_right_or_all_wrong(hits, n, prior: Prior, group_size: int) -> np.ndarray:
     """E[p^G + (1−p)^G] of each problem: the chance that a group of G has only right or only wrong answers.
 
     With the posterior Beta(α, β): B(α+G, β)/B(α, β) + B(α, β+G)/B(α, β).
@@ -191,11 +191,11 @@ def plan_table(counts: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     if counts.empty:
         raise InputError("none of these problems has a pass rate: are their ids those of the run or column?")
     hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
-    prior, rate = fitted_prior(hits, n), hits / n
-    keep, too_often = passes_rule(rate, rule), rate > rule.high
-    low, high = beta_interval(hits, n)
-    below = probability_within(hits, n, prior, rule._replace(low=-1.0))
-    again = probability_same_decision(hits, n, prior, rule)
+    prior, rate = _fitted_prior(hits, n), hits / n
+    keep, too_often = _passes_rule(rate, rule), rate > rule.high
+    low, high = _beta_interval(hits, n)
+    below = _probability_within(hits, n, prior, rule._replace(low=-1.0))
+    again = _probability_same_decision(hits, n, prior, rule)
     part = np.where(keep, KEPT, np.where(too_often, EASY, NEVER))
     certainty = {"sure": np.where(too_often, 1 - below, below), "again": np.where(keep, again, 1 - again)}
     return counts.assign(rate=rate, low=low, high=high, part=part, **certainty)
@@ -205,9 +205,9 @@ def unmixed_shares(planned: pd.DataFrame) -> pd.DataFrame:
     """For each group size: group_size, problems (all or kept), estimate, low, high of the share of groups that are
     all right or all wrong. The interval is over problems."""
     hits, n, keep = (planned[name].to_numpy() for name in ("hits", "n", "part"))
-    prior, rows = fitted_prior(hits, n), []
+    prior, rows = _fitted_prior(hits, n), []
     for size in _GROUPS:
-        shares = share_all_right_or_all_wrong(hits, n, prior, size)
+        shares = _share_all_right_or_all_wrong(hits, n, prior, size)
         for name, values in (("all", shares), (KEPT, shares[keep == KEPT])):
             if len(values):
                 rows.append({"group_size": size, "problems": name} | stats.share_interval(values)._asdict())

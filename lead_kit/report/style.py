@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lead_kit.safe_text import LONG, safe_line
 
-WIDTH, HEIGHT = 3.3, 2.3  # inches: one column, without the caption
+_WIDTH, _HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
 _MOST_TICKS = 9  # of an axis of steps
@@ -70,7 +70,7 @@ class _Look(NamedTuple):
     hatch: str
 
 
-METHOD_LOOKS = {
+_METHOD_LOOKS = {
     "sft": _Look("#7F7F7F", (0, (4, 1, 1, 1)), "H", "\\\\////"),
     "random": _Look("#999999", (0, (1, 1)), "x", "//"),  # control arms: grey
     "format_only": _Look("#CCCCCC", (0, (3, 2)), "+", "\\\\"),
@@ -87,8 +87,8 @@ METHOD_LOOKS = {
     "sympy": _Look("#BB5566", "-.", "2", "...."),
     "verifier": _Look("#004488", "-", "3", ""),
 }
-METHOD_COLOURS = {method: look.colour for method, look in METHOD_LOOKS.items()}
-SPARE_LOOKS = [
+METHOD_COLOURS = {method: look.colour for method, look in _METHOD_LOOKS.items()}
+_SPARE_LOOKS = [
     _Look("#8C564B", "-", "h", "//"),
     _Look("#A6761D", "--", "*", ".."),
     _Look("#BCBD22", "-.", ">", "xx"),
@@ -96,10 +96,10 @@ SPARE_LOOKS = [
     _Look("#882255", (0, (5, 1)), "p", "\\\\"),
     _Look("#332288", (0, (1, 2)), "8", "++"),
 ]
-METHOD_LOOKS["reflection"] = SPARE_LOOKS[0]
-_FREE_COLOURS = [look.colour for look in SPARE_LOOKS[1:]]  # of methods that are not in METHOD_LOOKS
+_METHOD_LOOKS["reflection"] = _SPARE_LOOKS[0]
+_FREE_COLOURS = [look.colour for look in _SPARE_LOOKS[1:]]  # of methods that are not in METHOD_LOOKS
 _FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A00"]
-REWARD_LOOKS = [SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
+REWARD_LOOKS = [_SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
 LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
 LABELS = {
@@ -117,12 +117,12 @@ def method_styles(methods) -> dict[str, _Look]:
     """The look of each method. The colour of a name that is not in METHOD_LOOKS follows from the name alone; names
     that share a colour differ in line style and marker.
     """
-    found = {method: METHOD_LOOKS[method] for method in methods if method in METHOD_LOOKS}
-    for method in sorted(set(methods) - set(METHOD_LOOKS)):
+    found = {method: _METHOD_LOOKS[method] for method in methods if method in _METHOD_LOOKS}
+    for method in sorted(set(methods) - set(_METHOD_LOOKS)):
         turn, place = divmod(zlib.crc32(method.encode("utf-8", "replace")), len(_FREE_COLOURS))
-        first, colour = turn % len(SPARE_LOOKS), _FREE_COLOURS[place]
+        first, colour = turn % len(_SPARE_LOOKS), _FREE_COLOURS[place]
         taken = {look.marker for look in found.values() if look.colour == colour}
-        spare = SPARE_LOOKS[first:] + SPARE_LOOKS[:first]
+        spare = _SPARE_LOOKS[first:] + _SPARE_LOOKS[:first]
         look = next((look for look in spare if look.marker not in taken), spare[0])
         found[method] = look._replace(colour=colour)
     return {method: found[method] for method in methods}
@@ -139,14 +139,14 @@ def bar_kwargs(look: _Look) -> dict:
 
 
 def figure_with_caption(
-    caption: str, panels: int = 1, height: float = HEIGHT, width: float = WIDTH, across: bool = False
+    caption: str, panels: int = 1, height: float = _HEIGHT, width: float = _WIDTH, across: bool = False
 ) -> tuple[Figure, np.ndarray]:
     """A figure with its caption, and its axes (panels,): one below the other, or `across` with a shared y axis.
 
     `height` is that of one panel, `width` that of the figure, in inches; the width is kept within one and two columns.
     """
-    width = float(np.clip(width, WIDTH, PAGE))
-    lines = textwrap.wrap(safe_line(caption, LONG), int(CAPTION_LETTERS * width / WIDTH))
+    width = float(np.clip(width, _WIDTH, PAGE))
+    lines = textwrap.wrap(safe_line(caption, LONG), int(CAPTION_LETTERS * width / _WIDTH))
     below = CAPTION_LINE * (len(lines) + 0.8)
     rows, columns = (1, panels) if across else (panels, 1)
     figure = Sheet(figsize=(width, height * rows + below), layout="constrained")

@@ -18,9 +18,9 @@ from lead_kit.safe_text import as_markdown, safe_line
 
 _CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
-LENGTH, TRUNCATED, PRECISION = "mean length", "share truncated", "precision"
-COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
-_WORDS = {LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
+_LENGTH, _TRUNCATED, _PRECISION = "mean length", "share truncated", "precision"
+_COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
+_WORDS = {_LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"}
     | {sign: "\\" + sign for sign in "&%$#_{}"}
@@ -51,15 +51,15 @@ def cluster_values(
         name = metric.replace("pass@", "Pass@")
         rows += _of_curves(values, {f"final {name}": "final", f"mean {name} over the curve": "curve_mean"})
     if suites:
-        rows += of_suites(suites, {_CONS: "cons@n", LENGTH: "length", TRUNCATED: "truncated"})
+        rows += _of_suites(suites, {_CONS: "cons@n", _LENGTH: "length", _TRUNCATED: "truncated"})
     elif len(runs):
-        for name, logged in ((LENGTH, "length"), (TRUNCATED, "truncated")):
+        for name, logged in ((_LENGTH, "length"), (_TRUNCATED, "truncated")):
             if len(curves.runs_that_logged(runs, logged, split)):
                 rows += _of_curves(curves.logged_values(runs, logged, split), {name: "final"})
         notes.append(
             "No samples of 04_evaluate: there is no Cons@k, and length and truncation are the last validation's."
         )
-    return pd.DataFrame(rows, columns=COLUMNS), notes
+    return pd.DataFrame(rows, columns=_COLUMNS), notes
 
 
 def _of_curves(values, wanted):
@@ -67,7 +67,7 @@ def _of_curves(values, wanted):
     return [(name, run["arm"], "seed", run["seed"], run[column]) for name, column in wanted.items() for run in runs]
 
 
-def of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:
+def _of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:
     """Rows of the long frame from samples; `wanted` maps printed names to metrics. Unknown lengths give no row."""
     counts = {suite.samples.correct.shape[1] for suite in suites.values()}
     if len(counts) > 1:
@@ -89,42 +89,42 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "")
     """The table of arms, their paired differences and a caption, from the long frame; `primary` as in `differences`."""
     if values.empty:
         return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
-    arms, pairs = arm_table(values), differences(values, seed, primary)
-    meaning = f"{caption(values)} {correction(pairs, primary)}".strip()
+    arms, pairs = _arm_table(values), differences(values, seed, primary)
+    meaning = f"{_caption(values)} {correction(pairs, primary)}".strip()
     printed = [printed_arms(arms), printed_differences(pairs)] if len(pairs) else [printed_arms(arms)]
     text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
-    return _Report(text, "".join(latex(table, meaning) for table in printed), arms, pairs)
+    return _Report(text, "".join(_latex(table, meaning) for table in printed), arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Of one evaluation: the table of its models, their paired differences, and sentences on both."""
-    wanted = {"Pass@1": "pass@1", _CONS: "cons@n", "Pass@{n}": "pass@n", PRECISION: "precision"}
-    wanted |= {LENGTH: "length", TRUNCATED: "truncated"}
+    wanted = {"Pass@1": "pass@1", _CONS: "cons@n", "Pass@{n}": "pass@n", _PRECISION: "precision"}
+    wanted |= {_LENGTH: "length", _TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
         wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # these would repeat Pass@1
-    values = pd.DataFrame(of_suites(suites, wanted), columns=COLUMNS)
+    values = pd.DataFrame(_of_suites(suites, wanted), columns=_COLUMNS)
     pairs = differences(values, seed)
-    return arm_table(values), pairs, [caption(values), correction(pairs)]
+    return _arm_table(values), pairs, [_caption(values), correction(pairs)]
 
 
-def interval_of(cell: pd.DataFrame) -> stats.Interval:
+def _interval_of(cell: pd.DataFrame) -> stats.Interval:
     """The interval of one arm and metric; a share stays within 0 and 1."""
     values, name = cell["value"].to_numpy(), cell["metric"].iloc[0]
-    share = name in (TRUNCATED, PRECISION) or "Pass@" in name or "Cons@" in name
+    share = name in (_TRUNCATED, _PRECISION) or "Pass@" in name or "Cons@" in name
     if share and cell["unit"].iloc[0] == "problem":
         return stats.share_interval(values)
     interval = stats.t_interval(values)
     return interval._replace(low=np.clip(interval.low, 0, 1), high=np.clip(interval.high, 0, 1)) if share else interval
 
 
-def arm_table(values: pd.DataFrame) -> pd.DataFrame:
+def _arm_table(values: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm and metric: arm, metric, estimate, low, high, clusters."""
     rows = []
     for metric in dict.fromkeys(values["metric"]):
         for arm in curves.arms_of(values):
             cell = values[(values["arm"] == arm) & (values["metric"] == metric)]
             if len(cell):
-                rows.append({"arm": arm, "metric": metric, **interval_of(cell)._asdict()})
+                rows.append({"arm": arm, "metric": metric, **_interval_of(cell)._asdict()})
     return pd.DataFrame(rows)
 
 
@@ -228,7 +228,7 @@ def format_interval(row, digits: int, sign: bool = False) -> str:
 
 def _estimates(table, sign=False):
     """The estimates with their intervals: lengths with one decimal, shares with three."""
-    return [format_interval(row, 1 if row.metric == LENGTH else 3, sign) for row in table.itertuples()]
+    return [format_interval(row, 1 if row.metric == _LENGTH else 3, sign) for row in table.itertuples()]
 
 
 def printed_arms(table: pd.DataFrame) -> pd.DataFrame:
@@ -261,7 +261,7 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
 
 
-def latex(frame: pd.DataFrame, caption: str) -> str:
+def _latex(frame: pd.DataFrame, caption: str) -> str:
     """A frame of texts as a LaTeX table (needs booktabs); every special sign is escaped."""
     escaped = frame.rename(columns=_as_latex).map(_as_latex)
     return escaped.to_latex(index=False, caption=caption.translate(_LATEX))
@@ -301,7 +301,7 @@ def correction(pairs: pd.DataFrame, primary: str = "") -> str:
     return f"{missing}Verdicts follow p after Holm's correction over all {len(pairs)} comparisons."
 
 
-def caption(values: pd.DataFrame) -> str:
+def _caption(values: pd.DataFrame) -> str:
     """A sentence on what the brackets in the tables of these values mean."""
     meaning = {
         "seed": "over seeds, the problems held fixed; differences are paired by seed",

@@ -29,7 +29,7 @@ from lead_kit.report.style import (
 )
 from lead_kit.safe_text import safe_label
 
-SMALL = {  # the small panels of `progress`, from the training rows
+_SMALL = {  # the small panels of `progress`, from the training rows
     "reward": lambda rows: rows.get("reward"),
     "zero-advantage groups": lambda rows: rows.get("zero_advantage"),
     "entropy (nats)": lambda rows: rows.get("entropy"),
@@ -186,7 +186,7 @@ def metric_panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     return figure
 
 
-def step_edges(steps: np.ndarray) -> np.ndarray:
+def _step_edges(steps: np.ndarray) -> np.ndarray:
     """The borders between the columns of steps, half way between them: (steps,) → (steps + 1,)."""
     half = np.diff(steps) / 2 if len(steps) > 1 else np.array([0.5])
     return np.concatenate([[steps[0] - half[0]], steps[:-1] + half, [steps[-1] + half[-1]]])
@@ -210,7 +210,7 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     top.plot(steps, 1 - by_step["nonzero"].mean(), **dotted)
     top.set(ylabel="zero-advantage\ngroups", ylim=(-0.03, 1.03))
     histograms = [np.histogram(rho, _RHO_EDGES)[0] / len(rho) for _, rho in by_step["rho"]]
-    edges = step_edges(steps)
+    edges = _step_edges(steps)
     shades = middle.pcolormesh(edges, _RHO_EDGES, np.transpose(histograms), cmap="Greys", vmin=0)
     middle.set(ylabel="ρ")
     middle.grid(visible=False)
@@ -249,8 +249,8 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
         )
         figure.text(0.075, 0.01, meaning, fontsize=CAPTION_SIZE, va="bottom")
     train = frame[(frame["split"] == "train") & (frame["run"] == run)]
-    small = figure.add_gridspec(1, len(SMALL), left=0.075, right=0.99, bottom=0.14, top=0.3, wspace=0.6)
-    for place, (name, values) in enumerate(SMALL.items()):
+    small = figure.add_gridspec(1, len(_SMALL), left=0.075, right=0.99, bottom=0.14, top=0.3, wspace=0.6)
+    for place, (name, values) in enumerate(_SMALL.items()):
         axes = figure.add_subplot(small[place])
         logged = values(train)
         if logged is not None:

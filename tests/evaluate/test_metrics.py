@@ -101,12 +101,12 @@ def test_answers_are_clustered_by_the_equivalence_given():
 def test_precision_pools_and_the_per_problem_mean_does_not():
     correct, answered = [[1, 1, 1, 1], [0, 0, 0, 0]], [[1, 1, 1, 1], [1, 0, 0, 0]]
     assert metrics.precision(correct, answered).value == approx(4 / 5)
-    assert metrics.precision_per_problem(correct, answered).mean() == approx((1 + 0) / 2)
+    assert metrics._precision_per_problem(correct, answered).mean() == approx((1 + 0) / 2)
 
 
 def test_lengths_over_all_and_over_correct_and_tokens_per_correct():
     correct, length = [[1, 0], [1, 1]], [[10, 90], [20, 30]]
-    assert metrics.mean_by_problem(length).mean() == approx((50 + 25) / 2)
+    assert metrics._mean_by_problem(length).mean() == approx((50 + 25) / 2)
     assert metrics.mean_length_correct(length, correct).value == approx((10 + 20 + 30) / 3)
     assert metrics.tokens_per_correct(length, correct).value == approx(150 / 3)
 

@@ -17,19 +17,19 @@ def frame(steps=1, **columns):
 
 def test_a_batch_has_the_numbers_that_a_run_logs():
     rewards = {"reward": [1.0, 0.0, 1.4, 1.2], "reward_correct": [1, 0, 1, 1], "reward_style": [0, 0, 0.4, 0.2]}
-    (row,) = recorded_tripwires.batch_numbers(frame(**rewards, truncated=[True, False, False, False]))
+    (row,) = recorded_tripwires._batch_numbers(frame(**rewards, truncated=[True, False, False, False]))
     assert (row["step"], row["truncated"], row["zero_advantage"]) == (0, 0.25, 0)
     # z-scores ±1/√2 in both groups: half of Σ|A| is in the group that is all right
     assert row["advantage_share_flat_accuracy"] == pytest.approx(0.5)
     # variances .1875 and .0275 (mean .15)
     assert row["reward_correct_share"] == pytest.approx(0.1875 / (0.1875 + 0.0275))
-    half = recorded_tripwires.batch_numbers(frame(**rewards), {"style": 0.0})[0]
+    half = recorded_tripwires._batch_numbers(frame(**rewards), {"style": 0.0})[0]
     assert half["reward_style_share"] == 0
 
 
 def test_a_recorded_advantage_counts_before_the_z_score():
     rows = frame(reward=[1.0, 0.0, 1.0, 0.0], advantage=[0.0, 0.0, 1.0, -1.0])
-    assert recorded_tripwires.batch_numbers(rows)[0]["zero_advantage"] == 0.5
+    assert recorded_tripwires._batch_numbers(rows)[0]["zero_advantage"] == 0.5
 
 
 def test_equal_rewards_have_no_advantage_and_a_silent_record_trips():
@@ -42,7 +42,7 @@ def test_what_a_record_lacks_is_named():
     table, missing = recorded_tripwires.trips(frame(completion=["x " * 40] * 4).drop(columns="correct"))
     assert table.empty and "dead_reward" in missing and "repetition" not in missing
     with pytest.raises(InputError, match="no column 'completion'; it has step, group"):
-        recorded_tripwires.batch_numbers(frame().drop(columns="completion"))
+        recorded_tripwires._batch_numbers(frame().drop(columns="completion"))
 
 
 def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_path):

@@ -30,7 +30,7 @@ def evaluated(arms=("grpo", "lead"), seeds=2, problems=12, n=4):
 
 
 def compared(
-    arms=("grpo", "lead"), metrics=(FINAL, "mean Pass@1 over the curve", "Cons@4", tables.LENGTH, "precision")
+    arms=("grpo", "lead"), metrics=(FINAL, "mean Pass@1 over the curve", "Cons@4", tables._LENGTH, "precision")
 ):
     """Differences of every pair; each interval is the estimate ± 1, and only the first pair of arms differs."""
     rows = []
@@ -96,7 +96,7 @@ def test_the_unit_of_lengths_is_named():
 
 
 def test_a_forest_has_a_panel_for_each_metric_with_its_unit():
-    figure = evaluation_figures.forest(compared(metrics=(FINAL, tables.LENGTH, "final grad_norm")))
+    figure = evaluation_figures.forest(compared(metrics=(FINAL, tables._LENGTH, "final grad_norm")))
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels == ["difference\n(share)", "difference\n(tokens)", "difference"]
 
@@ -112,9 +112,9 @@ def test_a_forest_fills_the_rows_whose_verdict_is_a_difference():
 
 
 def test_a_difference_without_interval_is_not_drawn():
-    frame = compared(metrics=(FINAL, tables.LENGTH))
+    frame = compared(metrics=(FINAL, tables._LENGTH))
     frame.loc[frame["metric"] == FINAL, ["low", "high"]] = np.nan
-    assert evaluation_figures.forest_points(frame)["metric"].tolist() == [tables.LENGTH]
+    assert evaluation_figures.forest_points(frame)["metric"].tolist() == [tables._LENGTH]
     assert evaluation_figures.forest_points(pd.DataFrame()).empty
     with pytest.raises(ValueError, match="nothing to draw"):
         evaluation_figures.forest(pd.DataFrame())
@@ -160,8 +160,8 @@ def test_the_difference_of_arms_is_paired_by_seed():
     # seeds 0, 1, 2: .7-.6, .69-.61, .68-.62: mean .08, sd .02, t(2) = 4.3027
     assert (row["estimate"], row["high"]) == approx((0.08, 0.08 + 4.3027 * 0.02 / 3**0.5), abs=1e-4)
     assert row["verdict"] == "higher" and row["clusters"] == 3
-    assert pairs.loc[(tables.LENGTH, "length − grpo"), "verdict"] == "shorter"
-    assert pairs.loc[(tables.TRUNCATED, "lead − grpo"), "verdict"] == stats.NO_DIFFERENCE
+    assert pairs.loc[(tables._LENGTH, "length − grpo"), "verdict"] == "shorter"
+    assert pairs.loc[(tables._TRUNCATED, "lead − grpo"), "verdict"] == stats.NO_DIFFERENCE
     assert list(pairs.loc[FINAL].index) == ["length − grpo", "lead − grpo", "lead − length"]
     assert "last at step 50" in notes[0] and "no Cons@k" in notes[1]
 
@@ -170,7 +170,7 @@ def test_another_metric_of_another_split_can_be_the_curve():
     values, _ = tables.cluster_values(training().drop(columns="truncated"), {}, metric="reward", split="train")
     assert list(dict.fromkeys(values["metric"]))[:2] == ["final reward", "mean reward over the curve"]
     doubled = values.assign(value=2 * values["value"])
-    assert tables.arm_table(doubled)["high"].max() > 1  # a reward is no share: its interval is not cut
+    assert tables._arm_table(doubled)["high"].max() > 1  # a reward is no share: its interval is not cut
 
 
 def test_without_difference_the_verdict_says_so():
@@ -180,30 +180,30 @@ def test_without_difference_the_verdict_says_so():
 
 def test_samples_give_cons_and_lengths_by_seed():
     values, _ = tables.cluster_values(training(arms=("grpo", "lead"), seeds=2), evaluated())
-    table = tables.arm_table(values).set_index(["arm", "metric"])
+    table = tables._arm_table(values).set_index(["arm", "metric"])
     assert table.loc[("grpo", "Cons@4"), "clusters"] == 2
-    assert table.loc[("lead", tables.LENGTH), "estimate"] == approx(10 + 5.5 + 1.5)
-    assert "over seeds" in tables.caption(values)
+    assert table.loc[("lead", tables._LENGTH), "estimate"] == approx(10 + 5.5 + 1.5)
+    assert "over seeds" in tables._caption(values)
 
 
 def test_the_start_of_all_arms_stands_first_and_is_not_paired():
     suites = evaluated() | {("sft", 0): evaluated(arms=("sft",), seeds=1)["sft", 0]}
     values, _ = tables.cluster_values(training(arms=("grpo", "lead"), seeds=2), suites)
-    printed = tables.printed_arms(tables.arm_table(values))
+    printed = tables.printed_arms(tables._arm_table(values))
     assert printed["arm"].tolist() == ["sft", "grpo", "lead"] and printed.columns[1] == FINAL
     assert printed.loc[0, FINAL] == "–" and printed.loc[0, "Cons@4"].endswith("[–]")
     assert set(tables.differences(values, seed=0)["difference"]) == {"lead − grpo"}
 
 
 def test_one_seed_takes_problems_as_clusters():
-    values = pd.DataFrame(tables.of_suites(evaluated(seeds=1), {"Cons@{n}": "cons@n"}), columns=tables.COLUMNS)
-    assert set(values["unit"]) == {"problem"} and tables.arm_table(values)["clusters"].tolist() == [12, 12]
-    assert "over problems" in tables.caption(values)
+    values = pd.DataFrame(tables._of_suites(evaluated(seeds=1), {"Cons@{n}": "cons@n"}), columns=tables._COLUMNS)
+    assert set(values["unit"]) == {"problem"} and tables._arm_table(values)["clusters"].tolist() == [12, 12]
+    assert "over problems" in tables._caption(values)
 
 
 def test_none_right_is_not_certainly_zero():
     cell = pd.DataFrame({"metric": "Pass@1", "unit": "problem", "value": np.zeros(30)})
-    assert tables.interval_of(cell).high == approx(0.1157, abs=1e-3)
+    assert tables._interval_of(cell).high == approx(0.1157, abs=1e-3)
 
 
 def test_the_report_of_nothing_says_so():
@@ -215,8 +215,8 @@ def test_tables_line_up_and_escape_special_signs():
     frame = pd.DataFrame({"arm_1": ["a|b", "50%"], "x": ["1 − 2", "–"]})
     lines = tables.markdown(frame).splitlines()
     assert len({len(line) for line in lines[:2] + lines[3:]}) == 1 and "a\\|b" in lines[2]
-    assert r"arm\_1 & x \\" in tables.latex(frame, "50%") and r"50\% & -- \\" in tables.latex(frame, "50%")
-    assert r"1 $-$ 2" in tables.latex(frame, "50%") and r"\caption{50\%}" in tables.latex(frame, "50%")
+    assert r"arm\_1 & x \\" in tables._latex(frame, "50%") and r"50\% & -- \\" in tables._latex(frame, "50%")
+    assert r"1 $-$ 2" in tables._latex(frame, "50%") and r"\caption{50\%}" in tables._latex(frame, "50%")
 
 
 def test_small_p_values_are_not_zero():

@@ -62,7 +62,7 @@ def run(tmp_path):
         outputs += [{"output_type": "stream", "name": "stdout", "text": f"10%\r{text}\n"}]
         outputs += [{"output_type": "error", "ename": "E", "evalue": text, "traceback": [text]}]
     outputs += [shown(**{"image/png": PIXEL}), shown(**{"image/svg+xml": f'<svg onload="{ACT}"/>'})]
-    outputs += [shown(**{export_run.WIDGET: {}, "text/plain": "VBox()"})]
+    outputs += [shown(**{export_run._WIDGET: {}, "text/plain": "VBox()"})]
     outputs += [{"output_type": "stream", "name": "stdout", "text": "x" * 1_000_000}]
     cells = [
         cell(r"# T" "\n" r"$R_i = e^{-\alpha z_i}$ and $$\frac{a}{b}$$", "markdown"),
@@ -88,7 +88,7 @@ def test_nothing_is_loaded_and_nothing_runs(run):
     page = export_run.document(run)
     assert loads(page) == []
     assert "\x1b" not in page and "\x00" not in page and len(page) < 200_000
-    assert f'content="{export_run.POLICY}"' in page and "default-src 'none'" in export_run.POLICY
+    assert f'content="{export_run._POLICY}"' in page and "default-src 'none'" in export_run._POLICY
 
 
 def test_a_browser_finds_it_inert(run, tmp_path):
@@ -104,18 +104,18 @@ def test_formulas_are_mathml_and_figures_are_inside(run):
     assert "<mfrac>" in page and "α" in page or "&#x003B1;" in page
     assert f"data:image/png;base64,{PIXEL}" in page and "data:image/svg+xml;base64," in page
     assert "VBox" not in page
-    assert export_run.formula(r"\nosuch{", "inline") == r"<code>\nosuch{</code>"
+    assert export_run._formula(r"\nosuch{", "inline") == r"<code>\nosuch{</code>"
 
 
 def test_a_picture_that_a_cell_holds_is_shown_and_one_from_elsewhere_is_not():
     attached = cell("![a](attachment:p.png) ![b](http://127.0.0.1:9/q.png)", "markdown")
-    page = export_run.cell_html(attached | {"attachments": {"p.png": {"image/png": PIXEL}}})
+    page = export_run._cell_html(attached | {"attachments": {"p.png": {"image/png": PIXEL}}})
     assert f'<img alt="a" src="data:image/png;base64,{PIXEL}">' in page
     assert page.count("<img") == 1 and "127" not in page
 
 
 def test_the_last_state_of_a_redrawn_line_is_shown():
-    assert export_run.printed("a\rb\nc\r\n") == '<pre class="">b\nc\n</pre>'
+    assert export_run._printed("a\rb\nc\r\n") == '<pre class="">b\nc\n</pre>'
 
 
 def test_the_card_says_what_was_run_by_which_code_on_which_data(run):

@@ -43,7 +43,7 @@ def beside(suites, margin=0.02, table="lead_14b", benchmark="AIME24", settings=N
 @pytest.mark.parametrize("table", TABLES)
 def test_every_number_has_settings_and_a_source(table):
     frame = published.published_table(table)
-    assert set(published.SETTINGS) < set(frame) and frame["source"].str.len().gt(10).all()
+    assert set(published._SETTINGS) < set(frame) and frame["source"].str.len().gt(10).all()
     shares = frame[~frame["metric"].isin(["length", "correct", "answered"])]["value"]
     assert shares.between(0, 1).all() and frame["value"].notna().all()
 

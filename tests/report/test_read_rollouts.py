@@ -52,7 +52,7 @@ def test_a_group_stands_side_by_side_with_bars_and_inert_texts():
 
 
 def test_words_that_differ_are_marked():
-    before, after = read_rollouts.diff_pieces("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
+    before, after = read_rollouts._diff_pieces("so 3 + 4 = 8", "so 3 + 4 = 7 ok")
     assert before == [("so 3 + 4 = ", False), ("8", True)]
     assert after == [("so 3 + 4 = ", False), ("7 ok", True)]
 
@@ -88,11 +88,11 @@ def test_nothing_grew():
 
 
 def test_the_choosers_show_a_group_or_a_table():
-    whole = read_rollouts.chosen_page(LOGGED, 2, 1, read_rollouts.ANY, (-1, 1))
+    whole = read_rollouts._chosen_page(LOGGED, 2, 1, read_rollouts._ANY, (-1, 1))
     assert "I verify 14" in whole.html and "<img" not in whole.html
-    listed = read_rollouts.chosen_page(LOGGED, 2, read_rollouts.ANY, "wrong", (-1, 0.5))
+    listed = read_rollouts._chosen_page(LOGGED, 2, read_rollouts._ANY, "wrong", (-1, 0.5))
     assert listed.frame["completion"].tolist() == ["no", ATTACK]
-    assert read_rollouts.chosen_page(LOGGED, 1, 1, read_rollouts.ANY, (-1, 1)).frame.empty  # step 1 has one group
+    assert read_rollouts._chosen_page(LOGGED, 1, 1, read_rollouts._ANY, (-1, 1)).frame.empty  # step 1 has one group
 
 
 def test_the_choosers_offer_what_was_logged_and_the_whole_range():

@@ -81,13 +81,13 @@ def test_the_released_second_stage_keeps_half_of_its_rows_at_most_three_quarters
 
 
 def test_the_rule_of_grpo_lead_leaves_out_never_and_too_often():
-    assert stage_plan.passes_rule([0, 1 / 16, 0.75, 13 / 16, 1], RULE).tolist() == [False, True, True, False, False]
+    assert stage_plan._passes_rule([0, 1 / 16, 0.75, 13 / 16, 1], RULE).tolist() == [False, True, True, False, False]
     solved = stage_plan.RULES["retire_solved"]
-    assert stage_plan.passes_rule([0, 0.89, 0.9, 1], solved).tolist() == [True, True, False, False]
+    assert stage_plan._passes_rule([0, 0.89, 0.9, 1], solved).tolist() == [True, True, False, False]
 
 
 def test_the_interval_reaches_to_the_ends_and_narrows_with_samples():
-    low, high = stage_plan.beta_interval([0, 8, 16, 80], [16, 16, 16, 160])
+    low, high = stage_plan._beta_interval([0, 8, 16, 80], [16, 16, 16, 160])
     assert (low[0], high[2]) == (0, 1) and high[0] == pytest.approx(0.1432, abs=1e-4)  # Beta(.5, 16.5) at .975
     assert low[1] + high[1] == pytest.approx(1)
     assert high[3] - low[3] < (high[1] - low[1]) / 2.5
@@ -96,15 +96,15 @@ def test_the_interval_reaches_to_the_ends_and_narrows_with_samples():
 def test_expected_all_right_or_all_wrong_groups_by_hand():
     # posterior Beta(1, 1): E[p²] + E[(1−p)²] = 1/3 + 1/3;   Beta(2, 1): E[p²] = 1/2, E[(1−p)²] = 1/6
     flat = stage_plan.Prior(1, 1)
-    assert stage_plan.share_all_right_or_all_wrong([0, 1], [0, 1], flat, 2) == pytest.approx([2 / 3, 2 / 3])
-    share = stage_plan.share_all_right_or_all_wrong([5000], [10000], flat, 4)
+    assert stage_plan._share_all_right_or_all_wrong([0, 1], [0, 1], flat, 2) == pytest.approx([2 / 3, 2 / 3])
+    share = stage_plan._share_all_right_or_all_wrong([5000], [10000], flat, 4)
     assert share == pytest.approx([2 / 16], rel=1e-3)  # p = ½: 2 · ½⁴
 
 
 def test_kept_again_is_the_beta_binomial_chance():
     # of two samples, one hit is kept: posterior Beta(3, 1), P(1 of 2) = 2 B(4, 2)/B(3, 1) = 2 · (1/20) · 3
     # of one sample the rate is 0 or 1, which is never kept
-    again = stage_plan.probability_same_decision([2, 1], [2, 1], stage_plan.Prior(1, 1), RULE)
+    again = stage_plan._probability_same_decision([2, 1], [2, 1], stage_plan.Prior(1, 1), RULE)
     assert again == pytest.approx([0.3, 0])
 
 
@@ -116,16 +116,16 @@ def test_the_prior_is_found_again_and_the_noise_foretold(never_seen):
     if never_seen:  # a set from which what was never solved has been removed
         p, hits = p[hits > 0], hits[hits > 0]
     n = np.full(len(hits), 16)
-    prior = stage_plan.fitted_prior(hits, n)
+    prior = stage_plan._fitted_prior(hits, n)
     assert prior == pytest.approx((0.8, 0.5), rel=0.08)
-    keep = stage_plan.passes_rule(hits / 16, RULE)
-    wrong = 1 - stage_plan.probability_within(hits, n, prior, RULE)
+    keep = stage_plan._passes_rule(hits / 16, RULE)
+    wrong = 1 - stage_plan._probability_within(hits, n, prior, RULE)
     assert wrong[keep].mean() == pytest.approx((p[keep] > 0.75).mean(), abs=0.01)
-    again = stage_plan.passes_rule(random.binomial(16, p) / 16, RULE)
-    foretold = stage_plan.probability_same_decision(hits, n, prior, RULE)
+    again = stage_plan._passes_rule(random.binomial(16, p) / 16, RULE)
+    foretold = stage_plan._probability_same_decision(hits, n, prior, RULE)
     assert foretold[keep].mean() == pytest.approx(again[keep].mean(), abs=0.01)
 
 
 def test_one_problem_has_a_prior_within_bounds():
-    prior = stage_plan.fitted_prior([4], [4])
-    assert all(stage_plan.BOUNDS[0] <= value <= stage_plan.BOUNDS[1] for value in prior)
+    prior = stage_plan._fitted_prior([4], [4])
+    assert all(stage_plan._BOUNDS[0] <= value <= stage_plan._BOUNDS[1] for value in prior)

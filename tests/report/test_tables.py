@@ -14,7 +14,7 @@ def long_frame(shifts):
         for seed, noise in enumerate((-0.02, -0.01, 0.0, 0.01, 0.02)):
             rows.append((metric, "grpo", "seed", seed, 0.5))
             rows.append((metric, "lead", "seed", seed, 0.5 + shift + noise))
-    return pd.DataFrame(rows, columns=tables.COLUMNS)
+    return pd.DataFrame(rows, columns=tables._COLUMNS)
 
 
 # paired differences: standard error .01581/√5 = .00707, t = 0.025/.00707 = 3.54, p = .024 with 4 degrees of freedom

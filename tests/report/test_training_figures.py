@@ -64,7 +64,7 @@ def assert_readable(figure):
     FigureCanvasAgg(figure).draw()
     drawn = figure.get_tightbbox()
     assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= figure.get_figwidth() and drawn.y1 <= figure.get_figheight()
-    assert style.WIDTH <= figure.get_figwidth() <= style.PAGE and caption_of(figure)
+    assert style._WIDTH <= figure.get_figwidth() <= style.PAGE and caption_of(figure)
     rows_are_named = any(letter.isalpha() for label in figure.axes[0].get_yticklabels() for letter in label.get_text())
     for axes in figure.axes:
         assert axes.get_ylabel() or rows_are_named
@@ -171,12 +171,12 @@ def test_the_diagnostics_name_their_run():
 
 
 def test_the_column_of_a_step_ends_half_way_to_the_next():
-    assert training_figures.step_edges(np.array([10, 20, 40])).tolist() == [5, 15, 30, 50]
-    assert training_figures.step_edges(np.array([3])).tolist() == [2.5, 3.5]
+    assert training_figures._step_edges(np.array([10, 20, 40])).tolist() == [5, 15, 30, 50]
+    assert training_figures._step_edges(np.array([3])).tolist() == [2.5, 3.5]
 
 
 def test_looks_differ_without_colour():
-    known = list({*style.METHOD_LOOKS.values(), *style.SPARE_LOOKS})
+    known = list({*style._METHOD_LOOKS.values(), *style._SPARE_LOOKS})
     assert len({look.colour for look in known}) == len({look.marker for look in known}) == len(known)
     for together in (("grpo", "length", "lead"), ("string", "sympy", "verifier")):
         grey = [np.dot(to_rgb(style.METHOD_COLOURS[arm]), [0.299, 0.587, 0.114]) for arm in together]
@@ -186,7 +186,7 @@ def test_looks_differ_without_colour():
 def test_an_unknown_method_keeps_its_colour_whatever_is_drawn_beside_it():
     many = [f"arm {number}" for number in range(20)]
     together = style.method_styles([*many, "grpo"])
-    assert together["grpo"] == style.METHOD_LOOKS["grpo"]
+    assert together["grpo"] == style._METHOD_LOOKS["grpo"]
     assert {arm: look.colour for arm, look in together.items()} == {
         arm: style.method_styles([arm])[arm].colour for arm in together
     }
@@ -228,7 +228,7 @@ def test_a_run_that_goes_on_is_drawn_over_thin_curves_of_its_baseline():
         *thin, own = axes.lines
         assert [line.get_label() for line in axes.lines] == ["grpo", "length", "lead, this run"]
         assert axes.get_ylabel() == metric and all(line.get_linewidth() < own.get_linewidth() for line in thin)
-    assert [axes.get_title() for axes in figure.axes[2:]] == list(training_figures.SMALL)
+    assert [axes.get_title() for axes in figure.axes[2:]] == list(training_figures._SMALL)
     assert figure.axes[2].lines and not figure.axes[3].lines  # the rewards were logged, the groups not
 
 

@@ -45,7 +45,7 @@ def test_training_and_validation_grade_inside_the_thought():
 def test_evaluation_keeps_the_thought_with_the_sample_and_score_and_audit_read_it(tmp_path, capsys):
     pairs = [(Request(RECORD, k, k), Completion(text, 2, False, True)) for k, text in enumerate((CUT, WHOLE))]
     path = tmp_path / "samples.jsonl"
-    rows = draw_samples.grade_and_append(pairs, path, 0, False, {"benchmark": "b"})
+    rows = draw_samples._grade_and_append(pairs, path, 0, False, {"benchmark": "b"})
     assert [row["correct"] for row in rows] == [False, True] and [row["thinking"] for row in rows] == [True, True]
     score.score_command(str(path))
     assert "Pass@1        0.5000" in capsys.readouterr().out
