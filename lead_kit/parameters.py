@@ -64,7 +64,7 @@ RENAMED = {  # parameters of the notebooks that had another name; the new one is
     "beside": "compare_with",
     "most": "rows_shown",
 }
-SETTLED = "__settled__"  # in a notebook's namespace: the place and the names of the parameters cell settled last
+SETTLED = "__settled__"  # in a notebook's namespace: the index and the names of the parameters cell settled last
 
 
 class Parameter(NamedTuple):
@@ -79,15 +79,15 @@ class Parameter(NamedTuple):
 
 
 class Config(dict):
-    """Settled parameters by name, arguments of choices among them; `given` holds those that `-p` or papermill set."""
+    """Settled parameters by name, arguments of choices among them; `passed` holds those that `-p` or papermill set."""
 
-    def __init__(self, values: Mapping, given: Mapping, declared: Mapping[str, Parameter] = MappingProxyType({})):
+    def __init__(self, values: Mapping, passed: Mapping, declared: Mapping[str, Parameter] = MappingProxyType({})):
         super().__init__(values)
-        self.given, self._declared = dict(given), declared
+        self.passed, self._declared = dict(passed), declared
 
     def arguments_of(self, parameter: str) -> SimpleNamespace:
         """The arguments of a parameter's choices, as attributes."""
-        names = [name for name, one in self._declared.items() if one.argument_of == parameter]
+        names = [name for name, known in self._declared.items() if known.argument_of == parameter]
         return SimpleNamespace(**{name: self[name] for name in names})
 
 
@@ -144,7 +144,7 @@ def _type_name(annotation) -> str:
     return annotation.__name__ if plain else str(annotation).replace(" ", "")
 
 
-def convert(name: str, kind: str, value):
+def _convert(name: str, kind: str, value):
     """`value` converted to the declared type `kind`. Raises InputError when it does not fit; a bool is no int."""
     if kind not in TYPES:
         raise InputError(f"parameter {name!r} is declared as {kind}; expected one of {', '.join(TYPES)}")
@@ -170,49 +170,49 @@ def new_name(name: str, declared: Iterable[str]) -> str:
     return RENAMED[name] if name not in declared and RENAMED.get(name) in declared else name
 
 
-def _refuse_undeclared(given: Iterable[str], declared: Mapping, where: str) -> None:
+def _refuse_undeclared(names: Iterable[str], declared: Mapping, where: str) -> None:
     """Raises InputError for a parameter that is not declared."""
-    for name in given:
+    for name in names:
         if name not in declared:
             now = new_name(name, declared)
             hint = nearest_or_all(name, declared) if now == name else f": it is called {now!r} now"
             raise InputError(f"{where} has no parameter {shorten(repr(name))}{hint}")
 
 
-def _injected_names(cells: Iterable[str]) -> list[str]:
-    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
-    for source in reversed(list(cells)):
-        if source.split("\n", 1)[0].strip() != "# Parameters":
-            continue
-        targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
-        return [target.id for target in targets if isinstance(target, ast.Name)]
-    return []
+def _statements(source: str) -> list[ast.stmt]:
+    """The statements of a cell; none for a cell that is no Python, as one with a magic."""
+    try:
+        return ast.parse(source).body
+    except _UNREADABLE:
+        return []
 
 
 def _declared_names(source: str) -> list[str]:
-    """The names that a cell annotates at its top level; none for a cell that is no Python, as one with a magic."""
-    try:
-        nodes = ast.parse(source).body
-    except _UNREADABLE:
-        return []
-    return [node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    """The names that a cell annotates at its top level."""
+    targets = [node.target for node in _statements(source) if isinstance(node, ast.AnnAssign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _unannotated_names(source: str) -> list[str]:
+    """The names that a cell assigns without an annotation at its top level."""
+    targets = [target for node in _statements(source) if isinstance(node, ast.Assign) for target in node.targets]
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+
+
+def _injected_names(cells: Iterable[str]) -> list[str]:
+    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
+    injected = [source for source in cells if source.split("\n", 1)[0].strip() == "# Parameters"]
+    return _unannotated_names(injected[-1]) if injected else []
 
 
 def _misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, str] | None:
     """The first name, assigned without an annotation in a cell before `settle`, that is almost a parameter's or was one
-    before; and what is said of it.
+    before; and a hint.
     """
     for source in takewhile(lambda cell: "settle(" not in cell, cells):
-        try:
-            nodes = ast.parse(source).body
-        except _UNREADABLE:
-            continue
-        targets = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
-        for name in [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]:
-            if name in declared:
-                continue
-            if (now := new_name(name, declared)) != name:
-                return name, f"it is called {now!r} now"
+        for name in [name for name in _unannotated_names(source) if name not in declared]:
+            if (new := new_name(name, declared)) != name:
+                return name, f"it is called {new!r} now"
             if close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE):
                 return name, f"did you mean {close[0]!r}?"
     return None
@@ -227,45 +227,45 @@ def _assigned_names(cells: Iterable[str]) -> set[str]:
         except _UNREADABLE:
             names |= {*re.findall(r"\w+", source)}
             continue
-        every = [one for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)]
-        names |= {one.id for one in every if isinstance(one.ctx, ast.Store)}
+        parts = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)]
+        names |= {part.id for part in parts if isinstance(part.ctx, ast.Store)}
     return names
 
 
 def _parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
-    """The place of the parameters cell among the executed cells: since the place `before`, which was settled last with
+    """The index of the parameters cell among the executed cells: since the index `before`, which was settled last with
     these `names`, the newest with at least half as many declarations as any; `before` when no later cell is like it.
     """
     sizes = {}
-    for place in range(before + 1, len(cells)):
-        here = _declared_names(cells[place])
-        if here and (not names or "run_name" in here or 2 * len({*here} & {*names}) >= len(here)):
-            sizes[place] = len(here)
-    return max((place for place, size in sizes.items() if 2 * size >= max(sizes.values())), default=before)
+    for index in range(before + 1, len(cells)):
+        declared = _declared_names(cells[index])
+        if declared and (not names or "run_name" in declared or 2 * len({*declared} & {*names}) >= len(declared)):
+            sizes[index] = len(declared)
+    return max((index for index, size in sizes.items() if 2 * size >= max(sizes.values())), default=before)
 
 
 def settle(namespace: dict) -> Config:
     """The notebook's parameters, checked and converted to their declared types.
 
-    `namespace` is the notebook's `globals()`. What counts is the parameters cell as it was executed last: a name that
+    `namespace` is the notebook's `globals()`. The parameters cell that was executed last is used: a name that
     an earlier version of the cell declared is removed. Converted values are written back, so that later cells use the
     values that the run keeps; arguments of choices are only in the result. Such an argument may be assigned in a cell
     after the parameters cell, too. Raises InputError for a name that was passed but not declared, for a line that is no
-    declaration, for a name that stands in the place of a similar one, and for a wrong type.
+    declaration, for a name that stands in place of a similar one, and for a wrong type.
     """
     cells = list(namespace.get("In", []))
     before, settled = namespace.get(SETTLED, (0, ()))
     before = before if before < len(cells) else 0  # after %reset
-    place = _parameters_cell(cells, before, settled)
-    if place:
-        declared = declarations(cells[place], "the parameters cell", settled)
+    index = _parameters_cell(cells, before, settled)
+    if index:
+        declared = _declarations(cells[index], "the parameters cell", settled)
     else:
         annotated = namespace.get("__annotations__", {}).items()
         lines = [Parameter(name, _type_name(kind), namespace.get(name), "") for name, kind in annotated]
         declared = {part.name: part for line in lines for part in _with_arguments(line, "the parameters cell")}
-    given = _injected_names(cells[place:])
-    _refuse_undeclared(given, declared, "this notebook")
-    if misspelt := _misspelt_name(cells[place + 1 :] if place else [], declared):
+    passed = _injected_names(cells[index:])
+    _refuse_undeclared(passed, declared, "this notebook")
+    if misspelt := _misspelt_name(cells[index + 1 :] if index else [], declared):
         raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter ({misspelt[1]})")
     gone = [name for name in settled if name not in declared]
     for name in declared:
@@ -276,19 +276,19 @@ def settle(namespace: dict) -> Config:
         if name not in namespace and not declared[name].argument_of:
             kind = declared[name].type
             raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {kind} = ...`")
-    assigned = {*namespace} & (_assigned_names(cells[place + 1 :]) if place else {*namespace})
+    assigned = {*namespace} & (_assigned_names(cells[index + 1 :]) if index else {*namespace})
     set_now = {
         name: namespace[name]
-        for name, one in declared.items()
-        if (name in assigned if one.argument_of else not one.choices or namespace[name] != one.choices)
+        for name, known in declared.items()
+        if (name in assigned if known.argument_of else not known.choices or namespace[name] != known.choices)
     }
-    values = {name: one.default for name, one in declared.items()} | _converted(set_now, declared)
+    values = {name: known.default for name, known in declared.items()} | _converted(set_now, declared)
     for name in gone:
         namespace.pop(name, None)
     namespace.update({name: value for name, value in values.items() if not declared[name].argument_of})
-    namespace[SETTLED] = (place, tuple(declared))
-    given = _split_arguments({name: set_now[name] for name in given if name in set_now}, declared)
-    return Config(values, {name: values[name] for name in given}, declared)
+    namespace[SETTLED] = (index, tuple(declared))
+    passed = _split_arguments({name: set_now[name] for name in passed if name in set_now}, declared)
+    return Config(values, {name: values[name] for name in passed}, declared)
 
 
 class _Bound(functools.partial):
@@ -312,8 +312,8 @@ def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyT
     for name, argument in keyword_only.items():
         if name in arguments:
             kind = _type_name(argument.annotation)
-            given = arguments[name]
-            values[name] = convert(f"{name} of {function.__name__}", kind, given) if kind in TYPES else given
+            value = arguments[name]
+            values[name] = _convert(f"{name} of {function.__name__}", kind, value) if kind in TYPES else value
         elif name not in config and argument.default is argument.empty:
             ways = f"a parameter of this notebook, or {function.__name__}({name}=...){nearest(name, config)}"
             raise InputError(f"{function.__name__} needs {name!r}: {ways}")
@@ -349,12 +349,12 @@ def call_name(text: str, parameter: str) -> str:
 
 
 def with_user_functions(
-    table: Mapping[str, Callable], own: Mapping[str, Callable], parameter: str
+    table: Mapping[str, Callable], functions: Mapping[str, Callable], parameter: str
 ) -> dict[str, Callable]:
-    """The entries of a table and your own functions. Raises InputError for one of yours with a name of the table."""
-    if taken := [name for name in own if name in table]:
+    """The entries of a table and the user's functions. Raises InputError for one of these with a name of the table."""
+    if taken := [name for name in functions if name in table]:
         raise InputError(f"{parameter}: {taken[0]!r} is a name of the kit; give your own function another one")
-    return {**table, **own}
+    return {**table, **functions}
 
 
 def select_function(
@@ -401,10 +401,10 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     if len(cells) != 1:
         raise InputError(f"{str(notebook)!r} has {len(cells)} cells tagged 'parameters', expected one")
     where = f"the parameters cell of {str(notebook)!r}"
-    return declarations("".join(cells[0]["source"]), where)
+    return _declarations("".join(cells[0]["source"]), where)
 
 
-def declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[str, Parameter]:
+def _declarations(source: str, where: str, earlier: Iterable[str] = ()) -> dict[str, Parameter]:
     """The parameters that the source of a parameters cell declares, in order.
 
     Raises InputError for a line that is no declaration, with the nearest name of this cell or of `earlier` ones where
@@ -438,7 +438,7 @@ def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Itera
         raise InputError(f"{where}: the default must be a literal") from None
     name, kind = node.target.id, ast.unparse(node.annotation).replace(" ", "")
     comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
-    return Parameter(name, kind, convert(name, kind, value), comment.partition("#")[2].strip())
+    return Parameter(name, kind, _convert(name, kind, value), comment.partition("#")[2].strip())
 
 
 def _read_choices(text: str) -> list[ast.expr]:
@@ -477,28 +477,28 @@ def _with_arguments(parameter: Parameter, where: str) -> list[Parameter]:
         kind = type(value).__name__
         kind = f"list[{type(value[0]).__name__}]" if isinstance(value, list) and value else kind
         comment = lines[argument.value.end_lineno - 1].encode()[argument.value.end_col_offset :].decode()
-        value, help_text = convert(argument.arg, kind, value), comment.partition("#")[2].strip()
+        value, help_text = _convert(argument.arg, kind, value), comment.partition("#")[2].strip()
         parameters.append(Parameter(argument.arg, kind, value, help_text, argument_of=parameter.name))
     return parameters
 
 
-def _split_arguments(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
+def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The values, where `choice(argument=value)` is the choice and its arguments.
 
     An argument that only the choice knows, such as a function of your own, stays in its text. Raises InputError for an
     argument with two values, and for one that a choice of the notebook does not have.
     """
-    values = dict(given)
-    for name, text in given.items():
+    values = dict(passed)
+    for name, text in passed.items():
         if not declared[name].choices or not isinstance(text, str) or "(" not in text:
             continue
         choice, arguments = read_call(text, name)
         known = {key for key in arguments if key in declared and declared[key].argument_of == name}
         for key in arguments:
-            if key in known and key in given:
-                raise InputError(f"{key} has two values: {given[key]!r}, and {arguments[key]!r} in {name}")
+            if key in known and key in passed:
+                raise InputError(f"{key} has two values: {passed[key]!r}, and {arguments[key]!r} in {name}")
             if key not in known and choice in map(_choice_name, _read_choices(declared[name].choices)):
-                names = [key for key, one in declared.items() if one.argument_of == name]
+                names = [key for key, other in declared.items() if other.argument_of == name]
                 raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, names)}")
         values |= {key: arguments[key] for key in known}
         others = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in known)
@@ -506,18 +506,18 @@ def _split_arguments(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
     return values
 
 
-def _converted(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
+def _converted(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The values of declared parameters, converted to their types. Raises InputError."""
-    values = _split_arguments(given, declared)
-    values = {name: convert(name, declared[name].type, value) for name, value in values.items()}
+    values = _split_arguments(passed, declared)
+    values = {name: _convert(name, declared[name].type, value) for name, value in values.items()}
     refuse_secrets(values)
     return values
 
 
-def convert_values(given: Mapping, declared: Mapping[str, Parameter]) -> dict:
-    """The given values converted to their declared types. Raises InputError for a wrong name or value."""
-    for name in given:
+def convert_values(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
+    """The passed values converted to their declared types. Raises InputError for a wrong name or value."""
+    for name in passed:
         if not str(name).isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{shorten(repr(name))} is not a parameter name: expected an identifier")
-    _refuse_undeclared(given, declared, "the notebook")
-    return _converted(given, declared)
+    _refuse_undeclared(passed, declared, "the notebook")
+    return _converted(passed, declared)

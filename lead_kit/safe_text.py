@@ -8,7 +8,7 @@ import html
 import re
 import unicodedata
 
-LONG, SHORT, LABEL = 2000, 160, 60  # characters shown of a text, of a cell of a table, of a label in a figure
+LONG, SHORT, _LABEL = 2000, 160, 60  # characters shown of a text, of a cell of a table, of a label in a figure
 _NOTE = 40  # a text that is longer by less than the note on what was left out is shown whole
 _ACTS_IN_MARKDOWN = re.compile(r"[$`*\\&\n]|<[a-zA-Z/!?]|\]\(|__|~~|^\s*(#|>|[-+] |\d+[.)] )")
 NO_MATHEMATICS = "mathjax_ignore tex2jax_ignore"  # classes whose elements MathJax leaves alone
@@ -40,7 +40,7 @@ def safe_line(text, most: int = SHORT) -> str:
 
 def safe_label(text) -> str:
     """The text as a label of a figure. matplotlib hides a label that begins with an underscore."""
-    shown = safe_line(text, LABEL).replace("\t", " ")
+    shown = safe_line(text, _LABEL).replace("\t", " ")
     return f" {shown}" if shown.startswith("_") else shown
 
 

@@ -133,7 +133,7 @@ def test_settle_converts_and_writes_back():
     scope = namespace(injected='steps = 9\nlearning_rate = "1e-6"\nshuffle = "true"')
     config = settle(scope)
     assert config["steps"] == 9 and scope["learning_rate"] == 1e-6 and scope["shuffle"] is True
-    assert config.given == {"steps": 9, "learning_rate": 1e-6, "shuffle": True}
+    assert config.passed == {"steps": 9, "learning_rate": 1e-6, "shuffle": True}
 
 
 def test_settle_ignores_other_globals_but_not_undeclared_parameters():

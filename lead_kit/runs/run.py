@@ -59,7 +59,7 @@ class Run:
             reason = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
             raise InputError(f"{reason}: pass it by -p run_name, or take the assignment out")
         try:
-            self.manifest = manifest.open_attempt(self.path, self.config, self.config.given, notebook)
+            self.manifest = manifest.open_attempt(self.path, self.config, self.config.passed, notebook)
         except InputError:
             lock.release(self.path)
             raise
