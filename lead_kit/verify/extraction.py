@@ -2,6 +2,8 @@
 
 import re
 
+from lead_kit.verify.latex_scan import is_balanced
+
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]")
 _WRAPPING = re.compile(r"(?:\\(?:boxed|fbox)\s*\{\s*)*")
 REGIONS = ("after_think", "before_think")
@@ -92,19 +94,10 @@ def _unwrapped(content: str) -> str:
         or content[len(core) + len(prefix) :] != "}" * layers
         or "boxed" in core
         or "fbox" in core
-        or not _balanced(core)
+        or not is_balanced(core)
     ):
         raise NestedBox("a box inside a box")
     return core.strip()
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for match in _BOX.finditer(text):
-        depth += {"{": 1, "}": -1}.get(match.group()[-1], 0) if match.group() not in ("\\{", "\\}") else 0
-        if depth < 0:
-            return False
-    return depth == 0
 
 
 def _joined_boxes(text: str) -> str | None:

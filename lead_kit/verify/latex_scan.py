@@ -1,8 +1,9 @@
 """Texts in normal form as strings of marks and brackets: what `structure` asks of them before it knows their kind."""
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import product
+from itertools import accumulate, product
 
 from lead_kit.verify import rationals
 from lead_kit.verify.answer_types import Bag, Leaf, Row
@@ -17,46 +18,59 @@ _BASIS = re.compile(
 FUNCTION_NAME = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?(?:\^\{-1\})?'*|\\[A-Za-z]+)\(([A-Za-z](?:,[A-Za-z])*)\)")
 SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_\w|_\{[^{}]+\})?'*")
 MAX_LENGTH = 2000  # characters; the longest gold of the usual benchmarks has under 400
+BRACES = {"{": 1, "}": -1}
+_BRACKETS = BRACES | {
+    "(": 1, ")": -1, "[": 1, "]": -1, "\\{": 1, "\\}": -1, "\\langle": 1, "\\rangle": -1,
+    "\\begin": 100, "\\end": -100,  # no bracket that is left open in a row of a matrix reaches out of it
+}  # fmt: skip
 _MAX_DEPTH = 24  # nested brackets
 _MAX_ITEMS = 120  # commas, unions, rows
 _MAX_SIGNS = 4  # ± signs expanded into all their combinations
 
 
+def depths(text: str, weights: dict[str, int] = _BRACKETS) -> Iterator[tuple[re.Match, int]]:
+    """The commands and characters of a text, each with the number of brackets open behind it."""
+    depth = 0
+    for piece in _PIECE.finditer(text):
+        depth += weights.get(piece.group(), 0)
+        yield piece, depth
+
+
 def split(text: str, marks: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Parts of a text between marks that stand outside all brackets, and the marks."""
-    parts, found, depth, start, at = [], [], 0, 0, 0
-    while at < len(text):
-        piece = _PIECE.match(text, at).group()
-        if piece in "([{" or piece == "\\{" or piece == "\\langle":
-            depth += 1
-        elif piece in ")]}" or piece == "\\}" or piece == "\\rangle":
-            depth -= 1
-        elif piece == "\\begin":
-            depth += 100
-        elif piece == "\\end":
-            depth -= 100
-        elif depth == 0 and piece in marks:
-            parts.append(text[start:at])
-            found.append(piece)
-            start = at + len(piece)
-        at += len(piece)
-    parts.append(text[start:])
-    return [part.strip() for part in parts], found
+    parts, between, start = [], [], 0
+    for piece, depth in depths(text):
+        if depth == 0 and piece.group() in marks:
+            parts.append(text[start : piece.start()].strip())
+            between.append(piece.group())
+            start = piece.end()
+    return [*parts, text[start:].strip()], between
 
 
-def is_one_bracket(text: str, width: int) -> bool:
+def is_one_bracket(text: str, weights: dict[str, int] = _BRACKETS) -> bool:
     """Does the first bracket close with the last?"""
-    depth, at = 0, 0
-    while at < len(text):
-        piece = _PIECE.match(text, at).group()
-        if piece in ("(", "[", "{", "\\{"):
-            depth += 1
-        elif piece in (")", "]", "}", "\\}"):
-            depth -= 1
-        at += len(piece)
-        if depth == 0:
-            return at == len(text)
-    return False
+    return next((piece.end() == len(text) for piece, depth in depths(text, weights) if depth == 0), False)
+
+
+def is_balanced(text: str) -> bool:
+    """Does each brace close, and none that was not opened?"""
+    open_braces = [0, *(depth for _, depth in depths(text, BRACES))]
+    return min(open_braces) == open_braces[-1] == 0
+
+
+def enclosing_braces(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Span of the content of the innermost braces around text[start:end]; None if there are none."""
+    opened, level = [], 0
+    for piece, depth in depths(text, BRACES):
+        if piece.start() >= end and opened and depth < level:
+            return opened[-1], piece.start()
+        if piece.end() <= start:
+            level = depth
+            if piece.group() == "{":
+                opened.append(piece.end())
+            elif piece.group() == "}" and opened:
+                opened.pop()
+    return None
 
 
 def is_unknown(text: str) -> bool:
@@ -154,19 +168,8 @@ def why_refused(text: str) -> str:
     """A clause that says why a text is not handed on; empty if nothing speaks against it."""
     if len(text) > MAX_LENGTH:
         return f"{len(text)} characters, at most {MAX_LENGTH}"
-    if _deepest(text) > _MAX_DEPTH:
+    if max(accumulate((char in "([{") - (char in ")]}") for char in text), default=0) > _MAX_DEPTH:
         return f"brackets nested deeper than {_MAX_DEPTH}"
     if sum(map(text.count, (",", ";", "&", "\\cup", "\\\\"))) > _MAX_ITEMS:
         return f"more than {_MAX_ITEMS} items"
     return ""
-
-
-def _deepest(text: str) -> int:
-    deepest = depth = 0
-    for char in text:
-        if char in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in ")]}":
-            depth -= 1
-    return deepest

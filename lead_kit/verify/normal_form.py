@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from lead_kit.verify.latex_scan import BRACES, enclosing_braces, is_one_bracket
 from lead_kit.verify.units import LETTER_UNITS
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
@@ -229,36 +230,14 @@ def _braced_arguments(text: str) -> str:
 def _over(text: str) -> str:
     r"""`{a\over b}` as `\frac{a}{b}`."""
     for match in reversed(list(re.finditer(r"\\over(?![a-z])", text))):
-        start, end = _brace(text[: match.start()][::-1], "}{"), _brace(text[match.end() :], "{}")
-        if start is not None and end is not None:
-            start, end = match.start() - start, match.end() + end
-            top, bottom = text[start : match.start()], text[match.end() : end]
-            text = f"{text[: start - 1]}\\frac{{{top}}}{{{bottom}}}{text[end + 1 :]}"
+        if span := enclosing_braces(text, *match.span()):
+            top, bottom = text[span[0] : match.start()], text[match.end() : span[1]]
+            text = f"{text[: span[0] - 1]}\\frac{{{top}}}{{{bottom}}}{text[span[1] + 1 :]}"
     return text
-
-
-def _brace(text: str, pair: str) -> int | None:
-    """Where the brace closes that was open before the text."""
-    depth = 1
-    for at, char in enumerate(text):
-        depth += (char == pair[0]) - (char == pair[1])
-        if not depth:
-            return at
-    return None
 
 
 def _unwrap(text: str) -> str:
     """Braces around the whole are spelling: `{x}` is x (but `{1,3}` reads the same without them)."""
-    while text.startswith("{") and text.endswith("}") and _closes_at_end(text):
+    while text.startswith("{") and text.endswith("}") and is_one_bracket(text, BRACES):
         text = text[1:-1].strip()
     return text
-
-
-def _closes_at_end(text: str) -> bool:
-    depth = 0
-    for at, char in enumerate(text):
-        if char in "{}" and (at == 0 or text[at - 1] != "\\"):
-            depth += 1 if char == "{" else -1
-            if depth == 0:
-                return at == len(text) - 1
-    return False

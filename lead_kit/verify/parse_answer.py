@@ -238,13 +238,13 @@ def _brackets(text: str) -> object:
     """Matrices, sets, tuples and intervals; else an expression."""
     if environment := _ENVIRONMENT.fullmatch(text):
         return _matrix(environment[1], environment[2])
-    if text.startswith("\\{") and text.endswith("\\}") and is_one_bracket(text, 2):
+    if text.startswith("\\{") and text.endswith("\\}") and is_one_bracket(text):
         return _set(text[2:-2])
     if re.match(r"[(\[]\\begin\{", text) and re.search(r"\\end\{\w+\}[)\]]$", text):
         return _brackets(text[1:-1])
     if text.startswith("\\langle") and text.endswith("\\rangle"):
         text = "(" + text[len("\\langle") : -len("\\rangle")] + ")"
-    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and is_one_bracket(text, 1):
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and is_one_bracket(text):
         items, _ = split(text[1:-1], (",", ";"))
         if len(items) > 1:
             row = [Row(tuple(map(read, choice)), text[0] + text[-1]) for choice in choices(items)]
