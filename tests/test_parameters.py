@@ -236,7 +236,7 @@ def test_choices_that_cannot_be_read_are_refused(line):
 def test_an_argument_of_a_choice_is_set_in_any_way_and_forgotten_with_the_cell_that_set_it():
     scope = namespace(CHOICES, "lr_floor = 0.5")  # papermill by itself
     config = settle(scope)
-    assert config["lr_floor"] == 0.5 and config.given == {"lr_floor": 0.5} and config["schedule"] == "constant"
+    assert config["lr_floor"] == 0.5 and config.passed == {"lr_floor": 0.5} and config["schedule"] == "constant"
     assert scope["schedule"] == "constant" and config.arguments_of("schedule").targets == ["q_proj"]
     assert settle(scope)["lr_floor"] == 0.5  # the cell of `settle` once more
     assert settle(edited(scope, CHOICES))["lr_floor"] == 0.1  # Run All
