@@ -52,10 +52,9 @@ test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
 quick: tools
 	$(BIN)/python -m pytest tests/method tests/verify tests/test_parameters.py -m "not slow"
 
-# Every fault that the tests cause, with what must come of it and what was seen, as a table. Each run is a process of its
-# own here; in `make test` most are forks of a warm process.
+# Every fault that the tests cause, with what must come of it and what was seen, as a table.
 faults: tools
-	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --fault-table --cold
+	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --fault-table
 
 lint: tools
 	$(BIN)/ruff check .

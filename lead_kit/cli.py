@@ -27,11 +27,6 @@ def _command(name: str, target: str, text: str) -> click.Command:
     """Adds a command. `target` is its function, in a module below lead_kit that is imported when it is called."""
 
     def call(**options) -> int:
-        if name in ("run", "check", "replay") and "LEAD_WARM" in os.environ:
-            from lead_kit.launch import warm
-
-            if (code := warm.run(sys.argv[1:])) is not None:
-                return code
         module, _, function = target.partition(":")
         return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
 
@@ -98,7 +93,6 @@ _command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every
     _option("--arms", "comma-separated (default: all not optional); +controls adds the arms with control rewards"),
     _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=int),
     _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
-    _flag("--cold", "start every run by itself, not from one process that has the libraries"),
     _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
 ]
 _command("recipe", "launch.listing:show_recipe", "show a recipe: each parameter, value and source").params += [

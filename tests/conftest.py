@@ -4,11 +4,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import util
 from pathlib import Path
 
 import pytest
 
-from lead_kit.launch import warm as warm_process
+from lead_kit.launch import forkserver
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,16 +27,9 @@ def lead_data() -> Path:
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[dict[str, str]]:
-    """Variables by which a `lead run` is a fork of one process that has imported the libraries (launch/warm.py)."""
-    with warm_process.server(small.environment()) as variables:
+    """The variable by which the kernel of a `lead run` is a fork of one process with the libraries (forkserver.py)."""
+    with forkserver.serve(small.environment()) as variables:
         yield variables
-
-
-@pytest.fixture
-def forked(request, monkeypatch):
-    """Every `lead run` of the test is a fork of the warm process; with --cold it is a process of its own."""
-    if not request.config.getoption("--cold"):
-        monkeypatch.setattr(small, "ALSO", request.getfixturevalue("warm"))
 
 
 def pytest_configure(config):
@@ -48,11 +42,11 @@ def pytest_configure(config):
 def pytest_sessionfinish(session, exitstatus):
     """Removes that folder; where a test failed, what it has written stays there."""
     if (folder := session.config.stash.get(TEMPORARY, None)) and exitstatus != pytest.ExitCode.TESTS_FAILED:
-        shutil.rmtree(folder, ignore_errors=True)
+        # after multiprocessing, at -100, has removed its own folder there
+        util.Finalize(None, shutil.rmtree, args=[folder, True], exitpriority=-200)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cold", action="store_true", help="the runs of the campaign of faults are no forks")
     parser.addoption("--fault-table", action="store_true", help="print case, expected and seen of every test that ran")
 
 

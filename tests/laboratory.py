@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
-from lead_kit.launch import jupyterlab
+from lead_kit.launch import kernel
 from lead_kit.parameters import load_notebook
 from lead_kit.runs.files import read_jsonl
 from tests import small
@@ -18,7 +18,7 @@ PATIENCE = 600  # seconds; for a hang, not for a slow machine
 
 class Lab:
     """A kernel in which notebooks are executed cell by cell, as `make lab` starts it: a fork where the variables name
-    a warm process. `said` holds the outputs of the last call of `run_all`."""
+    a forkserver. `said` holds the outputs of the last call of `run_all`."""
 
     def __init__(self, root: Path, **variables: str):
         self.root, self.said, self.seen, self.notebook = root, [], [], ""
@@ -27,7 +27,7 @@ class Lab:
 
     def _start(self) -> None:
         self.kernel = KernelManager(kernel_name="python3")
-        self.kernel.provisioner = jupyterlab.Provisioner(kernel_spec=self.kernel.kernel_spec, parent=self.kernel)
+        self.kernel.provisioner = kernel.Provisioner(kernel_spec=self.kernel.kernel_spec, parent=self.kernel)
         self.kernel.start_kernel(env=self.variables, cwd=str(self.root))
         self.client = self.kernel.client()
         self.client.start_channels()

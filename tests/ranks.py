@@ -1,41 +1,49 @@
-"""The ranks of a gloo group for a test: a function of the tests in forks of a warm process."""
+"""The ranks of a gloo group for a test: a function of the tests in forks of the process with the libraries."""
 
+import importlib
+import multiprocessing
 import os
+import sys
 import tempfile
-import time
-from pathlib import Path
 
-from lead_kit.launch import warm as warm_process
-from lead_kit.launch.jupyterlab import Distant
 from tests import small
 
-ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 240.0  # seconds; for a hang, not for a slow machine
 
 
 def run(warm: dict[str, str], call: str, *arguments, count: int = 2) -> str:
     """Calls `call` (module:function) on so many ranks with these words in sys.argv; returns what they print. Each must
-    return 0 or None. One rank has no group."""
+    return without an error. One rank has no group. `warm` is the fixture that has started the forkserver."""
     from torch.distributed import TCPStore
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    place |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    with tempfile.TemporaryFile() as said, open(os.devnull) as null:
-        children = []
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    group |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    words = [call, *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        children, path = [], os.path.join(folder, "said")
         for rank in map(str, range(count)):
-            own = place | {"RANK": rank, "LOCAL_RANK": rank} if count > 1 else {}
-            env = small.environment() | warm | own
-            files = [null.fileno(), said.fileno(), said.fileno()]
-            connection = warm_process.ask(env, call, [call, *map(str, arguments)], str(ROOT), files)
-            children.append(Distant(connection, warm_process.begun(connection)))
-        end = time.monotonic() + PATIENCE
-        while any(child.poll() is None for child in children) and time.monotonic() < end:
-            time.sleep(0.02)
+            env = small.environment() | (group | {"RANK": rank, "LOCAL_RANK": rank} if count > 1 else {})
+            children.append(multiprocessing.get_context("forkserver").Process(target=_rank, args=(env, words, path)))
+            children[-1].start()
         for child in children:
+            child.join(PATIENCE)
             child.kill()
-        said.seek(0)
-        told = said.read().decode()
-    codes = [child.returncode for child in children]
-    assert codes == [0] * count, f"{codes}: {told[-3000:]}"
-    return told
+            child.join()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            said = file.read()
+    codes = [child.exitcode for child in children]
+    assert codes == [0] * count, f"{codes}: {said[-3000:]}"
+    return said
+
+
+def _rank(env: dict[str, str], words: list[str], path: str) -> None:
+    """One rank, in a fork: what it prints goes to the end of a file."""
+    os.environ.clear()
+    os.environ.update(env)
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.argv = words
+    module, _, function = words[0].partition(":")
+    getattr(importlib.import_module(module), function)()

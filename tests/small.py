@@ -11,14 +11,12 @@ from pathlib import Path
 import psutil
 
 from lead_kit import cli
-from lead_kit.launch import process_tree, warm
+from lead_kit.launch import forkserver, process_tree
 
 TIMEOUT = 1800.0  # for a hang, not for a slow machine
 MARK = "LEAD_TEST"  # in the environment of everything that a test starts
 STARTED: list[subprocess.Popen] = []  # by the test that is running
-COLD = {"LEAD_WARM": ""}  # for a run that must be a process of its own
-AT_START = dict(os.environ)  # importing the kit's trainer adds to it, and a warm process then refuses to make a fork
-ALSO: dict[str, str] = {}  # what every `lead` of a test has in its environment besides (see the fixture `forked`)
+AT_START = dict(os.environ)  # importing the kit's trainer adds to it, and the forkserver then refuses to make a fork
 
 PARAMETERS = """\
 run_name: str = "small"  # folder under runs/
@@ -90,8 +88,8 @@ def parsed(words: list[str]) -> dict:
 
 def environment() -> dict[str, str]:
     """What every `lead` of a test has in its environment."""
-    outer = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN", "LEAD_WARM")
-    added = {name for name in os.environ if name.startswith(warm.READ) and name not in AT_START}
+    outer = ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "LEAD_RUN", forkserver.VARIABLE)
+    added = {name for name in os.environ if name.startswith(forkserver.READ_AT_IMPORT) and name not in AT_START}
     clean = {name: value for name, value in os.environ.items() if name not in {*outer, *added}}
     return clean | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -102,7 +100,7 @@ def lead(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
     process = subprocess.Popen(
         [sys.executable, "-m", "lead_kit.cli", *arguments],
         cwd=root,
-        env=environment() | ALSO | own | variables,
+        env=environment() | own | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

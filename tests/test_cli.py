@@ -33,7 +33,7 @@ def test_a_parameter_may_be_negative_or_look_like_an_option():
         (["run", "n", "--nproc", "two"], "'two' is not a valid integer (see `lead run --help`)"),
         (["run"], "Missing argument 'NOTEBOOK'"),
         (["run", "n", "-p", "steps"], "Option '-p' requires 2 arguments (see `lead run --help`)"),
-        (["reproduce", "figure1", "--scal", "tiny"], "Did you mean one of: '--cold', '--scale'?"),
+        (["reproduce", "figure1", "--scal", "tiny"], "Did you mean '--scale'?"),
         (["replay", "x.csv", "--gold", "y.jsonl"], "Did you mean '--golds'?"),
         (["recipe"], "Missing argument 'NAME'"),
         (["compare", "one"], "Missing argument 'RUN_B'"),

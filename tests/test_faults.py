@@ -8,7 +8,7 @@ import pytest
 from lead_kit.runs.log_files import read_metrics
 from tests.small import FINISH, SETTLE, call, lead, write_notebook
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]  # each starts `lead`
+pytestmark = [pytest.mark.slow, pytest.mark.fault]  # each starts `lead`
 
 PARAMETERS = """\
 run_name: str = "small"  # folder under runs/

@@ -4,17 +4,24 @@
 What the notebook prints goes to stdout (rank 0) or stderr (the log), its error to `.error.json`.
 """
 
+import asyncio
+import contextlib
 import functools
 import json
 import logging
 import os
 import re
+import signal
+import socket
 import sys
+from collections.abc import Mapping
+from multiprocessing.connection import wait
 from pathlib import Path
 
-# jsonschema, which checks notebooks, would import this validator of web addresses. Its thirty-eight grammars cost a
-# second in every run, and no notebook uses the format.
-sys.modules["rfc3987_syntax"] = None
+if __name__ == "__main__":
+    # jsonschema, which checks notebooks, would import this validator of web addresses. Its grammars cost a second in
+    # every run, and no notebook uses the format. The line can go when the last test of test_kernel.py fails.
+    sys.modules["rfc3987_syntax"] = None
 
 import nbformat
 import papermill
@@ -25,7 +32,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lead_kit.launch import forks, run_error
+from lead_kit.launch import forkserver, run_error
 from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
@@ -42,6 +49,63 @@ KERNEL = (
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class _Fork:
+    """A kernel that the forkserver has made: what jupyter_client uses of Popen's interface."""
+
+    stdin = stderr = stdout = None
+
+    def __init__(self, client: socket.socket, pid: int):
+        self.client, self.pid, self.returncode = client, pid, None
+
+    def poll(self) -> int | None:
+        """None while it runs."""
+        if self.returncode is None and wait([self.client], 0):
+            self.returncode = 1  # nobody asks which
+            self.client.close()
+        return self.returncode
+
+    def wait(self) -> int:
+        """Returns when it has ended."""
+        if self.returncode is None:
+            wait([self.client])
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal unless it is known to have ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    terminate = functools.partialmethod(send_signal, signal.SIGTERM)
+    kill = functools.partialmethod(send_signal, signal.SIGKILL)
+
+
+class Provisioner(LocalProvisioner):
+    """Starts kernels of this Python as forks where LEAD_FORKSERVER names a server, and others as processes."""
+
+    async def launch_kernel(self, cmd: list[str], **options) -> dict:
+        """The kernel's connection, as jupyter_client asks for it."""
+        ours = cmd[0] == sys.executable and options["env"].get(forkserver.VARIABLE)
+        forked = await asyncio.to_thread(_ask, cmd, options) if ours else None
+        if forked is None:
+            return await super().launch_kernel(cmd, **options)
+        self.process, self.pid, self.pgid = forked, forked.pid, forked.pid
+        return self.connection_info
+
+
+def _ask(cmd: list[str], options: Mapping) -> _Fork | None:
+    """A kernel from the server; None when it has ended, or the kernel must import for itself."""
+    client = socket.socket(socket.AF_UNIX)
+    request = {"arguments": cmd[cmd.index("-f") :], "env": options["env"], "cwd": options.get("cwd") or os.getcwd()}
+    with contextlib.suppress(OSError, ValueError):
+        client.connect(options["env"][forkserver.VARIABLE])
+        socket.send_fds(client, [b"2"], [1, 2])
+        client.sendall(json.dumps(request).encode() + b"\n")
+        return _Fork(client, int(client.recv(32)))
+    client.close()
+    return None
+
+
 class Kernel(AsyncKernelManager):
     """A kernel of this very Python, whatever kernel specs are installed, that dies with the process that started it.
 
@@ -53,33 +117,10 @@ class Kernel(AsyncKernelManager):
         address = os.path.join(os.environ["JUPYTER_RUNTIME_DIR"], f"rank{os.environ.get('RANK', '0')}")
         if len(address) < _SOCKET_PATH:
             self.transport, self.ip = "ipc", address
-        if forks.warm:
-            self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
+        self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         return [sys.executable, "-c", KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
-
-
-class Provisioner(LocalProvisioner):
-    """Takes the fork that waits to be the kernel, where this process is itself a fork of a warm one."""
-
-    waiting: forks.Waiting
-
-    async def launch_kernel(self, cmd: list[str], **kwargs) -> dict:
-        """Lets the fork begin, with the arguments that a new process would get."""
-        self.process = self.waiting.go(["kernel", *cmd[cmd.index("-f") :]], kwargs["env"])
-        self.pid = self.pgid = self.process.pid  # it begins with a group of its own, if only once it has a core
-        return self.connection_info
-
-
-def execute_cells() -> None:
-    """The kernel of a fork, and the server of its verifier, which must be forked before the kernel has threads."""
-    from ipykernel import kernelapp
-
-    from lead_kit.verify import fork_server, pool
-
-    fork_server.prepare(forks.Fork, pool.Verifier.judge)
-    kernelapp.launch_new_instance(parent_handle=os.getppid())  # ipykernel read it from the environment at its import
 
 
 class _Client(PapermillNotebookClient):
@@ -166,8 +207,6 @@ def _finish_notebook(part: Path, target: Path, broken: bool) -> None:
 def main() -> int:
     """Executes the notebook; returns 0 when every cell ran."""
     die_with_parent()
-    if forks.warm:
-        Provisioner.waiting = forks.Waiting(execute_cells)  # before papermill starts threads
     job = json.loads(sys.argv[1])
     folder, rank = Path(job["folder"]), int(os.environ.get("RANK", "0"))
     target = folder / "notebook.ipynb" if rank == 0 else folder / "ranks" / f"{rank}.ipynb"

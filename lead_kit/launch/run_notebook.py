@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.launch import forks, process_tree, run_error
+from lead_kit.launch import process_tree, run_error
 from lead_kit.launch.ranks import Ranks, command, environment, locate
 from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import lock, manifest, provenance
@@ -123,6 +123,7 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         raise
     finally:
         process_tree.end_children()
+        process_tree.end_left_over("LEAD_RUN", variables["LEAD_RUN"])  # by a kernel that is no child of this process
         lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
         (folder / run_error.FILE).unlink(missing_ok=True)
         _keep_notebooks(folder)
@@ -192,10 +193,7 @@ def stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str
     with scratch as name, (folder / "log.txt").open("ab", buffering=0) as log:
         log.write(f"--- {manifest.timestamp()}\n".encode())
         variables = variables | {"JUPYTER_RUNTIME_DIR": name, "IPYTHONDIR": name}
-        if forks.warm and not ranks.several:
-            child = forks.start(words, ROOT, variables, stderr=log.fileno())
-        else:
-            child = process_tree.start(words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
+        child = process_tree.start(words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
         # a thread, because a process left behind could keep the pipe open after the child has ended
         lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
         lines.start()

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
-from lead_kit.launch import estimates, process_tree, ranks, warm
+from lead_kit.launch import estimates, forkserver, process_tree, ranks
 from lead_kit.launch.recipe_model import Scale, load_scale
 from lead_kit.launch.recipes import Job, as_text, plan, settled
 from lead_kit.runs import lock, manifest, provenance
@@ -105,7 +105,6 @@ def reproduce_recipe(
     at_once: int | None,
     dry_run: bool,
     settings: Iterable[str],
-    cold: bool = False,
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     if at_once is not None and at_once < 1:
@@ -130,8 +129,8 @@ def reproduce_recipe(
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
     call = _snakemake_call(folder, _write_plan(folder, left, scale, resources), at_once, scale.threads, scale.snakemake)
-    shared = not cold and _is_warm(left, scale.snakemake)
-    code = _run_snakemake(call, variables, folder, shared) if left else 0
+    with forkserver.serve(variables) if _wants_forks(left, scale.snakemake) else contextlib.nullcontext({}) as server:
+        code = _run_snakemake(call, variables | server, folder) if left else 0
     if code > 1:
         return code
     if _print_failures(jobs, folder):
@@ -140,11 +139,10 @@ def reproduce_recipe(
     return 0
 
 
-def _is_warm(jobs: list[Job], options: list[str]) -> bool:
-    """Whether the jobs are to be forks of a warm process: several with a model, on this Linux host, without a GPU."""
+def _wants_forks(jobs: list[Job], options: list[str]) -> bool:
+    """Whether kernels are to be forks of one process: several jobs with a model, on this host, without a GPU."""
     models = [job for job in jobs if job.notebook.stem in estimates.WITH_MODEL]
-    several = len(models) > 1 and hasattr(os, "pidfd_open")
-    return several and not {"--executor", warm.VARIABLE} & {*options, *os.environ} and not ranks.has_gpu()
+    return len(models) > 1 and not {"--executor", forkserver.VARIABLE} & {*options, *os.environ} and not ranks.has_gpu()
 
 
 def _lists_of_runs(job: Job) -> list[str]:
@@ -226,14 +224,12 @@ def _parse_arms(text: str | None) -> list[str] | None:
     return arms
 
 
-def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path, shared: bool) -> int:
-    """Runs Snakemake to its end, its runs as forks of one process if `shared`. A signal stops every run below it."""
+def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> int:
+    """Runs Snakemake to its end. A signal stops every run below it."""
     process_tree.raise_on_signals()
     process_tree.adopt_orphans()
     try:
-        with (folder / "snakemake.log").open("ab") as log, contextlib.ExitStack() as stack:
-            if shared:
-                variables = variables | stack.enter_context(warm.server(variables))
+        with (folder / "snakemake.log").open("ab") as log:
             child = process_tree.start(call, env=variables, stderr=log if "--executor" not in call else None)
             return 1 if child.wait() else 0
     except process_tree.Stopped as stopped:

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from types import ModuleType
 
 _MAX_MESSAGE = 1 << 20  # bytes; the guard lets nothing near this through
@@ -129,7 +128,6 @@ _COMMAND = "from lead_kit.verify.fork_server import main; main()"
 _PATIENCE = 300.0  # seconds for one request; loading the algebra on a busy machine is part of the first
 _lock = threading.Lock()
 _servers: dict[str, "Server"] = {}
-_prepared: dict[str, tuple[socket.socket, subprocess.Popen]] = {}  # judge → its control socket, the process that waits
 
 
 class Ended(RuntimeError):
@@ -141,7 +139,7 @@ class Server:
 
     def __init__(self, judge: str):
         self.judge, self.users, self.lock, self.dead = judge, 0, threading.Lock(), False
-        self.control, self.process = _prepared.pop(judge, None) or self._start(judge)
+        self.control, self.process = self._start(judge)
         self.control.settimeout(_PATIENCE)
 
     @staticmethod
@@ -203,15 +201,6 @@ class Server:
         return cpu_time(self.process.pid)
 
 
-def prepare(fork: Callable, judge: str) -> None:
-    """Makes the server of a judge module now, as a fork of this process, which must have no threads and PYTHONHASHSEED
-    0. `fork(target, files, keep)` gives what has Popen's `pid`, `wait` and `kill` (launch/forks.py)."""
-    control, there = socket.socketpair()
-    process = fork(lambda: run(there, judge), (), keep=there.fileno())
-    there.close()
-    _prepared[judge] = control, process
-
-
 def acquire(judge: str) -> Server:
     """The server of a judge module, started if none runs or the last one has died; `release` it."""
     with _lock:
@@ -237,10 +226,9 @@ def forget() -> None:
     """In a forked child: the server belongs to the parent."""
     global _lock
     _lock = threading.Lock()
-    for control in [server.control for server in _servers.values()] + [control for control, _ in _prepared.values()]:
-        control.close()
+    for server in _servers.values():
+        server.control.close()
     _servers.clear()
-    _prepared.clear()
 
 
 def cpu_time(pid: int) -> float:

@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 class Server:
-    """The JupyterLab of `make lab` over a root with copies of the notebooks; `variables` name a warm process."""
+    """The JupyterLab of `make lab` over a root with copies of the notebooks; `variables` name a forkserver."""
 
     def __init__(self, root: Path, variables: dict[str, str]):
         self.root, self.port, own = root, free_port(), root / ".jupyter"

@@ -14,9 +14,9 @@ import pytest
 
 from lead_kit.launch import process_tree
 from tests import small
-from tests.small import COLD, FINISH, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
+from tests.small import FINISH, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
 SLEEP = "run.log(1, 'train', reward=0.5)\nrun.progress(1, 9)\ntime.sleep(600)"
 # a process that leaves its session and its parent, as a server does that a library starts
@@ -81,7 +81,7 @@ def test_a_run_whose_folder_was_deleted_ends_itself_and_writes_nothing(tmp_path,
 
 def test_what_a_killed_run_left_running_is_ended_by_its_next_attempt(tmp_path):
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, DAEMON, SLEEP, FINISH)
-    process = lead(tmp_path, "run", "small", **COLD)  # a warm process ends all that a run leaves
+    process = lead(tmp_path, "run", "small")
     until(process, "step 1/9")
     process.kill()
     process.communicate()

@@ -1,4 +1,4 @@
-"""The kernels of `make lab`: forks of the warm process, which JupyterLab interrupts, restarts and finds dead."""
+"""The kernels of `make lab`: forks that JupyterLab interrupts, restarts and finds dead."""
 
 import os
 import signal
@@ -7,8 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from lead_kit.launch import jupyterlab as laboratory
-from lead_kit.launch import warm as warm_process
+from lead_kit.launch import forkserver, jupyterlab, kernel
 from tests.laboratory import PATIENCE, Lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
@@ -31,7 +30,6 @@ def said(lab: Lab, source: str) -> str:
 
 
 def test_a_kernel_is_a_fork_that_has_the_libraries_and_reads_the_kit_anew(lab):
-    lab.restart()  # the first run of a warm process need not wait for torch; the second does
     assert int(said(lab, PLACE).split()[0]) != os.getpid()
     assert said(lab, LOADED) == "['torch', 'trl']"
 
@@ -53,16 +51,15 @@ def test_a_kernel_that_was_killed_is_found_dead(lab):
     while lab.kernel.is_alive():
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert lab.kernel.provisioner.process.returncode == 128 + signal.SIGKILL
 
 
 def test_jupyter_finds_the_provisioner():
-    [found] = entry_points(group="jupyter_client.kernel_provisioners", name=laboratory.NAME)
-    assert found.load() is laboratory.Provisioner
+    [found] = entry_points(group="jupyter_client.kernel_provisioners", name=jupyterlab.NAME)
+    assert found.load() is kernel.Provisioner
 
 
-def test_without_a_warm_process_a_kernel_is_a_process(tmp_path):
-    lab = Lab(tmp_path, **{warm_process.VARIABLE: str(tmp_path / "ended")})
+def test_without_a_forkserver_a_kernel_is_a_process(tmp_path):
+    lab = Lab(tmp_path, **{forkserver.VARIABLE: str(tmp_path / "ended")})
     assert int(said(lab, PLACE).split()[0]) == os.getpid()
     assert said(lab, LOADED) == "[]"
     lab.close()

@@ -165,7 +165,6 @@ def attempts(root):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("forked")
 def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "2")
     code, out, err = call(root, *words)
@@ -190,7 +189,6 @@ def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("forked")
 def test_a_failing_run_is_named_and_the_others_go_on(root):
     change(root, "alpha: 0.5", "fail: bug")
     code, out, err = call(root, "reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")

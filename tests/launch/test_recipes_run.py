@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.launch import recipe_model, recipes
+from lead_kit.launch import forkserver, recipe_model, recipes
 from tests.small import call
 
 KIT = Path(__file__).resolve().parents[2]
+NO_FORKS = {forkserver.VARIABLE: ""}
 NAMES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "recipes").glob("*.yaml"))
 AT_ONCE = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # xdist has the other core
 WITH_OPTIONAL = {
@@ -34,9 +35,8 @@ def lines(path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, warm):
     arms = WITH_OPTIONAL.get(name, [])
-    how = {"reflection_lora": ["--cold"]}.get(name, [])  # each of its runs is a process of its own
-    given = ["--scale", "smoke", "--jobs", AT_ONCE, *arms, *how]
-    code, out, err = call(root, "reproduce", name, *given, **({} if how else warm))
+    variables = {"reflection_lora": NO_FORKS, "figure1": {}}.get(name, warm)  # {}: lead reproduce serves the forks
+    code, out, err = call(root, "reproduce", name, "--scale", "smoke", "--jobs", AT_ONCE, *arms, **variables)
     assert code == 0, out[-4000:] + err
     for job in recipes.plan(name, "smoke", arms=arms[1].split(",") if arms else None):
         folder = root / "runs" / job.name

@@ -9,9 +9,9 @@ import pytest
 
 from lead_kit.launch.ranks import has_gpu
 from lead_kit.runs.log_files import read_metrics
-from tests.small import COLD, FINISH, RANKS, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
+from tests.small import FINISH, RANKS, SETTLE, WORK, call, lead, small_notebook, until, write_notebook
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 SLEEP = "run.log(1, 'train', reward=0.5)\nrun.progress(1, 9)\ntime.sleep(100)"
 
 
@@ -69,7 +69,7 @@ def test_nothing_is_left_running_when_lead_is_stopped(tmp_path, number, code):
 
 def test_a_second_writer_is_refused_or_waits(tmp_path):
     write_notebook(tmp_path / "notebooks/slow.ipynb", SETTLE, WORK, "time.sleep(3)", FINISH)
-    first = lead(tmp_path, "run", "slow", **COLD)  # the writer is then the process that the user sees
+    first = lead(tmp_path, "run", "slow")  # the writer is then the process that the user sees
     until(first, "step 1/3")
     code, _, err = call(tmp_path, "run", "slow")
     assert code == 2 and f"runs/small is being written by process {first.pid} on" in err

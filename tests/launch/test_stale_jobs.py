@@ -9,7 +9,7 @@ import pytest
 
 from tests.small import SETTLE, call, write_notebook
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.usefixtures("forked")]
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
 MAKE = """\
 run_name: str = "make"  # folder

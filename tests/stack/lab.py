@@ -46,7 +46,7 @@ def start(
     **parameters,
 ) -> subprocess.Popen:
     """`lead run` on the prepared model and problems, on one rank; with `plugin`, an accelerate file's name, on two.
-    `warm` names a warm process for one rank."""
+    `warm` names a forkserver, for one rank."""
     given = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"} | parameters
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name]
     for key, value in given.items():
