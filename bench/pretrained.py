@@ -22,7 +22,7 @@ BARS = {"seconds": 20.0, "GiB": 5.0}
 def trainer_of(options, folder: Path):
     """The trainer of one side; TRL's takes micro-batches of 8 rows."""
     from bench import sides
-    from lead_kit.models.packaged import resolve_model
+    from lead_kit.models.smollm2 import resolve_model
 
     model = resolve_model(options.model)
     sizes = {"rollouts": options.rollouts, "tokens": options.tokens, "batches": options.batches, "pack": options.pack}

@@ -20,12 +20,12 @@ from lead_kit.models import sampler
 from lead_kit.models.chat import Chat, end_tokens
 from lead_kit.models.loading import load_model, load_tokenizer
 from lead_kit.models.openai_client import OpenAIClient
-from lead_kit.models.packaged import resolve_model
 from lead_kit.models.sampler import Completion, GeneratedTokens, Request, SamplingSettings
+from lead_kit.models.smollm2 import resolve_model
 from lead_kit.models.tiny_models import SIZES
 from lead_kit.runs.find import locate_model
 
-PAGES = None  # of continuous batching's cache; None: as many as fit into the memory
+_PAGES = None  # of continuous batching's cache; None: as many as fit into the memory
 
 
 class LocalEngine:
@@ -43,7 +43,7 @@ class LocalEngine:
         self.chat = Chat(tokenizer, template)
         name = "sampler, continuous batching" if continuous else "sampler"
         self.settings = {"engine": name, "template": template, "dtype": str(model.dtype).removeprefix("torch.")}
-        self.settings |= sampling.given()
+        self.settings |= sampling.as_dict()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         self.model.eval()
@@ -55,12 +55,12 @@ class LocalEngine:
                 thinking = self.chat.prompt(request.record).thinking
                 yield request, self._stopped(Completion(text, len(s.ids), s.truncated, thinking), s.ids)
 
-    def _stopped(self, whole: Completion, ids: list[int]) -> Completion:
+    def _stopped(self, completion: Completion, ids: list[int]) -> Completion:
         """The completion up to the first stop: the sampler generates on, and what follows is cut off."""
-        cut = self.sampling.cut(
-            whole.text, len(ids), lambda n: self.tokenizer.decode(ids[:n], skip_special_tokens=True)
+        stop = self.sampling.cut_at_stop(
+            completion.text, len(ids), lambda n: self.tokenizer.decode(ids[:n], skip_special_tokens=True)
         )
-        return whole._replace(text=cut[0], length=cut[1], truncated=False) if cut else whole
+        return completion._replace(text=stop[0], length=stop[1], truncated=False) if stop else completion
 
     def _seeded(self, part: list[Request]) -> list[GeneratedTokens]:
         return sampler.generate(
@@ -88,13 +88,13 @@ class LocalEngine:
         outputs = self.model.generate_batch(
             [self.chat.ids(r.record) for r in part],
             generation_config=config,
-            continuous_batching_config=ContinuousBatchingConfig(num_blocks=PAGES),
+            continuous_batching_config=ContinuousBatchingConfig(num_blocks=_PAGES),
         ).values()
         failed = [output.error for output in outputs if output.error]
         if failed or len(outputs) != len(part):
             raise RuntimeError(f"continuous batching answered {len(outputs)} of {len(part)} requests: {failed[:1]}")
         ids = [output.generated_tokens for output in outputs]
-        return [GeneratedTokens(one, [], not one or one[-1] not in ends) for one in ids]
+        return [GeneratedTokens(row, [], not row or row[-1] not in ends) for row in ids]
 
 
 class VllmEngine:
@@ -109,7 +109,7 @@ class VllmEngine:
     ):
         self.model, self.template, self.sampling = model, template, sampling
         self.dtype, self.batch_size, self.machine = dtype, batch_size, machine
-        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.given()
+        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.as_dict()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
@@ -124,13 +124,13 @@ class VllmEngine:
             for part in chat.parts(requests, self.batch_size):
                 outputs = engine.generate(
                     [{"prompt_token_ids": chat.ids(r.record)} for r in part],
-                    [SamplingParams(n=1, seed=r.seed, **self.sampling.given()) for r in part],
+                    [SamplingParams(n=1, seed=r.seed, **self.sampling.as_dict()) for r in part],
                     use_tqdm=False,
                 )
                 for request, output in zip(part, outputs, strict=True):
-                    one = output.outputs[0]
-                    thinking = chat.prompt(request.record).thinking
-                    yield request, Completion(one.text, len(one.token_ids), one.finish_reason == "length", thinking)
+                    text, ids = output.outputs[0].text, output.outputs[0].token_ids
+                    truncated = output.outputs[0].finish_reason == "length"
+                    yield request, Completion(text, len(ids), truncated, chat.prompt(request.record).thinking)
         finally:
             del engine
             gc.collect()
@@ -156,7 +156,7 @@ def sample_colocated(
         holder.llm.wake_up(tags=["kv_cache"])
     outputs = holder.llm.generate(
         [{"prompt_token_ids": prompt} for prompt, _ in rows],
-        [SamplingParams(n=1, seed=seed, **sampling.given()) for _, seed in rows],
+        [SamplingParams(n=1, seed=seed, **sampling.as_dict()) for _, seed in rows],
         use_tqdm=False,
     )
     if holder.enable_sleep_mode:  # as after TRL's own call: the weights are sent again before the next one

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 
 import torch
-import transformers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -14,17 +13,15 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.models.packaged import PACKAGED, resolve_model
+from lead_kit.models.smollm2 import SMOLLM2, resolve_model
 from lead_kit.models.tiny_models import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.distributed import sharded
 from lead_kit.runs.files import why_incomplete
 from lead_kit.runs.find import is_path
 
-# Otherwise every run prints progress bars of file loading and deprecation warnings.
-transformers.utils.logging.disable_progress_bar()
-warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
 _BACKENDS = ("transformers", "unsloth")
 ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
 
@@ -41,11 +38,12 @@ def load_model(
     """The causal model `name` and its tokenizer, padded on the left.
 
     `name` is an embedded model (`tiny`, `tiny-words`, `tiny-bytes`), a packaged one (`smollm2`), a .gguf file, a
-    checkpoint folder, or a hub model. `four_bit` loads the
-    weights as QLoRA does (nf4, double quantisation), which needs bitsandbytes; `full` says that all weights will be
-    trained, which unsloth must know. Raises InputError for an
+    checkpoint folder, or a hub model. `four_bit` loads the weights as QLoRA does (nf4, double quantisation), which
+    needs bitsandbytes; `full` says that all weights will be trained, which unsloth must know. Raises InputError for an
     unknown backend, an incomplete folder, or a path that does not exist.
     """
+    disable_progress_bar()  # of file loading
+    warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
     if backend not in _BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(_BACKENDS)}{nearest(backend, _BACKENDS)}")
     if four_bit:
@@ -158,7 +156,7 @@ def _check_folder(name: str) -> None:
     elif is_path(name):
         raise InputError(f"model folder {name} does not exist; run the notebook that writes it, or name a hub model")
     elif "/" not in name:
-        known = [*SIZES, *PACKAGED]
+        known = [*SIZES, SMOLLM2]
         raise InputError(f"model is {name!r}, expected {known}, a folder or a hub id{nearest(name, known)}")
 
 

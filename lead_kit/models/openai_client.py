@@ -20,7 +20,7 @@ from lead_kit.models.sampler import Completion, Request, SamplingSettings
 from lead_kit.runs.files import _replace_lone_surrogates
 
 _ATTEMPTS = 6
-FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
+_FIRST_PAUSE = 0.5  # seconds before the second attempt; each further pause is twice as long
 _TIMEOUT = httpx.Timeout(3600, connect=10)  # a completion is sent only when it is complete
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -42,7 +42,7 @@ class OpenAIClient:
             raise InputError(f"concurrency is {concurrency}, expected at least 1 request at a time")
         self.address, self.host, self.model, self.template = address.rstrip("/"), parts.hostname, model, template
         self.concurrency, self.thinking = concurrency, thinking
-        self.sampling = {name: value for name, value in sampling.given().items() if name != "top_k"}  # no such field
+        self.sampling = {name: value for name, value in sampling.as_dict().items() if name != "top_k"}  # no such field
         self.settings = {"engine": "openai", "template": template} | self.sampling
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
@@ -85,7 +85,7 @@ class OpenAIClient:
         body = self.body(request)
         for attempt in range(_ATTEMPTS):
             if attempt:
-                time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
+                time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1))
             try:
                 response = client.post(self.address + "/chat/completions", json=body)
             except httpx.TransportError as error:

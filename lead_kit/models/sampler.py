@@ -31,12 +31,12 @@ class SamplingSettings(NamedTuple):
     top_k: int = 0
     stop: tuple[str, ...] = ()  # texts that end a completion and are not part of it
 
-    def given(self) -> dict:
+    def as_dict(self) -> dict:
         """The settings as JSON holds them, without `stop` where there is none."""
         values = self._asdict() | {"stop": list(self.stop)}
         return values if self.stop else {name: value for name, value in values.items() if name != "stop"}
 
-    def cut(self, text: str, length: int, decode: Callable[[int], str]) -> tuple[str, int] | None:
+    def cut_at_stop(self, text: str, length: int, decode: Callable[[int], str]) -> tuple[str, int] | None:
         """The text before the first stop, and the number of its first tokens that hold the stop; None without one.
 
         `decode(n)` is the text of the first n of `length` tokens.

@@ -184,7 +184,7 @@ GOOD = (200, {"choices": [CHOICE], "usage": {"completion_tokens": 3}})
 
 
 def test_passing_faults_are_tried_again_and_others_are_not(kit, monkeypatch):
-    monkeypatch.setattr(kit.server, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(kit.server, "_FIRST_PAUSE", 0.01)
     one = requests(kit, 1, RECORDS[:1])
     with answering((500, {}), (429, {}), (503, {}), None, GOOD) as (address, asked):
         ((_, answer),) = server_of(kit, address).sample(one)
@@ -269,7 +269,7 @@ def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder
 
 
 def test_continuous_batching_decodes_the_same_and_refuses_what_it_cannot(kit, model_folder, monkeypatch):
-    monkeypatch.setattr(kit.engines, "PAGES", 32)  # its own choice would fill this machine's memory
+    monkeypatch.setattr(kit.engines, "_PAGES", 32)  # its own choice would fill this machine's memory
     policy, tokenizer = load_model(str(model_folder))
 
     def answers(continuous=False, **settings):

