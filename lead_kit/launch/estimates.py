@@ -90,7 +90,7 @@ def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None
         return "no model"
     shape = shape_of(model, made)
     if shape is None:
-        return f"unknown: the name {model!r} does not tell the size"
+        return f"unknown: the name {model!r} does not contain the size"
     if rates:
         if stem == "04_evaluate":
             return f"about {(shape.parameters * 4 + _PROGRAM) / GIB:.2g} GiB, plus the cache of its batch"
@@ -139,17 +139,17 @@ def minutes(job: Job, rates: Rates, held_out: int) -> float:
 
 def require(jobs: list[Job], scale: Scale) -> None:
     """Raises InputError where a job at a scale for CPUs needs more memory than this machine has."""
-    rates, there = scale.rates, psutil.virtual_memory().total
+    rates, available = scale.rates, psutil.virtual_memory().total
     made = _models_of(jobs)
     for job in jobs if rates else []:
         if job.notebook.stem not in ("02_sft", "03_grpo") or not (shape := shape_of(settled(job)["model"], made)):
             continue
-        whole = job._replace(parameters=settled(job))
-        needed = training_bytes(shape, whole, "cpu", rates.prompt, rates.longest)
-        if needed > there:
-            smaller = "pack_tokens" if whole.parameters.get("pack_tokens") else "micro_batch_size"
+        complete = job._replace(parameters=settled(job))
+        needed = training_bytes(shape, complete, "cpu", rates.prompt, rates.longest)
+        if needed > available:
+            smaller = "pack_tokens" if complete.parameters.get("pack_tokens") else "micro_batch_size"
             raise InputError(
-                f"{job.name} needs about {needed / GIB:.2g} GiB of memory, and this machine has {there / GIB:.2g}: "
+                f"{job.name} needs about {needed / GIB:.2g} GiB of memory, and this machine has {available / GIB:.2g}: "
                 f"lower {smaller} in the scale"
             )
 

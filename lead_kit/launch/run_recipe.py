@@ -42,8 +42,8 @@ def _refuse_twice(jobs: list[Job]) -> None:
     for job in jobs:
         other = seen.setdefault(job.name, job)
         if other is not job:
-            places = " and ".join(f"stage {j.stage}, arm {j.arm}, benchmark {j.benchmark}" for j in (other, job))
-            raise InputError(f"two runs would have the name {job.name!r}: {places}; rename a stage, arm or benchmark")
+            both = " and ".join(f"stage {j.stage}, arm {j.arm}, benchmark {j.benchmark}" for j in (other, job))
+            raise InputError(f"two runs would have the name {job.name!r}: {both}; rename a stage, arm or benchmark")
 
 
 def _set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[str, str]:
