@@ -88,7 +88,7 @@ def is_data_file(name: str | Path) -> bool:
 def expand_names(names: list[str]) -> dict[str, str]:
     """Short name → set or file; that of a file is its stem.
 
-    A folder stands for all data files in it, the name of a suite (SUITES) for its sets.
+    A folder means all data files in it, the name of a suite (SUITES) its sets.
     """
     by_short_name = {}
     for name in [member for given in names for member in SUITES.get(given, (given,))]:
@@ -180,7 +180,7 @@ def _one_record(row: dict, names: dict[str, str], name: str, where: str, number:
     if isinstance(answer, str) and "####" in answer:  # GSM8K: the solution, four hashes, the answer
         solution, answer = (part.strip() for part in answer.rsplit("####", 1))
     text = _plain_answer(answer)
-    text = boxed(text) or text or boxed(solution)  # in some sets the answer itself is boxed
+    text = _boxed(text) or text or _boxed(solution)  # in some sets the answer itself is boxed
     if need_gold and not text:
         raise InputError(f"{where}: no answer in column {names['gold'] or 'answer'!r}, nor a box in the solution")
     identity = _value_at(row, names["id"])
@@ -228,7 +228,7 @@ def _plain_answer(value) -> str:
     return "" if value is None else str(value).strip()
 
 
-def boxed(text: str) -> str:
+def _boxed(text: str) -> str:
     """The content of the last box in a text; empty without a box, or when that box nests another inside text."""
     try:
         return last_box(text) or ""

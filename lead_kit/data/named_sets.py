@@ -46,7 +46,7 @@ _UNSET = -1.0  # the override that leaves a setting unchanged
 def benchmark_settings(benchmark: str, **overrides) -> BenchmarkSettings:
     """The benchmark's settings with the overrides that are set: those other than "", 0 (`n`, `max_tokens`) or −1.
 
-    A file is a benchmark of your own: it has no settings, so template, n, temperature and max_tokens must be given.
+    A file has no settings of its own, so template, n, temperature and max_tokens must be given.
     Raises InputError for a set that is no benchmark, naming the nearest one.
     """
     benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
@@ -105,5 +105,5 @@ SETS = {
                            wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
                            asked=_FOUR_SAMPLES._replace(template="multiple_choice")),
 }  # fmt: skip
-# Evaluation sets that one name stands for: the five of DeepScaleR
+# One name for several evaluation sets: the five of DeepScaleR
 SUITES = {"DeepScaleR-evaluation": ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench")}

@@ -1,7 +1,7 @@
 r"""The embedded task in words: short stories in templated English; the teacher errs, checks and forgets its form.
 
 The numbers are those of the arithmetic task (values 0…39, operands 1…5; a problem's level is the number of steps that
-carry or borrow). A problem tells one to three steps; a solution thinks in `<think>` and answers in `<answer>`:
+carry or borrow). A problem has one to three steps; a solution thinks in `<think>` and answers in `<answer>`:
 
     Mia has 24 shells. She finds 5 more. Then she gives 3 to Ben. How many shells does Mia have now?
     <think>The goal is to count the shells. Step 1: 24 + 5 = 29. Let me check: 29 - 5 = 24. Step 2: 29 - 3 = 26.</think>

@@ -1,4 +1,4 @@
-"""The notebook of a run that goes on in a live notebook: after each cell, what was executed so far, in its folder.
+"""Writes a live notebook into the folder of its run: after each cell, what was executed so far.
 
 JupyterLab saves only what an open tab has received. IPython keeps the sources, the printed texts, the results and the
 errors of all cells; what they display is added here.

@@ -126,7 +126,7 @@ class Run:
         return target
 
     def keep_source(self, name: str, source: str, origin: str = "") -> None:
-        """Keeps the source of one of your own functions as own/`name`.py, with its hash and file in run.json.
+        """Keeps the source of a user function as own/`name`.py, with its hash and file in run.json.
 
         Raises InputError where the run is continued from a checkpoint of another source.
         """

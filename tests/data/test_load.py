@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lead_kit.data.load import (
     COLUMNS,
-    boxed,
     draw_problems,
     expand_names,
     load_problems,
@@ -21,6 +20,7 @@ from lead_kit.data.load import (
 from lead_kit.data.named_sets import SETS, SUITES, Source
 from lead_kit.errors import InputError
 from lead_kit.runs.files import read_parquet
+from lead_kit.verify.extraction import last_box
 
 
 def lines(path, *rows):
@@ -49,7 +49,7 @@ def test_the_answer_of_gsm8k_stands_after_four_hashes(tmp_path):
     assert (record["gold"], record["solution"]) == ("1,013", "16 - 3 = 13")
 
 
-def test_a_missing_answer_is_read_from_the_boxed_of_the_solution(tmp_path):
+def test_a_missing_answer_is_read_from_the_box_of_the_solution(tmp_path):
     row = {
         "problem": "x",
         "solution": "\\boxed{1}, no: $\\boxed{\\frac{1}{2}}$.",
@@ -155,7 +155,7 @@ def test_a_misspelt_suite_and_one_in_the_place_of_a_set_are_told():
 
 def test_traces_are_solutions_of_the_embedded_problems():
     rows = with_solutions(draw_problems("arithmetic", 5), 0, carry=0.0, borrow=0.0, slip=0.0, repair=1.0)
-    assert all(boxed(row["solution"]) == row["gold"] for row in rows)
+    assert all(last_box(row["solution"]) == row["gold"] for row in rows)
 
 
 def test_embedded_validation_is_distinct_and_training_stays_clear_of_it():
