@@ -26,9 +26,9 @@ class _Sketched(Exact):
         super().__init__()
         self.sketch = sketch
 
-    def same(self, gold: str, answer: str) -> bool:
+    def equal_expressions(self, gold: str, answer: str) -> bool:
         try:
-            return super().same(gold, answer)
+            return super().equal_expressions(gold, answer)
         except Undecided:
             theirs, ours = self.sketch(gold), self.sketch(answer)
             if theirs is None or ours is None:
@@ -46,7 +46,7 @@ class _Answer(NamedTuple):
     text: str
     gold: str  # in normal form, as the gold; empty if nothing equals it
     form: str  # in normal form, as the answer; empty if it equals nothing
-    whole: bool  # an integer, which is compared with other integers by its digits
+    integer: bool  # an integer, which is compared with other integers by its digits
     number: Fraction | None  # the exact value of a plain number
     node: object  # what is read from both forms; None if they differ
 
@@ -54,16 +54,16 @@ class _Answer(NamedTuple):
 @lru_cache(_KNOWN)  # answers occur again in other samples, problems and models
 def _described(text: str) -> _Answer:
     """The answer of this text. One that the guard refuses equals nothing, not even itself."""
-    whole = compare.quick(text, text) is not None
-    if not whole and latex_scan.why_refused(text):
+    integer = compare.quick(text, text) is not None
+    if not integer and latex_scan.why_refused(text):
         return _Answer(text, "", "", False, None, None)
     gold, form = normal(gold_text(text)), normal(text)
     node = read(form) if gold == form else None
     number = rationals.value(node.text) if isinstance(node, Leaf) and not node.unit else None
-    return _Answer(text, "" if gold == "None" else gold, form, whole, number, node)
+    return _Answer(text, "" if gold == "None" else gold, form, integer, number, node)
 
 
-class _Work:
+class _Comparisons:
     """The comparisons of one problem's answers, and the CPU time they may take in the workers and here."""
 
     def __init__(self, verifier):
@@ -77,35 +77,37 @@ class _Work:
     def spent(self) -> bool:
         return self._now() >= self.end
 
-    def equal(self, leader: _Answer, one: _Answer) -> bool | None:
+    def equals_leader(self, leader: _Answer, answer: _Answer) -> bool | None:
         """Whether an answer equals the first member of a class; None if that would take more time than is left."""
-        if not leader.gold or not one.form:
+        if not leader.gold or not answer.form:
             return False
-        if leader.whole and one.whole:
-            return compare.quick(one.text, leader.text)[0] == "correct"
-        if leader.number is not None and one.number is not None and leader.number != one.number:
+        if leader.integer and answer.integer:
+            return compare.quick(answer.text, leader.text)[0] == "correct"
+        if leader.number is not None and answer.number is not None and leader.number != answer.number:
             digits = rationals.decimals(leader.gold)
-            if digits is None or abs(leader.number - one.number) > Fraction(1, 10**digits):
+            if digits is None or abs(leader.number - answer.number) > Fraction(1, 10**digits):
                 return False
-        if leader.gold == one.form:
+        if leader.gold == answer.form:
             return True
         if self.spent():
             return None
-        if self.apart(leader.node, one.node):
+        if self.cannot_match(leader.node, answer.node):
             return False
         try:
-            return compare.decide(leader.gold, one.form, self.judge)[0] == "correct"
+            return compare.decide(leader.gold, answer.form, self.judge)[0] == "correct"
         except Undecided:
-            return None if self.spent() else self.verifier.compare(one.text, leader.text).correct
+            return None if self.spent() else self.verifier.compare(answer.text, leader.text).correct
 
-    def apart(self, gold: object, answer: object) -> bool:
+    def cannot_match(self, gold: object, answer: object) -> bool:
         """Whether two lists of expressions have no chance to match: an item of one is like none of the other."""
         if not (isinstance(gold, Bag) and isinstance(answer, Bag) and len(gold.items) == len(answer.items)):
             return False
         if not all(isinstance(item, Leaf) for item in gold.items + answer.items):
             return False
         try:
-            return any(not any(compare.alike(g, a, self.judge) for a in answer.items) for g in gold.items)
+            return any(
+                not any(compare.equal_up_to_parameter(g, a, self.judge) for a in answer.items) for g in gold.items
+            )
         except Undecided:
             return False
 
@@ -115,28 +117,28 @@ def cluster(answers: Sequence[str | None], verifier) -> list[int]:
     answer.
 
     An answer joins the first class whose first member it equals, so the classes do not depend on an equality that is
-    not transitive. All comparisons may take BUDGET times the CPU time of one. After that a warning is given, and
+    not transitive. All comparisons may take BUDGET times the CPU time of answer. After that a warning is given, and
     answers are the same only where their normal form or their exact value is.
     """
-    work, leaders, labels, undecided = _Work(verifier), [], [], 0
+    work, leaders, labels, undecided = _Comparisons(verifier), [], [], 0
     known: dict[tuple[str, bool], int] = {}  # answers of one normal form are equal to the same leaders
-    for one in (_described(text) if text else None for text in answers):
-        if one is None:
+    for answer in (_described(text) if text else None for text in answers):
+        if answer is None:
             labels.append(-1)
             continue
-        found = known.get((one.form, one.whole))
-        for at, leader in enumerate(leaders) if found is None else ():
-            same = work.equal(leader, one)
+        label = known.get((answer.form, answer.integer))
+        for number, leader in enumerate(leaders) if label is None else ():
+            same = work.equals_leader(leader, answer)
             undecided += same is None
             if same:
-                found = at
+                label = number
                 break
-        if found is None:
-            found = len(leaders)
-            leaders.append(one)
-        if one.form and (found < len(leaders) - 1 or one.gold == one.form):
-            known[one.form, one.whole] = found
-        labels.append(found)
+        if label is None:
+            label = len(leaders)
+            leaders.append(answer)
+        if answer.form and (label < len(leaders) - 1 or answer.gold == answer.form):
+            known[answer.form, answer.integer] = label
+        labels.append(label)
     if undecided:
         warnings.warn(
             f"{len(labels)} answers of one problem: their comparison has taken {work.allowed:g} s of CPU time, and "

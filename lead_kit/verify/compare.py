@@ -1,7 +1,21 @@
 """Are two answers equal? Kinds are compared part by part; a judge decides pairs of expressions.
 
-The same code runs twice: first in the caller's process with `Exact`, which knows spelling and rational arithmetic and
-raises Undecided for the rest; then, only if needed, in a worker with the judge of `symbolic`.
+The order of the checks of one pair, cheapest first; the first that decides ends it (`pool.Verifier` calls them):
+
+| check | decides | path |
+|---|---|---|
+| `extraction.extract` | no answer, or a box inside a box | extract |
+| `quick` | two integers, by their digits | exact |
+| `latex_scan.why_refused` | a text that is too long, too deep, or has too many items | guard |
+| `exactly` | equal normal forms; what spelling and rational arithmetic settle, with the judge `Exact` | same, exact |
+| `sympy_judge.decide` | the rest, in a worker, with the judge `Algebra` | symbolic |
+| `repeats_problem` | an equal answer that is only a part of the problem | problem |
+
+What counts as equal: `equal_nodes` compares two nodes of `parse_answer`; `equal_up_to_parameter` also accepts another
+name or step of the integer in kπ. Of the judge: `equal_expressions` by value; `equal_up_to_factor` by value times a
+unit's factor; `equal_within_answer` for the two sides of an equation in the answer; `same_family` for the values of two
+expressions in an integer; `equivalent_relations` for equations and inequalities; `solves_relation` for an equation and
+the value of one of its letters.
 """
 
 import re
@@ -22,7 +36,15 @@ from lead_kit.verify.answer_types import (
     Row,
     Words,
 )
-from lead_kit.verify.compare_parts import Exact, Undecided, as_ratio, clocks, leaves, ratios, words
+from lead_kit.verify.compare_parts import (
+    Exact,
+    Undecided,
+    as_ratio,
+    equal_clocks,
+    equal_leaves,
+    equal_ratios,
+    equal_words,
+)
 from lead_kit.verify.latex_scan import letters, rename, vector
 from lead_kit.verify.normal_form import normal
 from lead_kit.verify.parse_answer import read
@@ -65,7 +87,7 @@ def exactly(gold: str, answer: str, order: str = "any") -> Outcome | None:
         return None
 
 
-def restated(answer: str, gold: str, problem: str) -> bool:
+def repeats_problem(answer: str, gold: str, problem: str) -> bool:
     """Does an answer in normal form only repeat what the problem asks to be worked out?
 
     Never where it is the gold's own spelling, nor where nothing is left to work out.
@@ -77,9 +99,9 @@ def restated(answer: str, gold: str, problem: str) -> bool:
     parts = {stated} if len(stated) - len(last) > len("x=") else set()  # a=5 only names what it says
     if last != gold and not numerals and rationals.decimal(last) is None and _OPERATION.search(last.lstrip("-")):
         parts.add(last)
-    found = [re.compile(rf"(?<![\w.]){re.escape(part)}(?![\w.])") for part in parts]
-    formulas = [normal(formula).replace(" ", "") for formula in _FORMULA.split(problem)] if found else []
-    return any(part.search(formula) for part in found for formula in formulas)
+    patterns = [re.compile(rf"(?<![\w.]){re.escape(part)}(?![\w.])") for part in parts]
+    formulas = [normal(formula).replace(" ", "") for formula in _FORMULA.split(problem)] if patterns else []
+    return any(part.search(formula) for part in patterns for formula in formulas)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -92,7 +114,7 @@ def decide(gold: str, answer: str, judge: Exact) -> Outcome:
     if _CHOICE.fullmatch(gold) and (chosen := _CHOSEN.fullmatch(answer)) and not _RIVAL.search(chosen[2]):
         answer = chosen[1]
     theirs, ours = _read(gold), _read(answer)
-    if alike(theirs, ours, judge):
+    if equal_up_to_parameter(theirs, ours, judge):
         return "correct", _REASONS[judge.path], judge.path
     return "wrong", _difference(theirs, ours), judge.path
 
@@ -111,24 +133,24 @@ def _difference(gold: object, answer: object) -> str:
     return "not equal to the gold" if names[0] == names[1] else f"{names[1]}, the gold is {names[0]}"
 
 
-def alike(gold: object, answer: object, judge: Exact) -> bool:
+def equal_up_to_parameter(gold: object, answer: object, judge: Exact) -> bool:
     """Equality up to the name of the integer in a family such as kπ, and up to its steps."""
-    if equal(gold, answer, judge):
+    if equal_nodes(gold, answer, judge):
         return True
     names = {node.name for node in (gold, answer) if isinstance(node, Named)}
     if len(names) == 1:
         gold, answer = (node.value if isinstance(node, Named) else node for node in (gold, answer))
     if isinstance(gold, Leaf | Row) and type(gold) is type(answer) and "\\pi" in str(gold):
-        own = [sorted(letters(node) & _PARAMETERS) for node in (answer, gold)]
-        if len(own[0]) == len(own[1]) == 1 and own[0] != own[1]:
-            answer = rename(answer, {own[0][0]: own[1][0]})
-            if equal(gold, answer, judge):
+        counting = [sorted(letters(node) & _PARAMETERS) for node in (answer, gold)]
+        if len(counting[0]) == len(counting[1]) == 1 and counting[0] != counting[1]:
+            answer = rename(answer, {counting[0][0]: counting[1][0]})
+            if equal_nodes(gold, answer, judge):
                 return True
-        return len(own[1]) == 1 and isinstance(gold, Leaf) and judge.family(gold.text, answer.text)
+        return len(counting[1]) == 1 and isinstance(gold, Leaf) and judge.same_family(gold.text, answer.text)
     return False
 
 
-def equal(gold: object, answer: object, judge: Exact) -> bool:
+def equal_nodes(gold: object, answer: object, judge: Exact) -> bool:
     """Equality of two nodes."""
     if gold == answer:
         return True
@@ -146,11 +168,11 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
         return _bags(gold, answer, judge)
     if isinstance(gold, Bag) and isinstance(answer, Row):
         return _in_order(gold, answer) and all(
-            equal(g.value, a, judge) for g, a in zip(gold.items, answer.items, strict=True)
+            equal_nodes(g.value, a, judge) for g, a in zip(gold.items, answer.items, strict=True)
         )
     if isinstance(gold, Row) and isinstance(answer, Bag):
         return _in_order(answer, gold) and all(
-            equal(g, a.value, judge) for g, a in zip(gold.items, answer.items, strict=True)
+            equal_nodes(g, a.value, judge) for g, a in zip(gold.items, answer.items, strict=True)
         )
     if isinstance(gold, Row) and isinstance(answer, Leaf) and (row := vector(answer.text)) is not None:
         return _rows(gold, row, judge)
@@ -164,7 +186,7 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
     ):
         gold, answer = (as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
-        return ratios(gold, answer, judge)
+        return equal_ratios(gold, answer, judge)
     if isinstance(gold, Words) and isinstance(answer, Leaf) and answer.text.isalpha() and len(answer.text) > 1:
         return answer.text.lower() == "".join(gold.words).lower()
     if _ENDLESS in (gold, answer):
@@ -178,7 +200,7 @@ def equal(gold: object, answer: object, judge: Exact) -> bool:
 def _congruences(gold: Congruence, answer: Congruence, judge: Exact) -> bool:
     if gold.left and answer.left and gold.left != answer.left:
         return False
-    return judge.same(gold.modulus, answer.modulus) and equal(gold.residue, answer.residue, judge)
+    return judge.equal_expressions(gold.modulus, answer.modulus) and equal_nodes(gold.residue, answer.residue, judge)
 
 
 def _pieces(gold: Pieces, answer: Pieces, judge: Exact) -> bool:
@@ -189,7 +211,7 @@ def _pieces(gold: Pieces, answer: Pieces, judge: Exact) -> bool:
             [
                 at
                 for at, ours in enumerate(answer.items)
-                if all(equal(*pair, judge) for pair in zip(theirs, ours, strict=True))
+                if all(equal_nodes(*pair, judge) for pair in zip(theirs, ours, strict=True))
             ]
             for theirs in gold.items
         ]
@@ -201,7 +223,7 @@ def _rows(gold: Row, answer: Row, judge: Exact) -> bool:
         return False
     if gold.brackets != answer.brackets and (len(gold.items) == 2 or {gold.brackets, answer.brackets} != {"()", "[]"}):
         return False  # an interval's brackets say which ends belong to it; a longer tuple may be written either way
-    return all(equal(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+    return all(equal_nodes(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
 
 
 def _grids(gold: Grid, answer: Grid, judge: Exact) -> bool:
@@ -210,7 +232,7 @@ def _grids(gold: Grid, answer: Grid, judge: Exact) -> bool:
     pairs = (
         (g, a) for ours, theirs in zip(gold.rows, answer.rows, strict=True) for g, a in zip(ours, theirs, strict=True)
     )
-    return all(equal(g, a, judge) for g, a in pairs)
+    return all(equal_nodes(g, a, judge) for g, a in pairs)
 
 
 def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
@@ -221,13 +243,13 @@ def _bags(gold: Bag, answer: Bag, judge: Exact) -> bool:
     names = [{item.name for item in bag.items if isinstance(item, Named)} for bag in (gold, answer)]
     if all(len(each) == len(gold.items) for each in names) and names[0] == names[1]:
         values = {item.name: item for item in answer.items}
-        return all(equal(item, values[item.name], judge) for item in gold.items)
+        return all(equal_nodes(item, values[item.name], judge) for item in gold.items)
     bases = {item.name[0] for item in gold.items if isinstance(item, Named)}
     if len(bases) == len(gold.items) > 1 and not names[1]:  # x=1, y=2 and 1, 2
-        return all(equal(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+        return all(equal_nodes(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
     if judge.order == "given" and not (gold.free or answer.free):
-        return all(alike(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
-    links = [[at for at, a in enumerate(answer.items) if alike(g, a, judge)] for g in gold.items]
+        return all(equal_up_to_parameter(g, a, judge) for g, a in zip(gold.items, answer.items, strict=True))
+    links = [[at for at, a in enumerate(answer.items) if equal_up_to_parameter(g, a, judge)] for g in gold.items]
     return _matched(links)
 
 
@@ -235,16 +257,16 @@ def _matched(links: list[list[int]]) -> bool:
     """Is there a perfect matching? Augmenting paths."""
     owner: dict[int, int] = {}
 
-    def place(item: int, tried: set[int]) -> bool:
-        for at in links[item]:
-            if at not in tried:
-                tried.add(at)
-                if at not in owner or place(owner[at], tried):
-                    owner[at] = item
+    def assign(item: int, tried: set[int]) -> bool:
+        for partner in links[item]:
+            if partner not in tried:
+                tried.add(partner)
+                if partner not in owner or assign(owner[partner], tried):
+                    owner[partner] = item
                     return True
         return False
 
-    return all(place(item, set()) for item in range(len(links)))
+    return all(assign(item, set()) for item in range(len(links)))
 
 
 def _named(gold: object, answer: object, judge: Exact) -> bool:
@@ -253,24 +275,24 @@ def _named(gold: object, answer: object, judge: Exact) -> bool:
         if len(gold.arguments) != len(answer.arguments):
             if bool(gold.arguments) == bool(answer.arguments) or not letters(gold.value):
                 return False  # y=2x and f(x)=2x, not x=2 and f(x)=2
-            return equal(gold.value, answer.value, judge)
+            return equal_nodes(gold.value, answer.value, judge)
         renamed = dict(zip(answer.arguments, gold.arguments, strict=True))
         value = rename(answer.value, renamed) if renamed else answer.value
         captured = any(old != new and new in letters(answer.value) for old, new in renamed.items())
         if gold.name.lower() == answer.name.lower() and not captured:
-            return equal(gold.value, value, judge)
+            return equal_nodes(gold.value, value, judge)
         if gold.arguments:
             return False
-        return judge.relation(_as_relation(gold), _as_relation(answer))
+        return judge.equivalent_relations(_as_relation(gold), _as_relation(answer))
     if isinstance(gold, Named):
         if isinstance(answer, Relation):
             line = answer.operators == ("=",) and (letters(gold.value) or gold.arguments)  # an equation as an answer
             same = answer.sides[0].lower() == gold.name.lower() and _stated(gold.value, answer, judge)
-            return same or bool(line) and judge.relation(_as_relation(gold), answer)
-        return equal(gold.value, answer, judge)
+            return same or bool(line) and judge.equivalent_relations(_as_relation(gold), answer)
+        return equal_nodes(gold.value, answer, judge)
     if isinstance(gold, Relation):
-        return gold.operators == ("=",) and judge.relation(gold, _as_relation(answer))
-    return equal(gold, answer.value, judge)
+        return gold.operators == ("=",) and judge.equivalent_relations(gold, _as_relation(answer))
+    return equal_nodes(gold, answer.value, judge)
 
 
 def _as_relation(named: Named) -> Relation:
@@ -293,11 +315,11 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
         return False  # the integers of an interval are not the interval
     if isinstance(theirs, Leaf) and theirs is gold and not letters(theirs):
         return False  # 7 for some x
-    if alike(theirs, ours, judge):
+    if equal_up_to_parameter(theirs, ours, judge):
         return True
     only = [sorted(letters(node) - letters(other)) for node, other in ((ours, theirs), (theirs, ours))]
     if len(only[0]) == len(only[1]) == 1 and only[0][0] in _PARAMETERS:
-        return equal(theirs, rename(ours, {only[0][0]: only[1][0]}), judge)
+        return equal_nodes(theirs, rename(ours, {only[0][0]: only[1][0]}), judge)
     return False
 
 
@@ -308,16 +330,16 @@ def _plain(condition: str) -> str:
 
 def _relation(gold: object, answer: object, judge: Exact) -> bool:
     if isinstance(gold, Relation) and isinstance(answer, Relation):
-        return judge.relation(gold, answer)
+        return judge.equivalent_relations(gold, answer)
     if isinstance(answer, Relation):
         return _stated(gold, answer, judge)
-    if gold.operators == ("=",) and isinstance(answer, Leaf) and judge.solves(gold, answer.text):
+    if gold.operators == ("=",) and isinstance(answer, Leaf) and judge.solves_relation(gold, answer.text):
         return True
     if gold.operators == ("=",):
-        return _label(gold.sides[0]) and equal(read(gold.sides[-1]), answer, judge)
+        return _label(gold.sides[0]) and equal_nodes(read(gold.sides[-1]), answer, judge)
     order = len(set(gold.operators)) == 1 and gold.operators[0] in ("<", ">")
     if order and isinstance(answer, Bag) and len(answer.items) == len(gold.sides):
-        return all(equal(read(g), a, judge) for g, a in zip(gold.sides, answer.items, strict=True))
+        return all(equal_nodes(read(g), a, judge) for g, a in zip(gold.sides, answer.items, strict=True))
     return False
 
 
@@ -330,9 +352,9 @@ def _stated(gold: object, answer: Relation, judge: Exact) -> bool:
     if first == last:
         return False
     middle = [side for side in answer.sides[:-1] if not re.search(r"[A-Za-z]", _WRITTEN.sub("", side))]
-    if len(middle) < len(answer.sides) - 1 and not _label(first) or not all(judge.holds(last, side) for side in middle):
+    if len(middle) < len(answer.sides) - 1 and not _label(first):
         return False
-    return equal(gold, read(last), judge)
+    return all(judge.equal_within_answer(last, side) for side in middle) and equal_nodes(gold, read(last), judge)
 
 
 def _label(text: str) -> bool:
@@ -352,5 +374,6 @@ def _in_order(bag: Bag, row: Row) -> bool:
 
 
 _COMPARE = {
-    Leaf: leaves, Words: words, Row: _rows, Grid: _grids, Clock: clocks, Congruence: _congruences, Pieces: _pieces,
+    Leaf: equal_leaves, Words: equal_words, Row: _rows, Grid: _grids, Clock: equal_clocks, Congruence: _congruences,
+    Pieces: _pieces,
 }  # fmt: skip

@@ -24,7 +24,7 @@ class Exact:
     def __init__(self, order: str = "any"):
         self.order = order
 
-    def same(self, gold: str, answer: str) -> bool:
+    def equal_expressions(self, gold: str, answer: str) -> bool:
         """Equality of two expressions in normal form. Raises Undecided."""
         if _FLAT.sub("", gold) == _FLAT.sub("", answer):
             return True
@@ -35,33 +35,33 @@ class Exact:
             raise Undecided(gold, answer)
         return theirs == ours or rationals.rounds_to(gold, theirs, answer, ours)
 
-    def holds(self, left: str, right: str) -> bool:
+    def equal_within_answer(self, left: str, right: str) -> bool:
         """Equality of two expressions of the answer itself."""
-        return self.same(left, right)
+        return self.equal_expressions(left, right)
 
-    def scaled(self, gold: str, answer: str, factor: str) -> bool:
+    def equal_up_to_factor(self, gold: str, answer: str, factor: str) -> bool:
         """gold == answer · factor, the factor being a number or a multiple of π."""
         theirs, ours = rationals.value(gold), rationals.value(answer)
         if theirs is None or ours is None or "\\" in factor:
             raise Undecided(gold, answer)
         return theirs == ours * Fraction(factor) or rationals.rounds_to(gold, theirs, answer, ours, Fraction(factor))
 
-    def family(self, gold: str, answer: str) -> bool:
+    def same_family(self, gold: str, answer: str) -> bool:
         """Do two expressions in one integer each take the same values? Raises Undecided."""
         raise Undecided(gold, answer)
 
-    def relation(self, gold: Relation, answer: Relation) -> bool:
+    def equivalent_relations(self, gold: Relation, answer: Relation) -> bool:
         """Do two relations say the same?"""
         if gold == answer:
             return True
         raise Undecided(gold, answer)
 
-    def solves(self, gold: Relation, answer: str) -> bool:
+    def solves_relation(self, gold: Relation, answer: str) -> bool:
         """Is the answer what the gold's equation says of one of its letters?"""
         raise Undecided(gold, answer)
 
 
-def leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
+def equal_leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
     """Percent: the gold p% is p% or p/100 or, the question having asked for percent, p. Degrees: d° is d or dπ/180.
 
     A numeral gold asks for a numeral: the problem itself, boxed, would be right.
@@ -72,11 +72,11 @@ def leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
         return _percent(gold, answer, judge)
     for degrees, radians, factor in ((gold, answer, "180/\\pi"), (answer, gold, "\\pi/180")):
         if degrees.unit == "degree" and (radians.unit == "rad" or not radians.unit and "\\pi" in radians.text):
-            return judge.scaled(gold.text, answer.text, factor)
-    ratio = units.conversion(gold.unit, answer.unit)
-    if ratio is None:
-        return False
-    return judge.same(gold.text, answer.text) if ratio == 1 else judge.scaled(gold.text, answer.text, str(ratio))
+            return judge.equal_up_to_factor(gold.text, answer.text, factor)
+    factor = units.conversion(gold.unit, answer.unit)
+    if factor is None or factor == 1:
+        return factor is not None and judge.equal_expressions(gold.text, answer.text)
+    return judge.equal_up_to_factor(gold.text, answer.text, str(factor))
 
 
 def _evaluated(gold: Leaf, answer: Leaf) -> bool:
@@ -96,21 +96,20 @@ def _evaluated(gold: Leaf, answer: Leaf) -> bool:
 
 
 def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
+    texts = gold.text, answer.text
     if gold.unit == "percent" and answer.unit == "":
-        return judge.same(gold.text, answer.text) or judge.scaled(gold.text, answer.text, "100")
+        return judge.equal_expressions(*texts) or judge.equal_up_to_factor(*texts, "100")
     if answer.unit == "percent" and gold.unit == "":
-        whole = rationals.value(gold.text)
-        return judge.scaled(gold.text, answer.text, "1/100") or (
-            whole is not None and whole > 1 and judge.same(gold.text, answer.text)
-        )
+        value = rationals.value(gold.text)
+        return judge.equal_up_to_factor(*texts, "1/100") or (value or 0) > 1 and judge.equal_expressions(*texts)
     return False
 
 
-def words(gold: Words, answer: Words, judge: Exact) -> bool:
+def equal_words(gold: Words, answer: Words, judge: Exact) -> bool:
     return [word.lower() for word in gold.words] == [word.lower() for word in answer.words]
 
 
-def clocks(gold: Clock, answer: Clock, judge: Exact) -> bool:
+def equal_clocks(gold: Clock, answer: Clock, judge: Exact) -> bool:
     """The same time; 15:00 says which half of the day it means."""
     theirs, ours = (
         (each.hour % 12, each.minute, each.half or "ap"[each.hour > 12] * (each.hour > 12)) for each in (gold, answer)
@@ -123,7 +122,7 @@ def as_ratio(clock: Clock) -> object:
     return clock if clock.half else Ratio(parts)
 
 
-def ratios(gold: object, answer: object, judge: Exact) -> bool:
+def equal_ratios(gold: object, answer: object, judge: Exact) -> bool:
     """a:b is the ratio a:b in any multiple, and the fraction a/b; a decimal is not a way to state a ratio."""
     if isinstance(gold, Ratio) and isinstance(answer, Ratio):
         if len(gold.parts) != len(answer.parts):
@@ -138,13 +137,13 @@ def ratios(gold: object, answer: object, judge: Exact) -> bool:
         ):  # nothing cross-multiplies with 0
             return all(rationals.value(_text(g)) == rationals.value(_text(a)) for g, a in pairs)
         (first, other), *_ = pairs
-        return all(judge.same(_times(g, other), _times(a, first)) for g, a in pairs)
+        return all(judge.equal_expressions(_times(g, other), _times(a, first)) for g, a in pairs)
     if isinstance(gold, Leaf) and len(answer.parts) == 2 and not gold.unit:
-        return judge.same(gold.text, _quotient(*map(_text, answer.parts)))
+        return judge.equal_expressions(gold.text, _quotient(*map(_text, answer.parts)))
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
         return False
-    return judge.same(_times(ratio.parts[1], other), _text(ratio.parts[0]))
+    return judge.equal_expressions(_times(ratio.parts[1], other), _text(ratio.parts[0]))
 
 
 def _text(node: object) -> str:

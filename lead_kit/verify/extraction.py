@@ -50,7 +50,7 @@ def region(completion: str, answer_region: str = "after_think") -> str | None:
 
 def boxes(text: str) -> list[tuple[int, int]]:
     """Spans (start of the content, end of the content) of all balanced boxes, outermost only, in order."""
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     stack: list[tuple[bool, int]] = []
     for match in _BOX.finditer(text):
         token = match.group()
@@ -58,14 +58,14 @@ def boxes(text: str) -> list[tuple[int, int]]:
             if stack:
                 boxed, start = stack.pop()
                 if boxed:
-                    while found and found[-1][0] > start:
-                        found.pop()
-                    found.append((start, match.start()))
+                    while spans and spans[-1][0] > start:
+                        spans.pop()
+                    spans.append((start, match.start()))
         elif token == "{":
             stack.append((False, match.end()))
         elif token[-1] == "{" and len(token) > 2:
             stack.append((True, match.end()))
-    return found
+    return spans
 
 
 def last_box(text: str) -> str | None:
@@ -75,10 +75,10 @@ def last_box(text: str) -> str | None:
     """
     if "boxed" not in text and "fbox" not in text:
         return None
-    found = boxes(text)
-    if not found:
+    spans = boxes(text)
+    if not spans:
         return None
-    content = text[slice(*found[-1])].strip()
+    content = text[slice(*spans[-1])].strip()
     if "\\boxed" not in content and "\\fbox" not in content:
         return content
     return _unwrapped(content)
@@ -102,13 +102,13 @@ def _unwrapped(content: str) -> str:
 
 def _joined_boxes(text: str) -> str | None:
     """The last box, together with those before it that only words such as "and" or a comma separate from it."""
-    found = boxes(text)
-    if not found:
+    spans = boxes(text)
+    if not spans:
         return None
-    start = len(found) - 1
-    while start and _joined(text, found[start - 1][1] + 1, found[start][0]):
+    start = len(spans) - 1
+    while start and _joined(text, spans[start - 1][1] + 1, spans[start][0]):
         start -= 1
-    return ", ".join(text[slice(*span)].strip() for span in found[start:])
+    return ", ".join(text[slice(*span)].strip() for span in spans[start:])
 
 
 def _joined(text: str, end: int, start: int) -> bool:
@@ -127,16 +127,16 @@ def _last_stated(text: str) -> str | None:
             return _of_sentence(tail)
     conclusions = list(_CONCLUSION.finditer(text))
     if conclusions and (
-        found := _of_sentence(_SENTENCE.split(text[conclusions[-1].end() :], maxsplit=1)[0], last=True)
+        conclusion := _of_sentence(_SENTENCE.split(text[conclusions[-1].end() :], maxsplit=1)[0], last=True)
     ):
-        return found
+        return conclusion
     return _of_text(text)
 
 
 def _formulas(text: str) -> list[str]:
     """Formulas between dollars or brackets that are not prose between two prices."""
-    found = [next(group for group in match.groups() if group is not None).strip() for match in _MATH.finditer(text)]
-    return [formula for formula in found if len(_PROSE.findall(_COMMAND.sub("", formula))) < 2]
+    formulas = ("".join(filter(None, match.groups())).strip() for match in _MATH.finditer(text))
+    return [formula for formula in formulas if len(_PROSE.findall(_COMMAND.sub("", formula))) < 2]
 
 
 def _of_sentence(sentence: str, last: bool = False) -> str | None:

@@ -82,7 +82,7 @@ def is_unknown(text: str) -> bool:
 def monic(sides: list[str], operators: list[str]) -> tuple[list[str], list[str]]:
     """`-2x<6` as `-3<x`."""
     scaled = [
-        (at, match) for at, side in enumerate(sides) if (match := _SCALED.fullmatch(side)) and match[1] + match[2]
+        (index, match) for index, side in enumerate(sides) if (match := _SCALED.fullmatch(side)) and match[1] + match[2]
     ]
     others = [side for side in sides if not _SCALED.fullmatch(side)]
     if (
@@ -91,9 +91,9 @@ def monic(sides: list[str], operators: list[str]) -> tuple[list[str], list[str]]
         or any(re.search(r"(?<!\\)\b[A-Za-z]", side) for side in others)
     ):
         return sides, operators
-    at, match = scaled[0]
+    index, match = scaled[0]
     factor = rationals.value(match[1] + (match[2] or "1"))
-    sides = [match[3] if place == at else _over(side, factor) for place, side in enumerate(sides)]
+    sides = [match[3] if position == index else _over(side, factor) for position, side in enumerate(sides)]
     return (sides, operators) if factor > 0 else (sides[::-1], operators[::-1])
 
 
@@ -136,11 +136,11 @@ def choices(items: list[str]) -> list[list[str]]:
 
 def vector(text: str) -> Row | None:
     """`i+2j+3k` as (1,2,3)."""
-    terms, at = [], 0
-    while at < len(text) and (term := _BASIS.match(text, at)):
+    terms, end = [], 0
+    while end < len(text) and (term := _BASIS.match(text, end)):
         terms.append(term)
-        at = term.end()
-    if at < len(text) or len(terms) < 2 and "{" not in text:
+        end = term.end()
+    if end < len(text) or len(terms) < 2 and "{" not in text:
         return None
     parts = {term[3] or term[4]: term[1].strip("+") + (term[2].strip("*") or "1") for term in terms}
     return Row(tuple(Leaf(parts.get(name, "0")) for name in "ijk"), "()") if len(parts) == len(terms) else None

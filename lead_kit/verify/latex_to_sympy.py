@@ -55,29 +55,26 @@ class _Reader:
     """One pass over one expression."""
 
     def __init__(self, text: str):
-        text = _GROUPING.sub(lambda number: number.group().replace(",", ""), text)
-        self.tokens: list[str] = []
-        at = 0
-        text = text.strip()
-        while at < len(text):
-            match = _TOKEN.match(text, at)
+        text = _GROUPING.sub(lambda number: number.group().replace(",", ""), text).strip()
+        self.tokens, self.position, end = [], 0, 0
+        while end < len(text):
+            match = _TOKEN.match(text, end)
             if match is None:
-                raise Unreadable(f"{text[at : at + 10]!r}")
+                raise Unreadable(f"{text[end : end + 10]!r}")
             self.tokens.append(match[1])
-            at = match.end()
-        self.at = 0
+            end = match.end()
 
     def peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+        return self.tokens[self.position] if self.position < len(self.tokens) else ""
 
     def take(self, expected: str = "") -> str:
         token = self.peek()
         if not token or expected and token != expected:
             raise Unreadable(f"{token!r} where {expected or 'a term'} was expected")
-        self.at += 1
+        self.position += 1
         return token
 
-    def whole(self) -> sympy.Expr:
+    def complete(self) -> sympy.Expr:
         value = self.sum()
         if self.peek() == "\\mod":
             self.take()
@@ -143,19 +140,13 @@ class _Reader:
         return value
 
     def fraction_of_integers(self) -> bool:
-        shape = self.tokens[self.at + 1 : self.at + 7]
-        return (
-            len(shape) == 6
-            and shape[0] == shape[3] == "{"
-            and shape[1].isdigit()
-            and shape[4].isdigit()
-            and shape[5] == "}"
-        )
+        shape = self.tokens[self.position + 1 : self.position + 7]
+        return ["0" if token.isdigit() else token for token in shape] == ["{", "0", "}", "{", "0", "}"]
 
     def group(self) -> sympy.Expr:
         opening = self.take()
         if opening not in _CLOSING:
-            self.at -= 1
+            self.position -= 1
             return self.atom()
         value = self.sum()
         self.take(_CLOSING[opening])
@@ -166,7 +157,7 @@ class _Reader:
         if token[0].isdigit() or token[0] == ".":
             return self.numeral(token)
         if token in _CLOSING:
-            self.at -= 1
+            self.position -= 1
             return self.group()
         if token == "|":
             value = self.sum()
@@ -196,17 +187,13 @@ class _Reader:
             name += self.take()
         if self.peek() == "(" and (token in _APPLIED or token.isupper() and self._numeral_in_brackets()):
             self.take()
-            arguments = [self.sum()]
-            while self.peek() == ",":
-                self.take()
-                arguments.append(self.sum())
-            self.take(")")
-            return Symbol(f"{name}({', '.join(map(str, arguments))})")
+            return Symbol(f"{name}({', '.join(map(str, self.listed(')')))})")
         return _CONSTANTS.get(name, None) or Symbol(name)
 
     def _numeral_in_brackets(self) -> bool:
         """`I(0)`, `V(2)`: the value of a function, not a product."""
-        return self.at + 2 < len(self.tokens) and self.tokens[self.at + 1].isdigit() and self.tokens[self.at + 2] == ")"
+        following = self.tokens[self.position + 1 : self.position + 3]
+        return len(following) == 2 and following[0].isdigit() and following[1] == ")"
 
     def function(self, name: str) -> sympy.Expr:
         base, power = None, Integer(1)
@@ -225,16 +212,20 @@ class _Reader:
     def arguments(self) -> list[sympy.Expr]:
         if self.peek() not in ("(", "\\{"):
             return [self.argument()]
-        start = self.at
-        closing = _CLOSING[self.take()]
+        start = self.position
+        values = self.listed(_CLOSING[self.take()])
+        if len(values) == 1 and self.peek() == "^":
+            self.position = start
+            return [self.argument()]
+        return values
+
+    def listed(self, closing: str) -> list[sympy.Expr]:
+        """Expressions with commas between them, and the bracket behind them."""
         values = [self.sum()]
         while self.peek() == ",":
             self.take()
             values.append(self.sum())
         self.take(closing)
-        if len(values) == 1 and self.peek() == "^":
-            self.at = start
-            return [self.argument()]
         return values
 
     def argument(self) -> sympy.Expr:
@@ -288,7 +279,7 @@ class _Reader:
 
     def marked(self) -> sympy.Expr:
         """A letter under an accent is another letter; a bar over two is the segment."""
-        accent = self.tokens[self.at - 1]
+        accent = self.tokens[self.position - 1]
         inside = self.opaque()
         return Symbol(f"{accent}{inside}") if len(str(inside)) == 1 else inside
 
@@ -339,7 +330,7 @@ def parse(text: str) -> sympy.Expr:
     if not text:
         raise Unreadable("nothing")
     try:
-        return _Reader(text).whole()
+        return _Reader(text).complete()
     except Unreadable:
         if (
             not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text)

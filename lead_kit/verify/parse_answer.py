@@ -132,11 +132,11 @@ def _punctured(points: list[str], base: Row = _LINE) -> object:
 
 def _congruence(left: str | None, residue: str, modulus: str) -> Congruence:
     """With the residues reduced where they are digits."""
-    node, whole = read(residue), rationals.value(modulus)
+    node, divisor = read(residue), rationals.value(modulus)
     items = node.items if isinstance(node, Bag) else (node,)
     values = [rationals.value(item.text) if isinstance(item, Leaf) else None for item in items]
-    if whole and None not in values:
-        node = Bag(tuple(Leaf(str(value % whole)) for value in values), True)
+    if divisor and None not in values:
+        node = Bag(tuple(Leaf(str(value % divisor)) for value in values), True)
     return Congruence(left or "", node, modulus)
 
 

@@ -124,7 +124,7 @@ class Verifier:
         if (
             status == "correct"
             and problem
-            and compare.restated(normal(answer), normal(extraction.gold_text(gold)), problem)
+            and compare.repeats_problem(normal(answer), normal(extraction.gold_text(gold)), problem)
         ):
             status, reason, path = "wrong", "it stands in the problem", "problem"
         return Verdict(status, answer[:_SHOWN], reason, path, time.perf_counter() - start)
@@ -148,12 +148,14 @@ class Verifier:
             )
         pairs = zip(completions, golds, strict=True)
         verdicts = [self._at_once(completion, gold, loose, answer_region) for completion, gold in pairs]
-        rest = [at for at, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
+        rest = [index for index, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
         with ThreadPoolExecutor(self.workers) as threads:
-            compared = threads.map(lambda at: self._compare(verdicts[at], golds[at], problems[at], order), rest)
+            compared = threads.map(
+                lambda index: self._compare(verdicts[index], golds[index], problems[index], order), rest
+            )
             try:
-                for at, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
-                    verdicts[at] = verdict
+                for index, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
+                    verdicts[index] = verdict
             finally:
                 threads.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest of the list
         return verdicts
@@ -330,8 +332,8 @@ def _progress(items: Iterable, total: int) -> Iterable:
 def _forget() -> None:
     """In a forked child: drop the parent's workers without ending them, and take new locks."""
     for each in list(_ALL):
-        for one in each._idle:
-            one.sock.close()
+        for worker in each._idle:
+            worker.sock.close()
         each._reset()
     fork_server.forget()
 

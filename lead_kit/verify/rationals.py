@@ -31,8 +31,8 @@ def value(text: str) -> Fraction | None:
     if plain is not None:
         return plain
     if (match := _MIXED.fullmatch(text)) and int(match[4]):
-        whole = int(match[2]) + Fraction(int(match[3]), int(match[4]))
-        return -whole if match[1] == "-" else whole
+        mixed = int(match[2]) + Fraction(int(match[3]), int(match[4]))
+        return -mixed if match[1] == "-" else mixed
     for pattern in (_FRACTION, _SLASH):
         if match := pattern.fullmatch(text):
             top, bottom = decimal(match[2]), decimal(match[3])
@@ -54,9 +54,9 @@ def text(value: Fraction) -> str:
     return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
-def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
+def _repeating(sign: str, integer: str, fixed: str, period: str) -> Fraction:
     """0.12(36)… as a fraction: the period over as many nines."""
-    value = Fraction(f"{whole or 0}.{fixed or 0}") + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
+    value = Fraction(f"{integer or 0}.{fixed or 0}") + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
     return -value if sign == "-" else value
 
 

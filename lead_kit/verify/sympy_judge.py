@@ -49,34 +49,34 @@ class _Algebra(compare_parts.Exact):
 
     path = "symbolic"
 
-    def same(self, gold: str, answer: str) -> bool:
+    def equal_expressions(self, gold: str, answer: str) -> bool:
         try:
-            return super().same(gold, answer)
+            return super().equal_expressions(gold, answer)
         except compare_parts.Undecided:
             pass
-        theirs = readable(gold)
+        theirs = _parse_gold(gold)
         try:
             ours = parse(answer)
         except Unreadable:
             return False
-        return _identical(theirs, ours) or self._rounds(gold, answer, ours)
+        return _equal_functions(theirs, ours) or self._rounds(gold, answer, ours)
 
-    def holds(self, left: str, right: str) -> bool:
+    def equal_within_answer(self, left: str, right: str) -> bool:
         try:
-            return self.same(left, right)
+            return self.equal_expressions(left, right)
         except _GoldUnreadable:
             return False
 
-    def scaled(self, gold: str, answer: str, factor: str) -> bool:
+    def equal_up_to_factor(self, gold: str, answer: str, factor: str) -> bool:
         try:
-            return super().scaled(gold, answer, factor)
+            return super().equal_up_to_factor(gold, answer, factor)
         except compare_parts.Undecided:
             pass
         try:
-            theirs, ours = readable(gold), parse(answer) * parse(factor)
+            theirs, ours = _parse_gold(gold), parse(answer) * parse(factor)
         except Unreadable:
             return False
-        return _identical(theirs, ours) or self._rounds(gold, answer, ours)
+        return _equal_functions(theirs, ours) or self._rounds(gold, answer, ours)
 
     def _rounds(self, gold: str, answer: str, ours: sympy.Expr) -> bool:
         """A decimal gold and an exact value that rounds to it."""
@@ -85,25 +85,25 @@ class _Algebra(compare_parts.Exact):
         value = Fraction(str(ours.evalf(30)))
         return rationals.rounds_to(gold, rationals.value(gold), answer, value)
 
-    def family(self, gold: str, answer: str) -> bool:
+    def same_family(self, gold: str, answer: str) -> bool:
         """a+bk and c+dn over the integers: d is b or -b, and c-a is a multiple of b."""
-        theirs, ours = readable(gold), parse(answer)
-        letter, own = theirs.free_symbols, ours.free_symbols
-        if len(letter) != 1 or len(own) != 1:
+        theirs, ours = _parse_gold(gold), parse(answer)
+        letter, counter = theirs.free_symbols, ours.free_symbols
+        if len(letter) != 1 or len(counter) != 1:
             return False
-        (letter,), (own,) = letter, own
-        step, other = theirs.diff(letter), ours.diff(own)
+        (letter,), (counter,) = letter, counter
+        step, other = theirs.diff(letter), ours.diff(counter)
         if (
             step.free_symbols
             or other.free_symbols
             or step == 0
-            or not (_vanishes(step - other) or _vanishes(step + other))
+            or not (_is_zero(step - other) or _is_zero(step + other))
         ):
             return False
-        apart = sympy.simplify((theirs.subs(letter, 0) - ours.subs(own, 0)) / step)
-        return bool(apart.is_Integer)
+        shift = sympy.simplify((theirs.subs(letter, 0) - ours.subs(counter, 0)) / step)
+        return bool(shift.is_Integer)
 
-    def relation(self, gold: Relation, answer: Relation) -> bool:
+    def equivalent_relations(self, gold: Relation, answer: Relation) -> bool:
         """Two equations or inequalities are the same if their differences are multiples of one another (positive for
         inequalities)."""
         if gold == answer:
@@ -128,7 +128,7 @@ class _Algebra(compare_parts.Exact):
         return self._multiple(gold, Relation(gold.operators, answer.sides[::-1]), False)
 
     def _side(self, gold: str, answer: str) -> bool:
-        return compare.equal(read(gold), read(answer), self)
+        return compare.equal_nodes(read(gold), read(answer), self)
 
     def _multiple(self, gold: Relation, answer: Relation, any_sign: bool) -> bool:
         try:
@@ -138,7 +138,7 @@ class _Algebra(compare_parts.Exact):
         factor = _constant_ratio(theirs, ours)
         return factor is not None and bool(any_sign or factor.is_positive)
 
-    def solves(self, gold: Relation, answer: str) -> bool:
+    def solves_relation(self, gold: Relation, answer: str) -> bool:
         """`xy = 6` and `6/x`: put the answer for one letter that it does not contain, and the equation becomes an
         identity."""
         if len(gold.sides) != 2:
@@ -153,10 +153,10 @@ class _Algebra(compare_parts.Exact):
         letter = unknown.pop()
         if theirs.diff(letter) == 0:
             return False
-        return _identical(theirs.subs(letter, ours) + 1, sympy.Integer(1))
+        return _equal_functions(theirs.subs(letter, ours) + 1, sympy.Integer(1))
 
 
-def readable(gold: str) -> sympy.Expr:
+def _parse_gold(gold: str) -> sympy.Expr:
     """The gold's expression. Raises GoldUnreadable."""
     try:
         return parse(gold)
@@ -176,7 +176,7 @@ def sketch(text: str) -> tuple[float, ...]:
     """The value of an expression where each letter has a number of its own: its real and imaginary part; () if it has
     none that tells it from others. A letter that may count through the integers is one.
 
-    Expressions whose values differ are not `identical`: those with breaks, and those whose branch at this place may
+    Expressions whose values differ are not `identical`: those with breaks, and those whose branch at this point may
     be another than elsewhere, are left out.
     """
     try:
@@ -186,8 +186,8 @@ def sketch(text: str) -> tuple[float, ...]:
     letters = expression.free_symbols
     if expression.has(*_BROKEN, *_ADDED) or _collapsed(expression):
         return ()
-    place = {x: 5 + ord(str(x)[0]) % 7 if str(x)[0] in _COUNTING else _number(str(x)) for x in letters}
-    value = expression.subs(place).evalf(15)
+    point = {x: 5 + ord(str(x)[0]) % 7 if str(x)[0] in _COUNTING else _number(str(x)) for x in letters}
+    value = expression.subs(point).evalf(15)
     parts = value.as_real_imag() if value.is_number and not _collapsed(value) else ()
     if any(not part.is_Float and part != 0 or part.is_Float and part._prec < 40 for part in parts):
         return ()
@@ -207,7 +207,7 @@ def _inspect(gold: str) -> compare.Outcome:
     while waiting:
         node = waiting.pop()
         if isinstance(node, Leaf):
-            readable(node.text)
+            _parse_gold(node.text)
         elif isinstance(node, Words) and len(node.words) > _PROSE:
             return "gold_unparseable", f"prose of {len(node.words)} words, which only the same words can match", "gold"
         elif isinstance(node, Row | Bag):
@@ -233,7 +233,7 @@ _ADDED = (sympy.Sum, sympy.Product)
 _ENOUGH = 3  # points of agreement that outweigh those where a branch of a root or logarithm is another
 
 
-def _identical(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
+def _equal_functions(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
     """Are two expressions the same function of their letters?"""
     if theirs == ours:
         return theirs != 0 and not theirs.has(sympy.nan, sympy.zoo)  # 0: collapsed; numerals came before
@@ -241,15 +241,15 @@ def _identical(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
         return False
     letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)
     if not letters:
-        return _vanishes(theirs - ours)
+        return _is_zero(theirs - ours)
     if theirs.is_rational_function(*letters) and ours.is_rational_function(*letters):
-        decided = _cancels(theirs, ours, letters)
+        decided = _equal_polynomials(theirs, ours, letters)
         if decided is not None:
             return decided
-    return _agree(theirs, ours, letters)
+    return _equal_at_points(theirs, ours, letters)
 
 
-def _cancels(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool | None:
+def _equal_polynomials(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool | None:
     """Is a difference of polynomials or their quotients 0? None if it is too large to multiply out."""
     sizes = [abs(power.exp) for each in (theirs, ours) for power in each.atoms(sympy.Pow) if power.exp.is_Integer]
     numbers = theirs.atoms(sympy.Number) | ours.atoms(sympy.Number)
@@ -263,7 +263,7 @@ def _cancels(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> boo
     return sympy.expand(top) == 0
 
 
-def _agree(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
+def _equal_at_points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
     """Equal at every point where both are real; at least two such points, else equal as complex numbers."""
     seen = agreed = 0
     for point in _points(theirs, ours, letters):
@@ -272,7 +272,7 @@ def _agree(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
             continue
         if left == 0 and right == 0:
             continue  # that both vanish here says nothing: binom(n, 99) and binom(n, 98) are 0 for every small n
-        close = _vanishes(left - right)
+        close = _is_zero(left - right)
         if not close and left.is_real and right.is_real:
             return False
         seen += 1
@@ -309,7 +309,7 @@ def _kinks(theirs: sympy.Expr, ours: sympy.Expr, start: dict, integers: set[Symb
             steps = (0, 1, -1) if isinstance(part, sympy.floor | sympy.ceiling) else (0,)
             inside = {part.args[0].replace(sympy.Abs, lambda of, sign=sign: sign * of) for sign in (1, -1)}
             zeros += [each - step for each in sorted(inside, key=str) for step in steps]
-    found = []
+    points = []
     for zero in zeros[:_KINKS]:
         for letter in sorted(zero.free_symbols, key=str)[:2]:
             only = zero.subs({x: value for x, value in start.items() if x != letter})
@@ -318,8 +318,8 @@ def _kinks(theirs: sympy.Expr, ours: sympy.Expr, start: dict, integers: set[Symb
                 continue
             root = -line.nth(0) / line.nth(1)
             for aside in (-1, 0, 1) if letter in integers else _BESIDE:
-                found.append(start | {letter: sympy.floor(root) + aside if letter in integers else root + aside})
-    return found
+                points.append(start | {letter: sympy.floor(root) + aside if letter in integers else root + aside})
+    return points
 
 
 def _collapsed(value: sympy.Expr) -> bool:
@@ -347,11 +347,11 @@ def _constant_ratio(theirs: sympy.Expr, ours: sympy.Expr) -> sympy.Expr | None:
         left, right = theirs.subs(point), ours.subs(point)
         if left != 0 and right != 0 and not _collapsed(left) and not _collapsed(right):
             factor = left / right
-            return factor if _identical(theirs, ours * factor) else None
+            return factor if _equal_functions(theirs, ours * factor) else None
     return None
 
 
-def _vanishes(difference: sympy.Expr) -> bool:
+def _is_zero(difference: sympy.Expr) -> bool:
     """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers
     show."""
     if difference.is_Rational:

@@ -191,8 +191,8 @@ def conversion(gold: str, answer: str) -> Fraction | None:
         return None if answer.startswith(_UNKNOWN) else Fraction(1)
     if gold.startswith(_UNKNOWN) or answer.startswith(_UNKNOWN):
         return None
-    (theirs, whole), (ours, part) = _measure(gold), _measure(answer)
-    return part / whole if theirs == ours else None
+    (theirs, size), (ours, part) = _measure(gold), _measure(answer)
+    return part / size if theirs == ours else None
 
 
 def _measure(unit: str) -> tuple[dict[str, int], Fraction]:
@@ -201,9 +201,9 @@ def _measure(unit: str) -> tuple[dict[str, int], Fraction]:
     size = Fraction(1)
     for factor in unit.split():
         name, _, power = factor.partition("^")
-        dimension, one = SIZES.get(name, (name, Fraction(1)))
+        dimension, unit_size = SIZES.get(name, (name, Fraction(1)))
         dimensions[dimension] = dimensions.get(dimension, 0) + int(power or 1)
-        size *= one ** int(power or 1)
+        size *= unit_size ** int(power or 1)
     return dimensions, size
 
 
