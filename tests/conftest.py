@@ -26,7 +26,7 @@ def lead_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[dict[str, str]]:
+def forks() -> Iterator[dict[str, str]]:
     """The variable by which the kernel of a `lead run` is a fork of one process with the libraries (forkserver.py)."""
     with forkserver.serve(small.environment()) as variables:
         yield variables

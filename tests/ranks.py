@@ -11,9 +11,9 @@ from tests import small
 PATIENCE = 240.0  # seconds; for a hang, not for a slow machine
 
 
-def run(warm: dict[str, str], call: str, *arguments, count: int = 2) -> str:
+def run(forks: dict[str, str], call: str, *arguments, count: int = 2) -> str:
     """Calls `call` (module:function) on so many ranks with these words in sys.argv; returns what they print. Each must
-    return without an error. One rank has no group. `warm` is the fixture that has started the forkserver."""
+    return without an error. One rank has no group. `forks` is the fixture that has started the forkserver."""
     from torch.distributed import TCPStore
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

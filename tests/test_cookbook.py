@@ -42,9 +42,9 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(root, warm):
+def trained(root, forks):
     """The run of all functions of the page together, as a user has it after Run All in 03_grpo."""
-    lab = Lab(root, **warm)
+    lab = Lab(root, **forks)
     for cell in load_notebook(ROOT / "notebooks" / "03_grpo.ipynb")["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] != "code":
@@ -77,13 +77,13 @@ def given(command):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: given(words)["run_name"])
-def test_a_command_of_the_page_runs(command, root, trained, warm):
+def test_a_command_of_the_page_runs(command, root, trained, forks):
     evaluation = "04_evaluate" in command[1]
     sizes = {} if evaluation else {name: value for name, value in SIZES.items() if name not in given(command)}
     words = [{"runs/03_grpo/model": "runs/brief/model"}.get(word, word) for word in command]
     words += ["-p", "models", "runs/brief/model"] if evaluation else []
     words += [word for pair in sizes.items() for word in ("-p", *map(str, pair))]
-    code, out, err = call(root, *words, **warm)
+    code, out, err = call(root, *words, **forks)
     assert code == 0, out[-1000:] + err[-3000:]
     about = json.loads((root / "runs" / given(command)["run_name"] / "run.json").read_text())
     assert about["status"] == "done" and "my_problems.jsonl" in about["inputs"]

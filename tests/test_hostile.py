@@ -57,7 +57,7 @@ def infected(run):
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory, warm):
+def executed(tmp_path_factory, forks):
     """NAME → the run folder of that notebook on hostile data."""
     root = tmp_path_factory.mktemp("hostile")
     for name in ("notebooks", "experiments", "pyproject.toml"):
@@ -73,7 +73,7 @@ def executed(tmp_path_factory, warm):
             run("03_grpo")
         given = [word for pair in RUNS[name].items() for word in ("-p", *map(str, pair))]
         command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{name}.ipynb", *given]
-        environment = small.environment() | warm | {"LEAD_ROOT": str(root)}
+        environment = small.environment() | forks | {"LEAD_ROOT": str(root)}
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=400)
         assert done.returncode == 0, done.stderr[-3000:]
         assert b"\x1b" not in done.stdout and b"\0" not in done.stdout

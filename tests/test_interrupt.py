@@ -25,8 +25,8 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab(root, warm):
-    lab = Lab(root, **warm)
+def lab(root, forks):
+    lab = Lab(root, **forks)
     yield lab
     lab.close()
 

@@ -73,8 +73,8 @@ def root(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.xdist_group("notebooks")
 @pytest.mark.parametrize("path", TOUR_LAST, ids=lambda p: p.stem)
-def test_it_runs_at_its_defaults(path, root, warm):
-    environment = small.environment() | warm | {"LEAD_ROOT": str(root)}
+def test_it_runs_at_its_defaults(path, root, forks):
+    environment = small.environment() | forks | {"LEAD_ROOT": str(root)}
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{path.name}"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
@@ -84,8 +84,8 @@ def test_it_runs_at_its_defaults(path, root, warm):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("notebooks")
-def test_a_check_of_03_trains_one_batch_and_tells_what_it_measured(root, warm):
-    environment = small.environment() | warm | {"LEAD_ROOT": str(root)}
+def test_a_check_of_03_trains_one_batch_and_tells_what_it_measured(root, forks):
+    environment = small.environment() | forks | {"LEAD_ROOT": str(root)}
     command = [sys.executable, "-m", "lead_kit.cli", "check", "03_grpo", "-p", "run_name", "checked"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]

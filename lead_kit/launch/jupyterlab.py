@@ -1,18 +1,52 @@
-"""`make lab`: JupyterLab on loopback, which saves notebooks without outputs. On a host without a GPU its kernels are
-forks of a process with the libraries, so that the cell of imports does not take seconds.
+"""`make lab`: JupyterLab on loopback. On a host without a GPU its kernels are forks of a process with the libraries, so
+that the cell of imports does not take seconds.
+
+It saves a notebook of notebooks/ without what running it adds, so that running is no change for git. The outputs are
+not lost: the notebook as it was on the screen goes to runs/lab/, which git ignores.
 """
 
 import contextlib
+import copy
 import functools
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import PurePosixPath
 
 from lead_kit.launch import forkserver, process_tree, ranks
+from lead_kit.runs.files import RUNS, write_text
 
 NAME = "lead-forks"  # of the provisioner in pyproject.toml
-OPTIONS = ["--ip", ranks.LOOPBACK, "--ContentsManager.pre_save_hook=lead_kit.launch.strip_outputs.on_save"]
+OPTIONS = ["--ip", ranks.LOOPBACK, "--ContentsManager.pre_save_hook=lead_kit.launch.jupyterlab.on_save"]
+_KEPT = {"kernelspec": ("display_name", "language", "name"), "language_info": ("name",)}  # of the notebook's metadata
+
+
+def on_save(model: dict, path: str, **_) -> None:
+    """Jupyter's hook before a save: `model` is what will be written to `path`, which is relative to the repository."""
+    if model["type"] != "notebook" or PurePosixPath(path).parent.name != "notebooks":
+        return
+    target = RUNS / "lab" / PurePosixPath(path).name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, json.dumps(model["content"], indent=1, ensure_ascii=False) + "\n")
+    model["content"] = _stripped(model["content"])
+
+
+def _stripped(notebook: dict) -> dict:
+    """The notebook without outputs, counts and what a front end writes into its metadata."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook["cells"]:
+        cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    known = notebook["metadata"]
+    notebook["metadata"] = {
+        name: {part: known[name][part] for part in parts if part in known[name]}
+        for name, parts in _KEPT.items()
+        if name in known
+    }
+    return notebook
 
 
 def main() -> int:

@@ -19,13 +19,13 @@ FRAMES = """() => { window.frames_seen = new Set(); new MutationObserver(() => d
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, warm):
+def server(tmp_path_factory, forks):
     """A server whose runs/ holds a small model after SFT, so that Run All of 00 and 03 starts at once."""
     start, options = playwright()
     root = prepared(tmp_path_factory.mktemp("browser"))
-    code, _, err = call(root, "run", "02_sft", "-p", "steps", "40", "--brief", **warm)
+    code, _, err = call(root, "run", "02_sft", "-p", "steps", "40", "--brief", **forks)
     assert code == 0, err
-    one = Server(root, warm)
+    one = Server(root, forks)
     with start as play:
         one.browser = play.chromium.launch(**options)
         yield one

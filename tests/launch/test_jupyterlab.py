@@ -16,8 +16,8 @@ LOADED = "import sys; print(sorted({'torch', 'trl', 'lead_kit.train'} & set(sys.
 
 
 @pytest.fixture
-def lab(tmp_path, warm):
-    lab = Lab(tmp_path, **warm)
+def lab(tmp_path, forks):
+    lab = Lab(tmp_path, **forks)
     yield lab
     lab.close()
 

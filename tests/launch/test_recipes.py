@@ -199,7 +199,7 @@ def test_a_failing_run_is_named_and_the_others_go_on(root):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_an_interrupted_recipe_goes_on_where_it_was(root, warm, number, code):
+def test_an_interrupted_recipe_goes_on_where_it_was(root, forks, number, code):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
     process = lead(root, *words)
     for line in process.stdout:
@@ -210,7 +210,7 @@ def test_an_interrupted_recipe_goes_on_where_it_was(root, warm, number, code):
     err = process.communicate(timeout=60)[1]
     assert process.returncode == code and ("continues from here" in err or number == signal.SIGKILL)
     assert psutil.wait_procs(below, timeout=10)[1] == []
-    code, _, err = call(root, *words, **warm)
+    code, _, err = call(root, *words, **forks)
     assert code == 0, err
     assert attempts(root)["data"] == 1 and sorted(attempts(root).values()) == [1, 1, 1, 2]
 

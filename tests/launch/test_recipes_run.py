@@ -33,9 +33,9 @@ def lines(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, warm):
+def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, forks):
     arms = WITH_OPTIONAL.get(name, [])
-    variables = {"reflection_lora": NO_FORKS, "figure1": {}}.get(name, warm)  # {}: lead reproduce serves the forks
+    variables = {"reflection_lora": NO_FORKS, "figure1": {}}.get(name, forks)  # {}: lead reproduce serves the forks
     code, out, err = call(root, "reproduce", name, "--scale", "smoke", "--jobs", AT_ONCE, *arms, **variables)
     assert code == 0, out[-4000:] + err
     for job in recipes.plan(name, "smoke", arms=arms[1].split(",") if arms else None):

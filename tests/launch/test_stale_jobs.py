@@ -29,7 +29,7 @@ READ = "run.finish(text=run.input(f'{of}/made.txt').read_text())"
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, warm):
+def finished(tmp_path_factory, forks):
     """A repository with a recipe of two stages, the second reading what the first writes, both finished."""
     root = tmp_path_factory.mktemp("finished")
     write_notebook(root / "notebooks/make.ipynb", SETTLE, COPY, parameters=MAKE)
@@ -39,7 +39,7 @@ def finished(tmp_path_factory, warm):
         (root / "experiments" / kind).mkdir(parents=True)
         (root / "experiments" / kind / f"{name}.yaml").write_text(text)
     (root / "experiments/Snakefile").symlink_to(KIT / "experiments/Snakefile")
-    code, out, err = call(root, "reproduce", "two", **warm)
+    code, out, err = call(root, "reproduce", "two", **forks)
     assert code == 0, out + err
     return root
 

@@ -235,7 +235,7 @@ def test_our_loss_and_its_gradient_are_trl_s(tmp_path, loss_type, settings):
 
 
 @pytest.mark.slow
-def test_a_group_on_two_processes_has_the_advantages_it_has_on_one(tmp_path, warm):
+def test_a_group_on_two_processes_has_the_advantages_it_has_on_one(tmp_path, forks):
     """Three groups of four, six rows a process: the second group straddles both."""
     from tests import ranks
 
@@ -243,7 +243,7 @@ def test_a_group_on_two_processes_has_the_advantages_it_has_on_one(tmp_path, war
     correct = tensor([1.0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0])
     length = torch.randint(10, 500, (12,), generator=generator).float()
     torch.save(torch.stack([correct, length]), tmp_path / "fields.pt")
-    ranks.run(warm, "tests.straddle:groups", tmp_path / "fields.pt", tmp_path)
+    ranks.run(forks, "tests.straddle:groups", tmp_path / "fields.pt", tmp_path)
     batch = Group(correct.view(3, 4), length.view(3, 4), correct.view(3, 4))
     alone = lead_with(length_alpha=0.05, wrong_reward=-1.0)(batch).flatten()
     slices = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

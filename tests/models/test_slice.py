@@ -44,12 +44,12 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(root, warm):
+def run(root, forks):
     """A function that runs a notebook to its end; gives its folder and what run.json says of it."""
 
     def run(notebook, name, **parameters):
         words = [w for k, v in parameters.items() for w in ("-p", k, v if isinstance(v, str) else json.dumps(v))]
-        code, out, err = call(root, "run", notebook, "-p", "run_name", name, *words, **warm)
+        code, out, err = call(root, "run", notebook, "-p", "run_name", name, *words, **forks)
         assert code == 0, out[-1500:] + err[-3000:]
         folder = root / "runs" / name
         return folder, json.loads((folder / "run.json").read_text())["summary"]

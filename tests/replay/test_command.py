@@ -63,7 +63,7 @@ def record(steps=3):
 
 
 @pytest.mark.slow
-def test_a_replay_from_the_command_line(root, warm):
+def test_a_replay_from_the_command_line(root, forks):
     record().to_csv(root / "theirs.csv", index=False)
     golds = [{"id": "a", "problem": "1+1?", "answer": "2"}, {"id": "b", "problem": "2+2?", "answer": "5"}]
     (root / "golds.jsonl").write_text("".join(json.dumps(gold) + "\n" for gold in golds))
@@ -71,7 +71,7 @@ def test_a_replay_from_the_command_line(root, warm):
         "def halved(group):\n    return (group.reward - group.reward.mean(1, keepdim=True)) / 2\n"
     )
     words = ["--golds", "golds.jsonl", "--variant", "mine.py:halved", "--variant", "lead", "--variant", "dr_grpo"]
-    code, out, error = call(root, "replay", "theirs.csv", *words, **warm)
+    code, out, error = call(root, "replay", "theirs.csv", *words, **forks)
     assert code == 0, out + error
     run = root / "runs/replay/theirs"
     summary = json.loads((run / "run.json").read_text())["summary"]
@@ -93,9 +93,9 @@ def test_a_replay_from_the_command_line(root, warm):
 
 
 @pytest.mark.slow
-def test_a_record_without_groups_and_rewards_is_told_and_the_run_ends_well(root, warm):
+def test_a_record_without_groups_and_rewards_is_told_and_the_run_ends_well(root, forks):
     record()[["completion"]].to_json(root / "texts.jsonl", orient="records", lines=True)
-    code, out, error = call(root, "replay", "texts.jsonl", **warm)
+    code, out, error = call(root, "replay", "texts.jsonl", **forks)
     assert code == 0, out + error
     assert "names no groups" in out and "has no reward" in out and "no group of the record has two" in out
     summary = json.loads((root / "runs/replay/texts/run.json").read_text())["summary"]

@@ -42,11 +42,11 @@ def start(
     *,
     plugin: str = "",
     precision: str = "no",
-    warm: dict | None = None,
+    forks: dict | None = None,
     **parameters,
 ) -> subprocess.Popen:
     """`lead run` on the prepared model and problems, on one rank; with `plugin`, an accelerate file's name, on two.
-    `warm` names a forkserver, for one rank."""
+    `forks` names a forkserver, for one rank."""
     given = {"model": "model", "train_data": "train.jsonl", "validation_data": "validation.jsonl"} | parameters
     command = [sys.executable, "-m", "lead_kit.cli", "run", f"notebooks/{notebook}.ipynb", "--run-name", name]
     for key, value in given.items():
@@ -55,7 +55,7 @@ def start(
     if plugin not in ("", UNSHARDED):
         command += ["--accelerate", str(accelerate_file(root, plugin, precision))]
     with (root / f"{name}.log").open("w") as log:
-        env = environment(root) if warm is None else small.environment() | {"LEAD_ROOT": str(root)} | warm
+        env = environment(root) if forks is None else small.environment() | {"LEAD_ROOT": str(root)} | forks
         return subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=subprocess.STDOUT)
 
 

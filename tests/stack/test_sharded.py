@@ -35,9 +35,9 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["full", pytest.param("lora", marks=in_stack)])
-def alone(root, request, warm):
+def alone(root, request, forks):
     """One process's supervised fine-tuning."""
-    lab.run(root, "02_sft", f"alone-{request.param}", adapter=request.param, warm=warm, **SFT)
+    lab.run(root, "02_sft", f"alone-{request.param}", adapter=request.param, forks=forks, **SFT)
     return request.param
 
 
@@ -103,9 +103,9 @@ def test_in_bfloat16_the_losses_are_those_of_float32_within_its_precision(root, 
 
 
 @pytest.fixture(scope="module", params=["dapo", pytest.param("grpo", marks=in_stack)])
-def packs_alone(root, request, warm):
+def packs_alone(root, request, forks):
     """One process's packed updates; grpo weighs packs by their rows, dapo divides by the tokens of the batch."""
-    ranks.run(warm, "tests.stack.packs:main", root / "model", root / f"packs-{request.param}", request.param, count=1)
+    ranks.run(forks, "tests.stack.packs:main", root / "model", root / f"packs-{request.param}", request.param, count=1)
     return request.param
 
 

@@ -199,12 +199,12 @@ def test_an_ordinary_forward_and_a_saved_model_are_as_before(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_run_as_many_forwards_and_share_the_padded_gradient(tiny, tmp_path, warm):
+def test_two_processes_run_as_many_forwards_and_share_the_padded_gradient(tiny, tmp_path, forks):
     """Rows of 2–4 tokens on one process, of 13–20 on the other: one pack alone, but as many as the other's three."""
     ids, mask, keep = ragged([(1, 1), (2, 1), (2, 2), (8, 5), (8, 9), (8, 12)])
     torch.save({"ids": ids, "mask": mask, "keep": keep}, tmp_path / "batch.pt")
     tiny.save_pretrained(tmp_path)
-    ranks.run(warm, "tests.straddle:packs", tmp_path)
+    ranks.run(forks, "tests.straddle:packs", tmp_path)
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one["forwards"] == other["forwards"] == 3
     assert one["packs"] == [[1.0], [1.0], [1.0]] and other["packs"] == [[1.0], [0.0], [0.0]]

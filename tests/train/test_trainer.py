@@ -75,10 +75,10 @@ def test_the_ledger_holds_the_advantage_of_the_pure_function(small_trainer, mode
     assert list(trainer._logs["advantages"])[-len(last) :] == pytest.approx(last)
 
 
-def test_two_processes_with_packs_train_as_one_process_without(small_trainer, model_folder, tmp_path, warm):
+def test_two_processes_with_packs_train_as_one_process_without(small_trainer, model_folder, tmp_path, forks):
     from tests import straddle
 
-    said = ranks.run(warm, "tests.straddle:trainings", model_folder, tmp_path / "two")
+    said = ranks.run(forks, "tests.straddle:trainings", model_folder, tmp_path / "two")
     assert "processes 2" in said
     [whole] = [json.loads(line.partition(" ")[2]) for line in said.splitlines() if line.startswith("gathered")]
     assert whole == {

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
-from lead_kit.launch import jupyterlab, strip_outputs
+from lead_kit.launch import jupyterlab
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -28,9 +28,9 @@ def ran(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_saved_notebook_is_as_the_repository_has_it(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(strip_outputs, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(jupyterlab, "RUNS", tmp_path / "runs")
     (tmp_path / "notebooks").mkdir()
-    hook = {"pre_save_hook": "lead_kit.launch.strip_outputs.on_save"}  # as the Makefile names it
+    hook = {"pre_save_hook": "lead_kit.launch.jupyterlab.on_save"}  # as the Makefile names it
     manager = AsyncLargeFileManager(root_dir=str(tmp_path), **hook)
     model = {"type": "notebook", "format": "json", "content": ran(path)}
     asyncio.run(manager.save(model, f"notebooks/{path.name}"))
@@ -41,11 +41,11 @@ def test_a_saved_notebook_is_as_the_repository_has_it(path, tmp_path, monkeypatc
 
 def test_notebooks_elsewhere_are_saved_as_they_are(tmp_path):
     model = {"type": "notebook", "content": ran(NOTEBOOKS[0])}
-    strip_outputs.on_save(model, "mine/n.ipynb")
+    jupyterlab.on_save(model, "mine/n.ipynb")
     assert model["content"].cells[1].execution_count == 3
-    strip_outputs.on_save({"type": "file", "content": "x"}, "notebooks/n.txt")
+    jupyterlab.on_save({"type": "file", "content": "x"}, "notebooks/n.txt")
 
 
 def test_make_lab_names_the_hook():
     assert "lead_kit.launch.jupyterlab" in (ROOT / "Makefile").read_text()
-    assert "--ContentsManager.pre_save_hook=lead_kit.launch.strip_outputs.on_save" in jupyterlab.OPTIONS
+    assert "--ContentsManager.pre_save_hook=lead_kit.launch.jupyterlab.on_save" in jupyterlab.OPTIONS
