@@ -1,4 +1,4 @@
-"""Cleaning a data set: filters that give a reason for each record they drop, checks for leaks, and a split."""
+"""Cleans a data set: filters that give a reason for each record they drop, and the split of a validation set."""
 
 import re
 from collections import Counter

@@ -1,4 +1,7 @@
-"""Loads problems by name: a set of the hub, a local file, or an embedded task. lead_kit.data.clean filters them."""
+"""Loads problems as records {id, problem, gold, level, source}: a set of the hub, a file, or a drawn task.
+
+Saves them as parquet, too, in the kit's schema or verl's. lead_kit.data.clean filters them.
+"""
 
 import math
 import re
@@ -6,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-import pandas
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
@@ -17,6 +20,16 @@ from lead_kit.runs.files import parse_json, read_jsonl, read_parquet, resolve
 from lead_kit.verify.extraction import NestedBox, last_box
 
 EMBEDDED = {"arithmetic": arithmetic, "words": word_problems}
+ROLES = {  # for each role, the column names to try, in this order, where a set does not name its own
+    "problem": ("problem", "question", "Problem", "Question", "prompt", "query", "instruction", "context"),
+    "gold": ("gold", "answer", "final_answer", "Answer", "ground_truth", "expected_answer", "reward_model", "target"),
+    "solution": ("solution", "Solution", "r1_solution_1", "response", "output", "completion"),
+    "level": ("level", "difficulty"),
+    "id": ("id", "unique_id", "ID", "index"),
+}
+_WORDS = {"easy": 1.0, "medium": 2.0, "hard": 3.0}
+COLUMNS = ("id", "problem", "gold", "level", "source", "solution")
+_LETTERS = "ABCDEFGHIJ"
 
 
 def load_problems(
@@ -124,18 +137,6 @@ def _hub_rows(source: Source, split: str) -> list[dict]:
     named = [source.problem, source.gold, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
     return list(rows.select_columns(sorted(wanted)) if source.problem else rows)
-
-
-ROLES = {  # for each role, the column names to try, in this order, where a set does not name its own
-    "problem": ("problem", "question", "Problem", "Question", "prompt", "query", "instruction", "context"),
-    "gold": ("gold", "answer", "final_answer", "Answer", "ground_truth", "expected_answer", "reward_model", "target"),
-    "solution": ("solution", "Solution", "r1_solution_1", "response", "output", "completion"),
-    "level": ("level", "difficulty"),
-    "id": ("id", "unique_id", "ID", "index"),
-}
-_WORDS = {"easy": 1.0, "medium": 2.0, "hard": 3.0}
-COLUMNS = ("id", "problem", "gold", "level", "source", "solution")
-_LETTERS = "ABCDEFGHIJ"
 
 
 def _to_records(rows, name, source, fields, where, seed=0, need_gold=True) -> list[dict]:
@@ -278,9 +279,9 @@ def _read_json(path: Path) -> list[dict]:
     return rows
 
 
-def read_frame(path: Path) -> pandas.DataFrame:
+def read_frame(path: Path) -> pd.DataFrame:
     """The rows of a .jsonl or .parquet file as a frame. Raises InputError naming what is wrong with the file."""
-    return read_parquet(path).to_pandas() if path.suffix == ".parquet" else pandas.DataFrame(read_jsonl(path))
+    return read_parquet(path).to_pandas() if path.suffix == ".parquet" else pd.DataFrame(read_jsonl(path))
 
 
 def save_problems(rows: list[dict], path: Path) -> Path:
