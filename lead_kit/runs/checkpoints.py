@@ -1,7 +1,8 @@
 """Which checkpoint to continue from: the newest whole one.
 
 A trainer writes a checkpoint file by file, and FSDP2 and DeepSpeed write other files than one process. When the last
-one is written, `seal` forces all to the disk and lists their sizes. Without its seal a checkpoint is not used.
+one is written, `mark_complete` forces all to the disk and lists their sizes. A checkpoint without this list is not
+used.
 """
 
 import json
