@@ -83,7 +83,7 @@ def _of_launcher(ranks: Ranks, variables: Mapping[str, str]) -> Ranks | None:
     to start ranks itself."""
     if "LEAD_RUN" in variables or ranks.nproc > 1 or ranks.nodes > 1:
         return None
-    if int(variables.get("WORLD_SIZE", "1")) > 1 and "RANK" in variables:
+    if {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(variables) and int(variables.get("WORLD_SIZE", "1")) > 1:
         own = {name: value for name, value in variables.items() if name.startswith(_OF_LAUNCHERS)}
     elif int(variables.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in variables:
         host, _, port = _slurm_rendezvous(variables).rpartition(":")
@@ -101,7 +101,7 @@ def _of_launcher(ranks: Ranks, variables: Mapping[str, str]) -> Ranks | None:
 def _slurm_rendezvous(variables: Mapping[str, str]) -> str:
     """HOST:PORT on the first host of a step of Slurm."""
     port = _SLURM_PORTS + int(variables["SLURM_JOB_ID"]) % 10000
-    if variables["SLURM_NNODES"] == "1":
+    if variables.get("SLURM_STEP_NUM_NODES", variables["SLURM_NNODES"]) == "1":
         return f"{LOOPBACK}:{port}"
     names = variables.get("SLURM_STEP_NODELIST") or variables["SLURM_JOB_NODELIST"]
     hosts = (provenance.command_output("scontrol", "show", "hostnames", names) or "").split()
