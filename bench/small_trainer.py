@@ -20,7 +20,7 @@ from lead_kit.runs.files import append_jsonl
 from lead_kit.train import batch_sizes, sft_rows
 from lead_kit.train.grading import Grader
 from lead_kit.train.muon_optimizer import MuonAdamW
-from lead_kit.train.trainer import TRL_LOSS, LeadTrainer
+from lead_kit.train.trainer import LeadTrainer
 
 CPU = {"bf16": False, "gradient_checkpointing": False, "use_cpu": True, "dataloader_pin_memory": False}
 WEIGHTS = [1.0, 1.0]  # problems of one and two steps
@@ -105,7 +105,7 @@ def trainer(
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
     sizes = batch_sizes.sizes(**asked, pack_tokens=others.get("pack_tokens", 0))
     arguments = GRPOConfig(
-        loss_type=TRL_LOSS[loss_type],
+        loss_type=LeadTrainer.trl_loss(loss_type),
         beta=beta,
         scale_rewards="none",
         seed=0,

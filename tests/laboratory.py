@@ -1,5 +1,6 @@
 """A notebook in a live kernel, as JupyterLab runs it: cells in order, Interrupt, Restart."""
 
+import ast
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -100,7 +101,8 @@ class Lab:
 def with_values(source: str, values: dict) -> str:
     """The source of a parameters cell with other values, as a user edits it."""
     lines = source.split("\n")
-    for name, value in values.items():
-        place = next(i for i, line in enumerate(lines) if line.startswith(f"{name}: "))
-        lines[place] = f"{lines[place].partition(' = ')[0]} = {value!r}"
+    for node in reversed(ast.parse(source).body):
+        if node.target.id in values:
+            declared = f"{node.target.id}: {ast.unparse(node.annotation)}"
+            lines[node.lineno - 1 : node.end_lineno] = [f"{declared} = {values[node.target.id]!r}"]
     return "\n".join(lines)

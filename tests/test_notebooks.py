@@ -58,7 +58,7 @@ def test_the_training_notebook_has_few_parameters_and_imports():
     lines = [one for one in read_parameters(path).values() if not one.argument_of]
     nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse("".join(cell["source"])))]
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module.startswith("lead_kit")]
-    assert len(lines) <= 55 and sum(len(node.names) for node in imports) <= 40
+    assert len(lines) <= 55 and sum(len(node.names) for node in imports) <= 20
 
 
 @pytest.fixture(scope="module")

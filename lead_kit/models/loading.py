@@ -1,8 +1,10 @@
 """Models by name: an embedded one, a folder, or a causal model of the hub."""
 
+import functools
 import importlib.util
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import InputError, lookup, nearest
 from lead_kit.models.smollm2 import SMOLLM2, resolve_model
 from lead_kit.models.tiny_models import SIZES, TOKENIZERS, embedded_model
 from lead_kit.runs.distributed import sharded
@@ -23,7 +25,7 @@ from lead_kit.runs.files import why_incomplete
 from lead_kit.runs.find import is_path
 
 _BACKENDS = ("transformers", "unsloth")
-ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
+_ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
 
 
 def load_model(
@@ -69,6 +71,16 @@ def load_model(
     if four_bit:
         _without_packed_kernel(model)
     return model, load_tokenizer(name)
+
+
+def loader(name: str, backend: str, dtype: str, attention: str, adapter: str, seed: int = 0) -> Callable:
+    """`load_model` with the arguments of a training of all weights (adapter full), with lora, or with qlora.
+
+    Raises InputError for an unknown adapter.
+    """
+    four_bit, weights = lookup(_ADAPTERS, adapter, "adapter"), weights_dtype(dtype, adapter)
+    options = {"seed": seed, "attention": attention, "four_bit": four_bit, "full": adapter == "full"}
+    return functools.partial(load_model, name, backend=backend, dtype=weights, **options)
 
 
 def weights_dtype(dtype: str, adapter: str) -> str:

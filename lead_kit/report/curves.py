@@ -194,36 +194,6 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
 NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
 
 
-def split_metrics(run: Path, split: str) -> pd.DataFrame:
-    """The lines of metrics.jsonl of one split, by step."""
-    frame = pd.DataFrame(read_metrics(Path(run) / "metrics.jsonl"))
-    if not len(frame):
-        return frame
-    frame = frame[frame["split"] == split].drop(columns="split")
-    return frame.sort_values("step", ignore_index=True).dropna(axis="columns", how="all")
-
-
-def curve_sentence(curve: pd.DataFrame) -> str:
-    """A validation curve in one sentence."""
-    if not len(curve):
-        return "The run has no validation (validate_every 0)."
-    if not curve["pass@1"].any():
-        return NOTHING_RIGHT
-    first, last = curve.iloc[0], curve.iloc[-1]
-    return (
-        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
-        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
-    )
-
-
-def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
-    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
-    if not len(curve):
-        return {}
-    last = curve.iloc[-1]
-    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}
-
-
 _KEYS = ["run", "arm", "seed", "step", "split"]
 _STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
 _WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")

@@ -13,7 +13,7 @@ from pathlib import Path
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.parameters import Config, refuse_secrets
 from lead_kit.runs import lock, log_files, manifest, notebook_recorder, provenance, tracking
-from lead_kit.runs.checkpoints import latest_checkpoint
+from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint
 from lead_kit.runs.distributed import check_processes, rank
 from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
 from lead_kit.runs.find import notebook_that_writes
@@ -103,6 +103,10 @@ class Run:
         """Deletes metrics, rollouts and validation samples of later steps; call it when resuming from a checkpoint."""
         if not self.silent:
             log_files.delete_later_logs(self.path, after_step)
+
+    def checkpoint(self, resume_from: str = "") -> Path | None:
+        """The checkpoint to continue from: the named folder, else the newest complete one of this run, or None."""
+        return chosen_checkpoint(resume_from, self.path / "checkpoints")
 
     def input(self, path: str | Path) -> Path:
         """The absolute path of a file or folder that the run reads; its hash is kept. Raises InputError if missing."""

@@ -64,7 +64,7 @@ def sizes(
 
 _OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
 PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, whole solutions together, one stream
-SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
 
 
 def optimizer_by_name(name: str) -> str:
@@ -90,9 +90,10 @@ def check_saved_modules(adapter: str, lora_saved: list[str]) -> None:
         )
 
 
-def minimum_rate(schedule: str, lr_floor: float) -> dict:
-    """Arguments of the schedule: the cosine's minimum learning rate as a share of the peak; none for others."""
-    return {"min_lr_rate": lr_floor} if schedule == "cosine" else {}
+def schedule_arguments(schedule: str, lr_floor: float) -> dict:
+    """The schedule as transformers' arguments; a cosine falls to `lr_floor` times the peak. Raises InputError."""
+    kind = lookup(_SCHEDULES, schedule, "schedule")
+    return {"lr_scheduler_type": kind, "lr_scheduler_kwargs": {"min_lr_rate": lr_floor} if schedule == "cosine" else {}}
 
 
 def require_liger(liger: bool) -> None:

@@ -161,20 +161,50 @@ def as_lines(items: list[Item]) -> str:
     return "\n".join(f"{item.verdict:5} {item.name:{wide}} {item.sentence}" for item in items)
 
 
+class Preflight:
+    """The checks of one run, as its parameter `preflight` says.
+
+    refuse: an item that says stop ends the run; warn: it is only printed; only: `lead check`, which trains one batch,
+    reports all items and ends the notebook. `config` has template, reward_weights, max_tokens, steps and group_size.
+    """
+
+    def __init__(self, mode: str, run, config: dict):
+        lookup(_MODES, mode, "preflight")
+        self.mode, self.only, self.run, self.config, self.items = mode, mode == "only", run, config, []
+
+    def require_gradable(self, records: list[dict]) -> None:
+        """Raises InputError for a gold answer that cannot be graded; `only` reports it among the other items."""
+        if not self.only:
+            clean.require_gradable(records)
+
+    def check_setup(self, problems: list[dict], held_out: list[dict], tokenizer, model, grader) -> None:
+        """Prints the items that need no rollouts, and ends the run where one says stop."""
+        self.items = check_setup(problems, held_out, tokenizer, model, grader, self.config)
+        print(as_lines(self.items))
+        require(self.items, self.mode)
+        if self.only:
+            conclude_ungradable(self.items, self.run)
+
+    def limit_to_one_batch(self, trainer, validation) -> None:
+        """`only`: has the trainer train one batch and keep its rollouts, without validation and checkpoints."""
+        if self.only:
+            trainer.args.max_steps = trainer.args.logging_steps
+            trainer.args.save_strategy = "no"
+            trainer.rollouts_every, validation.every = 1, 0
+
+    def check_batch(self, trainer, problems: list[dict], held_out: list[dict]) -> None:
+        """`only`: adds the items of the trained batch, prints all, keeps them in run.json and leaves the notebook."""
+        if self.only:
+            self.items += [check_near_leaks(problems, held_out), *check_batch(trainer, self.config)]
+            conclude(self.items, self.run)
+
+
 def require(items: list[Item], mode: str) -> None:
     """Raises InputError for the first item that says stop, unless `mode` is warn or only."""
-    lookup(_MODES, mode, "preflight")
     stops = [item for item in items if item.verdict == STOP]
     if stops and mode == "refuse":
         more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
         raise InputError(f"preflight check {stops[0].name!r} failed: {stops[0].sentence}{more}; --anyway runs it")
-
-
-def limit_to_one_batch(trainer, validation) -> None:
-    """Has the trainer train one batch only, keep its rollouts, and leave validation and checkpoints out."""
-    trainer.args.max_steps = trainer.args.logging_steps
-    trainer.args.save_strategy = "no"
-    trainer.rollouts_every, validation.every = 1, 0
 
 
 def check_near_leaks(problems: list[dict], held_out: list[dict]) -> Item:

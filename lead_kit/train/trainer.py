@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import Group
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import Estimate, require_correct
@@ -30,9 +30,9 @@ from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
 from lead_kit.train.validation import SealCheckpoint
 
-TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
+_TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
 # ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
-TRL_LOSS["prompt_mean"] = "dr_grpo"
+_TRL_LOSS["prompt_mean"] = "dr_grpo"
 
 
 class LeadTrainer(PackedUpdate):
@@ -42,6 +42,11 @@ class LeadTrainer(PackedUpdate):
     Group. `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every
     `rollouts_every` batches the rollouts are logged. Other arguments are PackedUpdate's.
     """
+
+    @staticmethod
+    def trl_loss(loss_type: str) -> str:
+        """TRL's name for a loss. Raises InputError for an unknown one."""
+        return lookup(_TRL_LOSS, loss_type, "loss_type")
 
     def __init__(
         self,

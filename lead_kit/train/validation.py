@@ -28,8 +28,10 @@ class Validation(TrainerCallback):
     validation/step_*.parquet and one line of metrics. Set `trainer` once the trainer, which takes the callback, exists.
     """
 
-    def __init__(self, records: list[dict], sampling: SamplingSettings, *, every: int, samples: int, seed: int):
-        self.records, self.sampling = records, sampling
+    def __init__(
+        self, records: list[dict], *, max_tokens: int, temperature: float, every: int, samples: int, seed: int
+    ):
+        self.records, self.sampling = records, SamplingSettings(max_tokens, temperature)
         self.every, self.samples, self.seed = every, samples, seed
         self.trainer = None
 

@@ -123,7 +123,7 @@ def test_stop_refuses_the_run_unless_it_is_told_otherwise():
     preflight.require(found, "warn")
     preflight.require(found[:1], "refuse")
     with pytest.raises(InputError, match="preflight is 'anyway', expected one of refuse, warn, only"):
-        preflight.require(found, "anyway")
+        preflight.Preflight("anyway", None, {})
     assert preflight.as_lines(found).splitlines()[1].split() == ["stop", "answer", "nothing", "reads", "it"]
 
 

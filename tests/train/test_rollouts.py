@@ -95,7 +95,7 @@ def test_validation_is_one_call_where_each_row_has_its_own_seed(fresh, tmp_path,
     records, sizes = [trainer.train_dataset[number] for number in range(6)], []
     complete = trainer.complete
     trainer.complete = lambda ids, seeds, sampling: sizes.append(len(ids)) or complete(ids, seeds, sampling)
-    validation = Validation(records, SamplingSettings(24), every=1, samples=2, seed=0)
+    validation = Validation(records, max_tokens=24, temperature=1.0, every=1, samples=2, seed=0)
     validation.trainer = trainer
     rows = validation.rows(records)
     assert sizes == [12 // calls] * calls

@@ -26,7 +26,7 @@ def save_untrained(folder):
 
 def watched(untrained, out, action, **others):
     """A trainer whose answers are all cut off after two tokens, with its watch."""
-    watch = TripwireCallback(action, Validation([], None, every=0, samples=0, seed=0))
+    watch = TripwireCallback(action, Validation([], max_tokens=1, temperature=1.0, every=0, samples=0, seed=0))
     cut = {"machine": {"max_completion_length": 2}, "callbacks": [watch], "steps": 4}
     watch.trainer = small_trainer.trainer(untrained, out, **cut | others)
     return watch
