@@ -117,11 +117,30 @@ def test_seeds_and_arms_can_be_chosen_and_an_optional_arm_must_be_named(root):
         ("notebook: judge", "notebook: juge", "did you mean 'judge.ipynb'"),
         ("stages:", "stages: [", "is not YAML"),
         ("  plain: {label: Plain}", "  plain: {lable: Plain}", "no 'lable' here (did you mean 'label'?)"),
+        ("title:", "titel:", "recipe small: no 'titel' here (did you mean 'title'?)"),
+        ("  long:\n    train:", "  long:\n    trian:", "arms, long: no 'trian' here (did you mean 'train'?)"),
+        ("lengths: [max_tokens, margin]", "benchmarks: 3", "benchmarks: 3 is no list of names and no mapping"),
         ("note: hello", 'note: "{train}"', "matches 4 runs of stage train, expected one"),
     ],
 )
 def test_what_does_not_fit_is_told_before_anything_runs(root, old, new, told):
     change(root, old, new)
+    with pytest.raises(InputError) as error:
+        recipes.plan("small", "small")
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "new, told",
+    [
+        ("lengths: {longst: 64}", "scale small, lengths: no 'longst' here (did you mean 'longest'?)"),
+        ("rates: {training: 3}", "scale small, rates: no sampling, expected a number above 0"),
+        ("resources: {gres: [1]}", "scale small, resources, gres is [1], expected a text"),
+        ("tasks: {words: {parametrs: {}}}", "tasks, words: no 'parametrs' here (did you mean 'parameters'?)"),
+    ],
+)
+def test_a_key_of_a_scale_that_does_not_fit_is_named(root, new, told):
+    change(root, "lengths: {longest: 64}", new, "scales")
     with pytest.raises(InputError) as error:
         recipes.plan("small", "small")
     assert told in str(error.value)
