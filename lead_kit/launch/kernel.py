@@ -41,7 +41,7 @@ _START_SECONDS = 120  # a busy machine may take long to start a kernel
 _CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
 _OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
 _SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
-KERNEL = (
+_KERNEL = (
     "import os; from lead_kit.launch.process_tree import die_with_parent; "
     "die_with_parent(int(os.environ['JPY_PARENT_PID'])); "
     "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
@@ -120,7 +120,7 @@ class Kernel(AsyncKernelManager):
         self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-        return [sys.executable, "-c", KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
+        return [sys.executable, "-c", _KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
 
 
 class _Client(PapermillNotebookClient):
@@ -129,20 +129,20 @@ class _Client(PapermillNotebookClient):
     def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int):
         """Takes one output of a cell; an error is always kept."""
         out = super().output(outs, msg, display_id, cell_index)
-        room = _CELL_BYTES - sum(size(kept) for kept in outs[:-1])
-        if out is None or out.output_type == "error" or size(out) <= room:
+        remaining = _CELL_BYTES - sum(_size(kept) for kept in outs[:-1])
+        if out is None or out.output_type == "error" or _size(out) <= remaining:
             return out
-        text = out.text[: max(room, 0)] if out.output_type == "stream" else ""
-        if room >= 0:  # the first output that does not fit
+        text = out.text[: max(remaining, 0)] if out.output_type == "stream" else ""
+        if remaining >= 0:  # the first output that does not fit
             rest = "log.txt has the rest" if out.output_type == "stream" else "this output is lost"
             text += f"\n[lead: a cell keeps {_CELL_BYTES >> 20} MB of output; {rest}]\n"
         outs[-1] = nbformat.v4.new_output("stream", name=out.get("name", "stderr"), text=text)
-        if room < 0:
+        if remaining < 0:
             outs.pop()
         return out
 
 
-def size(output) -> int:
+def _size(output) -> int:
     """Characters of an output as the notebook stores it."""
     return len(output.text) if output.output_type == "stream" else len(json.dumps(output))
 

@@ -77,10 +77,10 @@ def end_children(patience: float = PATIENCE) -> None:
         number, patience = signal.SIGKILL, PATIENCE
 
 
-def send(number: int, found: list[psutil.Process]) -> list[psutil.Process]:
+def send(number: int, processes: list[psutil.Process]) -> list[psutil.Process]:
     """Sends a signal to those that have not ended; returns them."""
     alive = []
-    for process in found:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # it may end at any moment
             if process.status() != psutil.STATUS_ZOMBIE:
                 process.send_signal(number)
@@ -90,17 +90,17 @@ def send(number: int, found: list[psutil.Process]) -> list[psutil.Process]:
 
 def with_variable(name: str, value: str) -> list[psutil.Process]:
     """The processes that were started with this environment variable, other than this one and those above it."""
-    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    found = []
+    above = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # it has ended, or belongs to someone else
-            if process.pid not in own and process.environ().get(name) == value:
-                found.append(process)
-    return found
+            if process.pid not in above and process.environ().get(name) == value:
+                processes.append(process)
+    return processes
 
 
 def end_left_over(name: str, value: str) -> int:
     """Kills what an earlier, killed tree left running, known by an environment variable; returns how many."""
-    found = send(signal.SIGKILL, with_variable(name, value))
-    psutil.wait_procs(found, timeout=PATIENCE)
-    return len(found)
+    processes = send(signal.SIGKILL, with_variable(name, value))
+    psutil.wait_procs(processes, timeout=PATIENCE)
+    return len(processes)

@@ -84,18 +84,23 @@ def _of_launcher(ranks: Ranks, variables: Mapping[str, str]) -> Ranks | None:
     if "LEAD_RUN" in variables or ranks.nproc > 1 or ranks.nodes > 1:
         return None
     if {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(variables) and int(variables.get("WORLD_SIZE", "1")) > 1:
-        own = {name: value for name, value in variables.items() if name.startswith(_OF_LAUNCHERS)}
+        rank_variables = {name: value for name, value in variables.items() if name.startswith(_OF_LAUNCHERS)}
     elif int(variables.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in variables:
         host, _, port = _slurm_rendezvous(variables).rpartition(":")
-        own = {"RANK": variables["SLURM_PROCID"], "WORLD_SIZE": variables["SLURM_STEP_NUM_TASKS"]}
-        own |= {"LOCAL_RANK": variables["SLURM_LOCALID"], "MASTER_ADDR": host, "MASTER_PORT": port}
-        own["LOCAL_WORLD_SIZE"] = re.match(r"\d+", variables["SLURM_STEP_TASKS_PER_NODE"])[0]
+        rank_variables = {"RANK": variables["SLURM_PROCID"], "WORLD_SIZE": variables["SLURM_STEP_NUM_TASKS"]}
+        rank_variables |= {"LOCAL_RANK": variables["SLURM_LOCALID"], "MASTER_ADDR": host, "MASTER_PORT": port}
+        rank_variables["LOCAL_WORLD_SIZE"] = re.match(r"\d+", variables["SLURM_STEP_TASKS_PER_NODE"])[0]
     else:
         return None
     if ranks.accelerate:
         raise InputError(f"--accelerate {ranks.accelerate}: use `accelerate launch --config_file` or --nproc instead")
-    place = f"{own['MASTER_ADDR']}:{own['MASTER_PORT']}"
-    return Ranks(nodes=int(own["WORLD_SIZE"]), node_rank=int(own["RANK"]), rendezvous=place, of_launcher=own)
+    rendezvous = f"{rank_variables['MASTER_ADDR']}:{rank_variables['MASTER_PORT']}"
+    return Ranks(
+        nodes=int(rank_variables["WORLD_SIZE"]),
+        node_rank=int(rank_variables["RANK"]),
+        rendezvous=rendezvous,
+        of_launcher=rank_variables,
+    )
 
 
 def _slurm_rendezvous(variables: Mapping[str, str]) -> str:

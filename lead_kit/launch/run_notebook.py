@@ -30,7 +30,7 @@ from lead_kit.safe_text import LONG, safe_line
 
 # the beginnings of the lines of Run.progress, of a stage before the run, and of Run.record_tripwire
 _PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
-POLL = 0.5  # seconds between two looks at the folder
+_POLL = 0.5  # seconds between two looks at the folder
 _PATIENCE = 600.0  # seconds that a rank of a launcher waits for rank 0
 
 
@@ -77,10 +77,10 @@ def run_command(
     notebook, ranks = find_notebook(notebook), locate(Ranks(**ranks), os.environ)
     declared = read_parameters(notebook)
     named = {} if run_name is None else {"run_name": run_name}
-    given = convert_values(dict(parameters) | named | ({"preflight": "warn"} if anyway else {}), declared)
-    settled = {name: parameter.default for name, parameter in declared.items()} | given
+    values = convert_values(dict(parameters) | named | ({"preflight": "warn"} if anyway else {}), declared)
+    settled = {name: parameter.default for name, parameter in declared.items()} | values
     folder = run_folder(settled.get("run_name", notebook.stem))
-    job = {"notebook": str(notebook), "folder": str(folder), "parameters": given}
+    job = {"notebook": str(notebook), "folder": str(folder), "parameters": values}
     words, variables = command(ranks, job), environment(ranks, folder)
     process_tree.raise_on_signals()
     try:
@@ -93,10 +93,10 @@ def run_command(
             return _take_part(folder, words, variables, ranks)
         _end_earlier(variables["LEAD_RUN"], prefix)
         earlier = manifest.read_manifest(folder)
-        attempts = manifest.open_attempt(folder, settled, given, notebook, replace)["attempts"]
+        attempts = manifest.open_attempt(folder, settled, values, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
-        if len(attempts) > 1 and (news := manifest.changes_since_last_attempt(earlier, settled, notebook)):
-            print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(news)}", flush=True)
+        if len(attempts) > 1 and (changes := manifest.changes_since_last_attempt(earlier, settled, notebook)):
+            print(f"{prefix}changed since attempt {len(attempts) - 1}: {', '.join(changes)}", flush=True)
         return _supervise(folder, words, variables, ranks, prefix, brief)
     except process_tree.Stopped as stopped:
         return 128 + stopped.args[0]
@@ -110,8 +110,8 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
     process_tree.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
-        code = stream(folder, words, variables, ranks, prefix, brief)
-        error = run_error.read_error(folder, code) or unfinished(folder)
+        code = _stream(folder, words, variables, ranks, prefix, brief)
+        error = run_error.read_error(folder, code) or _unfinished(folder)
         status, reason = ("failed", error["sentence"]) if error else ("done", "")
         return run_error.print_error(folder, error) if error else 0
     except process_tree.Stopped as stopped:
@@ -163,7 +163,7 @@ def _wait_for_first(folder: Path) -> None:
     while (manifest.read_manifest(folder) or {}).get("status") != "running":
         if time.monotonic() > end:
             raise InputError(f"rank 0 did not open {shown(folder)} within {_PATIENCE:.0f} seconds")
-        time.sleep(POLL)
+        time.sleep(_POLL)
 
 
 def _end_after_others(child: subprocess.Popen, folder: Path, ranks: Ranks) -> None:
@@ -173,10 +173,10 @@ def _end_after_others(child: subprocess.Popen, folder: Path, ranks: Ranks) -> No
         if error and not ranks.is_here(error["rank"]):
             child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(POLL)
+        child.wait(_POLL)
 
 
-def unfinished(folder: Path) -> dict | None:
+def _unfinished(folder: Path) -> dict | None:
     """The error of a notebook that ended without `run.finish`, as after sys.exit(0) in a cell; None when it did."""
     if "finished" in manifest.read_manifest(folder)["attempts"][-1]:
         return None
@@ -184,7 +184,7 @@ def unfinished(folder: Path) -> dict | None:
     return {"name": "", "sentence": sentence, "traceback": "", "rank": 0, "host": lock.HOST}
 
 
-def stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
+def _stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Runs the command; its stdout goes to the terminal (`brief`: progress only) and log.txt, its stderr to log.txt.
 
     Raises InputError when the folder is deleted meanwhile.
