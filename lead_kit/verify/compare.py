@@ -60,6 +60,7 @@ _WRITTEN = re.compile(r"\\[A-Za-z]+")
 _REASONS = {"exact": "the same by exact arithmetic", "symbolic": "the same by algebra"}
 _OPERATION = re.compile(r"[-+*/^!|\\](?!text|pi|infty|circ|cup)")
 _FORMULA = re.compile(r"\$+|\\[\[\]()]")  # what stands between a formula and prose
+_INTEGERS = ("inz", "inn", "inq")  # conditions, as `_plain` gives them
 _ENDLESS = Words(("infinitely", "many"))
 Outcome = tuple[str, str, str]
 
@@ -166,24 +167,12 @@ def equal_nodes(gold: object, answer: object, judge: Exact) -> bool:
         )
     if isinstance(gold, Bag) and isinstance(answer, Bag):
         return _bags(gold, answer, judge)
-    if isinstance(gold, Bag) and isinstance(answer, Row):
-        return _in_order(gold, answer) and all(
-            equal_nodes(g.value, a, judge) for g, a in zip(gold.items, answer.items, strict=True)
-        )
-    if isinstance(gold, Row) and isinstance(answer, Bag):
-        return _in_order(answer, gold) and all(
-            equal_nodes(g, a.value, judge) for g, a in zip(gold.items, answer.items, strict=True)
-        )
-    if isinstance(gold, Row) and isinstance(answer, Leaf) and (row := vector(answer.text)) is not None:
-        return _rows(gold, row, judge)
-    if isinstance(answer, Row) and isinstance(gold, Leaf) and (row := vector(gold.text)) is not None:
-        return _rows(row, answer, judge)
-    if (
-        isinstance(gold, Clock)
-        and isinstance(answer, Leaf)
-        or isinstance(answer, Clock)
-        and not isinstance(gold, Clock)
-    ):
+    if {type(gold), type(answer)} == {Bag, Row}:
+        gold, answer = _as_point(gold), _as_point(answer)
+        return type(gold) is type(answer) and gold.brackets == answer.brackets and _rows(gold, answer, judge)
+    if {type(gold), type(answer)} == {Leaf, Row}:
+        gold, answer = (vector(node.text) or node if isinstance(node, Leaf) else node for node in (gold, answer))
+    if isinstance(gold, Clock) and isinstance(answer, Leaf) or isinstance(answer, Clock) and type(gold) is not Clock:
         gold, answer = (as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer))
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return equal_ratios(gold, answer, judge)
@@ -192,9 +181,7 @@ def equal_nodes(gold: object, answer: object, judge: Exact) -> bool:
     if _ENDLESS in (gold, answer):
         return Leaf("\\infty") in (gold, answer)
     compare = _COMPARE.get(type(gold)) if type(gold) is type(answer) else None
-    if compare is not None:
-        return compare(gold, answer, judge)
-    return False
+    return compare is not None and compare(gold, answer, judge)
 
 
 def _congruences(gold: Congruence, answer: Congruence, judge: Exact) -> bool:
@@ -306,12 +293,7 @@ def _qualified(gold: object, answer: object, judge: Exact) -> bool:
     ours = answer.value if isinstance(answer, Qualified) else answer
     if len(conditions) == 2 and conditions[0] != conditions[1]:
         return False
-    if (
-        len(conditions) == 1
-        and isinstance(theirs, Row)
-        and re.fullmatch(r"in[znq]", conditions[0])
-        and not letters(theirs)
-    ):
+    if len(conditions) == 1 and isinstance(theirs, Row) and not letters(theirs) and conditions[0] in _INTEGERS:
         return False  # the integers of an interval are not the interval
     if isinstance(theirs, Leaf) and theirs is gold and not letters(theirs):
         return False  # 7 for some x
@@ -366,11 +348,10 @@ def _label(text: str) -> bool:
     return letter is not None and not re.search(r"[-+\d^<>=!]", bare)  # -x=3 says that x is -3
 
 
-def _in_order(bag: Bag, row: Row) -> bool:
-    """`x=1, y=2` can stand for the point (1, 2)."""
-    return (
-        len(bag.items) == len(row.items) and row.brackets == "()" and all(isinstance(item, Named) for item in bag.items)
-    )
+def _as_point(node: object) -> object:
+    """`x=1, y=2` as the point (1, 2)."""
+    named = isinstance(node, Bag) and all(isinstance(item, Named) for item in node.items)
+    return Row(tuple(item.value for item in node.items), "()") if named else node
 
 
 _COMPARE = {

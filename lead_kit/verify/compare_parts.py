@@ -85,12 +85,9 @@ def _evaluated(gold: Leaf, answer: Leaf) -> bool:
     value = rationals.value(gold.text)
     if value is None:
         return not _CLOSED.fullmatch(gold.text) or _CLOSED.fullmatch(answer.text) is not None
-    if rationals.value(answer.text) is not None:
-        return (
-            rationals.value(answer.text).denominator > 1
-            or bool(_QUOTIENT.search(gold.text))
-            or not _QUOTIENT.search(answer.text)
-        )
+    if (number := rationals.value(answer.text)) is not None:
+        divided = [_QUOTIENT.search(text) is not None for text in (gold.text, answer.text)]
+        return number.denominator > 1 or divided != [False, True]
     stated = rationals.decimals(gold.text) is not None or gold.unit in ("percent", "degree")
     return stated and _CLOSED.fullmatch(answer.text) is not None and re.search(r"sqrt|\\pi", answer.text) is not None
 

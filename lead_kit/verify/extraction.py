@@ -89,13 +89,8 @@ def _unwrapped(content: str) -> str:
     prefix = _WRAPPING.match(content).group()
     layers = prefix.count("{")
     core = content[len(prefix) : len(content) - layers]
-    if (
-        not layers
-        or content[len(core) + len(prefix) :] != "}" * layers
-        or "boxed" in core
-        or "fbox" in core
-        or not is_balanced(core)
-    ):
+    wraps = layers and content.endswith("}" * layers) and len(content) >= len(prefix) + layers and is_balanced(core)
+    if not wraps or "boxed" in core or "fbox" in core:
         raise NestedBox("a box inside a box")
     return core.strip()
 

@@ -87,16 +87,15 @@ def _serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: i
 
 
 def main() -> None:
-    """The server as a process of its own: its arguments are the control socket's descriptor and the judge module."""
-    run(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    """The server as a process of its own: its arguments are the control socket's descriptor and the judge module.
 
-
-def run(control: socket.socket, name: str) -> None:
-    """Wait for a request, load the judge module, then answer spawn and reap until the control socket closes."""
+    It waits for a request, loads the judge, then answers spawn and reap until the control socket closes.
+    """
+    control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a notebook must not reach the workers
     if not control.recv(1, socket.MSG_PEEK):
         os._exit(0)
-    judge = importlib.import_module(name)
+    judge = importlib.import_module(sys.argv[2])
     judge.warm()
     gc.freeze()
     while True:
@@ -111,10 +110,8 @@ def run(control: socket.socket, name: str) -> None:
                 control.close()
                 try:
                     _serve(sock, judge, request["cpu"], request["memory"])
-                finally:
-                    os._exit(
-                        FAILED
-                    )  # whatever sympy raised: the worker is spent, its caller is told, the next one is fresh
+                finally:  # whatever sympy raised: the worker is spent, its caller learns it, the next one is fresh
+                    os._exit(FAILED)
             sock.close()
             control.sendall(b"%d\n" % pid)
         else:

@@ -85,11 +85,8 @@ def monic(sides: list[str], operators: list[str]) -> tuple[list[str], list[str]]
         (index, match) for index, side in enumerate(sides) if (match := _SCALED.fullmatch(side)) and match[1] + match[2]
     ]
     others = [side for side in sides if not _SCALED.fullmatch(side)]
-    if (
-        len(scaled) != 1
-        or len(others) + 1 != len(sides)
-        or any(re.search(r"(?<!\\)\b[A-Za-z]", side) for side in others)
-    ):
+    lettered = any(re.search(r"(?<!\\)\b[A-Za-z]", side) for side in others)
+    if len(scaled) != 1 or len(others) + 1 != len(sides) or lettered:
         return sides, operators
     index, match = scaled[0]
     factor = rationals.value(match[1] + (match[2] or "1"))
@@ -99,16 +96,11 @@ def monic(sides: list[str], operators: list[str]) -> tuple[list[str], list[str]]
 
 def _over(text: str, factor: Fraction) -> str:
     """A bound over a number."""
-    value = rationals.value(text)
-    if value is None:
-        return (
-            f"\\frac{{{text}}}{{{factor}}}"
-            if "infty" not in text
-            else text
-            if factor > 0
-            else f"-{text}".replace("--", "")
-        )
-    return rationals.text(value / factor)
+    if (value := rationals.value(text)) is not None:
+        return rationals.text(value / factor)
+    if "infty" in text:
+        return text if factor > 0 else f"-{text}".replace("--", "")
+    return f"\\frac{{{text}}}{{{factor}}}"
 
 
 def variants(text: str) -> list[str]:

@@ -130,11 +130,7 @@ class _Reader:
             value = value + self.atom()
         while self.peek() in _FACTORIALS:
             factorial = _FACTORIALS[self.take()]
-            if (
-                not (value.is_Integer or value.is_Symbol or value.free_symbols)
-                or value.is_Integer
-                and not 0 <= value <= 2000
-            ):
+            if not (0 <= value <= 2000 if value.is_Integer else value.free_symbols):
                 raise Unreadable("a factorial of that")
             value = factorial(value)
         return value
@@ -234,12 +230,7 @@ class _Reader:
         if self.peek() in ("(", "{", "["):
             return self.group()
         value = self.signed()
-        while (
-            self.peek()
-            and self.peek() not in _ENDS
-            and self.peek()[1:] not in _FUNCTIONS
-            and self.peek() not in ("(", "[")
-        ):
+        while (token := self.peek()) and token not in _ENDS and token not in "([" and token[1:] not in _FUNCTIONS:
             value = value * self.power()
         return value
 
@@ -286,36 +277,25 @@ class _Reader:
 
 def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """base^exponent, refusing what could not be written out."""
-    if exponent.is_number and exponent.is_real and abs(exponent) > _MAX_POWER and base not in (E,):
-        raise Unreadable("a power of that size")
-    if (
-        exponent.is_Integer
-        and base.is_Rational
-        and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > _MAX_BITS
-    ):
-        raise Unreadable("a power of that size")
-    if exponent.is_number and base.is_Pow and base.exp.is_number and abs(base.exp * exponent) > _MAX_POWER:
+    large = exponent.is_number and exponent.is_real and abs(exponent) > _MAX_POWER and base != E
+    if exponent.is_Integer and base.is_Rational:
+        large = large or abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > _MAX_BITS
+    if exponent.is_number and base.is_Pow and base.exp.is_number:
+        large = large or abs(base.exp * exponent) > _MAX_POWER
+    if large:
         raise Unreadable("a power of that size")
     return base**exponent
 
 
 _COMMANDS = {
-    "\\frac": _Reader.fraction,
-    "\\sqrt": _Reader.root,
-    "\\binom": _Reader.binomial,
+    "\\frac": _Reader.fraction, "\\sqrt": _Reader.root, "\\binom": _Reader.binomial,
     "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
     "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
     "\\ldots": lambda reader: Symbol("..."),
-    "\\dot": _Reader.marked,
-    "\\ddot": _Reader.marked,
-    "\\tilde": _Reader.marked,
-    "\\text": _Reader.opaque,
-    "\\bar": _Reader.marked,
-    "\\hat": _Reader.marked,
-    "\\vec": _Reader.opaque,
-    "\\mathbb": _Reader.opaque,
+    "\\dot": _Reader.marked, "\\ddot": _Reader.marked, "\\tilde": _Reader.marked, "\\bar": _Reader.marked,
+    "\\hat": _Reader.marked, "\\text": _Reader.opaque, "\\vec": _Reader.opaque, "\\mathbb": _Reader.opaque,
     "\\mathcal": _Reader.opaque,
-}
+}  # fmt: skip
 _UNKNOWN = frozenset(
     "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint "
     "\\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\circ "
@@ -332,11 +312,8 @@ def parse(text: str) -> sympy.Expr:
     try:
         return _Reader(text).complete()
     except Unreadable:
-        if (
-            not re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text)
-            or _WORD.search(text)
-            or _TOKEN.sub("", text).strip()
-        ):
+        wider = re.search(r"\\(?:int|sum|prod|lim|iint|oint)", text)  # the grammar of latex2sympy
+        if not wider or _WORD.search(text) or _TOKEN.sub("", text).strip():
             raise
     try:
         value = latex2sympy(text)

@@ -6,6 +6,7 @@ survive.
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 
 from lead_kit.verify.latex_scan import BRACES, enclosing_braces, is_one_bracket
@@ -84,7 +85,7 @@ _BASES = {
     "ten": "{10}",
     "eleven": "{11}", "twelve": "{12}", "sixteen": "{16}",
 }  # fmt: skip
-_BASE = re.compile(rf"(?<=\d)_\s*\{{?\s*(?:\\text\s*\{{)?\s*({'|'.join(_BASES)})\b\s*\}}?\s*\}}?")
+_BASE = rf"(?<=\d)_\s*\{{?\s*(?:\\text\s*\{{)?\s*({'|'.join(_BASES)})\b\s*\}}?\s*\}}?"
 _ROUNDS = 12  # a real answer settles in two or three
 
 
@@ -120,45 +121,19 @@ def _unicode(text: str) -> str:
 
 def _once(text: str) -> str:
     """One round of all rules."""
-    text = re.sub(r"\\q?quad(?=[A-Za-z])", " ", _repair(text))
-    text = re.sub(r"\\not *=|\\not *\\equal(?![a-z])", r"\\neq ", re.sub(r", *\\! *", ",", text))
-    text = re.sub(r"\\(?:left|right) *\.", " ", text)
-    text = re.sub(r"\.{3,}", r"\\ldots ", text)
-    text = _ASCII.sub(r"\\\1 ", text) if _ASCII.search(text) and "\\text" not in text else text
-    text = re.sub(r"<su([pb])>(.*?)</su\1>", lambda m: ("^" if m[1] == "p" else "_") + "{" + m[2] + "}", text)
-    text = re.sub(
-        r"\\begin\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}|\\end\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}",
-        "",
-        text,
-    )
-    text = "".join(_rewrite(match) for match in _TOKEN.finditer(text))
-    text = re.sub(r"\\(?:text)?color ?\{\w+\}|\\underline(?![a-z])", "", text)
-    text = re.sub(r"\\text ?(?=\{\\(?:frac|sqrt|binom|pi)(?![a-z]))", "", text)
-    text = re.sub(r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", "", text)
-    text = re.sub(r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named, text)
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", _text, text)
-    text = re.sub(r"(?<=\d)\{([,:.])\}(?=\d)", r"\1", text)
-    text = re.sub(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)", lambda number: number.group().replace(" ", ""), text)
-    text = re.sub(r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}", text)
-    text = _braced_arguments(text)
-    text = re.sub(r"(?<![\d.}/])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}", text)
-    text = re.sub(r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}", re.sub(r"\\pi ?\{\}", r"\\pi ", text))
-    text = re.sub(r"\\dot ?\{(\d)\}(\d*)\\dot ?\{(\d)\}", r"\\dot{\1\2\3}", text)
-    text = _BASE.sub(lambda match: f"_{_BASES[match[1]]}", text)
-    text = re.sub(r"\^\s*\{\s*\\circ\s*\}|(?<=\d)\^(?:o|\{o\})(?![A-Za-z])", r"^\\circ ", text)
-    text = re.sub(r"\{(\d+)\}/\{(\d+)\}", r"\1/\2", text)
-    text = re.sub(r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'", text)
-    text = re.sub(r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}(?!\s*\d)", r"\1\2", text)
-    text = re.sub(r"\s+", " ", text)
-    text = re.sub(r"(?<=\d), (?=\d)", ",~", text)  # a separator: no comma of a number has a space after it
-    text = re.sub(r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1", text).replace(",~", ", ")
-    text = re.sub(r"(?<![A-Za-z\d.}])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\d.])", r"\1\\times10^{\2}", text)
-    text = re.sub(r"\((\w+)\)_(?=\d|\{)", r"\1_", text)
-    text = re.sub(r"(?<![A-Za-z\\])C\(([^(),]+),([^(),]+)\)", r"\\binom{\1}{\2}", text)
-    text = re.sub(r"\(\\mod ?([^()]+)\)", r"\\pmod{\1}", text)
-    text = re.sub(r"(\\[A-Za-z]+) (?![A-Za-z])", r"\1", text)
+    text = _applied(_BEFORE_COMMANDS, _repair(text))
+    text = _ASCII.sub(r"\\\1 ", text) if "\\text" not in text else text
+    text = "".join(map(_rewrite, _TOKEN.finditer(text)))
+    text = _applied(_BEFORE_ARGUMENTS, text)
+    text = _applied(_AFTER_ARGUMENTS, _over(_applied(_ARGUMENTS, text)))
     text = re.sub(r" (?=\\)", "", text) if "\\text" not in text else text
     return _unwrap(text.lstrip(" ,;:~*").rstrip(" .,;:~*\\"))
+
+
+def _applied(rules: list[tuple[re.Pattern, str | Callable]], text: str) -> str:
+    for pattern, replacement in rules:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def _repair(text: str) -> str:
@@ -216,17 +191,6 @@ def _text(match: re.Match) -> str:
     return rf"\text{{{inside}}}" if match[1] == inside else rf" \text{{{inside}}} "
 
 
-def _braced_arguments(text: str) -> str:
-    r"""`\frac12`, `\frac1{2}`, `\sqrt3` with braces; `\sqrt[3]{x}` keeps its index."""
-    text = re.sub(r"\\frac\s*([A-Za-z0-9])(?=\s*[A-Za-z0-9{\\])", r"\\frac{\1}", text)
-    text = re.sub(r"(\\frac\s*\{[^{}]*\})\s*([A-Za-z0-9])", r"\1{\2}", text)
-    text = re.sub(r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}", text)
-    text = re.sub(r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}", text)
-    text = re.sub(r"\\(vec|hat|bar|dot)\s+([A-Za-z])", r"\\\1{\2}", text)
-    text = re.sub(r"\\pmod\s*([A-Za-z0-9])", r"\\pmod{\1}", _over(text) if "\\over" in text else text)
-    return re.sub(r"\\sqrt\s*(\\pi)", r"\\sqrt{\1}", text)
-
-
 def _over(text: str) -> str:
     r"""`{a\over b}` as `\frac{a}{b}`."""
     for match in reversed(list(re.finditer(r"\\over(?![a-z])", text))):
@@ -241,3 +205,56 @@ def _unwrap(text: str) -> str:
     while text.startswith("{") and text.endswith("}") and is_one_bracket(text, BRACES):
         text = text[1:-1].strip()
     return text
+
+
+def _rules(*pairs: tuple[str, str | Callable]) -> list[tuple[re.Pattern, str | Callable]]:
+    return [(re.compile(pattern), replacement) for pattern, replacement in pairs]
+
+
+_BEFORE_COMMANDS = _rules(
+    (r"\\q?quad(?=[A-Za-z])", " "),
+    (r", *\\! *", ","),
+    (r"\\not *=|\\not *\\equal(?![a-z])", r"\\neq "),
+    (r"\\(?:left|right) *\.", " "),
+    (r"\.{3,}", r"\\ldots "),
+    (r"<su([pb])>(.*?)</su\1>", lambda match: ("^" if match[1] == "p" else "_") + "{" + match[2] + "}"),
+    (r"\\(?:begin|end)\s*\{(?:aligned|align\*?|equation\*?|gathered|split)\}", ""),
+)
+_BEFORE_ARGUMENTS = _rules(
+    (r"\\(?:text)?color ?\{\w+\}|\\underline(?![a-z])", ""),
+    (r"\\text ?(?=\{\\(?:frac|sqrt|binom|pi)(?![a-z]))", ""),
+    (r"\\(?:hspace|vspace|phantom|label|tag)\{[^{}]*\}", ""),
+    (r"\\operatorname\s*\{\s*([A-Za-z]+)\s*\}", _named),
+    (r"\\text\s*\{([^{}]*)\}", _text),
+    (r"(?<=\d)\{([,:.])\}(?=\d)", r"\1"),
+    (r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)", lambda number: number.group().replace(" ", "")),
+    (r"\{\s*([A-Za-z0-9])\s*\}(?=\s*$)", r"{\1}"),
+)
+_ARGUMENTS = _rules(  # `\frac12`, `\frac1{2}`, `\sqrt3` with braces; `\sqrt[3]{x}` keeps its index
+    (r"\\frac\s*([A-Za-z0-9])(?=\s*[A-Za-z0-9{\\])", r"\\frac{\1}"),
+    (r"(\\frac\s*\{[^{}]*\})\s*([A-Za-z0-9])", r"\1{\2}"),
+    (r"\\(sqrt|pmod)\s*([A-Za-z0-9])", r"\\\1{\2}"),
+    (r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}"),
+    (r"\\(vec|hat|bar|dot)\s+([A-Za-z])", r"\\\1{\2}"),
+    (r"\\sqrt\s*(\\pi)", r"\\sqrt{\1}"),
+)
+_AFTER_ARGUMENTS = _rules(
+    (r"(?<![\d.}/])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}"),
+    (r"\\pi ?\{\}", r"\\pi "),
+    (r"_\{\\text\{base\}? ?\}? ?(\d+)\}?\}", r"_{\1}"),
+    (r"\\dot ?\{(\d)\}(\d*)\\dot ?\{(\d)\}", r"\\dot{\1\2\3}"),
+    (_BASE, lambda match: f"_{_BASES[match[1]]}"),
+    (r"\^\s*\{\s*\\circ\s*\}|(?<=\d)\^(?:o|\{o\})(?![A-Za-z])", r"^\\circ "),
+    (r"\{(\d+)\}/\{(\d+)\}", r"\1/\2"),
+    (r"\^\s*\{\s*\\prime\s*\}|\^\s*\\prime(?![A-Za-z])", "'"),
+    (r"([\^_])\s*\{\s*([A-Za-z0-9])\s*\}(?!\s*\d)", r"\1\2"),
+    (r"\s+", " "),
+    (r"(?<=\d), (?=\d)", ",~"),  # a separator: no comma of a number has a space after it
+    (r" ?([-+*/^_=<>(),;:|{}\[\]!]) ?", r"\1"),
+    (r",~", ", "),
+    (r"(?<![A-Za-z\d.}])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\d.])", r"\1\\times10^{\2}"),
+    (r"\((\w+)\)_(?=\d|\{)", r"\1_"),
+    (r"(?<![A-Za-z\\])C\(([^(),]+),([^(),]+)\)", r"\\binom{\1}{\2}"),
+    (r"\(\\mod ?([^()]+)\)", r"\\pmod{\1}"),
+    (r"(\\[A-Za-z]+) (?![A-Za-z])", r"\1"),
+)

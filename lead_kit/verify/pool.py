@@ -120,13 +120,11 @@ class Verifier:
         start = time.perf_counter()
         if order not in _ORDERS:
             raise ValueError(f"order is {order!r}, expected one of {', '.join(_ORDERS)}")
-        status, reason, path = self._decide(answer, gold, order)
-        if (
-            status == "correct"
-            and problem
-            and compare.repeats_problem(normal(answer), normal(extraction.gold_text(gold)), problem)
-        ):
-            status, reason, path = "wrong", "it stands in the problem", "problem"
+        decided = self._decide(answer, gold, order)
+        if decided[0] == "correct" and problem:
+            if compare.repeats_problem(normal(answer), normal(extraction.gold_text(gold)), problem):
+                decided = "wrong", "it stands in the problem", "problem"
+        status, reason, path = decided
         return Verdict(status, answer[:_SHOWN], reason, path, time.perf_counter() - start)
 
     def check_many(
@@ -312,13 +310,9 @@ def _missing(completion: str, loose: bool) -> str:
 
 
 def _cause(code: int) -> str:
-    return (
-        signal.Signals(-code).name
-        if code < 0
-        else "an error in the algebra"
-        if code == fork_server.FAILED
-        else f"exit code {code}"
-    )
+    if code < 0:
+        return signal.Signals(-code).name
+    return "an error in the algebra" if code == fork_server.FAILED else f"exit code {code}"
 
 
 def _progress(items: Iterable, total: int) -> Iterable:

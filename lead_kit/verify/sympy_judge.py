@@ -93,12 +93,9 @@ class _Algebra(compare_parts.Exact):
             return False
         (letter,), (counter,) = letter, counter
         step, other = theirs.diff(letter), ours.diff(counter)
-        if (
-            step.free_symbols
-            or other.free_symbols
-            or step == 0
-            or not (_is_zero(step - other) or _is_zero(step + other))
-        ):
+        if step.free_symbols or other.free_symbols or step == 0:
+            return False
+        if not (_is_zero(step - other) or _is_zero(step + other)):
             return False
         shift = sympy.simplify((theirs.subs(letter, 0) - ours.subs(counter, 0)) / step)
         return bool(shift.is_Integer)

@@ -132,10 +132,7 @@ def split_unit(text: str) -> tuple[str, str]:
         match[1].strip(" ~"),
         re.sub(r"\\text|\\cdot|\\,|[{}~*]", " ", re.sub(r"\^\{(-?\d)\}", r"^\1", match[2])).split(),
         money,
-    ) or (
-        text,
-        "",
-    )
+    ) or (text, "")
 
 
 def _measured(number: str, words: list[str], money: str) -> tuple[str, str] | None:
