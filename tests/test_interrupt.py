@@ -70,7 +70,7 @@ def test_an_interrupted_training_is_not_done_and_run_all_ends_as_if_nothing_had_
 
     rows = read_jsonl(run / "metrics.jsonl")
     cell, reply = lab.run_all("03_grpo", first="c16")  # the training cell again
-    assert cell == "c16" and "this trainer has trained before" in reply["evalue"] and len(reply["traceback"]) == 1
+    assert cell == "c16" and "this trainer was already used" in reply["evalue"] and len(reply["traceback"]) == 1
     cell, reply = lab.run_all("03_grpo", first="c17")  # the cells below it
     assert cell == "c25" and f"is at step {reached} of 6, so it is not done" in reply["evalue"]
     assert rows == read_jsonl(run / "metrics.jsonl") and not (run / "done").exists()

@@ -67,7 +67,7 @@ def length_reward(correct: Tensor, length: Tensor, length_alpha: float, wrong_re
 def lead(group: Group, *, length_alpha: float, wrong_reward: float) -> Tensor:
     """GRPO-LEAD (2504.09696, §2.1–2.2): the length reward replaces `correct`; other chosen rewards still count.
 
-    Without L: length_alpha 0. Without E: wrong_reward 0.
+    length_alpha 0 disables the length reward (L), wrong_reward 0 the explicit penalty (E).
     """
     return group.reward - group.correct + length_reward(group.correct, group.length, length_alpha, wrong_reward)
 
@@ -88,8 +88,8 @@ def lead_code(
     """
     truncated, repetitive = require_fields(group, "truncated", "repetitive")
     accuracy = torch.where(group.correct > 0, 1.0, wrong_reward)
-    cut = torch.where(repetitive > 0, repetitive_reward, truncated_reward)
-    accuracy = torch.where(truncated > 0, cut, accuracy)
+    unfinished = torch.where(repetitive > 0, repetitive_reward, truncated_reward)
+    accuracy = torch.where(truncated > 0, unfinished, accuracy)
     by_length = length_reward((accuracy > 0).float(), group.length, length_alpha, 0.0)
     shortest = group.length.sort(1).values[:, :_SHORTEST].mean(1, keepdim=True)
     accuracy = torch.where((accuracy > 0) & (shortest > length_floor), by_length, accuracy)

@@ -32,16 +32,17 @@ class Estimate(NamedTuple):
         return "\n".join(f"{part:9}{function!r}" for part, function in self._asdict().items())
 
 
-def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyType({})) -> Estimate:
+def bind_estimator(config: Mapping, user_functions: Mapping[str, Callable] = MappingProxyType({})) -> Estimate:
     """The estimator that the parameters name, with its arguments bound from them.
 
     `config` holds `estimator` (a name of ESTIMATORS or of a baseline) and the arguments of the parts; `group_shape`,
-    `group_baseline` and `group_weight` replace a part where they are given. `own` holds your own functions by name; as
-    `estimator`, such a function is a baseline without shape and weight. Raises InputError for an unknown name, a
-    missing argument, or incompatible parts.
+    `group_baseline` and `group_weight` replace a part where they are given. `user_functions` holds your own functions
+    by name; as `estimator`, such a function is a baseline without shape and weight. Raises InputError for an unknown
+    name, a missing argument, or incompatible parts.
     """
     text = config["estimator"]
-    alone = {name: Parts("none", text, "none", "") for name in with_user_functions(BASELINES, own, "estimator")}
+    baselines = with_user_functions(BASELINES, user_functions, "estimator")
+    alone = {name: Parts("none", text, "none", "") for name in baselines}
     parts = lookup(with_user_functions(ESTIMATORS, alone, "estimator"), call_name(text, "estimator"), "estimator")
     if call_name(text, "estimator") in ESTIMATORS and text != call_name(text, "estimator"):
         raise InputError(f"estimator {text!r}: {call_name(text, 'estimator')} takes its arguments from the parameters")
@@ -51,7 +52,7 @@ def bind_estimator(config: Mapping, own: Mapping[str, Callable] = MappingProxyTy
             f"group_shape is {choice['shape']!r}, but {choice['baseline']} scores each reward alone: set it to none"
         )
     tables = {"shape": SHAPES, "baseline": BASELINES, "weight": WEIGHTS}
-    tables = {part: with_user_functions(table, own, f"group_{part}") for part, table in tables.items()}
+    tables = {part: with_user_functions(table, user_functions, f"group_{part}") for part, table in tables.items()}
     return Estimate(
         **{part: select_function(name, tables[part], f"group_{part}", config) for part, name in choice.items()}
     )

@@ -167,7 +167,7 @@ def ngram_repetition(rollout: Rollout, *, n: int = 3, max_penalty: float = -1.0)
     return max_penalty * (1 - distinct / count)
 
 
-CHAIN_NGRAM, CHAIN_REPEATS, CHAIN_WORD = 30, 10, 120  # GRPO-LEAD, released code: math_reward.py
+_CHAIN_NGRAM, _CHAIN_REPEATS, _CHAIN_WORD = 30, 10, 120  # GRPO-LEAD, released code: math_reward.py
 
 
 def repeats_in_chain(text: str) -> bool:
@@ -176,15 +176,15 @@ def repeats_in_chain(text: str) -> bool:
     At any offset; the released code compares chunks that are counted from the start of prompt plus response.
     """
     words = text.split()
-    if any(len(word) >= CHAIN_WORD for word in words):
+    if any(len(word) >= _CHAIN_WORD for word in words):
         return True
-    if max(Counter(words).values(), default=0) < CHAIN_REPEATS:
+    if max(Counter(words).values(), default=0) < _CHAIN_REPEATS:
         return False
     number: dict[str, int] = {}
     ids = np.array([number.setdefault(word, len(number)) for word in words])
-    for n in range(1, min(CHAIN_NGRAM, len(words) // CHAIN_REPEATS) + 1):
+    for n in range(1, min(_CHAIN_NGRAM, len(words) // _CHAIN_REPEATS) + 1):
         # Ten equal n-grams in a row: 9 n consecutive words each equal the word n places later.
-        equal, least = ids[n:] == ids[:-n], (CHAIN_REPEATS - 1) * n
+        equal, least = ids[n:] == ids[:-n], (_CHAIN_REPEATS - 1) * n
         if np.count_nonzero(equal) < least:  # most texts end here, which costs a quarter of looking for the run
             continue
         runs = np.diff(np.flatnonzero(~equal), prepend=-1, append=len(ids) - n) - 1
@@ -221,16 +221,17 @@ def finite(name: str, value: float, rollout: Rollout) -> float:
 
 
 def bind_rewards(
-    texts: list[str], own: Mapping[str, Callable] = MappingProxyType({}), **given
+    texts: list[str], user_functions: Mapping[str, Callable] = MappingProxyType({}), **arguments
 ) -> dict[str, Callable[[Rollout], float]]:
-    """The chosen rewards by name. Each text names one of REWARDS or `own`, with arguments: `cosine(max_length=9)`.
+    """The chosen rewards by name. Each text names a reward, with arguments: `cosine(max_length=9)`.
 
-    `given` are arguments of the run that a reward takes if it knows them and the text does not set them: its seed.
+    Rewards are those of REWARDS and of `user_functions`. `arguments` are arguments of the run that a reward takes if it
+    knows them and the text does not set them: its seed.
 
     Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
     """
-    table = with_user_functions(REWARDS, own, "rewards")
-    chosen = [select_function(text, table, "rewards", given) for text in texts]
+    table = with_user_functions(REWARDS, user_functions, "rewards")
+    chosen = [select_function(text, table, "rewards", arguments) for text in texts]
     names = [reward.__name__ for reward in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"rewards names {twice[0]!r} twice; to count it more, raise its reward_weights")

@@ -32,7 +32,7 @@ _REWARD_COLUMNS = ("", "_std", "_share", "_min", "_max")  # of a reward's name i
 _BELOW_FOR, _SPREADS = 2, 2.0  # validations in a row below the start by so many standard errors
 
 
-class Trip(NamedTuple):
+class _Trip(NamedTuple):
     """A wire that was tripped, and at which step first."""
 
     step: int
@@ -196,17 +196,17 @@ def by_split(lines: _Rows, weights: Mapping[str, float]) -> tuple[list[dict], li
 
 def tripped_by_newest(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> dict[str, str]:
     """The wires that the newest rows trip, each with its sentence. `samples`: graded answers of one validation."""
-    found = {name: wire(rows, held_out, samples) for name, (wire, _) in WIRES.items()}
-    return {name: sentence for name, sentence in found.items() if sentence}
+    sentences = {name: wire(rows, held_out, samples) for name, (wire, _) in WIRES.items()}
+    return {name: sentence for name, sentence in sentences.items() if sentence}
 
 
-def replay(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[Trip]:
+def replay(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[_Trip]:
     """Which wires a recorded run would have tripped, and at which step first. Rows are in the order of their steps."""
-    trips: dict[str, Trip] = {}
+    trips: dict[str, _Trip] = {}
     for step in sorted({row["step"] for row in (*rows, *held_out)}):
         trained, validated = ([row for row in part if row["step"] <= step] for part in (rows, held_out))
         for name, sentence in tripped_by_newest(trained, validated, samples).items():
-            trips.setdefault(name, Trip(step, name, sentence))
+            trips.setdefault(name, _Trip(step, name, sentence))
     return list(trips.values())
 
 

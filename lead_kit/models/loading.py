@@ -125,8 +125,8 @@ def _nf4(dtype: str) -> BitsAndBytesConfig:
 def _require_all_weights(name: str, report: dict) -> None:
     """Raises InputError when a weight did not come from the model's files: transformers would draw it at random."""
     wrong = [f"{tensor} is missing" for tensor in sorted(report["missing_keys"])]
-    for tensor, found, expected in sorted(report["mismatched_keys"]):
-        wrong.append(f"{tensor} has shape {list(found)}, where config.json expects {list(expected)}")
+    for tensor, actual, expected in sorted(report["mismatched_keys"]):
+        wrong.append(f"{tensor} has shape {list(actual)}, where config.json expects {list(expected)}")
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"the weights of model {name} do not fit its configuration: {'; '.join(wrong[:3])}{more}")

@@ -7,13 +7,13 @@ from lead_kit.errors import InputError, lookup
 from lead_kit.runs.distributed import processes, sharded
 
 
-def divides(part_name: str, part: int, whole_name: str, whole: int) -> None:
-    """Raises InputError, naming the nearest valid value, when `part` does not divide `whole`."""
-    if part < 1 or whole % part:
-        divisors = [divisor for divisor in range(1, whole + 1) if whole % divisor == 0]
+def require_divisor(part_name: str, part: int, total_name: str, total: int) -> None:
+    """Raises InputError, naming the nearest valid value, when `part` does not divide `total`."""
+    if part < 1 or total % part:
+        divisors = [divisor for divisor in range(1, total + 1) if total % divisor == 0]
         closest = min(divisors, key=lambda divisor: abs(divisor - part))
         raise InputError(
-            f"{part_name} must divide {whole_name}: {whole} % {part} is not 0; the nearest that does is "
+            f"{part_name} must divide {total_name}: {total} % {part} is not 0; the nearest that does is "
             f"{part_name} {closest}"
         )
 
@@ -47,11 +47,11 @@ def sizes(
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
-    divides("group_size", group_size, "batch_size", batch_size)
-    divides("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
+    require_divisor("group_size", group_size, "batch_size", batch_size)
+    require_divisor("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
     rows = batch_size // (updates_per_batch * processes())
     micro = rows if pack_tokens else min(micro_batch_size, rows)
-    divides("micro_batch_size", micro, "the rollouts of one update and process", rows)
+    require_divisor("micro_batch_size", micro, "the rollouts of one update and process", rows)
     buffer = updates_per_batch * num_iterations
     if save_steps % buffer:
         raise InputError(
@@ -69,12 +69,12 @@ _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": 
 
 def optimizer_by_name(name: str) -> str:
     """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
-    found = lookup(_OPTIMIZERS, name, "optimizer")
+    known = lookup(_OPTIMIZERS, name, "optimizer")
     if name == "muon" and sharded():
         raise InputError(
             f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"
         )
-    return found
+    return known
 
 
 def check_saved_modules(adapter: str, lora_saved: list[str]) -> None:

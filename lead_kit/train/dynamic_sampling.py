@@ -7,8 +7,8 @@ from accelerate.utils import gather_object
 
 from lead_kit.errors import InputError
 
-# Places in the eight values that TRL's _generate returns (1.16); those named here are lists with one item a row.
-PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS = 0, 1, 3, 4
+# Positions in the eight values that TRL's _generate returns (1.16); those named here are lists with one item a row.
+_PROMPT_IDS, _COMPLETION_IDS, _COMPLETIONS, LOGPROBS = 0, 1, 3, 4
 
 
 def draw_order(problems: list[str], used: set[str], seed: str) -> list[int]:
@@ -18,10 +18,10 @@ def draw_order(problems: list[str], used: set[str], seed: str) -> list[int]:
     return sorted(rows, key=lambda row: problems[row] in used)
 
 
-def cyclic_part(order: list[int], count: int, place: int) -> list[int]:
-    """The share at `place` of shares of `count`; at its end the order begins again."""
+def cyclic_part(order: list[int], count: int, number: int) -> list[int]:
+    """Part `number` of parts of `count` items; at its end the order begins again."""
     count = min(count, len(order))
-    return [order[(place * count + i) % len(order)] for i in range(count)]
+    return [order[(number * count + i) % len(order)] for i in range(count)]
 
 
 class DynamicSampling:
@@ -49,9 +49,9 @@ class DynamicSampling:
             self.round = attempt
             for piece, hits in self.groups(candidates, size):
                 (good if 0 < hits < size else spare).append(piece)
-            if self.everywhere_full(wanted - len(good)):
+            if self.all_processes_full(wanted - len(good)):
                 break
-            candidates = self.fresh(inputs)
+            candidates = self.draw_problems(inputs)
         self.report = {
             "mixed_groups_filled": min(len(good), wanted) / wanted,
             "mixed_groups_sampled": len(good) / (len(good) + len(spare)),
@@ -65,7 +65,7 @@ class DynamicSampling:
             )
         self.round = 0
         chosen = (good + spare)[:wanted]
-        self.hand_over([part for _, part in chosen])
+        self.set_completions([part for _, part in chosen])
         return [row for rows, _ in chosen for row in rows]
 
     def groups(self, candidates: list[dict], size: int):
@@ -73,18 +73,18 @@ class DynamicSampling:
         trainer = self.trainer
         trainer._rows = candidates
         generated = trainer._generate([row["prompt"] for row in candidates])
-        rollouts = trainer.grade(candidates, generated[COMPLETIONS], generated[COMPLETION_IDS])
+        rollouts = trainer.grade(candidates, generated[_COMPLETIONS], generated[_COMPLETION_IDS])
         for first in range(0, len(candidates), size):
             rows = slice(first, first + size)
-            places = [p for p in (PROMPT_IDS, COMPLETION_IDS, COMPLETIONS, LOGPROBS) if generated[p] is not None]
-            part = {place: generated[place][rows] for place in places}
+            positions = [p for p in (_PROMPT_IDS, _COMPLETION_IDS, _COMPLETIONS, LOGPROBS) if generated[p] is not None]
+            part = {position: generated[position][rows] for position in positions}
             yield (candidates[rows], part), sum(r.verdict.status == "correct" for r in rollouts[rows])
 
-    def everywhere_full(self, short: int) -> bool:
+    def all_processes_full(self, missing: int) -> bool:
         accelerator = self.trainer.accelerator
-        return not accelerator.gather(torch.tensor([max(0, short)], device=accelerator.device)).any()
+        return not accelerator.gather(torch.tensor([max(0, missing)], device=accelerator.device)).any()
 
-    def fresh(self, inputs: list[dict]) -> list[dict]:
+    def draw_problems(self, inputs: list[dict]) -> list[dict]:
         """As many random problems as `inputs` has, group_size rows each, none of them yet in this batch.
 
         Each process takes its share, in each round the next, of an order that is the same on all. A problem comes twice
@@ -94,12 +94,13 @@ class DynamicSampling:
         dataset, size = trainer.train_dataset, trainer.num_generations
         used = set(gather_object([row["problem"] for row in inputs]))
         order = draw_order(list(dataset["problem"]), used, str((trainer.args.seed, trainer.batches_done)))
-        place = self.round * accelerator.num_processes + accelerator.process_index
-        return [dataset[i] for i in cyclic_part(order, len(inputs) // size, place) for _ in range(size)]
+        number = self.round * accelerator.num_processes + accelerator.process_index
+        return [dataset[i] for i in cyclic_part(order, len(inputs) // size, number) for _ in range(size)]
 
-    def hand_over(self, parts: list[dict]) -> None:
+    def set_completions(self, parts: list[dict]) -> None:
+        """Gives the trainer these completions, so that its next call to `_generate` does not sample."""
         merged: list = [None] * 8
-        for place in parts[0]:
-            merged[place] = [item for part in parts for item in part[place]]
+        for position in parts[0]:
+            merged[position] = [item for part in parts for item in part[position]]
         merged[5], merged[7] = {}, []  # no extra fields, no tool images
-        self.trainer._given = tuple(merged)
+        self.trainer._completions = tuple(merged)

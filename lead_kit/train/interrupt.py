@@ -10,10 +10,7 @@ from transformers import TrainerCallback
 from lead_kit.errors import InputError
 from lead_kit.runs import checkpoints, distributed
 
-_USED = (
-    "this trainer has trained before, so its weights are no longer those of the start: Run All builds a new one, "
-    "which goes on from the newest checkpoint"
-)
+_USED = "this trainer was already used; choose Run All to continue from the newest checkpoint"
 _NOTED = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
 
 
@@ -41,13 +38,13 @@ class _InterruptCallback(TrainerCallback):
         if distributed.processes() > 1 or threading.current_thread() is not threading.main_thread():
             yield
             return
-        usual = signal.signal(signal.SIGINT, self.hear)
+        usual = signal.signal(signal.SIGINT, self.on_sigint)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, usual)
 
-    def hear(self, number, frame) -> None:
+    def on_sigint(self, number, frame) -> None:
         """The first interruption is noted, the second one raises KeyboardInterrupt at once."""
         if self.asked:
             raise KeyboardInterrupt

@@ -13,10 +13,10 @@ def hidden_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in outside]
 
 
-STACKED = 2**22  # numbers in a stack at most; a larger matrix is a stack of its own
+_STACKED = 2**22  # numbers in a stack at most; a larger matrix is a stack of its own
 
 
-def orthogonalise(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+def _orthogonalise(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
     """Muon's Newton–Schulz iteration, X ← aX + (bA + cA²)X with A = XXᵀ, on (matrices, rows, columns) at once."""
     a, b, c = coefficients
     wide = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
@@ -41,7 +41,7 @@ class StackedMuon(Muon):
                 if matrix.grad is not None:
                     shapes.setdefault((matrix.shape, matrix.device), []).append(matrix)
             for same in shapes.values():
-                size = max(1, STACKED // same[0].numel())
+                size = max(1, _STACKED // same[0].numel())
                 for start in range(0, len(same), size):
                     self._update(same[start : start + size], group)
 
@@ -55,7 +55,7 @@ class StackedMuon(Muon):
         moved = torch.stack(buffers)
         moved = torch.stack(grads).lerp(moved, group["momentum"]) if group["nesterov"] else moved
         moved = moved.to(torch.bfloat16 if moved.is_cuda else torch.float32)
-        moved = orthogonalise(moved, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        moved = _orthogonalise(moved, group["ns_coefficients"], group["ns_steps"], group["eps"])
         rate = group["lr"] * math.sqrt(max(1, moved.shape[1] / moved.shape[2]))
         torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(matrices, moved.to(matrices[0].dtype).unbind(), alpha=-rate)

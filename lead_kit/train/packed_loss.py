@@ -33,9 +33,9 @@ def equal_parts(lengths: Sequence[int], count: int) -> list[range]:
     sums, cuts = list(accumulate(lengths, initial=0)), [0]
     for part in range(1, count):
         goal = sums[-1] * part / count
-        cut = bisect_left(sums, goal)
-        cut -= goal - sums[cut - 1] < sums[cut] - goal
-        cuts.append(min(max(cut, cuts[-1] + 1), len(lengths) - (count - part)))
+        end = bisect_left(sums, goal)
+        end -= goal - sums[end - 1] < sums[end] - goal
+        cuts.append(min(max(end, cuts[-1] + 1), len(lengths) - (count - part)))
     return [range(*ends) for ends in zip(cuts, [*cuts[1:], len(lengths)], strict=True)]
 
 
@@ -64,7 +64,7 @@ def gather_rows(inputs: dict, accelerator: Accelerator) -> dict:
     return gathered
 
 
-def share_rows(inputs: dict, accelerator: Accelerator) -> dict:
+def _share_rows(inputs: dict, accelerator: Accelerator) -> dict:
     """This process's part of the rows of all processes that have an advantage; rows of one prompt stay together."""
     batch = gather_rows(inputs, accelerator)
     batch = rows_of(batch, trained_rows(batch["advantages"], accelerator.num_processes))
@@ -206,7 +206,7 @@ class PackedUpdate(GRPOTrainer):
             return inputs
         if self.accelerator.num_processes == 1:
             return rows_of(inputs, trained_rows(inputs["advantages"], 1))
-        return share_rows(inputs, self.accelerator) if self.pack_tokens else inputs
+        return _share_rows(inputs, self.accelerator) if self.pack_tokens else inputs
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others

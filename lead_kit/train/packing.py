@@ -59,13 +59,13 @@ def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[
 
 def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> _Pack:
     """The attended tokens of `rows` end to end; those in the last logits_to_keep columns are scored."""
-    place = torch.tensor(rows, device=input_ids.device)
-    kept = attention_mask[place].bool()
+    chosen = torch.tensor(rows, device=input_ids.device)
+    kept = attention_mask[chosen].bool()
     row, column = kept.nonzero(as_tuple=True)  # row by row, so a sequence stays contiguous
     lengths = kept.sum(1)
     ends = pad(lengths.cumsum(0), (1, 0))
     position = torch.arange(len(row), device=row.device) - ends[row]
-    ids = input_ids[place][kept]
+    ids = input_ids[chosen][kept]
     first_scored = input_ids.shape[1] - logits_to_keep
     # Nothing predicts the first token of a sequence; it is in these columns only if the row has no prompt.
     (scored,) = ((column >= first_scored) & (position > 0)).nonzero(as_tuple=True)
@@ -74,7 +74,7 @@ def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_t
         position_ids=position[None],
         ends=ends.int(),
         longest=int(lengths.max()),
-        row=place[row[scored]],
+        row=chosen[row[scored]],
         column=column[scored] - first_scored,
         before=scored - 1,
         target=ids[scored],
@@ -98,30 +98,29 @@ def shareable(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) ->
 def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> _Pack:
     """As `flatten`, with each different prompt once, followed by the completions of its rows."""
     first = input_ids.shape[1] - logits_to_keep
-    place = torch.tensor(rows)
-    prompts = _prompts_of(input_ids[place], attention_mask[place], logits_to_keep)
+    prompts = _prompts_of(input_ids[rows], attention_mask[rows], logits_to_keep)
     lengths = attention_mask[:, first:].sum(1).tolist()
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, prompt in zip(rows, prompts, strict=True):
         groups.setdefault(prompt, []).append(row)
     ids, positions, sizes, prompt_of, before, targets = [], [], [], [], [], []
-    at = 0
+    start = 0  # of the next sequence
     for prompt, members in groups.items():
-        last, own = at + len(prompt) - 1, len(sizes)
+        last, sequence = start + len(prompt) - 1, len(sizes)
         ids.append(input_ids.new_tensor(prompt))
         positions.append(torch.arange(len(prompt)))
         sizes.append(len(prompt))
         prompt_of.append(-1)
-        at += len(prompt)
+        start += len(prompt)
         for row in (member for member in members if lengths[member]):
             size = lengths[row]
             ids.append(input_ids[row, first : first + size])
             positions.append(torch.arange(len(prompt), len(prompt) + size))
-            before += [last, *range(at, at + size - 1)]
+            before += [last, *range(start, start + size - 1)]
             targets += [(row, column) for column in range(size)]
             sizes.append(size)
-            prompt_of.append(own)
-            at += size
+            prompt_of.append(sequence)
+            start += size
     row, column = torch.tensor(targets, dtype=torch.long).view(-1, 2).unbind(1)
     return _Pack(
         input_ids=torch.cat(ids)[None],
@@ -150,9 +149,9 @@ def _sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tens
     longest = max((sizes[place] + sizes[prompt] for place, prompt in enumerate(prompt_of) if prompt >= 0), default=0)
     causal = query.new_full((1, 1, longest, longest), -torch.inf).triu(1)  # each sequence takes its rows of it
     outputs = []
-    for place, part in enumerate(zip(queries, keys, values, strict=True)):
+    for sequence, part in enumerate(zip(queries, keys, values, strict=True)):
         seen = None
-        if prompt_of and (prompt := prompt_of[place]) >= 0:
+        if prompt_of and (prompt := prompt_of[sequence]) >= 0:
             part = part[0], torch.cat([keys[prompt], part[1]], 2), torch.cat([values[prompt], part[2]], 2)
             new, every = part[0].shape[2], part[1].shape[2]
             seen = causal[:, :, every - new : every, :every]
@@ -266,11 +265,11 @@ def packed_logps(
     shared = not input_ids.is_cuda and attend_by_sequence(model) and shareable(*layout)
     flat = [(flatten_shared if shared else flatten)(rows, *layout) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]
-    place = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])
+    cells = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])
 
     def padded(values: tuple[Tensor]) -> Tensor:
         values = torch.cat(values)
-        return values.new_zeros(len(input_ids), logits_to_keep).index_put(place, values)
+        return values.new_zeros(len(input_ids), logits_to_keep).index_put(cells, values)
 
     logps, entropies = zip(*scores, strict=True)
     return padded(logps), padded(entropies) if entropy else None

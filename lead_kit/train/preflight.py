@@ -70,14 +70,14 @@ def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, gr
             f"reward_weights has {len(weights)} numbers for the {len(rewards)} rewards {', '.join(rewards)}"
         )
     thinking = problems[0]["thinking"]
-    rollouts = grade_ideal_answers(problems, tokenizer, grader, settings["template"])
+    rollouts = _grade_ideal_answers(problems, tokenizer, grader, settings["template"])
     weighted = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
         check_golds([row for row in problems + held_out if "gold" in row]),
         check_ideal_answer(rollouts, settings["template"], thinking, "correct" in weighted),
         *_check_format_rewards(rollouts, weighted, thinking),
         _check_context(problems + held_out, model, settings["max_tokens"]),
-        check_exact_leaks(problems, held_out),
+        _check_exact_leaks(problems, held_out),
     ]
 
 
@@ -91,7 +91,7 @@ def check_golds(rows: list[dict]) -> Item:
     return Item("golds", STOP, f"{many}, e.g. {first} ({safe_line(faults[0].reason)})")
 
 
-def grade_ideal_answers(problems: list[dict], tokenizer, grader, template: str) -> list:
+def _grade_ideal_answers(problems: list[dict], tokenizer, grader, template: str) -> list:
     """The rollouts of ideal answers to some problems, through tokenizer, extraction and verifier."""
     step = max(1, len(problems) // _PROBLEMS)
     records = list({record["gold"]: record for record in problems[::step]}.values())[:_PROBLEMS]
@@ -144,7 +144,7 @@ def _check_context(rows: list[dict], model, max_tokens: int) -> Item:
     return Item("context", OK, f"{sentence}" + (f", the model has {positions} positions" if positions else ""))
 
 
-def check_exact_leaks(problems: list[dict], held_out: list[dict]) -> Item:
+def _check_exact_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     """Whether held-out problems are trained on, compared in normal form; `lead leaks` also finds near duplicates."""
     trained = {near_duplicates.normal_form(row["problem"]) for row in problems}
     twins = [row["id"] for row in held_out if near_duplicates.normal_form(row["problem"]) in trained]
@@ -209,8 +209,8 @@ def require(items: list[Item], mode: str) -> None:
 
 def check_near_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     """Held-out problems of which training holds the same text or the same problem in other words (`lead leaks`)."""
-    found = near_duplicates.leaks(problems, {"validation": held_out}, _LEAK_SIMILARITY)
-    same = {row["evaluation_id"] for row in found if row["kind"] != "variant"}
+    leaks = near_duplicates.leaks(problems, {"validation": held_out}, _LEAK_SIMILARITY)
+    same = {row["evaluation_id"] for row in leaks if row["kind"] != "variant"}
     sentence = f"{len(same)} of {len(held_out)} held-out problems are in training, in the same or in other words"
     verdict = OK if not same else LOOK if len(same) <= _MANY_LEAKS * len(held_out) else STOP
     return Item("near leaks", verdict, sentence)
@@ -235,12 +235,12 @@ def check_batch(trainer, config: dict) -> list[Item]:
 
 def check_lengths(rollouts: pd.DataFrame, limit: int) -> Item:
     """Tokens of the completions against the limit."""
-    cut = float(rollouts["truncated"].mean())
+    truncated = float(rollouts["truncated"].mean())
     middle, long, most = rollouts["length"].quantile([0.5, 0.95, 1])
-    verdict = STOP if cut >= _CUT_STOP else LOOK if cut >= _CUT_LOOK else OK
+    verdict = STOP if truncated >= _CUT_STOP else LOOK if truncated >= _CUT_LOOK else OK
     sentence = f"{middle:.0f} tokens in the median, {long:.0f} at 95%, {most:.0f} at most of {limit}"
     advice = "" if verdict == OK else ": raise max_tokens"
-    return Item("lengths", verdict, f"{sentence}; {cut:.0%} are cut off{advice}")
+    return Item("lengths", verdict, f"{sentence}; {truncated:.0%} are cut off{advice}")
 
 
 def _share_with_interval(hits: int, of: int) -> str:

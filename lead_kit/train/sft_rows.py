@@ -51,8 +51,8 @@ def pack_solutions(rows: list[dict], max_length: int, packing: str, seed: int) -
     `bfd` keeps solutions whole and apart; `wrapped` cuts one stream of all solutions, in random order, into rows that
     attend across solutions, as TRL did up to 0.15 (GRPO_reflection).
     """
-    apart = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
-    return pack_dataset(apart.shuffle(seed=seed), max_length, packing)
+    separate = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
+    return pack_dataset(separate.shuffle(seed=seed), max_length, packing)
 
 
 def updates(rows: int, batch_size: int, epochs: float) -> int:

@@ -68,7 +68,7 @@ class LeadTrainer(PackedUpdate):
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
         self._weight_sync, self._sampler_gap = sampler_logps.WeightSyncCheck(), None
-        self._given = None  # completions that the refill sampled ahead of TRL's own call
+        self._completions = None  # sampled by dynamic sampling ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
         with warnings.catch_warnings():
@@ -170,9 +170,9 @@ class LeadTrainer(PackedUpdate):
             vars(holder).update(usual)
 
     def _generate(self, prompts: list):
-        if self._given is not None:
-            given, self._given = self._given, None
-            return given
+        if self._completions is not None:
+            completions, self._completions = self._completions, None
+            return completions
         return super()._generate(prompts)
 
     def _trl_reward(self, name: str, score: Callable[[Rollout], float]):
@@ -187,8 +187,8 @@ class LeadTrainer(PackedUpdate):
         ends = self.eos_token_ids
         texts = [completion[0]["content"] for completion in completions]
         rows = zip(texts, ids, records, strict=True)
-        whole = [self.grader.completion(text, tokens, ends, record["thinking"]) for text, tokens, record in rows]
-        return self.grader.grade(records, whole)
+        parts = [self.grader.completion(text, tokens, ends, record["thinking"]) for text, tokens, record in rows]
+        return self.grader.grade(records, parts)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         self._rollouts = self.grade(inputs, completions, completion_ids_list)
@@ -309,11 +309,11 @@ class LeadTrainer(PackedUpdate):
         names = [f"reward_{name}" for name in self.grader.reward_table]
         rows = []
         first = self.accelerator.process_index * len(self._rollouts)
-        for place, (record, one, scores, reward, after) in enumerate(zip(*columns, strict=True), first):
-            group, member = divmod(place, self.num_generations)
-            completion = Completion(one.completion, one.length, one.truncated, record["thinking"])
-            row = {"step": step, "group": group} | log_files.sample_row(record, member, completion, one.verdict)
-            row |= {"problem": one.problem, "reward": reward, "shaped": after}
+        for number, (record, rollout, scores, reward, after) in enumerate(zip(*columns, strict=True), first):
+            group, member = divmod(number, self.num_generations)
+            completion = Completion(rollout.completion, rollout.length, rollout.truncated, record["thinking"])
+            row = {"step": step, "group": group} | log_files.sample_row(record, member, completion, rollout.verdict)
+            row |= {"problem": rollout.problem, "reward": reward, "shaped": after}
             rows.append(row | dict(zip(names, scores, strict=True)))
         return rows
 

@@ -12,13 +12,13 @@ from lead_kit.runs import checkpoints, log_files
 
 
 def equal_part(records: list, index: int, processes: int) -> tuple[list, int]:
-    """The records of one process, and how many of them are its own.
+    """The records of one process, and how many of them are not filled up.
 
     Every process gets the same number, as TRL's vLLM server expects; the last ones are filled up with first records.
     """
     size = -(-len(records) // processes)
-    own = records[index * size : (index + 1) * size]
-    return own + records[: size - len(own)], len(own)
+    part = records[index * size : (index + 1) * size]
+    return part + records[: size - len(part)], len(part)
 
 
 class Validation(TrainerCallback):
@@ -48,8 +48,8 @@ class Validation(TrainerCallback):
     def measure(self) -> None:
         """One pass over the held-out problems, split over the processes."""
         trainer, accelerator = self.trainer, self.trainer.accelerator
-        mine, own = equal_part(self.records, accelerator.process_index, accelerator.num_processes)
-        rows = gather_object(self.rows(mine)[: own * self.samples])
+        mine, count = equal_part(self.records, accelerator.process_index, accelerator.num_processes)
+        rows = gather_object(self.rows(mine)[: count * self.samples])
         step = trainer.batches_done
         if accelerator.is_main_process:
             log_files.write_samples(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
@@ -61,7 +61,7 @@ class Validation(TrainerCallback):
     def rows(self, records: list[dict]) -> list[dict]:
         """The ledger's rows of the samples of these records; the samples of a record stand together."""
         pairs = [(record, k) for record in records for k in range(self.samples)]
-        sampled = self.sampled(pairs)
+        sampled = self.sample(pairs)
         texts = self.trainer.processing_class.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
         parts = zip(texts, sampled, pairs, strict=True)
         completions = [Completion(text, len(s.ids), s.truncated, record["thinking"]) for text, s, (record, _) in parts]
@@ -71,17 +71,17 @@ class Validation(TrainerCallback):
             for (record, k), completion, verdict in zip(pairs, completions, verdicts, strict=True)
         ]
 
-    def sampled(self, pairs: list[tuple[dict, int]]) -> list[GeneratedTokens]:
+    def sample(self, pairs: list[tuple[dict, int]]) -> list[GeneratedTokens]:
         """The sample of each record and its number: in one call, or where an engine has one seed for all rows of a
         call, so that equal prompts would be answered alike, in one for each number."""
         calls = [range(self.samples)] if ENGINES[self.trainer.engine].seeds_rows else [[k] for k in range(self.samples)]
-        found: dict[int, GeneratedTokens] = {}
+        by_place: dict[int, GeneratedTokens] = {}
         for numbers in calls:
             places = [place for place, (_, k) in enumerate(pairs) if k in numbers]
             ids = [pairs[place][0]["prompt_ids"] for place in places]
             seeds = [row_seed(self.seed, pairs[place][0]["id"], pairs[place][1]) for place in places]
-            found |= zip(places, self.trainer.complete(ids, seeds, self.sampling), strict=True)
-        return [found[place] for place in range(len(pairs))]
+            by_place |= zip(places, self.trainer.complete(ids, seeds, self.sampling), strict=True)
+        return [by_place[place] for place in range(len(pairs))]
 
 
 class LogMetrics(TrainerCallback):

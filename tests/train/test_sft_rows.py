@@ -158,7 +158,7 @@ def test_stacked_muon_moves_each_matrix_as_torch_does(monkeypatch, settings):
 def test_equal_shapes_are_iterated_at_once(monkeypatch):
     from lead_kit.train import muon_optimizer
 
-    iterated, iterate = [], muon_optimizer.orthogonalise
+    iterated, iterate = [], muon_optimizer._orthogonalise
     monkeypatch.setattr(
         muon_optimizer, "orthogonalise", lambda m, *rest: iterated.append(tuple(m.shape)) or iterate(m, *rest)
     )

@@ -41,24 +41,24 @@ def test_stop_ends_the_training_with_a_checkpoint_that_can_be_resumed(untrained,
     noted = read_jsonl(tmp_path / "run" / "tripwires.jsonl")
     assert [(row["step"], row["wire"]) for row in noted] == [(2, "truncated")]
     with pytest.raises(InputError, match="tripwire truncated: .* -p tripwires warn -p resume_from .*checkpoint-2"):
-        watch.require_whole()
+        watch.raise_if_stopped()
     with pytest.raises(InputError, match="tripwire truncated"):  # the same command goes no further
         watched(untrained, tmp_path / "run", "stop").trainer.train(resume_from_checkpoint=str(checkpoint))
     elsewhere = watched(untrained, tmp_path / "other", "warn")
     elsewhere.trainer.train(resume_from_checkpoint=str(checkpoint))
-    assert elsewhere.trainer.batches_done == 4 and list(elsewhere.told) == ["truncated"]
+    assert elsewhere.trainer.batches_done == 4 and list(elsewhere.reported) == ["truncated"]
     again = watched(untrained, tmp_path / "run", "warn")
     again.trainer.train(resume_from_checkpoint=str(checkpoint))
     assert again.trainer.batches_done == 4
-    again.require_whole()
+    again.raise_if_stopped()
 
 
 def test_warn_tells_each_wire_once_and_off_none(untrained, tmp_path):
     for action, told in (("warn", ["truncated"]), ("off", [])):
         watch = watched(untrained, tmp_path / action, action)
         watch.trainer.train()
-        watch.require_whole()
-        assert watch.trainer.batches_done == 4 and list(watch.told) == told
+        watch.raise_if_stopped()
+        assert watch.trainer.batches_done == 4 and list(watch.reported) == told
     assert not (tmp_path / "off" / "tripwires.jsonl").exists()
 
 
