@@ -164,12 +164,12 @@ def _equal_texts(left: list[str], right: list[str], within: bool) -> list[tuple[
     return [(i, j) for i, text in enumerate(left) for j in rows.get(normal_form(text), ())]
 
 
-def _kind_of(one: dict, other: dict, score: float, variant: float) -> str:
+def _kind_of(record: dict, other: dict, score: float, variant: float) -> str:
     """The kind of match that a close pair is; empty for none."""
-    if normal_form(one["problem"]) == normal_form(other["problem"]):
+    if normal_form(record["problem"]) == normal_form(other["problem"]):
         return "same text"
-    a, b = _numbers(one["problem"]), _numbers(other["problem"])
-    answers = answer_key(one), answer_key(other)
+    a, b = _numbers(record["problem"]), _numbers(other["problem"])
+    answers = answer_key(record), answer_key(other)
     agree = answers[0] == answers[1] if all(answers) else score >= variant
     if agree and (a <= b or b <= a):  # one text may lack an example or a figure
         return "same problem"

@@ -58,13 +58,15 @@ def sentences(table: pd.DataFrame) -> list[str]:
     lines, last = [], table["step"].max()
     for arm in curves.arms_of(table):
         rows = table[(table["arm"] == arm) & (table["step"] == last)]
-        told = []
+        parts = []
         for name in shown(table):
             values = rows[name].dropna().tolist()
             if len(values) > 1:
-                one = stats.t_interval(values)
-                told.append(f"{name.removeprefix('reward_')} {one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]")
+                interval = stats.t_interval(values)
+                parts.append(
+                    f"{name.removeprefix('reward_')} {interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+                )
             elif values:
-                told.append(f"{name.removeprefix('reward_')} {values[0]:.2f} (one seed)")
-        lines.append(f"{arm} at step {last}: {'; '.join(told)}")
+                parts.append(f"{name.removeprefix('reward_')} {values[0]:.2f} (one seed)")
+        lines.append(f"{arm} at step {last}: {'; '.join(parts)}")
     return lines

@@ -68,8 +68,8 @@ def by_kind(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         for part in ("all", *THIRDS):
             chosen = np.ones(len(mass), bool) if part == "all" else data.groups["third"] == THIRDS.index(part)
             chosen &= data.groups["kind"] >= 0
-            for place, kind in enumerate(KINDS):
-                of_kind = (data.groups["kind"] == place)[chosen]
+            for index, kind in enumerate(KINDS):
+                of_kind = (data.groups["kind"] == index)[chosen]
                 value, low, high = share_with_interval(mass[chosen] * of_kind, mass[chosen])
                 row = {"variant": name, "steps": part, "groups are": kind, "groups": int(of_kind.sum())}
                 rows.append(row | {"share of Σ|A|": value, "low": low, "high": high})
@@ -106,10 +106,10 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         for size in range(1, len(parts) + 1):
             for chosen in combinations(parts, size):
                 value[chosen] = data.group_sums(np.abs(advantages_of_parts(outcome, data, chosen)))
-        whole = value[tuple(parts)]
+        of_all = value[tuple(parts)]
         for part in parts:
             others = tuple(other for other in parts if other != part)
-            row = {"variant": name, "reward": part} | _named_ratio("leave-one-out", whole - value[others], total)
+            row = {"variant": name, "reward": part} | _named_ratio("leave-one-out", of_all - value[others], total)
             rows.append(row | _named_ratio("Shapley", _shapley(part, parts, value), total))
     columns = ["variant", "reward", "leave-one-out", "leave-one-out_low", "leave-one-out_high"]
     return pd.DataFrame(rows, columns=[*columns, "Shapley", "Shapley_low", "Shapley_high"])
@@ -194,22 +194,22 @@ def _centred_ranks(outcome: Outcome, data: Rollouts) -> list[np.ndarray]:
     return [ranks - ranks.mean(1, keepdims=True) for ranks in blocks]
 
 
-def rank_correlation(one: list[np.ndarray], other: list[np.ndarray]) -> dict[str, float]:
+def rank_correlation(first: list[np.ndarray], other: list[np.ndarray]) -> dict[str, float]:
     """Spearman's correlation inside groups: its mean over the groups in which both variants rank anything, bounds."""
-    found = []
-    for a, b in zip(one, other, strict=True):
+    correlations = []
+    for a, b in zip(first, other, strict=True):
         spread = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-        found.append(((a * b).sum(1) / np.where(spread > 0, spread, 1))[spread > 0])
-    found = np.concatenate(found)
-    return _named_ratio("rank_correlation", found, np.ones(len(found)))
+        correlations.append(((a * b).sum(1) / np.where(spread > 0, spread, 1))[spread > 0])
+    correlations = np.concatenate(correlations)
+    return _named_ratio("rank_correlation", correlations, np.ones(len(correlations)))
 
 
-def _mass_moved(one: Outcome, other: Outcome, data: Rollouts) -> dict[str, float]:
+def _mass_moved(first: Outcome, other: Outcome, data: Rollouts) -> dict[str, float]:
     """½ Σ|p − q|, p and q the two variants' shares of |A|: the part of Σ|A| that stands on other rollouts; bounds.
 
     With s the sign of p − q it is ½ (Σ s|A| / Σ|A| of the one − that of the other), whose ratios are linearised.
     """
-    sizes = [np.abs(outcome.advantage) for outcome in (one, other)]
+    sizes = [np.abs(outcome.advantage) for outcome in (first, other)]
     shares = [size / max(size.sum(), 1e-300) for size in sizes]
     sign, value = np.sign(shares[0] - shares[1]), np.abs(shares[0] - shares[1]).sum() / 2
     pulls = [data.group_sums((sign - (sign * share).sum()) * share) for share in shares]
@@ -243,5 +243,5 @@ def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.Data
 
 def with_changes(table: pd.DataFrame, compared: pd.DataFrame, first: str) -> pd.DataFrame:
     """The table of variants with what each changes against the `first` one."""
-    own = compared[compared["a"] == first].set_index("b").drop(columns="a")
-    return table.join(own.add_prefix("against_recorded_"), on="variant")
+    changes = compared[compared["a"] == first].set_index("b").drop(columns="a")
+    return table.join(changes.add_prefix("against_recorded_"), on="variant")

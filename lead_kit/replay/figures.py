@@ -74,8 +74,8 @@ def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
 def _side_by_side(caption: str, height: float) -> tuple[Figure, np.ndarray]:
     """Two panels side by side, each with its own y axis."""
     figure, axes = figure_with_caption(caption, 2, height, PAGE, across=True)
-    for one in axes:
-        one.remove()
+    for panel in axes:
+        panel.remove()
     return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
 
 
@@ -105,13 +105,13 @@ def by_reward(table: pd.DataFrame) -> Figure:
     figure, (axes,) = figure_with_caption(caption, 1, _height_of(len(wide)), 4.6)
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
     wide.index = [safe_label(name) for name in wide.index]
-    for place, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
+    for index, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
         values = wide[name].to_numpy()
         left = np.where(values >= 0, above, below)
         axes.barh(wide.index, values, left=left, height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white",
                   linewidth=0, label=safe_label(name))  # fmt: skip
-        drawn = half[:, place] > 0.001
-        axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, place], fmt="none", color="black",
+        drawn = half[:, index] > 0.001
+        axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, index], fmt="none", color="black",
                       linewidth=0.8, capsize=2)  # fmt: skip
         above, below = above + values.clip(min=0), below + values.clip(max=0)
     axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))

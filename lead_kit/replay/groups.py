@@ -120,9 +120,9 @@ def thirds(frame: pd.DataFrame) -> np.ndarray:
     """0, 1 or 2 for each rollout: the third of its run's recorded steps that it lies in; -1 where no step is known."""
     if "step" not in frame or frame["step"].isna().any():
         return np.full(len(frame), -1)
-    place = frame.groupby("run")["step"].rank("dense").to_numpy() - 1
+    rank = frame.groupby("run")["step"].rank("dense").to_numpy() - 1
     count = frame.groupby("run")["step"].transform("nunique").to_numpy()
-    return np.where(count < 3, np.where(count == 2, place * 2, -1), place * 3 // count).astype(int)
+    return np.where(count < 3, np.where(count == 2, rank * 2, -1), rank * 3 // count).astype(int)
 
 
 def batch_numbers(frame: pd.DataFrame) -> np.ndarray:
@@ -141,9 +141,9 @@ def into_groups(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -
         if values is not None and not np.isnan(values).all():
             lacking |= np.bincount(codes, np.isnan(values)) > 0
     order, batch, blocks = np.argsort(codes, kind="stable"), batch_numbers(frame), []
-    for one in np.unique(size[(size > 1) & ~lacking]):
-        chosen = (size == one) & ~lacking
-        rows = order[chosen[codes[order]]].reshape(-1, one)
+    for group_size in np.unique(size[(size > 1) & ~lacking]):
+        chosen = (size == group_size) & ~lacking
+        rows = order[chosen[codes[order]]].reshape(-1, group_size)
         blocks.append(Block(rows, batch[rows[:, 0]]))
     return Rollouts(frame, fields, parts, weights, blocks, _group_table(frame, fields, blocks))
 

@@ -34,11 +34,11 @@ def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
 
 def _matches(pattern: Path) -> list[Path]:
     """The runs with rollouts that a glob matches, earlier attempts aside; else its files; else its folders."""
-    found = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
-    found = [path for path in found if "attempts" not in path.parts]
-    runs = [path for path in found if path.is_dir() and log_files.has_rollouts(path)]
-    files = [path for path in found if path.is_file() and path.suffix in _SUFFIXES]
-    return runs or files or [path for path in found if path.is_dir()]
+    paths = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
+    paths = [path for path in paths if "attempts" not in path.parts]
+    runs = [path for path in paths if path.is_dir() and log_files.has_rollouts(path)]
+    files = [path for path in paths if path.is_file() and path.suffix in _SUFFIXES]
+    return runs or files or [path for path in paths if path.is_dir()]
 
 
 def inputs(pattern: str) -> list[Path]:
@@ -132,28 +132,28 @@ def numbers(values: pd.Series, name: str, where: str, least: float | None = None
     if values.dtype.kind not in "biuf":
         words = {"true": 1.0, "false": 0.0, "": np.nan}
         values = values.map(lambda value: words.get(value.strip().lower(), value) if isinstance(value, str) else value)
-    found = pd.to_numeric(values, errors="coerce").astype(float)
-    bad = found.isna() & values.notna() | np.isinf(found)
-    bad |= False if least is None else found < least
+    numeric = pd.to_numeric(values, errors="coerce").astype(float)
+    bad = numeric.isna() & values.notna() | np.isinf(numeric)
+    bad |= False if least is None else numeric < least
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         value = values.iloc[row]
-        told = f"{value:g}" if isinstance(value, float | np.number) else shorten(repr(value))
+        text = f"{value:g}" if isinstance(value, float | np.number) else shorten(repr(value))
         expected = "a number" if least is None else f"a number of {least:g} or more"
-        raise InputError(f"{where}, row {row + 1}, column {name!r}: {told}, expected {expected}")
-    return found
+        raise InputError(f"{where}, row {row + 1}, column {name!r}: {text}, expected {expected}")
+    return numeric
 
 
 def flags(values: pd.Series, name: str, where: str) -> pd.Series:
     """0 and 1 as floats, nan where missing. Raises InputError naming the row of any other value."""
-    found = numbers(values, name, where)
-    bad = found.notna() & ~found.isin([0, 1])
+    numeric = numbers(values, name, where)
+    bad = numeric.notna() & ~numeric.isin([0, 1])
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{where}, row {row + 1}, column {name!r}: {found.iloc[row]:g}, expected true or false, 1 or 0"
+            f"{where}, row {row + 1}, column {name!r}: {numeric.iloc[row]:g}, expected true or false, 1 or 0"
         )
-    return found
+    return numeric
 
 
 def texts(values: pd.Series, name: str, where: str, role: str = "") -> pd.Series:

@@ -238,31 +238,33 @@ def _with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
     keys += [role for role in named if role != "id" or len(named) == 1]
     frame["group"] = frame.groupby(keys, sort=False, dropna=False).ngroup()
     if group_size:
-        place = frame.groupby("group").cumcount() // group_size
-        frame["group"] = frame.assign(place=place).groupby(["group", "place"], sort=False).ngroup()
+        part = frame.groupby("group").cumcount() // group_size
+        frame["group"] = frame.assign(place=part).groupby(["group", "place"], sort=False).ngroup()
     return [] if named else [f"The record names no groups: {group_size} rows in their order are one group."]
 
 
 def lacks(frame: pd.DataFrame) -> list[str]:
     """Sentences on what is not recorded and on groups that are not alike."""
-    found = []
+    sentences = []
     if "reward" not in frame:
-        found.append("The record has no reward, so only rewards that the text or golds decide can be computed.")
+        sentences.append("The record has no reward, so only rewards that the text or golds decide can be computed.")
     elif count := int(frame["reward"].isna().sum()):
-        found.append(f"Rollouts without a reward: {count}; their groups are left out wherever advantages are needed.")
+        sentences.append(
+            f"Rollouts without a reward: {count}; their groups are left out wherever advantages are needed."
+        )
     missing = [name for name in ("step", "length", "truncated", "gold") if name not in frame]
     if missing:
-        found.append(f"The record has no {', '.join(missing)}.")
+        sentences.append(f"The record has no {', '.join(missing)}.")
     gaps = {name: int(frame[name].isna().sum()) for name in ("step", "length", "truncated", "correct") if name in frame}
-    if told := ", ".join(f"{name} {count:,}" for name, count in gaps.items() if count):
-        found.append(f"Rollouts without a value: {told}.")
+    if counts := ", ".join(f"{name} {count:,}" for name, count in gaps.items() if count):
+        sentences.append(f"Rollouts without a value: {counts}.")
     if "group" in frame:
         sizes = frame["group"].value_counts().value_counts().sort_index()
         if len(sizes) > 1:
-            told = ", ".join(f"{count} of {size}" for size, count in sizes.items())
-            found.append(f"Groups differ in size ({told}); each is computed at its own size.")
+            counts = ", ".join(f"{count} of {size}" for size, count in sizes.items())
+            sentences.append(f"Groups differ in size ({counts}); each is computed at its own size.")
         if 1 in sizes:
-            found.append(
+            sentences.append(
                 f"Groups of one rollout: {sizes[1]}; such a rollout has nothing to be compared with and is left out."
             )
-    return found
+    return sentences

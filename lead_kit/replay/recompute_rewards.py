@@ -81,13 +81,13 @@ def explain(
 
     Raises InputError for rewards that do not exist or whose weights do not fit.
     """
-    found = {}
+    explanations = {}
     for run, frame in record.frame.groupby("run", sort=False):
-        own = {} if rewards or weights else record.parameters.get(run, {})
-        chosen, weighed = own.get("rewards", rewards), own.get("reward_weights", weights)
+        recorded = {} if rewards or weights else record.parameters.get(run, {})
+        chosen, weighed = recorded.get("rewards", rewards), recorded.get("reward_weights", weights)
         again = None if regraded is None else regraded[frame.index]
-        found[run] = _explain_run(frame, list(chosen), list(weighed), again, own.get("seed", 0))
-    return _merged(record.frame, found)
+        explanations[run] = _explain_run(frame, list(chosen), list(weighed), again, recorded.get("seed", 0))
+    return _merged(record.frame, explanations)
 
 
 def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed=0) -> Explanation:
@@ -100,17 +100,17 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
         rewards = list(_PUBLISHED[tried.iloc[0]["rewards"]])
     names = [call_name(text, "recorded_rewards").rpartition(":")[2] for text in rewards]  # as the ledger names them
     if weights and len(weights) != len(names):
-        told = ", ".join(names) or "none"
-        raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {told}")
+        listed = ", ".join(names) or "none"
+        raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {listed}")
     weighed = dict(zip(names, weights or [1.0] * len(names), strict=True))
-    found = _add_up(frame, rewards, weighed, regraded, tried, seed)
-    if not len(tried) or found.explained.mean() >= _LEAST:
-        return found
+    explanation = _add_up(frame, rewards, weighed, regraded, tried, seed)
+    if not len(tried) or explanation.explained.mean() >= _LEAST:
+        return explanation
     sentence = (
         "No published set of rewards explains half of the record, so the reward cannot be split into parts and the "
         "accuracy is unknown: name its rewards with recorded_rewards, or give golds."
     )
-    return _total_alone(frame, None, [sentence], tried)._replace(explained=found.explained)
+    return _total_alone(frame, None, [sentence], tried)._replace(explained=explanation.explained)
 
 
 def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> float:
@@ -119,32 +119,37 @@ def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> f
     return float(np.isclose(recorded, advantage, rtol=0.01, atol=0.001)[kept].mean()) if kept.any() else np.nan
 
 
-def _merged(frame: pd.DataFrame, found: dict[str, Explanation]) -> Explanation:
+def _merged(frame: pd.DataFrame, explanations: dict[str, Explanation]) -> Explanation:
     """The explanations of all runs as one; weights that differ between runs are multiplied into the parts."""
-    if len(found) == 1:
-        return next(iter(found.values()))
-    at = {run: np.flatnonzero(frame["run"] == run) for run in found}
-    names = list(dict.fromkeys(name for one in found.values() for name in one.parts))
-    alike = all(one.weights == next(iter(found.values())).weights for one in found.values())
+    if len(explanations) == 1:
+        return next(iter(explanations.values()))
+    rows_of = {run: np.flatnonzero(frame["run"] == run) for run in explanations}
+    names = list(dict.fromkeys(name for one in explanations.values() for name in one.parts))
+    alike = all(one.weights == next(iter(explanations.values())).weights for one in explanations.values())
 
     def joined(values: dict) -> np.ndarray | None:
         if any(value is None for value in values.values()):
             return None
-        whole = np.zeros(len(frame), next(iter(values.values())).dtype)
+        merged_values = np.zeros(len(frame), next(iter(values.values())).dtype)
         for run, value in values.items():
-            whole[at[run]] = value
-        return whole
+            merged_values[rows_of[run]] = value
+        return merged_values
 
     parts = {}
     for name in names:
-        own = {run: one.parts.get(name, np.zeros(len(at[run]))) for run, one in found.items()}
-        parts[name] = joined({run: v if alike else v * found[run].weights.get(name, 1.0) for run, v in own.items()})
-    weights = {name: next(iter(found.values())).weights.get(name, 1.0) if alike else 1.0 for name in names}
-    whole = [joined({run: getattr(one, f) for run, one in found.items()}) for f in ("correct", "residual", "explained")]
-    tried = [one.tried.assign(run=run) for run, one in found.items() if len(one.tried)]
-    sentences = dict.fromkeys(sentence for one in found.values() for sentence in one.sentences)
+        of_runs = {run: one.parts.get(name, np.zeros(len(rows_of[run]))) for run, one in explanations.items()}
+        parts[name] = joined(
+            {run: v if alike else v * explanations[run].weights.get(name, 1.0) for run, v in of_runs.items()}
+        )
+    weights = {name: next(iter(explanations.values())).weights.get(name, 1.0) if alike else 1.0 for name in names}
+    merged = [
+        joined({run: getattr(one, f) for run, one in explanations.items()})
+        for f in ("correct", "residual", "explained")
+    ]
+    tried = [one.tried.assign(run=run) for run, one in explanations.items() if len(one.tried)]
+    sentences = dict.fromkeys(sentence for one in explanations.values() for sentence in one.sentences)
     table = pd.concat(tried, ignore_index=True) if tried else pd.DataFrame(columns=["rewards", "parts", "explained"])
-    return Explanation(parts, weights, *whole, table, list(sentences))
+    return Explanation(parts, weights, *merged, table, list(sentences))
 
 
 def _try_published(frame: pd.DataFrame) -> pd.DataFrame:
@@ -153,8 +158,8 @@ def _try_published(frame: pd.DataFrame) -> pd.DataFrame:
     sample = frame.iloc[where]
     rows = []
     for name, texts in _PUBLISHED.items():
-        found = _add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
-        rows.append({"rewards": name, "parts": " + ".join(texts), "explained": float(found.explained.mean())})
+        explanation = _add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
+        rows.append({"rewards": name, "parts": " + ".join(texts), "explained": float(explanation.explained.mean())})
     return pd.DataFrame(rows).sort_values("explained", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -210,8 +215,10 @@ def _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried,
             correct = None
             sentences.append("What remains of the reward is no accuracy in half of the rollouts, so none is known.")
         else:
-            told = ", ".join(f"{level:g}" for level in levels)
-            sentences.append(f"No accuracy is recorded: what remains of the reward is {told}, and 1 is taken as right.")
+            listed = ", ".join(f"{level:g}" for level in levels)
+            sentences.append(
+                f"No accuracy is recorded: what remains of the reward is {listed}, and 1 is taken as right."
+            )
     else:
         paid = frame[PART + "correct"].to_numpy(float) if PART + "correct" in frame else correct
         correct = (paid == 1).astype(float) if correct is None else correct
@@ -228,13 +235,13 @@ def _is_level(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     return (np.abs(values[:, None] - np.array(levels)).min(1)) < _TOLERANCE
 
 
-def residuals(found: Explanation) -> pd.DataFrame:
+def residuals(explanation: Explanation) -> pd.DataFrame:
     """The most frequent residuals, to two decimals, with their number and what each could be."""
-    if found.residual is None:
+    if explanation.residual is None:
         return pd.DataFrame(columns=["residual", "rollouts", "share", "could be"])
-    counts = pd.Series(found.residual).round(2).value_counts().head(12)
+    counts = pd.Series(explanation.residual).round(2).value_counts().head(12)
     table = counts.rename_axis("residual").reset_index(name="rollouts")
-    table["share"] = table["rollouts"] / len(found.residual)
+    table["share"] = table["rollouts"] / len(explanation.residual)
     return table.assign(**{"could be": [_meaning(value) for value in table["residual"]]})
 
 
@@ -249,14 +256,14 @@ def _meaning(residual: float) -> str:
     return "an integer reward that is not named" if abs(residual - round(residual)) < _TOLERANCE else "not explained"
 
 
-def disagreements(frame: pd.DataFrame, found: Explanation, regraded: np.ndarray, golds: Sequence) -> pd.DataFrame:
+def disagreements(frame: pd.DataFrame, explanation: Explanation, regraded: np.ndarray, golds: Sequence) -> pd.DataFrame:
     """The rollouts whose recorded accuracy differs from the verifier's: a file for 07_verifier_audit."""
-    differ = np.flatnonzero(np.abs(regraded - found.correct) > 0.5)
+    differ = np.flatnonzero(np.abs(regraded - explanation.correct) > 0.5)
     rows = frame.iloc[differ]
     table = pd.DataFrame(
         {"id": rows["group"] if "group" in rows else rows["row"], "gold": [golds[at] for at in differ]}
     )
-    return table.assign(completion=rows["completion"], recorded=found.correct[differ], regraded=regraded[differ])
+    return table.assign(completion=rows["completion"], recorded=explanation.correct[differ], regraded=regraded[differ])
 
 
 RECORDED = "recorded"  # in place of a file: the golds of the record itself
@@ -296,13 +303,13 @@ def _marked(prompt: str) -> str:
 
 def _gold_in_prompt(words: list[str], opening: dict, sizes: list[int]) -> str | None:
     """The gold of the longest problem whose words stand in a row in the prompt."""
-    found: tuple[int, str | None] = (0, None)
-    for at in range(len(words)):
+    best: tuple[int, str | None] = (0, None)
+    for start in range(len(words)):
         for size in sizes:
-            for problem, gold in opening.get(tuple(words[at : at + size]), ()):
-                if len(problem) > found[0] and words[at : at + len(problem)] == problem:
-                    found = (len(problem), gold)
-    return found[1]
+            for problem, gold in opening.get(tuple(words[start : start + size]), ()):
+                if len(problem) > best[0] and words[start : start + len(problem)] == problem:
+                    best = (len(problem), gold)
+    return best[1]
 
 
 def regrade(frame: pd.DataFrame, golds: list[str | None], answer_region: str = "after_think") -> np.ndarray:
@@ -314,6 +321,6 @@ def regrade(frame: pd.DataFrame, golds: list[str | None], answer_region: str = "
         verdicts = verifier.check_many(
             [texts[at] for at in where], [golds[at] for at in where], answer_region=answer_region
         )
-    for at, verdict in zip(where, verdicts, strict=True):
-        graded[at] = np.nan if verdict.status == "gold_unparseable" else float(verdict.correct)
+    for row, verdict in zip(where, verdicts, strict=True):
+        graded[row] = np.nan if verdict.status == "gold_unparseable" else float(verdict.correct)
     return graded

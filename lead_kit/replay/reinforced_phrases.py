@@ -22,12 +22,12 @@ _CONTEXT = 70  # characters on each side of a phrase
 
 def phrases(text: str) -> set[str]:
     """The words, and the phrases of two and three words, of a text; lower case. Each counts once."""
-    found = set()
+    distinct_phrases = set()
     for piece in _BREAK.split(text.lower()):
         words = WORD.findall(piece)
         for size in range(1, _LONGEST + 1):
-            found.update(" ".join(words[at : at + size]) for at in range(len(words) - size + 1))
-    return found
+            distinct_phrases.update(" ".join(words[at : at + size]) for at in range(len(words) - size + 1))
+    return distinct_phrases
 
 
 def _sampled(chosen: np.ndarray) -> np.ndarray:
@@ -50,9 +50,9 @@ def _parts_of_advantage(outcome: Outcome, data: Rollouts) -> dict[str, np.ndarra
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.where(np.abs(centred) > 1e-12, outcome.advantage / centred, 0.0)
     for block in data.blocks:  # a rollout at its group's mean has A = 0, but its parts are scaled as their group's
-        own = scale[block.rows]
-        typical = np.abs(own).max(1, keepdims=True)
-        scale[block.rows] = np.where(own == 0, typical, own)
+        scales = scale[block.rows]
+        typical = np.abs(scales).max(1, keepdims=True)
+        scale[block.rows] = np.where(scales == 0, typical, scales)
     return {name: part * scale for name, part in parts.items()}
 
 
@@ -69,16 +69,18 @@ def reinforced(outcome: Outcome, data: Rollouts, most: int = 15) -> pd.DataFrame
     if not all(len(end) for end in ends):
         return pd.DataFrame(columns=["phrase", "early", "late", "growth", "A"])
     texts = data.frame["completion"].to_numpy()
-    found = [[phrases(texts[at]) for at in end] for end in ends]
-    shares = [{phrase: n / len(sets) for phrase, n in Counter(p for s in sets for p in s).items()} for sets in found]
+    phrase_sets = [[phrases(texts[at]) for at in end] for end in ends]
+    shares = [
+        {phrase: n / len(sets) for phrase, n in Counter(p for s in sets for p in s).items()} for sets in phrase_sets
+    ]
     growth = {p: late - shares[0].get(p, 0.0) for p, late in shares[1].items() if late >= _LEAST_SHARE}
     best = sorted((p for p in growth if growth[p] > 0), key=growth.get, reverse=True)[:_CANDIDATES]
     values = {"A": outcome.advantage} | _parts_of_advantage(outcome, data)
     rows = []
     for phrase in best:
-        holds = np.array([phrase in one for one in found[1]])
+        holds = np.array([phrase in one for one in phrase_sets[1]])
         row = {"phrase": phrase, "early": shares[0].get(phrase, 0.0), "late": shares[1][phrase]}
-        row |= interval(np.array([phrase in one for one in found[0]]), holds, ends, data)
+        row |= interval(np.array([phrase in one for one in phrase_sets[0]]), holds, ends, data)
         row |= {name: float(value[ends[1]][holds].mean()) for name, value in values.items()}
         rows.append(row)
     table = pd.DataFrame(rows, columns=["phrase", "early", "late", "growth", "low", "high", *values])
@@ -91,9 +93,9 @@ def interval(early: np.ndarray, late: np.ndarray, ends: list[np.ndarray], data: 
     means, errors = [], []
     for holds, end in zip((early, late), ends, strict=True):
         codes = pd.factorize(data.frame["group"].to_numpy()[end])[0]
-        one = stats.t_interval(np.bincount(codes, holds), np.bincount(codes).astype(float))
-        means.append(float(one.estimate))
-        errors.append(float(one.high - one.estimate))
+        of_end = stats.t_interval(np.bincount(codes, holds), np.bincount(codes).astype(float))
+        means.append(float(of_end.estimate))
+        errors.append(float(of_end.high - of_end.estimate))
     growth, half = means[1] - means[0], float(np.hypot(*errors))
     return {"growth": growth, "low": growth - half, "high": growth + half}
 
@@ -101,12 +103,12 @@ def interval(early: np.ndarray, late: np.ndarray, ends: list[np.ndarray], data: 
 def distinct(table: pd.DataFrame, most: int) -> pd.DataFrame:
     """The first rows, without a phrase that holds a word listed above it, or shares two words in a row with one."""
     kept, singles, words_told, pairs_told = [], set(), set(), set()
-    for at, phrase in zip(table.index, table["phrase"], strict=True):
+    for index, phrase in zip(table.index, table["phrase"], strict=True):
         words = phrase.split(" ")
         pairs = set(zip(words, words[1:], strict=False))
         alone = len(words) == 1
         if not (pairs & pairs_told or singles & set(words) or alone and words[0] in words_told):
-            kept.append(at)
+            kept.append(index)
             singles |= set(words) if alone else set()
             words_told, pairs_told = words_told | set(words), pairs_told | pairs
         if len(kept) == most:
@@ -121,11 +123,11 @@ def examples(table: pd.DataFrame, outcome: Outcome, data: Rollouts, most: int = 
     texts = data.frame["completion"].to_numpy()
     for phrase in table["phrase"].head(most):
         pattern = re.compile(r"\b" + r"[\W\d_]+".join(map(re.escape, phrase.split(" "))) + r"\b", re.IGNORECASE)
-        for at in order:
-            if match := pattern.search(texts[at]):
+        for row in order:
+            if match := pattern.search(texts[row]):
                 low, high = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
-                text = " ".join(texts[at][low:high].split())
-                rows.append({"phrase": phrase, "A": outcome.advantage[at], "text": f"…{text}…"})
+                text = " ".join(texts[row][low:high].split())
+                rows.append({"phrase": phrase, "A": outcome.advantage[row], "text": f"…{text}…"})
                 break
     return pd.DataFrame(rows, columns=["phrase", "A", "text"])
 
@@ -147,8 +149,8 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
             np.concatenate(each)
             for each in zip(*(_pairwise_wins(signed, correct, b) for b in data.blocks), strict=True)
         )
-        for place, third in enumerate(("all", *THIRDS)):
-            chosen = (pairs > 0) & ((data.groups["third"] == place - 1) if place else True)
+        for index, third in enumerate(("all", *THIRDS)):
+            chosen = (pairs > 0) & ((data.groups["third"] == index - 1) if index else True)
             value, low, high = share_with_interval(wins[chosen], pairs[chosen])
             row = {"reward": name, "steps": third, "groups": int(chosen.sum())}
             rows.append(row | {"separation": value, "low": low, "high": high})

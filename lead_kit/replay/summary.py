@@ -22,7 +22,12 @@ _LENGTHS = {
 
 
 def prepare_rollouts(
-    record: Record, found: Explanation, length_unit: str, regraded: np.ndarray | None, end_marker: str, max_tokens: int
+    record: Record,
+    explanation: Explanation,
+    length_unit: str,
+    regraded: np.ndarray | None,
+    end_marker: str,
+    max_tokens: int,
 ) -> Rollouts:
     """The record with its parts and accuracy, cut into groups.
 
@@ -36,17 +41,17 @@ def prepare_rollouts(
         fields["length"] = frame["length"].to_numpy(float)
     elif stand_in:
         fields["length"] = stand_in(frame["completion"]).to_numpy(float)
-    accuracy = found.correct if found.correct is not None else regraded
+    accuracy = explanation.correct if explanation.correct is not None else regraded
     if accuracy is not None and not np.isnan(accuracy).all():
         fields["correct"] = accuracy
     truncated, how = truncation(frame, end_marker, max_tokens)
     if how != FROM_TEXT:  # an estimate from the text is a diagnosis, and no variant's input
         fields["truncated"] = truncated
-    data = into_groups(frame, fields, found.parts, found.weights)
+    data = into_groups(frame, fields, explanation.parts, explanation.weights)
     return data if length_unit == "recorded" or "length" in frame else data._replace(unit=length_unit)
 
 
-def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
+def summary(data: Rollouts, explanation: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
     """The numbers of run.json, for the rewards as recorded; None where the record does not say."""
     recorded, parts = outcomes.get(RECORDED), reward_parts(data)
     share = (
@@ -57,18 +62,18 @@ def summary(data: Rollouts, found: Explanation, outcomes: dict[str, Outcome], tr
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
-        "explained": _share_explained(data, found),
+        "explained": _share_explained(data, explanation),
         "advantage_outside_mixed_groups": share,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
         "truncated_late": _late_mean(truncated, data.frame),
     }
 
 
-def _share_explained(data: Rollouts, found: Explanation) -> float | None:
+def _share_explained(data: Rollouts, explanation: Explanation) -> float | None:
     """The share of the recorded rewards that is explained; None where none is recorded."""
-    if found.explained is None or "reward" not in data.fields:
+    if explanation.explained is None or "reward" not in data.fields:
         return None
-    return float(found.explained[~np.isnan(data.fields["reward"])].mean())
+    return float(explanation.explained[~np.isnan(data.fields["reward"])].mean())
 
 
 def _percent(value: float) -> str:
@@ -79,49 +84,51 @@ def paragraph(
     numbers: dict, parts: pd.DataFrame, kinds: pd.DataFrame, rewards: pd.DataFrame, table: pd.DataFrame, how: str
 ) -> list[str]:
     """What the numbers say, in sentences. `how`: how it is known that a completion was cut off."""
-    told = [f"{numbers['rollouts']:,} rollouts in {numbers['groups']:,} groups."]
+    lines = [f"{numbers['rollouts']:,} rollouts in {numbers['groups']:,} groups."]
     if numbers["explained"] is not None:
-        told.append(f"The rewards that are named explain {_percent(numbers['explained'])} of the recorded rewards.")
+        lines.append(f"The rewards that are named explain {_percent(numbers['explained'])} of the recorded rewards.")
     if table is not None and len(table) and table.iloc[0]["variant"] == RECORDED:
-        told += _of_recorded(table.iloc[0], kinds, rewards)
+        lines += _of_recorded(table.iloc[0], kinds, rewards)
     dead = parts.loc[parts["dead"], "reward"].tolist()
     if dead:
         names = ", ".join(dead)
-        told.append(
+        lines.append(
             f"Dead: {names}, which {'differs' if len(dead) == 1 else 'differ'} inside less than 1% of the groups."
         )
     if not np.isnan(numbers["truncated_late"]):
-        told.append(f"In the last third {_percent(numbers['truncated_late'])} of the completions were cut off ({how}).")
-    return told
+        lines.append(
+            f"In the last third {_percent(numbers['truncated_late'])} of the completions were cut off ({how})."
+        )
+    return lines
 
 
 def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
     """What was paid for under the rewards as recorded."""
-    told, name = [], "advantage_outside_mixed_groups"
+    lines, name = [], "advantage_outside_mixed_groups"
     if not np.isnan(row[name]):
-        told.append(
+        lines.append(
             f"{_percent(row[name])} [{_percent(row[f'{name}_low'])}, {_percent(row[f'{name}_high'])}] of Σ|A| is in "
             "groups whose answers are all right or all wrong, which carry no information about accuracy."
         )
         ends = kinds[(kinds["variant"] == RECORDED) & (kinds["groups are"] != "accuracy differs")]
         ends = ends.groupby("steps")["share of Σ|A|"].sum()
         if {"early", "late"} <= set(ends.index):
-            told.append(
+            lines.append(
                 f"That share was {_percent(ends['early'])} in the first third and {_percent(ends['late'])} in the last."
             )
     if not np.isnan(row["right_punished"]):
-        told.append(
+        lines.append(
             f"In groups with right and wrong answers, {_percent(row['right_punished'])} of the right ones got a "
             f"negative advantage and {_percent(row['wrong_rewarded'])} of the wrong ones a positive one."
         )
-    own = rewards[rewards["variant"] == RECORDED].sort_values("Shapley", ascending=False)
-    if len(own) > 1:
-        told.append(
+    shares = rewards[rewards["variant"] == RECORDED].sort_values("Shapley", ascending=False)
+    if len(shares) > 1:
+        lines.append(
             "Σ|A| by reward (Shapley): "
-            + ", ".join(f"{r.reward} {_percent(r.Shapley)}" for r in own.itertuples())
+            + ", ".join(f"{r.reward} {_percent(r.Shapley)}" for r in shares.itertuples())
             + "."
         )
-    return told
+    return lines
 
 
 _DEAD = 0.01  # a reward that differs inside fewer than this share of the groups pays for nothing

@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 def read_variant(
-    text: str, declared: Mapping[str, Parameter], arm: Callable[[str], dict], own: Mapping[str, Callable]
+    text: str, declared: Mapping[str, Parameter], arm: Callable[[str], dict], user_functions: Mapping[str, Callable]
 ) -> Variant:
     """The variant that a text names: RECIPE/ARM, or an estimator with parameters of 03_grpo, as in
     `lead(length_alpha=0.1, group_filter="mixed_groups")`. `label` renames it. `arm` gives the parameters of a
@@ -78,26 +78,36 @@ def read_variant(
                 f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
             )
         config["reward_weights"] = [1.0] * len(config["rewards"])
-    estimate, keep = bind_estimator(config, own), select_function(config["group_filter"], KEEP, "group_filter")
+    estimate, keep = (
+        bind_estimator(config, user_functions),
+        select_function(config["group_filter"], KEEP, "group_filter"),
+    )
     rewards = list(config["rewards"]) if chosen else None
-    return Variant(label, estimate, keep, rewards, list(config["reward_weights"]), config["loss_type"], own)
+    return Variant(label, estimate, keep, rewards, list(config["reward_weights"]), config["loss_type"], user_functions)
 
 
 def read_variants(
-    texts: Sequence[str], declared: Mapping[str, Parameter], arm: Callable, own: Mapping, trained: Mapping | None = None
+    texts: Sequence[str],
+    declared: Mapping[str, Parameter],
+    arm: Callable,
+    user_functions: Mapping,
+    trained: Mapping | None = None,
 ) -> list[Variant]:
     """The recorded rewards under GRPO's z-score first; then, for one run of the kit, as it was `trained` (unless by an
     estimator of the user's own, whose file may have changed); then those that are named. Raises InputError for a name
     twice.
     """
-    variants = [read_variant(f"grpo(label={RECORDED!r})", declared, arm, own)]
+    variants = [read_variant(f"grpo(label={RECORDED!r})", declared, arm, user_functions)]
     parts = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter")
     trained = {new_name(name, declared): value for name, value in (trained or {}).items()}
     if "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
-        estimate, keep = bind_estimator(config, own), select_function(config["group_filter"], KEEP, "group_filter")
-        variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], own))
-    variants += [read_variant(text, declared, arm, own) for text in texts]
+        estimate, keep = (
+            bind_estimator(config, user_functions),
+            select_function(config["group_filter"], KEEP, "group_filter"),
+        )
+        variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], user_functions))
+    variants += [read_variant(text, declared, arm, user_functions) for text in texts]
     names = [variant.name for variant in variants]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"variants names {twice[0]!r} twice; label=... gives a variant another name")
@@ -165,9 +175,9 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
 # -- advantages -------------------------------------------------------------------------------------------------------
 
 
-def _blocks_of_batches(data: Rollouts, whole: bool) -> list[Block]:
+def _blocks_of_batches(data: Rollouts, by_batch: bool) -> list[Block]:
     """The blocks, or one block for each batch of a block."""
-    if not whole:
+    if not by_batch:
         return data.blocks
     cut = []
     for block in data.blocks:

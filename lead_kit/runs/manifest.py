@@ -116,7 +116,7 @@ def name_taken_error(folder: Path, changed: Mapping, remedy: str) -> InputError:
     return InputError(f"{shown(folder)} exists with other parameters: {', '.join(changed.values())}; {remedy}")
 
 
-def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path, replace: bool = False) -> dict:
+def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path, replace: bool = False) -> dict:
     """Starts or continues the run in a folder whose lock is held; returns its manifest.
 
     Raises InputError when results under this name belong to other parameters; with `replace` they move to attempts/N
@@ -145,7 +145,7 @@ def open_attempt(folder: Path, settled: Mapping, given: Mapping, notebook: Path,
     attempt |= {"machine": provenance.machine(), "packages": provenance.packages()}
     manifest = {"run": folder.relative_to(RUNS).as_posix(), "notebook": shown(notebook)}
     manifest |= {"status": "running", "start": attempt["start"], "end": None}
-    manifest |= {"given": dict(given), "parameters": dict(settled)}
+    manifest |= {"given": dict(passed), "parameters": dict(settled)}
     manifest |= {"seeds": {name: value for name, value in settled.items() if "seed" in name}}
     manifest |= {"inputs": {}, "outputs": {}, "summary": {}, "attempts": [*(old["attempts"] if old else []), attempt]}
     write_manifest(folder, manifest)
