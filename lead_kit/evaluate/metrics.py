@@ -100,8 +100,8 @@ def cons_at_n(correct, cluster) -> np.ndarray:
         raise ValueError(f"cluster and correct must have one shape: {cluster.shape} and {correct.shape}")
     _correct_counts(correct)
     voted, numbers = cluster != NO_VOTE, cluster - cluster.min()
-    place = numbers + (numbers.max() + 1) * np.arange(len(numbers))[:, None]  # of a problem's class among all classes
-    votes = np.bincount(place.ravel())[place] * voted
+    index = numbers + (numbers.max() + 1) * np.arange(len(numbers))[:, None]  # of a problem's class among all classes
+    votes = np.bincount(index.ravel())[index] * voted
     leading = voted & (votes == votes.max(axis=1, keepdims=True))
     return (correct * leading).sum(axis=1) / np.maximum(leading.sum(axis=1), 1)
 
@@ -122,10 +122,10 @@ def cluster_answers(answers, correct, equivalent=None) -> np.ndarray:
     `equivalent(a, b)`, by default with `lead_kit.verify.cluster`. None or "" is no answer: NO_VOTE.
     """
     numbers = np.full(np.shape(answers), NO_VOTE)
-    for row, (given, right) in enumerate(zip(answers, np.asarray(correct, bool), strict=True)):
-        wrong = [answer for answer, hit in zip(given, right, strict=True) if answer and not hit]
+    for row, (texts, right) in enumerate(zip(answers, np.asarray(correct, bool), strict=True)):
+        wrong = [answer for answer, hit in zip(texts, right, strict=True) if answer and not hit]
         number_of = _classes(wrong, equivalent)
-        for column, (answer, hit) in enumerate(zip(given, right, strict=True)):
+        for column, (answer, hit) in enumerate(zip(texts, right, strict=True)):
             if answer:
                 numbers[row, column] = 0 if hit else 1 + number_of[answer]
     return numbers

@@ -96,5 +96,5 @@ def trips_of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, l
 
 def _evaluated(*logged) -> tuple[pd.DataFrame, list]:
     """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
-    found = [trip._asdict() for trip in tripwires.replay(*logged)]
-    return pd.DataFrame(found, columns=["step", "wire", "sentence"])[_COLUMNS], tripwires.unchecked(*logged[:2])
+    tripped = [trip._asdict() for trip in tripwires.replay(*logged)]
+    return pd.DataFrame(tripped, columns=["step", "wire", "sentence"])[_COLUMNS], tripwires.unchecked(*logged[:2])

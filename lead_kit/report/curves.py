@@ -1,7 +1,8 @@
-"""Training curves: the metrics of many runs in one frame, their mean over seeds, and what is missing in them.
+"""Training curves: which runs are compared, their metrics in one frame, the mean over seeds, what is missing.
 
 The tidy frame has one row for each logged line: run, arm, seed, step (rollout batches done), split and the metrics by
-name. A wandb export (.csv) and TRL's completions (.parquet) are read as well as run folders.
+name. A wandb export (.csv) and TRL's completions (.parquet) are read as well as run folders. Without named runs, those
+of the newest experiment are compared.
 """
 
 import json
@@ -20,6 +21,15 @@ from lead_kit.runs.log_files import has_rollouts, read_metrics
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import safe_line
 
+NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
+_KEYS = ["run", "arm", "seed", "step", "split"]
+_STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
+_WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
+_TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
+_SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
+    "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
+    "validation_samples", "validation_temperature", "adapter", "dtype",
+)  # fmt: skip
 # the start and the control arms come first, then the paper's, in this order; others follow by name
 _ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting", "lead")
 
@@ -57,12 +67,12 @@ def runs_that_logged(frame: pd.DataFrame, metric: str, split: str = "validation"
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if path.is_dir() and not (path / "metrics.jsonl").is_file():
-        if logged := sorted(path.glob("**/completions_*.parquet")):
-            return pd.concat([_trl_completions(file) for file in logged])
+    folder = path if path.is_dir() else path.parent
+    completions = sorted(path.glob("**/completions_*.parquet")) if path.is_dir() else []
+    if completions and not (path / "metrics.jsonl").is_file():
+        return pd.concat([_trl_completions(file) for file in completions])
     if path.is_dir() or path.name == "metrics.jsonl":
-        folder = path if path.is_dir() else path.parent
-        parameters = (read_manifest(folder) or {}).get("parameters", {})
+        parameters = _parameters(folder)
         metrics = pd.DataFrame(read_metrics(folder))
         return _labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
     if path.suffix == ".csv":
@@ -70,6 +80,68 @@ def _read(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return _trl_completions(path)
     raise InputError(f"{shown(path)} is no run: expected a run folder, a wandb .csv or TRL's completions .parquet")
+
+
+def _labelled(
+    frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None
+) -> pd.DataFrame:
+    """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
+    if frame.empty:
+        return frame
+    named_arm, named_seed = arm_and_seed(name)
+    frame = frame.assign(run=run, arm=arm or named_arm, seed=named_seed if seed is None else int(seed))
+    return frame[_KEYS + [column for column in frame if column not in _KEYS]]
+
+
+def _wandb_export(path: Path) -> pd.DataFrame:
+    """A wandb history saved as CSV: one column for each metric, or "RUN - METRIC" as the panels export it.
+
+    The step is the first of STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
+    Raises InputError where no column is a step.
+    """
+    wide = pd.read_csv(path)
+    step = next((name for name in _STEP_COLUMNS if name in wide), None)
+    if step is None:
+        raise InputError(f"{shown(path)} has no step column ({', '.join(_STEP_COLUMNS)}): {list(wide)[:6]}")
+    numbers = wide.drop(columns=step).select_dtypes("number")
+    numbers = numbers[[name for name in numbers if not re.search(r"__(MIN|MAX)$", name)]]
+    long = numbers.assign(step=wide[step]).melt("step").dropna()
+    parts = long["variable"].str.extract(_WANDB_COLUMN)
+    split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
+    long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
+    tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
+    frames = [_labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
+
+
+def _trl_completions(path: Path) -> pd.DataFrame:
+    """Completions as TRL's GRPOTrainer logs them (step, prompt, completion, rewards, advantage), averaged by step.
+
+    The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
+    """
+    rows = pd.read_parquet(path)
+    if missing := _TRL_COLUMNS - set(rows):
+        raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
+    rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
+    texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
+    lengths = texts["completion"].str.len()
+    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=lengths, prompt=texts["prompt"])
+    by_step = rows.groupby("step")
+    frame = by_step[["reward", "characters"]].mean()
+    for name in rewards:
+        frame[f"reward_{name}"], frame[f"reward_{name}_std"] = by_step[name].mean(), by_step[name].std(ddof=0)
+    flat = rows.groupby(["step", "prompt"])["reward"].agg(lambda group: group.max() == group.min())
+    frame["zero_variance"] = flat.groupby("step").mean()
+    frame = frame.reset_index().assign(split="train")
+    if not path.stem.startswith("completions_"):
+        return _labelled(frame, shown(path), path.stem)
+    folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
+    return _labelled(frame, shown(folder), folder.name)
+
+
+def _parameters(run: str | Path) -> dict:
+    """The parameters that a run recorded; none for what is no run folder."""
+    return (read_manifest(resolve(run)) or {}).get("parameters", {})
 
 
 def arms_of(frame: pd.DataFrame) -> list[str]:
@@ -95,7 +167,7 @@ def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -
 
 
 def _common_steps(values: pd.DataFrame) -> list[int]:
-    """The steps that every run of `points` has."""
+    """The steps that every run of `logged_values` has."""
     return sorted(set.intersection(*(set(run["step"]) for _, run in values.groupby("run"))))
 
 
@@ -157,16 +229,15 @@ def validation_setting(frame: pd.DataFrame) -> str:
 
     Where runs differ, all their values are named.
     """
-    found = []
+    settings = []
     for run in frame["run"].unique():
-        parameters = (read_manifest(resolve(run)) or {}).get("parameters", {}) if resolve(run).is_dir() else {}
-        files = sorted((resolve(run) / "validation").glob("step_*.parquet"))
+        parameters, files = _parameters(run), sorted((resolve(run) / "validation").glob("step_*.parquet"))
         if files and "validation_temperature" in parameters:
             problems = pd.read_parquet(files[0], columns=["id"])["id"].nunique()
-            found.append((problems, parameters["validation_samples"], f"{parameters['validation_temperature']:g}"))
-    if not found:
+            settings.append((problems, parameters["validation_samples"], f"{parameters['validation_temperature']:g}"))
+    if not settings:
         return ""
-    problems, samples, temperature = (" or ".join(dict.fromkeys(map(str, one))) for one in zip(*found, strict=True))
+    problems, samples, temperature = (" or ".join(dict.fromkeys(map(str, v))) for v in zip(*settings, strict=True))
     each = "sample" if samples == "1" else "samples"
     return f"Validation: {problems} problems, {samples} {each} of each, temperature {temperature}."
 
@@ -191,78 +262,6 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["after", "before"])
 
 
-NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
-
-
-_KEYS = ["run", "arm", "seed", "step", "split"]
-_STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
-_WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
-_TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
-
-
-def _labelled(
-    frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None
-) -> pd.DataFrame:
-    """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
-    if frame.empty:
-        return frame
-    named_arm, named_seed = arm_and_seed(name)
-    frame = frame.assign(run=run, arm=arm or named_arm, seed=named_seed if seed is None else int(seed))
-    return frame[_KEYS + [column for column in frame if column not in _KEYS]]
-
-
-def _wandb_export(path: Path) -> pd.DataFrame:
-    """A wandb history saved as CSV: one column for each metric, or "RUN - METRIC" as the panels export it.
-
-    The step is the first of STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
-    Raises InputError where no column is a step.
-    """
-    wide = pd.read_csv(path)
-    step = next((name for name in _STEP_COLUMNS if name in wide), None)
-    if step is None:
-        raise InputError(f"{shown(path)} has no step column ({', '.join(_STEP_COLUMNS)}): {list(wide)[:6]}")
-    numbers = wide.drop(columns=step).select_dtypes("number")
-    numbers = numbers[[name for name in numbers if not re.search(r"__(MIN|MAX)$", name)]]
-    long = numbers.assign(step=wide[step]).melt("step").dropna()
-    parts = long["variable"].str.extract(_WANDB_COLUMN)
-    split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
-    long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
-    tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [_labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
-
-
-def _trl_completions(path: Path) -> pd.DataFrame:
-    """Completions as TRL's GRPOTrainer logs them (step, prompt, completion, rewards, advantage), averaged by step.
-
-    The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
-    """
-    rows = pd.read_parquet(path)
-    if missing := _TRL_COLUMNS - set(rows):
-        raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
-    rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
-    texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
-    lengths = texts["completion"].str.len()
-    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=lengths, prompt=texts["prompt"])
-    by_step = rows.groupby("step")
-    frame = by_step[["reward", "characters"]].mean()
-    for name in rewards:
-        frame[f"reward_{name}"], frame[f"reward_{name}_std"] = by_step[name].mean(), by_step[name].std(ddof=0)
-    flat = rows.groupby(["step", "prompt"])["reward"].agg(lambda group: group.max() == group.min())
-    frame["zero_variance"] = flat.groupby("step").mean()
-    frame = frame.reset_index().assign(split="train")
-    if not path.stem.startswith("completions_"):
-        return _labelled(frame, shown(path), path.stem)
-    folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
-    return _labelled(frame, shown(folder), folder.name)
-
-
-_SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
-    "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
-    "validation_samples", "validation_temperature", "adapter", "dtype",
-)  # fmt: skip
-
-
 def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
     """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
     runs, started = {}, {}
@@ -283,50 +282,41 @@ def _has_metric(folder: Path, metric: str, split: str = "validation") -> bool:
 
 def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
-    found = _experiments(metric, split)
-    if not found:
+    experiments = _experiments(metric, split)
+    if not experiments:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
-    (folder, runs), *others = found.items()
-    counted = [f"{name} ({len(each)})" for name, each in others]
+    (folder, runs), *others = experiments.items()
     sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
-    if counted:
-        sentence += (
-            f" Others, with their numbers of runs: {', '.join(counted)}; choose one with -p runs '{others[0][0]}/*'"
-        )
+    if others:
+        counts = ", ".join(f"{name} ({len(each)})" for name, each in others)
+        sentence += f" Others, with their numbers of runs: {counts}; choose one with -p runs '{others[0][0]}/*'"
     return runs, sentence
 
 
 def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validation") -> dict[str, str]:
-    """By name, a sentence on each thing beside the method in which the arms differ: experiment, length, SETTINGS."""
+    """By name, a sentence on each thing other than the method in which the arms differ: experiment, last step,
+    _SETTINGS."""
     values = logged_values(trained, metric, split)
     facts = []
     for (arm, run), rows in values.groupby(["arm", "run"]):
-        folder = resolve(run)
-        manifest = read_manifest(folder) if folder.is_dir() else None
+        parameters = _parameters(run)
+        recorded = {name: parameters[name] for name in _SETTINGS if name in parameters}
+        recorded = {name: v if isinstance(v, str) else json.dumps(v) for name, v in recorded.items()}
         fact = {"arm": arm, "experiment": str(Path(run).parent), "last step": int(rows["step"].max())}
-        facts.append(fact | _recorded_settings((manifest or {}).get("parameters", {})))
+        facts.append(fact | recorded)
     table = pd.DataFrame(facts).set_index("arm")
-    found = {}
+    sentences = {}
     for name in table:
         by_arm = {arm: tuple(sorted(set(part.dropna().map(str)))) for arm, part in table[name].groupby(level=0)}
         arms: dict[tuple, list[str]] = {}
         for arm in arms_of(values):
             arms.setdefault(by_arm[arm], []).append(safe_line(arm))
         if len(arms) > 1:
-            parts = [
-                f"{safe_line(', '.join(value)) or 'not recorded'} in {', '.join(which)}"
-                for value, which in arms.items()
-            ]
-            found[name] = f"The arms differ in {name}: {'; '.join(parts)}."
-    return found
+            parts = [f"{safe_line(', '.join(v)) or 'not recorded'} in {', '.join(which)}" for v, which in arms.items()]
+            sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."
+    return sentences
 
 
-def _recorded_settings(parameters: Mapping) -> dict:
-    """The SETTINGS that a run recorded, as text."""
-    kept = {name: parameters[name] for name in _SETTINGS if name in parameters}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()}
-
-
-def settings_caption(apart: Mapping) -> str:
-    """The names in what `differing` found, as a sentence for a caption; empty where the arms are alike."""
-    return f"Beside the method, the arms differ in {', '.join(apart)}." if apart else ""
+def settings_caption(differing: Mapping) -> str:
+    """The names in `differing_settings`, as a sentence for a caption; empty where the arms are alike."""
+    return f"Beside the method, the arms differ in {', '.join(differing)}." if differing else ""

@@ -55,12 +55,12 @@ def running_accuracy(points: pd.DataFrame) -> Figure:
 def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
     """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
     count = heights.shape[1]
-    for place, (name, look) in enumerate(method_styles(heights.columns).items()):
-        at, height = np.arange(len(heights)) + (place - (count - 1) / 2) * 0.8 / count, heights[name]
-        axes.bar(at, height, 0.76 / count, **bar_kwargs(look), label=safe_label(name))
+    for number, (name, look) in enumerate(method_styles(heights.columns).items()):
+        x, height = np.arange(len(heights)) + (number - (count - 1) / 2) * 0.8 / count, heights[name]
+        axes.bar(x, height, 0.76 / count, **bar_kwargs(look), label=safe_label(name))
         if low is not None:
             reach = [height - low[name], high[name] - height]
-            axes.errorbar(at, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
+            axes.errorbar(x, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
     axes.grid(axis="x", visible=False)
 
 
@@ -115,8 +115,8 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
             chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(_DIFFERENT) == detected)
             rows = points[chosen]
             reach = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-            at = rows["difference"].map(names.index)
-            axes.errorbar(rows["estimate"], at, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
+            y = rows["difference"].map(names.index)
+            axes.errorbar(rows["estimate"], y, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
         axes.set_title(textwrap.fill(safe_label(metric), 14), fontsize=7)
         unit = next((unit for part, unit in _UNITS.items() if part in metric), "")

@@ -60,11 +60,11 @@ def published_table(table: str) -> pd.DataFrame:
 def settings_of(samples: list[Path]) -> dict:
     """Sampling settings of an evaluation by 04_evaluate, from the run.json beside its samples; {} without one."""
     for path in samples:
-        given = (read_manifest(path if path.is_dir() else path.parent) or {}).get("parameters", {})
-        source = named_sets.SETS.get(given.get("benchmark"))
+        parameters = (read_manifest(path if path.is_dir() else path.parent) or {}).get("parameters", {})
+        source = named_sets.SETS.get(parameters.get("benchmark"))
         if source and source.asked:
-            overrides = {name: given[name] for name in named_sets.BenchmarkSettings._fields if name in given}
-            return named_sets.benchmark_settings(given["benchmark"], **overrides)._asdict()
+            overrides = {name: parameters[name] for name in named_sets.BenchmarkSettings._fields if name in parameters}
+            return named_sets.benchmark_settings(parameters["benchmark"], **overrides)._asdict()
     return {}
 
 
@@ -99,9 +99,9 @@ def compare_with_published(
                 continue
             same = len(values) == row["problems"]
             error = _error(ours, values, row, samples, between, correlation if same else 0.0)
-            given = settings | {"n": ours[0].correct.shape[1], "problems": len(values)}
+            used = settings | {"n": ours[0].correct.shape[1], "problems": len(values)}
             verdict = _verdict(values, error, row, margin)
-            rows.append({"arm": arm, **verdict, "settings that differ": _differing_settings(given, row)})
+            rows.append({"arm": arm, **verdict, "settings that differ": _differing_settings(used, row)})
     return pd.DataFrame(rows)
 
 
@@ -174,10 +174,10 @@ def resolvable(table: str, *, between: float, correlation: float) -> pd.DataFram
             difference, unknown = first["value"] - second["value"], _not_stated(a, b)
             bounds = [np.nan] * 3 if unknown else _smallest_differences(first, second, between, correlation)
             least, assumed, most = bounds
-            told = RESOLVABLE if difference > most else NOT_RESOLVABLE if difference < least else NEEDS_MORE
+            known = RESOLVABLE if difference > most else NOT_RESOLVABLE if difference < least else NEEDS_MORE
             row = {"benchmark": benchmark, "metric": metric, "a": first["system"], "b": second["system"]}
             row |= {"difference": difference, "least": least, "assumed": assumed, "most": most}
-            rows.append(row | {"verdict": unknown or told})
+            rows.append(row | {"verdict": unknown or known})
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,7 @@
-"""Reading rollouts: a choice, one group side by side, two answers to one prompt, what grew over training."""
+"""Reading rollouts and samples: a selection, a group side by side, two answers to one prompt, what grew in training.
+
+`browser` shows choosers in a live notebook; without them, parameters of the notebook select the same.
+"""
 
 import html
 import re
@@ -13,9 +16,8 @@ from IPython.display import display
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.report import safe_display
 from lead_kit.report.curves import NOTHING_RIGHT
-from lead_kit.report.safe_display import Page
+from lead_kit.report.safe_display import Page, Table, table
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
@@ -23,6 +25,7 @@ from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 ANSWER = ["completion", "status", "length"]
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_ANY = "any"
 _BAR = 12  # signs of the longest bar in plain text
 _NUMBER = re.compile(r"\d+")
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
@@ -65,37 +68,49 @@ def side_by_side(group: pd.DataFrame) -> Page:
     """One group, highest advantage first: verdict, rewards, the advantage as a bar, and the text of each rollout."""
     rows = group.sort_values("advantage", ascending=False)
     longest = max(rows["advantage"].abs().max(), 1e-9)
-    cards, lines = [], []
-    if "problem" in rows:
-        cards.append(f"<div>{as_html(rows['problem'].iloc[0])}</div>")
-        lines.append(safe_text(rows["problem"].iloc[0]))
+    problem = rows["problem"].iloc[0] if "problem" in rows else ""
+    cards, lines = _with_problem(problem)
     for row in rows.to_dict("records"):
         parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards_in(rows)]
         head = f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}"
-        told = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
-        share, colour = abs(row["advantage"]) / longest, "#0072B2" if row["advantage"] > 0 else "#D55E00"
-        bar = f'<div style="background-color: {colour}; height: 0.6em; width: {100 * share:.0f}%"></div>'
-        heads = f"<b>{html.escape(head)}</b><br>{html.escape(told)}<br>advantage {row['advantage']:+.3f}"
-        cards.append(f'<div style="{_CARD}">{heads}{bar}{as_html(row["completion"])}</div>')
-        filled = ("█" if row["advantage"] > 0 else "░") * round(_BAR * share)
-        lines.append(f"{head}, {told}\nadvantage {row['advantage']:+.3f} {filled}\n{safe_text(row['completion'])}\n")
+        numbers = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
+        advantage = f"advantage {row['advantage']:+.3f}"
+        share, positive = abs(row["advantage"]) / longest, row["advantage"] > 0
+        style = f"background-color: {'#0072B2' if positive else '#D55E00'}; height: 0.6em; width: {100 * share:.0f}%"
+        bar = ("█" if positive else "░") * round(_BAR * share)
+        body = f'{html.escape(numbers)}<br>{advantage}<div style="{style}"></div>{as_html(row["completion"])}'
+        cards.append(_card(head, body))
+        lines.append(f"{head}, {numbers}\n{advantage} {bar}\n{safe_text(row['completion'])}\n")
+    return _page(cards, lines)
+
+
+def _with_problem(problem: str) -> tuple[list[str], list[str]]:
+    """The problem as the first card and the first line of a page; neither where it is not known."""
+    return ([f"<div>{as_html(problem)}</div>"], [safe_text(problem)]) if problem else ([], [])
+
+
+def _card(head: str, body: str, width: str = "19em") -> str:
+    return f'<div style="{_CARD.replace("19em", width)}"><b>{html.escape(head)}</b><br>{body}</div>'
+
+
+def _page(cards: list[str], lines: list[str]) -> Page:
     return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
 
 
 def best_worst_random(rollouts: pd.DataFrame) -> Page:
     """The best, the worst and a random rollout by reward, each with its problem; the shorter of two equal ones."""
-    order = rollouts.sort_values(["reward", "length"], ascending=[False, True], kind="stable")
+    best = rollouts.sort_values(["reward", "length"], ascending=[False, True], kind="stable").iloc[0]
     worst = rollouts.sort_values(["reward", "length"], kind="stable").iloc[0]
-    picked = {"best": order.iloc[0], "worst": worst, "random": rollouts.sample(1, random_state=0).iloc[0]}
-    title, cards, lines = f"Rollouts of step {rollouts['step'].iloc[0]}", [], []
-    for name, row in picked.items():
+    rows = {"best": best, "worst": worst, "random": rollouts.sample(1, random_state=0).iloc[0]}
+    title = f"Rollouts of step {rollouts['step'].iloc[0]}"
+    cards, lines = [f"<p>{title}</p>"], [title]
+    for name, row in rows.items():
         head = f"{name}: {row['status']}, reward {row['reward']:.3g}, advantage {row['advantage']:+.3f}"
-        told = f"{row['length']} tokens, gold {safe_line(row['gold'])}"
-        text = "\n".join(filter(None, [safe_text(row.get("problem", "")), safe_text(row["completion"])]))
-        body = "<br>".join(as_html(row[column]) for column in ("problem", "completion") if column in row)
-        cards.append(f'<div style="{_CARD}"><b>{html.escape(head)}</b><br>{html.escape(told)}<hr>{body}</div>')
-        lines.append(f"{head}, {told}\n{text}\n")
-    return Page(f'<div class="{NO_MATHEMATICS}"><p>{title}</p>{"".join(cards)}</div>', "\n".join([title, *lines]))
+        facts = f"{row['length']} tokens, gold {safe_line(row['gold'])}"
+        texts = [row[column] for column in ("problem", "completion") if column in row]
+        cards.append(_card(head, f"{html.escape(facts)}<hr>{'<br>'.join(map(as_html, texts))}"))
+        lines.append(f"{head}, {facts}\n" + "\n".join(filter(None, map(safe_text, texts))) + "\n")
+    return _page(cards, lines)
 
 
 def paired_samples(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -143,15 +158,14 @@ def diff_page(before: dict, after: dict, names: tuple[str, str], problem: str = 
 
     `before` and `after` have completion, status and length; `names` say where each comes from.
     """
-    cards, lines = [f"<div>{as_html(problem)}</div>"] if problem else [], [safe_text(problem)] if problem else []
+    cards, lines = _with_problem(problem)
     sides = _diff_pieces(before["completion"], after["completion"])
-    for name, row, side, style, signs in zip(names, (before, after), sides, (_CUT, _NEW), ("−", "+"), strict=True):
+    for name, row, side, style, sign in zip(names, (before, after), sides, (_CUT, _NEW), "−+", strict=True):
         head = f"{safe_line(name)}: {row['status']}, {row['length']} tokens"
-        spans = (f'<span style="{style}">{html.escape(t)}</span>' if own else html.escape(t) for t, own in side)
-        text = f'<code style="white-space: pre-wrap">{"".join(spans)}</code>'
-        cards.append(f'<div style="{_CARD.replace("19em", "40%")}"><b>{html.escape(head)}</b><br>{text}</div>')
-        lines.append(f"{head}\n" + "".join(f"[{signs}{t}{signs}]" if own else t for t, own in side) + "\n")
-    return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
+        spans = (f'<span style="{style}">{html.escape(t)}</span>' if new else html.escape(t) for t, new in side)
+        cards.append(_card(head, f'<code style="white-space: pre-wrap">{"".join(spans)}</code>', "40%"))
+        lines.append(f"{head}\n" + "".join(f"[{sign}{t}{sign}]" if new else t for t, new in side) + "\n")
+    return _page(cards, lines)
 
 
 def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, share: float = 0.25) -> pd.DataFrame:
@@ -170,11 +184,11 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     names = sorted((one for one in growth if growth[one] > 0), key=lambda one: (-growth[one], one))[:most]
     rewards = ["reward", *(rewards_in(rollouts) if len(rewards_in(rollouts)) > 1 else [])]
     rows = []
-    for one in names:
-        by_holding = rollouts.assign(holds=[one in count for count in counts])
+    for name in names:
+        by_holding = rollouts.assign(holds=[name in count for count in counts])
         means = by_holding.groupby(["step", "group", "holds"])[rewards].mean().unstack("holds").dropna()
-        gaps = {f"{name.removeprefix('reward_')} gap": _gap(means[name]) for name in rewards}
-        rows.append({unit: one, "before": before.get(one, 0.0), "after": after[one], **gaps})
+        gaps = {f"{part.removeprefix('reward_')} gap": _gap(means[part]) for part in rewards}
+        rows.append({unit: name, "before": before.get(name, 0.0), "after": after[name], **gaps})
     return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
 
 
@@ -188,9 +202,9 @@ def _gap(means):
     return (means[True] - means[False]).mean() if len(means) else np.nan
 
 
-def rewards_in(table: pd.DataFrame) -> list[str]:
+def rewards_in(rollouts: pd.DataFrame) -> list[str]:
     """The columns that hold one reward each."""
-    return [name for name in table if name.startswith("reward_")]
+    return [name for name in rollouts if name.startswith("reward_")]
 
 
 def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -200,20 +214,12 @@ def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"groups": by_step["group"].nunique(), "rollouts": by_step.size()}).join(means).reset_index()
 
 
-_ANY = "any"
-_LISTED = ["group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
-
-
-def _chosen_page(
-    logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple
-) -> safe_display.Page | safe_display.Table:
+def _chosen_page(logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple) -> Page | Table:
     """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
-    least, most = reward
-    rows = logged[(logged["step"] == step) & logged["reward"].between(least, most)]
+    rows = logged[(logged["step"] == step) & logged["reward"].between(*reward)]
     rows = rows if status == _ANY else rows[rows["status"] == status]
-    if group == _ANY or not (rows["group"] == group).any():
-        return safe_display.table(rows[_LISTED] if group == _ANY else rows.iloc[:0][_LISTED])
-    return side_by_side(rows[rows["group"] == group])
+    rows = rows if group == _ANY else rows[rows["group"] == group]
+    return table(rows[COLUMNS[1:]]) if group == _ANY or rows.empty else side_by_side(rows)
 
 
 def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
@@ -245,17 +251,16 @@ def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:
                 f"{arm}: all samples of a problem are the same text although temperature is {temperature:g}; "
                 "is it ignored? (`transformers serve` needs do_sample in the model's generation_config.json)"
             )
-        if (cut := rows["truncated"].mean()) > 0.5:
-            sentences.append(f"{arm}: {cut:.0%} of the answers were cut at the token limit; raise max_tokens.")
+        if (truncated := rows["truncated"].mean()) > 0.5:
+            sentences.append(f"{arm}: {truncated:.0%} of the answers were cut at the token limit; raise max_tokens.")
     return sentences
 
 
 def sample_text(row, arm: str) -> str:
     """A graded sample to read: arm and id, the text as `safe_text` shows it, the verdict."""
     head = f"{safe_line(arm)}, {safe_line(row.id)}, {row.length} tokens"
-    return (
-        f"{head}\n{safe_text(row.completion)}\n→ gold {safe_line(row.gold)}: {row.status} ({safe_line(row.reason)})\n"
-    )
+    verdict = f"→ gold {safe_line(row.gold)}: {row.status} ({safe_line(row.reason)})"
+    return f"{head}\n{safe_text(row.completion)}\n{verdict}\n"
 
 
 def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:

@@ -56,8 +56,8 @@ def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int 
 
     frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
     columns = []
-    for place in range(frame.shape[1]):  # by place, as names may occur twice
-        column = frame.iloc[:, place]
+    for index in range(frame.shape[1]):  # by index, as names may occur twice
+        column = frame.iloc[:, index]
         if digits is not None and pd.api.types.is_float_dtype(column):
             column = column.map(number)
         elif not pd.api.types.is_numeric_dtype(column):

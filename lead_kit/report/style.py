@@ -117,24 +117,24 @@ def method_styles(methods) -> dict[str, _Look]:
     """The look of each method. The colour of a name that is not in METHOD_LOOKS follows from the name alone; names
     that share a colour differ in line style and marker.
     """
-    found = {method: _METHOD_LOOKS[method] for method in methods if method in _METHOD_LOOKS}
+    styles = {method: _METHOD_LOOKS[method] for method in methods if method in _METHOD_LOOKS}
     for method in sorted(set(methods) - set(_METHOD_LOOKS)):
-        turn, place = divmod(zlib.crc32(method.encode("utf-8", "replace")), len(_FREE_COLOURS))
-        first, colour = turn % len(_SPARE_LOOKS), _FREE_COLOURS[place]
-        taken = {look.marker for look in found.values() if look.colour == colour}
+        turn, index = divmod(zlib.crc32(method.encode("utf-8", "replace")), len(_FREE_COLOURS))
+        first, colour = turn % len(_SPARE_LOOKS), _FREE_COLOURS[index]
+        taken = {look.marker for look in styles.values() if look.colour == colour}
         spare = _SPARE_LOOKS[first:] + _SPARE_LOOKS[:first]
         look = next((look for look in spare if look.marker not in taken), spare[0])
-        found[method] = look._replace(colour=colour)
-    return {method: found[method] for method in methods}
+        styles[method] = look._replace(colour=colour)
+    return {method: styles[method] for method in methods}
 
 
 def line_kwargs(look: _Look) -> dict:
-    """The look as arguments of `axes.plot`."""
+    """Keyword arguments for axes.plot."""
     return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
 
 
 def bar_kwargs(look: _Look) -> dict:
-    """The look as arguments of `axes.bar`."""
+    """Keyword arguments for axes.bar."""
     return {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
 
 

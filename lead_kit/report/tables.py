@@ -167,9 +167,9 @@ def evaluation_setting(suites: dict[tuple[str, int], Suite], temperature: str = 
     seeds = {len(of_arm) for of_arm in _by_arm(suites).values()}
     problems, samples = next(iter(suites.values())).samples.correct.shape
     count = "–".join(map(str, dict.fromkeys([min(seeds), max(seeds)])))
-    told = f"{problems} problems, {samples} {'sample' if samples == 1 else 'samples'} of each, "
-    told += f"{count} {'seed' if seeds == {1} else 'seeds'} an arm"
-    return f"{told}, temperature {temperature}." if temperature else f"{told}."
+    sample, seed = "sample" if samples == 1 else "samples", "seed" if seeds == {1} else "seeds"
+    known = f", temperature {temperature}" if temperature else ""
+    return f"{problems} problems, {samples} {sample} of each, {count} {seed} an arm{known}."
 
 
 def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:

@@ -226,32 +226,32 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
 
 
 @rc_context(STYLE)
-def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
+def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
     """One run while it goes on: Pass@1 and length in validation, below them small panels of its training batches.
 
-    `run` is its name in `frame`; `beside` has other runs, drawn thin, with a band where an arm has several seeds.
+    `run` is its name in `frame`; `baseline` has other runs, drawn thin, with a band where an arm has several seeds.
     """
     figure = Sheet(figsize=(PAGE, 3.5))
     large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
-    for place, metric in enumerate(("pass@1", "length")):
-        axes = figure.add_subplot(large[place])
-        _draw_beside(axes, curves.runs_that_logged(beside, metric), metric)
-        own = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
-        for arm, look in method_styles(dict.fromkeys(own["arm"])).items():
-            axes.plot(own["step"], own[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
+    for column, metric in enumerate(("pass@1", "length")):
+        axes = figure.add_subplot(large[column])
+        _draw_baseline(axes, curves.runs_that_logged(baseline, metric), metric)
+        curve = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
+        for arm, look in method_styles(dict.fromkeys(curve["arm"])).items():
+            axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
         axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS[metric])
         ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
-    if len(beside):
+    if len(baseline):
         meaning = (
             "Thin: the baseline, mean over its seeds; band: 95% t-interval over its seeds, where there are several."
         )
         figure.text(0.075, 0.01, meaning, fontsize=CAPTION_SIZE, va="bottom")
     train = frame[(frame["split"] == "train") & (frame["run"] == run)]
     small = figure.add_gridspec(1, len(_SMALL), left=0.075, right=0.99, bottom=0.14, top=0.3, wspace=0.6)
-    for place, (name, values) in enumerate(_SMALL.items()):
-        axes = figure.add_subplot(small[place])
+    for column, (name, values) in enumerate(_SMALL.items()):
+        axes = figure.add_subplot(small[column])
         logged = values(train)
         if logged is not None:
             axes.plot(train["step"], logged, color="black", linewidth=1)
@@ -262,7 +262,7 @@ def progress(frame: pd.DataFrame, run: str, beside: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_beside(axes, frame: pd.DataFrame, metric: str) -> None:
+def _draw_baseline(axes, frame: pd.DataFrame, metric: str) -> None:
     """Thin curves of other runs, the mean over the seeds of an arm with its band. `frame` as `curves.load_runs`."""
     if frame.empty:
         return
