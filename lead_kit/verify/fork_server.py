@@ -132,7 +132,7 @@ class Ended(RuntimeError):
 
 
 class Server:
-    """A running `worker.main` for one judge module. Its methods raise Ended if it has died."""
+    """A running `main` for one judge module. Its methods raise Ended if it has died."""
 
     def __init__(self, judge: str):
         self.judge, self.users, self.lock, self.dead = judge, 0, threading.Lock(), False

@@ -9,7 +9,7 @@ class Verdict(NamedTuple):
     """What the verifier found.
 
     status: one of STATUSES.  answer: the text that was extracted ("" if none).  reason: one readable clause. path:
-    which check decided (extract, gold, guard, same, exact, structure, symbolic, numeric, worker).  seconds: wall time
+    which check decided (extract, gold, guard, same, exact, symbolic, problem, worker).  seconds: wall time
     of this check.
     """
 
