@@ -17,9 +17,8 @@ from typing import NamedTuple
 import psutil
 
 from lead_kit.errors import InputError, lookup, nearest_or_all
-from lead_kit.launch.recipe_model import read_yaml
 from lead_kit.runs import lock, provenance
-from lead_kit.runs.files import ROOT, shown
+from lead_kit.runs.files import ROOT, read_yaml, shown
 
 # variables of a launcher, by their beginnings; those of a notebook that starts a run
 _OF_LAUNCHERS = ("RANK", "WORLD_SIZE", "MASTER_", "GROUP_", "ROLE_", "LOCAL_", "TORCHELASTIC_")

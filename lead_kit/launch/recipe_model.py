@@ -22,19 +22,16 @@ Accuracy is logged with weight 0.
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.method.named_estimators import ESTIMATORS, name_of
-from lead_kit.runs.files import ROOT, shown
+from lead_kit.runs.files import ROOT, read_yaml
 
 EXPERIMENTS = ROOT / "experiments"
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink, and its arms get controls
-_MOST_VALUES = 100_000  # in one file, with what its aliases repeat; the largest recipe has under 300
 _EXPECTED = {  # the kinds of error of pydantic, in words
     "string_type": "a text",
     "invalid_key": "a text",
@@ -245,40 +242,6 @@ def _sentence(mistake: dict, where: str) -> str:
     hint = nearest(value, re.findall(r"'(\w+)'", expected)) if kind == "literal_error" else ""
     text = "empty" if value is None else shorten(repr(value))
     return f"{where}{f': {subject}' if subject else ''} is {text}, expected {expected}{hint}"
-
-
-def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file. Raises InputError for anything else, and for aliases that repeat too much."""
-    try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        if node is not None and _count(node, {}) > _MOST_VALUES:
-            raise InputError(f"{shown(path)}: its aliases (*name) repeat more than {_MOST_VALUES} values")
-        content = None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown(path)} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except RecursionError:
-        raise InputError(f"{shown(path)}: lists and mappings are nested too deeply") from None
-    except ValueError as error:  # a date such as 2020-13-45, a number of thousands of digits
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{shown(path)}: a value cannot be read ({shorten(str(error))})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{shown(path)}: expected keys and values, found {shorten(content)}")
-    return content
-
-
-def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """How many values a node stands for, each alias counted as a copy of what it names."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if node not in known:
-        known[node] = _MOST_VALUES + 1  # for an alias inside of what it names
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        known[node] = 1 + sum(_count(part, known) for part in parts)
-    return known[node]
 
 
 CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
