@@ -1,4 +1,4 @@
-"""Which tripwires a record would have tripped: rollouts, or what a run of the kit logged, in; trips out."""
+"""Tripwires evaluated on recorded rollouts, or on what a run of the kit logged."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,8 +20,8 @@ _COLUMNS = ["wire", "step", "sentence"]
 def _batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
     """One row of numbers for each step, as `metrics.jsonl` has them, of what the record holds.
 
-    `rollouts` has step, group, completion, and where they are known truncated, correct, length, reward (the sum that
-    was paid), advantage and reward_NAME for each component. `weights` are those of the components in the sum (default
+    `rollouts` has step, group, completion, and where they are known truncated, correct, length, reward (the weighted
+    sum), advantage and reward_NAME for each component. `weights` are those of the components in the sum (default
     1). Where no advantage is recorded it is the z-score of the reward in its group. Raises InputError for a record
     without a needed column.
     """

@@ -60,7 +60,7 @@ def select_rollouts(
 
 
 def most_varied_group(rows: pd.DataFrame) -> int:
-    """The group whose advantages differ most, which says most about the method."""
+    """The group whose advantages differ most."""
     return int(rows.groupby("group")["advantage"].agg(np.ptp).idxmax())
 
 

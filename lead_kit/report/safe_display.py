@@ -11,7 +11,7 @@ _WIDTH = 160  # letters of a line in a terminal
 
 
 class Table:
-    """A data frame to look at: HTML in a notebook, plain text in a terminal. Its texts are shown, never acted on."""
+    """A data frame to look at: HTML in a notebook, plain text in a terminal; its texts are escaped."""
 
     def __init__(self, frame: pd.DataFrame):
         """`frame` holds nothing but numbers and texts that are safe on one line."""
@@ -29,7 +29,7 @@ class Table:
 
 
 class Page:
-    """HTML for a notebook beside the plain text for a terminal; whoever makes it has escaped its texts."""
+    """HTML for a notebook and plain text for a terminal; the caller must escape the text."""
 
     def __init__(self, html: str, text: str):
         self.html, self.text = html, text
@@ -42,7 +42,7 @@ class Page:
 
 
 def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Table:
-    """The frame (or series, as one column) to look at, with every text as `untrusted.line` shows it.
+    """The frame (or series, as one column) to look at, with every text as `safe_line` shows it.
 
     `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses. `most`:
     characters of a cell.

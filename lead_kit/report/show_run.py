@@ -143,7 +143,7 @@ def _last_rollouts(folder: Path) -> Page | None:
 
 
 class View:
-    """An output of a notebook that shows a run: `draw()` gives its figure or None, `below()` what stands below it.
+    """An output of a notebook that shows a run: `draw()` returns its figure or None, `below()` the page below it.
 
     `take` gets the values of each progress.
     """
