@@ -47,7 +47,7 @@ def test_fresh_problems_are_not_those_of_the_batch(tmp_path):
     batch = list({row["problem"]: row for row in trainer.train_dataset}.values())[:8]
     problems = [row["problem"] for row in batch]
     for trainer.refill.round in range(3):
-        rows = trainer.refill.fresh([row for row in batch for _ in range(4)])
+        rows = trainer.refill.draw_problems([row for row in batch for _ in range(4)])
         assert len(rows) == 32 and all(rows[i] == rows[i - i % 4] for i in range(32))
         problems += [row["problem"] for row in rows[::4]]
     assert len(problems) == len(set(problems)) == 32

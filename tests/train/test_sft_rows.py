@@ -148,7 +148,7 @@ def test_stacked_muon_moves_each_matrix_as_torch_does(monkeypatch, settings):
         moved_by(muon_optimizer.StackedMuon, [matrix], [[step[i]] for step in gradients], **settings)[0]
         for i, matrix in enumerate(matrices)
     ]
-    monkeypatch.setattr(muon_optimizer, "STACKED", 2 * 24 * 8)
+    monkeypatch.setattr(muon_optimizer, "_STACKED", 2 * 24 * 8)
     chunks = moved_by(muon_optimizer.StackedMuon, start, gradients, **settings)
     for matrix, alone, chunk in zip(stacked, one_by_one, chunks, strict=True):
         assert (matrix - alone).abs().max() < 1e-5 and (matrix - chunk).abs().max() < 1e-5
@@ -160,7 +160,7 @@ def test_equal_shapes_are_iterated_at_once(monkeypatch):
 
     iterated, iterate = [], muon_optimizer._orthogonalise
     monkeypatch.setattr(
-        muon_optimizer, "orthogonalise", lambda m, *rest: iterated.append(tuple(m.shape)) or iterate(m, *rest)
+        muon_optimizer, "_orthogonalise", lambda m, *rest: iterated.append(tuple(m.shape)) or iterate(m, *rest)
     )
     shapes = [(6, 4), (4, 6), (6, 4)]
     gradients = [[torch.ones(shape) for shape in shapes]]
