@@ -3,7 +3,7 @@
 Ten wings, each named after what it answers. Imports go downwards only; tests/test_imports.py holds the table.
 
 - `verify`: is this answer right?
-- `method`: what do the papers compute? Rewards, advantages, keep rules, diagnostics; pure functions
+- `method`: what do the papers compute? Rewards, advantages, group filters, diagnostics; pure functions
 - `runs`: what is a run? Its folder, lock, record, ledger, provenance, tracker
 - `data`: which problems? Named sets, local files, cleaning, overlap, the embedded task, prompts
 - `models`: a model, and completions from it

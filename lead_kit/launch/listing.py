@@ -26,7 +26,7 @@ def show_list() -> None:
     _print_entries("baselines (group_baseline); each alone is an estimator, too", _first_lines(advantages.BASELINES))
     _print_entries("weights (group_weight)", _first_lines(advantages.WEIGHTS))
     _print_entries("rewards", _first_lines(rewards.REWARDS))
-    _print_entries("keep rules", _first_lines(group_filters.KEEP))
+    _print_entries("group filters (group_filter)", _first_lines(group_filters.GROUP_FILTERS))
 
 
 def show_recipe(name: str) -> None:

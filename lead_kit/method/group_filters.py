@@ -1,4 +1,4 @@
-"""Which groups stay in a batch: (prompts,) booleans from a shaped Group. KEEP at the foot lists the rules.
+"""Which groups stay in a batch: (prompts,) booleans from a shaped Group. GROUP_FILTERS at the foot lists them.
 
 A rule sees the shaped reward, like the estimator. GRPO-LEAD drops the other groups and trains on a smaller batch; DAPO
 generates until the batch is full again.
@@ -26,7 +26,7 @@ def varied_groups(group: Group) -> Tensor:
     return group.reward.amax(1) > group.reward.amin(1)
 
 
-KEEP = {
+GROUP_FILTERS = {
     "every_group": every_group,
     "mixed_groups": mixed_groups,
     "varied_groups": varied_groups,

@@ -10,7 +10,7 @@ import torch
 from lead_kit.errors import InputError
 from lead_kit.method.advantages import BASELINES, BATCH_WIDE, Group, no_shape
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
-from lead_kit.method.group_filters import KEEP, every_group
+from lead_kit.method.group_filters import GROUP_FILTERS, every_group
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, new_name, read_call, select_function
@@ -33,11 +33,11 @@ _MEANINGS = {
 
 
 class Variant(NamedTuple):
-    """An estimator, a keep rule and, where they are not those of the record, rewards."""
+    """An estimator, a group filter and, where they are not those of the record, rewards."""
 
     name: str
     estimate: Estimate
-    keep: Callable[[Group], torch.Tensor]
+    group_filter: Callable[[Group], torch.Tensor]
     rewards: list[str] | None  # with arguments; None: as recorded
     weights: list[float]
     loss_type: str
@@ -78,12 +78,14 @@ def read_variant(
                 f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
             )
         config["reward_weights"] = [1.0] * len(config["rewards"])
-    estimate, keep = (
+    estimate, group_filter = (
         bind_estimator(config, user_functions),
-        select_function(config["group_filter"], KEEP, "group_filter"),
+        select_function(config["group_filter"], GROUP_FILTERS, "group_filter"),
     )
     rewards = list(config["rewards"]) if chosen else None
-    return Variant(label, estimate, keep, rewards, list(config["reward_weights"]), config["loss_type"], user_functions)
+    return Variant(
+        label, estimate, group_filter, rewards, list(config["reward_weights"]), config["loss_type"], user_functions
+    )
 
 
 def read_variants(
@@ -102,11 +104,11 @@ def read_variants(
     trained = {new_name(name, declared): value for name, value in (trained or {}).items()}
     if "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
-        estimate, keep = (
+        estimate, group_filter = (
             bind_estimator(config, user_functions),
-            select_function(config["group_filter"], KEEP, "group_filter"),
+            select_function(config["group_filter"], GROUP_FILTERS, "group_filter"),
         )
-        variants.append(Variant(TRAINED, estimate, keep, None, [], config["loss_type"], user_functions))
+        variants.append(Variant(TRAINED, estimate, group_filter, None, [], config["loss_type"], user_functions))
     variants += [read_variant(text, declared, arm, user_functions) for text in texts]
     names = [variant.name for variant in variants]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -193,7 +195,12 @@ def _per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
 
 
 def steps(
-    estimate: Estimate, keep: Callable, data: Rollouts, total: np.ndarray, parts: Mapping, weights: Sequence[float]
+    estimate: Estimate,
+    group_filter: Callable,
+    data: Rollouts,
+    total: np.ndarray,
+    parts: Mapping,
+    weights: Sequence[float],
 ) -> np.ndarray:
     """(4, rollouts): the shaped reward, the advantage before the weight, the advantage, and 1 in kept groups."""
     result = np.zeros((4, len(data.frame)))
@@ -202,7 +209,7 @@ def steps(
     for block in _blocks_of_batches(data, _batch_wide(estimate)):
         bound, group = _without_unused(estimate, group_of(data, block, total, components, weights))
         shaped, before, after = bound.steps(group)
-        kept = keep(shaped)[:, None].expand(block.rows.shape)
+        kept = group_filter(shaped)[:, None].expand(block.rows.shape)
         values = (shaped.reward, _per_rollout(before, group), _per_rollout(after, group), kept)
         result[:, block.rows] = np.stack([value.double().numpy() for value in values])
     result[1:3] *= result[3]
@@ -217,7 +224,7 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
         require_correct(variant.estimate, dict(zip(parts, weights, strict=True)))
     _require_whole_batches(variant, data)
     try:
-        shaped, before, after, kept = steps(variant.estimate, variant.keep, data, total, parts, weights)
+        shaped, before, after, kept = steps(variant.estimate, variant.group_filter, data, total, parts, weights)
     except MissingField as error:
         raise InputError(f"{variant.name}: needs {_MEANINGS[error.field]}, which the record lacks") from None
     except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's

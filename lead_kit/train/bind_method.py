@@ -8,7 +8,7 @@ from torch import Tensor
 from lead_kit.data.reasoning_gym import REWARDS as GYM_REWARDS
 from lead_kit.method.advantages import Group
 from lead_kit.method.estimators import Estimate, bind_estimator
-from lead_kit.method.group_filters import KEEP
+from lead_kit.method.group_filters import GROUP_FILTERS
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import select_function, with_user_functions
 from lead_kit.runs.user_code import user_functions
@@ -38,7 +38,7 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     mine = user_functions([*config["rewards"], *(config[part] for part in _PARTS)], run, cells) | GYM_REWARDS
     estimate = bind_estimator(config, mine)
     rewards = bind_rewards(config["rewards"], mine, seed=config["seed"])
-    filters = with_user_functions(KEEP, mine, "group_filter")
+    filters = with_user_functions(GROUP_FILTERS, mine, "group_filter")
     group_filter = select_function(config["group_filter"], filters, "group_filter")
     reading = (config["end_marker"], config["answer_region"], config["reject_restated_problem"])
     return Method(estimate, Grader(rewards, verifier, *reading), group_filter)

@@ -30,7 +30,7 @@ from lead_kit.method.advantages import (
     whitened,
 )
 from lead_kit.method.estimators import bind_estimator, require_correct
-from lead_kit.method.group_filters import KEEP, every_group, mixed_groups, varied_groups
+from lead_kit.method.group_filters import GROUP_FILTERS, every_group, mixed_groups, varied_groups
 from lead_kit.method.named_estimators import ESTIMATORS
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
@@ -259,20 +259,20 @@ def test_the_released_code_drops_hopeless_groups_and_those_that_all_earn_one():
     assert advantage.any(1).tolist() == kept.tolist()
 
 
-def test_keep_rules():
+def test_group_filters():
     batch = group([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], reward=[[1.0, 1.2], [1.0, 0.0], [0.0, 0.0]])
     assert every_group(batch).tolist() == [True, True, True]
     assert mixed_groups(batch).tolist() == [False, True, False]
     assert varied_groups(batch).tolist() == [True, True, False]
 
 
-def test_a_keep_rule_sees_the_reward_that_the_estimator_sees():
+def test_a_group_filter_sees_the_reward_that_the_estimator_sees():
     all_right = group([[1.0, 1.0]], [[10.0, 30.0]])
     assert varied_groups(all_right).tolist() == [False]  # as scored, all the same
     assert varied_groups(estimator("lead", **LEAD).steps(all_right)[0]).tolist() == [True]  # a length signal is left
 
 
-@pytest.mark.parametrize("table", [BASELINES, KEEP])
+@pytest.mark.parametrize("table", [BASELINES, GROUP_FILTERS])
 def test_names_in_the_tables_are_the_functions_names(table):
     for name, function in table.items():
         assert function.__name__ == name

@@ -137,7 +137,7 @@ def test_equal_variants_move_nothing():
     assert pair[["flips", "moved"]].tolist() == [0, 0] and pair["rank_correlation"] == 1
 
 
-def test_a_keep_rule_drops_groups():
+def test_a_group_filter_drops_groups():
     data, outcomes, _, _ = replay(["grpo(group_filter='mixed_groups', label='mixed')"])
     row = row_of(attribution.variant_table(outcomes, data), "mixed")
     assert row[["kept", "dropped", "advantage_outside_mixed_groups"]].tolist() == [1, 2, 0]
