@@ -31,8 +31,8 @@ from lead_kit.data import arithmetic
 from lead_kit.launch import estimates
 from lead_kit.launch.recipes import Job
 from lead_kit.models import chat, engines
+from lead_kit.models.loading import save_model
 from lead_kit.models.sampler import Request, SamplingSettings
-from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import arithmetic_tokenizer
 from lead_kit.runs.files import ROOT, RUNS
 from lead_kit.runs.log_files import read_metrics

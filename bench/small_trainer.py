@@ -9,12 +9,11 @@ from trl import GRPOConfig
 
 from lead_kit import verify
 from lead_kit.data import arithmetic, word_problems
+from lead_kit.method.advantages import every_group
 from lead_kit.method.estimators import bind_estimator
-from lead_kit.method.group_filters import every_group
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.models.chat import training_row
-from lead_kit.models.loading import load_model
-from lead_kit.models.saving import save_model
+from lead_kit.models.loading import load_model, save_model
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.runs.files import append_jsonl
 from lead_kit.train import batch_sizes, sft_rows

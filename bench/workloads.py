@@ -15,7 +15,7 @@ import pandas as pd
 
 from lead_kit.evaluate import graded_samples
 from lead_kit.evaluate.score import score_command
-from lead_kit.replay import advantage_mass
+from lead_kit.replay import logged_batches
 from lead_kit.report import curves, evaluation_figures, read_rollouts, tables, training_figures
 from lead_kit.runs import files, log_files
 from lead_kit.runs.files import write_jsonl
@@ -192,9 +192,9 @@ def drawn_runs() -> dict[str, float]:
     training_figures.response_length(trained).png()
     training_figures.reward_components(trained).png()
     clock("figures")
-    paid = advantage_mass.load(trained)
-    training_figures.metric_panels(paid, advantage_mass.shown(paid), advantage_mass.SPLIT).png()
-    advantage_mass.sentences(paid)
+    paid = logged_batches.load(trained)
+    training_figures.metric_panels(paid, logged_batches.shown(paid), logged_batches.SPLIT).png()
+    logged_batches.sentences(paid)
     clock("rollouts")
     by_cluster, notes = tables.cluster_values(trained, {})
     tables.report(by_cluster, notes, seed=0)

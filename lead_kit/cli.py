@@ -79,7 +79,7 @@ _command("run", "launch.run_notebook:run_command", "execute a notebook in its ru
     click.Option(["--prefix"], default="", hidden=True),
     click.Option(["--die-with-parent"], type=int, hidden=True, expose_value=False, callback=_die_with_parent),
 ]
-_command("check", "launch.shortcuts:check_command", "train one batch and report reasons not to start a run").params += [
+_command("check", "launch.commands:check_command", "train one batch and report reasons not to start a run").params += [
     _argument("notebook", "path, or the name of one in notebooks/: 03_grpo"),
     _parameters("a parameter; repeat for more"),
     _ACCELERATE,
@@ -95,11 +95,11 @@ _command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every
     _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
     _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
 ]
-_command("recipe", "launch.listing:show_recipe", "show a recipe: each parameter, value and source").params += [
+_command("recipe", "launch.commands:show_recipe", "show a recipe: each parameter, value and source").params += [
     _argument("name", "name of a file in experiments/recipes/"),
 ]
-_command("list", "launch.listing:show_list", "show recipes, scales, estimators and rewards")
-_command("replay", "launch.shortcuts:replay_command", "which rewards drove recorded advantages").params += [
+_command("list", "launch.commands:show_list", "show recipes, scales, estimators and rewards")
+_command("replay", "launch.commands:replay_command", "which rewards drove recorded advantages").params += [
     _argument("rollouts", "a run folder, a file of rollouts, or a glob of either (in quotes)"),
     _option("--variant variants", "RECIPE/ARM or an estimator; repeat for more", multiple=True, metavar="V"),
     _option("--golds", 'problems with right answers, or "recorded": grade the accuracy again', metavar="FILE"),

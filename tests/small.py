@@ -44,7 +44,7 @@ if fail == "dies":
     os.kill(os.getpid(), 9)"""
 RANKS = """\
 import accelerate, torch
-from lead_kit.runs.distributed import check_processes
+from lead_kit.runs.provenance import check_processes
 accelerator = accelerate.Accelerator()
 check_processes(accelerator)
 total = accelerator.gather(torch.tensor([accelerator.process_index + 1.0])).sum().item()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lead_kit.report import safe_display, tables, training_figures
+from lead_kit.report import tables, training_figures
 from lead_kit.safe_text import LONG, as_html, as_markdown, safe_label, safe_line, safe_text
 
 ATTACK = "<img src=x onerror=alert(1)>"
@@ -64,7 +64,7 @@ def test_a_markdown_table_keeps_hostile_cells_in_their_cells():
 
 def test_a_shown_table_escapes_names_and_cells():
     frame = pd.DataFrame({ATTACK: [ATTACK, "\x1b[31m"], "n": [0.5, np.nan]}, index=pd.Index([ATTACK, 1], name=ATTACK))
-    page, text = safe_display.table(frame, digits=2)._repr_html_(), repr(safe_display.table(frame, digits=2))
+    page, text = tables.table(frame, digits=2)._repr_html_(), repr(tables.table(frame, digits=2))
     assert "<img" not in page and page.count("&lt;img") == 4 and "mathjax_ignore" in page
     assert "0.50" in text and "–" in text and "\x1b" not in page + text
 

@@ -32,7 +32,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lead_kit.launch import forkserver, run_error
+from lead_kit.launch import forkserver, process_tree
 from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
@@ -178,10 +178,10 @@ def _write_failure(folder: Path, rank: int, error: PapermillExecutionError | Run
     """Keeps the error for the supervisor: its name, its sentence and, from a cell, its traceback."""
     if isinstance(error, PapermillExecutionError):
         trace = f"In cell {error.cell_index + 1}:\n" + _COLOUR.sub("", "\n".join(error.traceback))
-        run_error.write_error(folder, rank, error.ename, error.evalue, trace)
+        process_tree.write_error(folder, rank, error.ename, error.evalue, trace)
         return
     died = "the kernel died: killed from outside, or out of memory"
-    run_error.write_error(
+    process_tree.write_error(
         folder, rank, type(error).__name__, died if isinstance(error, DeadKernelError) else str(error)
     )
 

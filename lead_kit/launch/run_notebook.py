@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.launch import process_tree, run_error
+from lead_kit.launch import process_tree
 from lead_kit.launch.ranks import Ranks, command, environment, locate
 from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import lock, manifest, provenance
@@ -106,18 +106,18 @@ def run_command(
 
 def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
-    (folder / run_error.FILE).unlink(missing_ok=True)
+    (folder / process_tree.FILE).unlink(missing_ok=True)
     process_tree.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
         code = _stream(folder, words, variables, ranks, prefix, brief)
-        error = run_error.read_error(folder, code) or _unfinished(folder)
+        error = process_tree.read_error(folder, code) or _unfinished(folder)
         status, reason = ("failed", error["sentence"]) if error else ("done", "")
-        return run_error.print_error(folder, error) if error else 0
+        return process_tree.print_error(folder, error) if error else 0
     except process_tree.Stopped as stopped:
-        if error := run_error.read_error(folder, 0):  # a launcher stops the other ranks when one has failed
+        if error := process_tree.read_error(folder, 0):  # a launcher stops the other ranks when one has failed
             reason = error["sentence"]
-            return run_error.print_error(folder, error)
+            return process_tree.print_error(folder, error)
         reason = f"stopped by {signal.Signals(stopped.args[0]).name}"
         print(f"{prefix}{reason}; the same command continues {shown(folder)}", file=sys.stderr, flush=True)
         raise
@@ -125,7 +125,7 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         process_tree.end_children()
         process_tree.end_left_over("LEAD_RUN", variables["LEAD_RUN"])  # by a kernel that is no child of this process
         lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
-        (folder / run_error.FILE).unlink(missing_ok=True)
+        (folder / process_tree.FILE).unlink(missing_ok=True)
         _keep_notebooks(folder)
         manifest.close_attempt(folder, status, reason)
 
@@ -151,8 +151,8 @@ def _take_part(folder: Path, words: list[str], variables: dict[str, str], ranks:
             child = process_tree.start(words, cwd=ROOT, env=variables)
             while child.poll() is None:
                 _end_after_others(child, folder, ranks)
-        error = run_error.read_error(folder, child.returncode)
-        return run_error.print_error(folder, error) if error else 0
+        error = process_tree.read_error(folder, child.returncode)
+        return process_tree.print_error(folder, error) if error else 0
     finally:
         process_tree.end_children()
 
@@ -169,7 +169,7 @@ def _wait_for_first(folder: Path) -> None:
 def _end_after_others(child: subprocess.Popen, folder: Path, ranks: Ranks) -> None:
     """Waits a moment for the child; asks it to end when a rank that it did not start has failed."""
     with contextlib.suppress(ValueError):  # half written
-        error = run_error.read_error(folder, 0) if ranks.nodes > 1 else None
+        error = process_tree.read_error(folder, 0) if ranks.nodes > 1 else None
         if error and not ranks.is_here(error["rank"]):
             child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

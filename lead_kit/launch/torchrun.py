@@ -24,7 +24,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 
 from lead_kit.errors import InputError
-from lead_kit.launch import run_error
+from lead_kit.launch import process_tree
 from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.launch.ranks import Ranks, resolve_address
 
@@ -122,7 +122,7 @@ def main() -> int:
         return 1
     except InputError as error:
         first = ranks.node_rank * ranks.nproc
-        run_error.write_error(Path(json.loads(job)["folder"]), first, type(error).__name__, str(error))
+        process_tree.write_error(Path(json.loads(job)["folder"]), first, type(error).__name__, str(error))
         return 1
     return 0
 

@@ -261,3 +261,27 @@ WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": diff
 REPLACE_CORRECT = ("lead", "lead_code")  # shapes that replace the reward `correct`, which must then have weight 1
 PER_REWARD = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
 BATCH_WIDE = ("lite_ppo", "gdpo", "whitened")  # baselines that look at the whole batch, beyond the group
+
+
+def every_group(group: Group) -> Tensor:
+    """All groups stay; those without variance have an advantage of 0."""
+    return torch.ones(group.reward.shape[0], dtype=torch.bool, device=group.reward.device)
+
+
+def mixed_groups(group: Group) -> Tensor:
+    """DAPO (2503.14476, eq. 11): 0 < number of correct answers < G."""
+    hits = group.correct.sum(1)
+    return (hits > 0) & (hits < group.correct.shape[1])
+
+
+def varied_groups(group: Group) -> Tensor:
+    """Skywork-OR1 (2505.22312), ScaleRL (2510.13786): drop groups whose rewards are all equal."""
+    return group.reward.amax(1) > group.reward.amin(1)
+
+
+GROUP_FILTERS = {
+    "every_group": every_group,
+    "mixed_groups": mixed_groups,
+    "varied_groups": varied_groups,
+    "lead_code_keep": lead_code_keep,
+}

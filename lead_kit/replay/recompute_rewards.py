@@ -207,7 +207,7 @@ def _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried,
         return Explanation(parts, weights, correct, rest + gap, np.abs(rest + gap) < _TOLERANCE, tried, sentences)
     if correct is None and PART + "correct" not in frame:
         agree = {levels: _is_level(rest / (weights["correct"] or 1.0), levels) for levels in _LEVELS}
-        levels = max(_LEVELS, key=lambda one: agree[one].sum())  # the first of those that explain most
+        levels = max(_LEVELS, key=lambda levels: agree[levels].sum())  # the first of those that explain most
         explained, accuracy = agree[levels], (rest / (weights["correct"] or 1.0)).round()
         correct = np.where(explained, (accuracy == 1).astype(float), np.nan)
         parts = {"correct": np.where(explained, accuracy, rest), **parts}

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from lead_kit.errors import InputError
-from lead_kit.method.advantages import BASELINES, BATCH_WIDE, Group, no_shape
+from lead_kit.method.advantages import BASELINES, BATCH_WIDE, GROUP_FILTERS, Group, every_group, no_shape
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
-from lead_kit.method.group_filters import GROUP_FILTERS, every_group
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, new_name, read_call, select_function
@@ -41,7 +40,7 @@ class Variant(NamedTuple):
     rewards: list[str] | None  # with arguments; None: as recorded
     weights: list[float]
     loss_type: str
-    own: Mapping[str, Callable] = MappingProxyType({})
+    user_functions: Mapping[str, Callable] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -167,7 +166,7 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
             parts[text] = data.parts[text]
         else:
             rollouts = rollouts or rollouts_of(data.frame, correct, where)
-            ((name, score),) = bind_rewards([text], variant.own).items()
+            ((name, score),) = bind_rewards([text], variant.user_functions).items()
             parts[name] = np.full(len(data.frame), np.nan)
             parts[name][where] = computed(name, score, rollouts)
     total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))

@@ -16,8 +16,10 @@ from IPython.display import display
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.report import curves, training_figures
 from lead_kit.report.curves import NOTHING_RIGHT
-from lead_kit.report.safe_display import Page, Table, table
+from lead_kit.report.tables import Page, Table, table
+from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
@@ -181,7 +183,7 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     parts = (counts[rollouts["step"].isin(part)] for part in (steps[:end], steps[-end:]))
     before, after = (_rates(part) for part in parts)
     growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
-    names = sorted((one for one in growth if growth[one] > 0), key=lambda one: (-growth[one], one))[:most]
+    names = sorted((name for name in growth if growth[name] > 0), key=lambda name: (-growth[name], name))[:most]
     rewards = ["reward", *(rewards_in(rollouts) if len(rewards_in(rollouts)) > 1 else [])]
     rows = []
     for name in names:
@@ -268,3 +270,64 @@ def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd
     best = rollouts.sort_values([by, "length"], ascending=[False, True]).drop_duplicates("id")
     worst = rollouts.sort_values([by, "length"], ascending=[True, False]).drop_duplicates("id")
     return pd.concat([best.head(n), worst.head(n)])
+
+
+def save_validation(run) -> list:
+    """The validation's Pass@1 and mean length over the batches, saved in the run; empty without a validation."""
+    validated = curves.runs_that_logged(curves.load_runs([run.path]), "pass@1")
+    figures = []
+    for name, metric in {"validation_trend": "pass@1", "response_length": "length"}.items() if len(validated) else ():
+        figure = training_figures.trend(validated, metric, note=curves.validation_setting(validated))
+        run.save_figure(name, figure, training_figures.trend_points(validated, metric), pdf=False)
+        figures.append(figure)
+    return figures
+
+
+def save_groups(run) -> list:
+    """Diagnostics of the groups of the logged batches, saved in the run; empty where no rollouts were logged."""
+    if not log_files.has_rollouts(run.path):
+        return []
+    groups = curves.group_statistics(log_files.read_rollouts(run.path))
+    figure = training_figures.group_diagnostics(groups, f"arm {run.config['arm']}, {run.config['run_name']}")
+    run.save_figure("group_diagnostics", figure, groups, pdf=False)
+    return [figure]
+
+
+def extreme_rollouts(run) -> str:
+    """The best and the worst rollouts of the last logged batch as text, with their problems and advantages."""
+    if not log_files.has_rollouts(run.path):
+        return "The run has logged no rollouts (rollouts_every 0)."
+    logged, arm = log_files.read_rollouts(run.path), run.config["arm"]
+    rows = best_and_worst(logged[logged["step"] == logged["step"].max()]).itertuples()
+    texts = (f"{safe_text(row.problem)}\n{sample_text(row, arm)}  advantage {row.advantage:+.2f}\n" for row in rows)
+    return "\n".join(texts)
+
+
+def split_metrics(run: Path, split: str) -> pd.DataFrame:
+    """The lines of metrics.jsonl of one split, by step."""
+    frame = pd.DataFrame(log_files.read_metrics(Path(run) / "metrics.jsonl"))
+    if not len(frame):
+        return frame
+    frame = frame[frame["split"] == split].drop(columns="split")
+    return frame.sort_values("step", ignore_index=True).dropna(axis="columns", how="all")
+
+
+def curve_sentence(curve: pd.DataFrame) -> str:
+    """A validation curve in one sentence."""
+    if not len(curve):
+        return "The run has no validation (validate_every 0)."
+    if not curve["pass@1"].any():
+        return curves.NOTHING_RIGHT
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return (
+        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
+        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
+    )
+
+
+def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
+    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
+    if not len(curve):
+        return {}
+    last = curve.iloc[-1]
+    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}

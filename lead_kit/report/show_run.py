@@ -16,7 +16,7 @@ from IPython.display import Image, display
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.report import curves, evaluation_figures, training_figures
 from lead_kit.report.read_rollouts import best_worst_random
-from lead_kit.report.safe_display import Page
+from lead_kit.report.tables import Page
 from lead_kit.runs import find, lock, log_files
 from lead_kit.runs.files import RUNS, resolve, shown
 from lead_kit.runs.manifest import read_manifest

@@ -1,10 +1,13 @@
-"""The results table of several arms, their paired differences, and tables as Markdown and LaTeX.
+"""The results table of several arms, their paired differences, and tables as Markdown, LaTeX and on the screen.
+
+Text on the screen may come from a model or a file and is escaped.
 
 All tables come from one long frame: metric, arm, unit, cluster, value. The cluster is the seed where an arm has
 several seeds, else the problem (`unit` says which). Every interval and every pairing is over clusters.
 """
 
 from itertools import combinations
+from numbers import Number
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +17,7 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.report import curves
-from lead_kit.safe_text import as_markdown, safe_line
+from lead_kit.safe_text import SHORT, as_markdown, safe_line
 
 _CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
@@ -310,3 +313,63 @@ def _caption(values: pd.DataFrame) -> str:
     units = list(dict.fromkeys(values["unit"]))
     which = [f"{', '.join(dict.fromkeys(values[values['unit'] == unit]['metric']))}: {meaning[unit]}" for unit in units]
     return f"Brackets: 95% t-interval{' ' + meaning[units[0]] if len(units) == 1 else '. ' + '. '.join(which)}."
+
+
+_WIDTH = 160  # letters of a line in a terminal
+
+
+class Table:
+    """A data frame to look at: HTML in a notebook, plain text in a terminal; its texts are escaped."""
+
+    def __init__(self, frame: pd.DataFrame):
+        """`frame` holds nothing but numbers and texts that are safe on one line."""
+        self.frame = frame
+        self.options = ("display.html.use_mathjax", False, "display.max_colwidth", None, "display.max_columns", None)
+        self.options += ("display.width", _WIDTH)
+
+    def __repr__(self) -> str:
+        with pd.option_context(*self.options):
+            return repr(self.frame)
+
+    def _repr_html_(self) -> str:
+        with pd.option_context(*self.options):
+            return self.frame._repr_html_()
+
+
+class Page:
+    """HTML for a notebook and plain text for a terminal; the caller must escape the text."""
+
+    def __init__(self, html: str, text: str):
+        self.html, self.text = html, text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Table:
+    """The frame (or series, as one column) to look at, with every text as `safe_line` shows it.
+
+    `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses. `most`:
+    characters of a cell.
+    """
+
+    def safe(value):
+        return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value, most)
+
+    def number(value):
+        return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+    frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
+    columns = []
+    for index in range(frame.shape[1]):  # by index, as names may occur twice
+        column = frame.iloc[:, index]
+        if digits is not None and pd.api.types.is_float_dtype(column):
+            column = column.map(number)
+        elif not pd.api.types.is_numeric_dtype(column):
+            column = column.map(safe)
+        columns.append(column)
+    shown = pd.concat(columns, axis=1) if columns else frame
+    return Table(shown.rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe))

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 from lead_kit.errors import InputError
-from lead_kit.runs.distributed import processes, rank
 from lead_kit.runs.files import resolve, shown, sync_to_disk, why_incomplete, write_text
+from lead_kit.runs.provenance import processes, rank
 
 _COMPLETE = "checkpoint.json"
 

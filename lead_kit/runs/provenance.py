@@ -12,6 +12,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from lead_kit.errors import InputError, lookup
+
 _OPTIONAL = ("vllm", "unsloth", "deepspeed", "bitsandbytes", "liger-kernel", "flash-attn")
 _WHOLE = 1 << 30  # bytes; larger files, such as weights, take minutes to read, so only their size and ends are hashed
 _END = 1 << 26  # bytes hashed at each end
@@ -95,3 +97,40 @@ def machine() -> dict:
         "cores": os.cpu_count(),
         "gpus": cards.splitlines() if cards else [],
     }
+
+
+_DISTRIBUTED = {"ddp": ("MULTI_CPU", "MULTI_GPU"), "fsdp2": ("FSDP",), "deepspeed": ("DEEPSPEED",)}
+
+
+def rank() -> int:
+    """The rank of this process; 0 when it is the only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def processes() -> int:
+    """How many processes train together, as the launcher set it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def sharded() -> str:
+    """What spreads weights or optimiser state over the processes, fsdp2 or deepspeed; empty when nothing does."""
+    kind = os.environ.get("LEAD_DISTRIBUTED", "ddp")
+    return "" if kind == "ddp" else kind
+
+
+def check_processes(accelerator=None) -> None:
+    """Raises InputError unless the number and the kind of processes are those that `lead run --nproc` promised.
+
+    Run checks the environment. Call it again with the trainer's accelerator, which knows whether FSDP or DeepSpeed is
+    on: when a backend is missing, accelerate falls back silently.
+    """
+    expected = int(os.environ.get("LEAD_NPROC", "0"))
+    started = accelerator.num_processes if accelerator else processes()
+    if expected and started != expected:
+        raise InputError(f"{expected} processes were expected and {started} started: check --nproc and the launcher")
+    kind = os.environ.get("LEAD_DISTRIBUTED")
+    if not kind or accelerator is None:
+        return
+    allowed, actual = lookup(_DISTRIBUTED, kind, "LEAD_DISTRIBUTED"), accelerator.distributed_type.value
+    if actual not in allowed or (kind == "fsdp2" and accelerator.state.fsdp_plugin.fsdp_version != 2):
+        raise InputError(f"{kind} was asked for, but accelerate runs {actual}: check the plugin file and the backend")

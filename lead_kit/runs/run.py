@@ -12,12 +12,12 @@ from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.parameters import Config, refuse_secrets
-from lead_kit.runs import lock, log_files, manifest, notebook_recorder, provenance, tracking
+from lead_kit.runs import lock, log_files, manifest, notebook_recorder, provenance
 from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint
-from lead_kit.runs.distributed import check_processes, rank
 from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
 from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.progress import Progress, in_live_notebook
+from lead_kit.runs.provenance import check_processes, rank
 
 _FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
@@ -43,7 +43,7 @@ class Run:
         self._progress = Progress(self.path / "log.txt")
         if not self.silent:
             self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
-            self.tracker = tracking.start_tracker(self.path, config["run_name"], dict(config))
+            self.tracker = log_files.start_tracker(self.path, config["run_name"], dict(config))
 
     def _open(self, notebook: Path) -> None:
         """Opens an attempt, or joins the one that `lead run` opened for this kernel."""

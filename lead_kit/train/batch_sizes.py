@@ -4,7 +4,7 @@ import importlib.util
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.runs.distributed import processes, sharded
+from lead_kit.runs.provenance import processes, sharded
 
 
 def require_divisor(part_name: str, part: int, total_name: str, total: int) -> None:

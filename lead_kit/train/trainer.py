@@ -24,7 +24,7 @@ from lead_kit.models import sampler
 from lead_kit.models.engines import sample_colocated
 from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSettings
 from lead_kit.runs import log_files
-from lead_kit.train import sampler_logps
+from lead_kit.train import packed_loss
 from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
@@ -67,7 +67,7 @@ class LeadTrainer(PackedUpdate):
         price = KL_PRICE_ARGUMENT.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
-        self._weight_sync, self._sampler_gap = sampler_logps.WeightSyncCheck(), None
+        self._weight_sync, self._sampler_gap = packed_loss.WeightSyncCheck(), None
         self._completions = None  # sampled by dynamic sampling ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
@@ -76,7 +76,7 @@ class LeadTrainer(PackedUpdate):
             super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self.add_callback(SealCheckpoint)
         self._check_engine()
-        self.sampler_scores = engine == "sampler" and sampler_logps.can_reuse(self.model, self.args)
+        self.sampler_scores = engine == "sampler" and packed_loss.can_reuse(self.model, self.args)
         self._check_loss(group_filter)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = DynamicSampling(self, refill_batches) if refill_batches else None
@@ -222,10 +222,10 @@ class LeadTrainer(PackedUpdate):
         if self.refill:
             inputs = self.refill.fill(inputs)
         self._rows = inputs
-        with sampler_logps.without_old_forward(self) as replace:
+        with packed_loss.without_old_forward(self) as replace:
             output = replace(super()._generate_and_score_completions(inputs))
         if self.use_vllm:
-            self._sampler_gap = sampler_logps.gap_to_trainer(self, output)
+            self._sampler_gap = packed_loss.gap_to_trainer(self, output)
             self._weight_sync.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)

@@ -15,7 +15,7 @@ import pytest
 
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
-from lead_kit.models import openai_client
+from lead_kit.models import engines
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.report.curves import NOTHING_RIGHT
 from lead_kit.report.read_rollouts import caveats, sample_text
@@ -32,7 +32,6 @@ def kit():
     import torch
 
     from lead_kit.evaluate import draw_samples, graded_samples
-    from lead_kit.models import engines
     from lead_kit.models.sampler import SamplingSettings
 
     torch.set_num_threads(1)
@@ -57,7 +56,7 @@ def kit():
         evaluate=evaluate,
         evaluation=draw_samples,
         adopt=graded_samples.copy_samples,
-        server=openai_client,
+        server=engines,
     )
 
 

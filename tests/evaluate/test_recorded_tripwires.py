@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import recorded_tripwires
 from lead_kit.method.rewards import Rollout, format, reflection_v2
+from lead_kit.replay import logged_batches
 from lead_kit.runs.files import write_jsonl
 
 
@@ -17,32 +17,32 @@ def frame(steps=1, **columns):
 
 def test_a_batch_has_the_numbers_that_a_run_logs():
     rewards = {"reward": [1.0, 0.0, 1.4, 1.2], "reward_correct": [1, 0, 1, 1], "reward_style": [0, 0, 0.4, 0.2]}
-    (row,) = recorded_tripwires._batch_numbers(frame(**rewards, truncated=[True, False, False, False]))
+    (row,) = logged_batches._batch_numbers(frame(**rewards, truncated=[True, False, False, False]))
     assert (row["step"], row["truncated"], row["zero_advantage"]) == (0, 0.25, 0)
     # z-scores ±1/√2 in both groups: half of Σ|A| is in the group that is all right
     assert row["advantage_share_flat_accuracy"] == pytest.approx(0.5)
     # variances .1875 and .0275 (mean .15)
     assert row["reward_correct_share"] == pytest.approx(0.1875 / (0.1875 + 0.0275))
-    half = recorded_tripwires._batch_numbers(frame(**rewards), {"style": 0.0})[0]
+    half = logged_batches._batch_numbers(frame(**rewards), {"style": 0.0})[0]
     assert half["reward_style_share"] == 0
 
 
 def test_a_recorded_advantage_counts_before_the_z_score():
     rows = frame(reward=[1.0, 0.0, 1.0, 0.0], advantage=[0.0, 0.0, 1.0, -1.0])
-    assert recorded_tripwires._batch_numbers(rows)[0]["zero_advantage"] == 0.5
+    assert logged_batches._batch_numbers(rows)[0]["zero_advantage"] == 0.5
 
 
 def test_equal_rewards_have_no_advantage_and_a_silent_record_trips():
-    table, missing = recorded_tripwires.trips(frame(steps=5, reward=[1.0, 1.0, 0.3, 0.3]))
+    table, missing = logged_batches.trips(frame(steps=5, reward=[1.0, 1.0, 0.3, 0.3]))
     assert table[["wire", "step"]].to_numpy().tolist() == [["zero_advantage", 4]]
     assert "truncated" in missing and "zero_advantage" not in missing
 
 
 def test_what_a_record_lacks_is_named():
-    table, missing = recorded_tripwires.trips(frame(completion=["x " * 40] * 4).drop(columns="correct"))
+    table, missing = logged_batches.trips(frame(completion=["x " * 40] * 4).drop(columns="correct"))
     assert table.empty and "dead_reward" in missing and "repetition" not in missing
     with pytest.raises(InputError, match="no column 'completion'; it has step, group"):
-        recorded_tripwires._batch_numbers(frame().drop(columns="completion"))
+        logged_batches._batch_numbers(frame().drop(columns="completion"))
 
 
 def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_path):
@@ -53,12 +53,12 @@ def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_
     (tmp_path / "validation").mkdir()
     pd.DataFrame({"id": range(100)}).to_parquet(tmp_path / "validation/step_000000.parquet")
     parameters = {"rewards": ["correct", "own.py:style"], "reward_weights": [1.0, 0.0]}
-    table, missing = recorded_tripwires.trips_of_run(str(tmp_path), parameters)
+    table, missing = logged_batches.trips_of_run(str(tmp_path), parameters)
     assert table[["wire", "step"]].to_numpy().tolist() == [["truncated", 2], ["below_start", 2]]
     assert "dead_reward" in missing and "below_start" not in missing  # style is not paid
     assert (
-        recorded_tripwires.trips_of_run(str(tmp_path), None) is None
-        and recorded_tripwires.trips_of_run(str(tmp_path / "no"), parameters) is None
+        logged_batches.trips_of_run(str(tmp_path), None) is None
+        and logged_batches.trips_of_run(str(tmp_path / "no"), parameters) is None
     )
 
 
@@ -71,7 +71,7 @@ def test_the_published_reflection_runs_would_have_tripped(lead_data, name, besid
     rollouts = rollouts.assign(group=rollouts["table"] * 100 + rollouts["group"], **parts)
     rest = rollouts["reward"] - rollouts["reward_format"] - rollouts["reward_reflection"]  # accuracy is what remains
     rollouts["correct"] = rollouts["reward_correct"] = rest.round().clip(0, 1)
-    table, missing = recorded_tripwires.trips(rollouts)
+    table, missing = logged_batches.trips(rollouts)
     first = dict(zip(table["wire"], table["step"], strict=True))
     assert first == {"dead_reward": 45} | ({"outside_mixed_groups": beside} if beside is not None else {})
     assert "format was 0 in every rollout of 10 batches" in table["sentence"].to_list()

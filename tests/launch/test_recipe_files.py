@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lead_kit.launch import listing, recipe_model, recipes
+from lead_kit.launch import commands, recipe_model, recipes
 from lead_kit.parameters import read_parameters
 from lead_kit.report.published import published_table
 
@@ -128,7 +128,7 @@ def test_batches_divide_at_every_scale(name):
 def test_every_value_of_a_method_says_where_it_comes_from(name):
     plumbing = {*FIGURES, "metric", "split", "caption_note", "train_data", "validation_data", "model", "models"}
     plumbing |= {"data_path", "dataset", "pass_rates", "seed", "arm", "benchmark"}
-    assert [row[:2] for row in listing._recipe_table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
+    assert [row[:2] for row in commands._recipe_table(name)[1:] if not row[-1] and row[1] not in plumbing] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ import pytest
 
 from lead_kit import cli
 from lead_kit.errors import InputError
-from lead_kit.launch import estimates, listing, recipe_model, recipes
+from lead_kit.launch import commands, estimates, recipe_model, recipes
 from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
 
 KIT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def root(tmp_path, monkeypatch):
         (tmp_path / "experiments" / kind).mkdir(parents=True)
         (tmp_path / "experiments" / kind / "small.yaml").write_text(text)
     shutil.copy(KIT / "experiments/Snakefile", tmp_path / "experiments")
-    for module in (recipes, listing):
+    for module in (recipes, commands):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(recipe_model, "EXPERIMENTS", tmp_path / "experiments")
     return tmp_path
@@ -155,7 +155,7 @@ def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
 
 
 def test_the_table_shows_each_arm_and_the_comment_as_source(root):
-    rows = {(row[0], row[1]): row[2:] for row in listing._recipe_table("small")}
+    rows = {(row[0], row[1]): row[2:] for row in commands._recipe_table("small")}
     assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
     assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
     assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]

@@ -10,11 +10,13 @@ from torch import ones, tensor
 from lead_kit.errors import InputError
 from lead_kit.method.advantages import (
     BASELINES,
+    GROUP_FILTERS,
     SHAPES,
     WEIGHTS,
     Group,
     difficulty_weight,
     dr_grpo,
+    every_group,
     gdpo,
     grpo,
     grpo_verl,
@@ -25,12 +27,13 @@ from lead_kit.method.advantages import (
     length_z,
     lite_ppo,
     maxrl,
+    mixed_groups,
     opo,
     rloo,
+    varied_groups,
     whitened,
 )
 from lead_kit.method.estimators import bind_estimator, require_correct
-from lead_kit.method.group_filters import GROUP_FILTERS, every_group, mixed_groups, varied_groups
 from lead_kit.method.named_estimators import ESTIMATORS
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)

@@ -36,10 +36,9 @@ CONFIG |= {"concurrency": 2, "thinking": False, "stop": []}
 
 @pytest.fixture(scope="module")
 def kit():
-    from lead_kit.models import openai_client
 
     torch.set_num_threads(1)
-    return SimpleNamespace(engines=engines, evaluation=draw_samples, sample=sampler, server=openai_client)
+    return SimpleNamespace(engines=engines, evaluation=draw_samples, sample=sampler, server=engines)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from lead_kit.data import arithmetic
 from lead_kit.errors import InputError
-from lead_kit.models import loading, saving
+from lead_kit.models import loading
 from lead_kit.models.chat import token_counter
-from lead_kit.models.loading import load_model
-from lead_kit.models.saving import merge_adapter, save_model
+from lead_kit.models.loading import load_model, merge_adapter, save_model
 from lead_kit.models.tiny_models import arithmetic_tokenizer, byte_tokenizer, embedded_model
 from lead_kit.runs import find
 
@@ -102,30 +101,32 @@ def adapted_model(dtype, folder):
     model = get_peft_model(model.to(dtype), lora)
     model.save_pretrained(folder)
     ids = torch.arange(6, 70).reshape(2, 32)
-    return ids, saving.logits(model, ids)
+    return ids, loading.logits(model, ids)
 
 
 def test_an_adapter_is_merged_into_the_same_function(models, tmp_path):
     ids, adapted = adapted_model(torch.float32, tmp_path)
-    plain, change = merge_adapter(embedded_model("tiny")[0], tmp_path, ids, adapted, saving.BARS[torch.float32])
+    plain, change = merge_adapter(embedded_model("tiny")[0], tmp_path, ids, adapted, loading.BARS[torch.float32])
     assert type(plain).__name__ == "LlamaForCausalLM" and change < 1e-4
-    assert saving.logits(plain, ids) == pytest.approx(adapted, abs=1e-4)
-    assert (adapted - saving.logits(embedded_model("tiny")[0], ids)).abs().max() > 0.01  # the adapter did something
+    assert loading.logits(plain, ids) == pytest.approx(adapted, abs=1e-4)
+    assert (adapted - loading.logits(embedded_model("tiny")[0], ids)).abs().max() > 0.01  # the adapter did something
 
 
 def test_a_merge_in_bfloat16_is_accepted_within_its_rounding(models, tmp_path):
     """A bfloat16 number has 8 bits: two ways to compute a logit differ by more than a thousandth of the largest."""
     ids, adapted = adapted_model(torch.bfloat16, tmp_path)
     base = embedded_model("tiny")[0].to(torch.bfloat16)
-    _, change = merge_adapter(base, tmp_path, ids, adapted, saving.BARS[torch.bfloat16])
-    assert saving.BARS[torch.float32] * adapted.abs().max() < change < saving.BARS[torch.bfloat16] * adapted.abs().max()
+    _, change = merge_adapter(base, tmp_path, ids, adapted, loading.BARS[torch.bfloat16])
+    assert (
+        loading.BARS[torch.float32] * adapted.abs().max() < change < loading.BARS[torch.bfloat16] * adapted.abs().max()
+    )
 
 
 def test_a_merge_that_changes_the_model_is_refused_and_the_adapter_is_named(models, tmp_path):
     ids, adapted = adapted_model(torch.float32, tmp_path)
     other, _ = embedded_model("tiny", seed=1)
     with pytest.raises(ValueError, match=f"merging the adapter changed a logit by .*; it is kept in {tmp_path}"):
-        merge_adapter(other, tmp_path, ids, adapted, saving.BARS[torch.float32])
+        merge_adapter(other, tmp_path, ids, adapted, loading.BARS[torch.float32])
 
 
 def test_what_cannot_be_loaded_is_named(models, tmp_path):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lead_kit.replay import advantage_mass
+from lead_kit.replay import logged_batches
 from lead_kit.report import training_figures
 from lead_kit.report.read_rollouts import more_frequent
 
@@ -24,22 +24,22 @@ ALL_RIGHT = [(1.0, 3.0, "I check and check"), (1.0, -3.0, "done")]
 
 
 def test_a_group_that_is_all_right_pays_for_something_else():
-    found = advantage_mass.of_rollouts(rollouts(1, [MIXED, ALL_RIGHT]))
-    assert found[advantage_mass.SHARE].tolist() == [6 / 8]
-    assert found[advantage_mass.WORDS].tolist() == [(3 + 1 + 4 + 1) / 4]
+    found = logged_batches.of_rollouts(rollouts(1, [MIXED, ALL_RIGHT]))
+    assert found[logged_batches.SHARE].tolist() == [6 / 8]
+    assert found[logged_batches.WORDS].tolist() == [(3 + 1 + 4 + 1) / 4]
     assert found["reward_correct"].tolist() == [0.75]
 
 
 def test_a_batch_without_advantages_has_no_share():
-    found = advantage_mass.of_rollouts(rollouts(1, [[(1.0, 0.0, "a"), (1.0, 0.0, "b")]]))
-    assert found[advantage_mass.SHARE].isna().all()
-    table = found.assign(run="r", arm="grpo", seed=0, split=advantage_mass.SPLIT, reward_format=0.5)
+    found = logged_batches.of_rollouts(rollouts(1, [[(1.0, 0.0, "a"), (1.0, 0.0, "b")]]))
+    assert found[logged_batches.SHARE].isna().all()
+    table = found.assign(run="r", arm="grpo", seed=0, split=logged_batches.SPLIT, reward_format=0.5)
     assert (
-        advantage_mass.shown(table)
-        == ["reward_format", advantage_mass.WORDS]
-        == list(advantage_mass.points(table)["metric"])
+        logged_batches.shown(table)
+        == ["reward_format", logged_batches.WORDS]
+        == list(logged_batches.points(table)["metric"])
     )
-    assert advantage_mass.sentences(table) == [
+    assert logged_batches.sentences(table) == [
         "grpo at step 1: format 0.50 (one seed); words a completion 1.00 (one seed)"
     ]
 
@@ -56,15 +56,15 @@ def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():
         one = pd.concat([rollouts(step, [MIXED, ALL_RIGHT]) for step in (1, 10)])
         one["reward_reflection_v2"] = 0.1 * (seed + 1)
         parts.append(
-            advantage_mass.of_rollouts(one).assign(run=f"{arm}{seed}", arm=arm, seed=seed, split=advantage_mass.SPLIT)
+            logged_batches.of_rollouts(one).assign(run=f"{arm}{seed}", arm=arm, seed=seed, split=logged_batches.SPLIT)
         )
     table = pd.concat(parts)
-    drawing = training_figures.metric_panels(table, advantage_mass.shown(table), advantage_mass.SPLIT)
+    drawing = training_figures.metric_panels(table, logged_batches.shown(table), logged_batches.SPLIT)
     assert [axes.get_ylabel() for axes in drawing.axes] == [
         "advantage mass outside\nmixed groups", "reflection_v2", "words a completion",
     ]  # fmt: skip
-    first, second = advantage_mass.sentences(table)
+    first, second = logged_batches.sentences(table)
     assert first.startswith("grpo at step 10: advantage mass") and "reflection_v2 0.15 [" in second
-    assert set(advantage_mass.points(table)["metric"]) == set(advantage_mass.shown(table))
+    assert set(logged_batches.points(table)["metric"]) == set(logged_batches.shown(table))
     with pytest.raises(KeyError):
-        advantage_mass.of_rollouts(rollouts(1, [MIXED]).drop(columns="advantage"))
+        logged_batches.of_rollouts(rollouts(1, [MIXED]).drop(columns="advantage"))

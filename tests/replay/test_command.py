@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import shortcuts
+from lead_kit.launch import commands
 from tests.small import call, parsed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,12 +22,12 @@ def test_the_arguments():
 def test_paths_start_where_the_command_was_given(tmp_path, monkeypatch):
     (tmp_path / "a.csv").touch()
     monkeypatch.chdir(tmp_path)
-    assert shortcuts._absolute_path("a.csv") == str(tmp_path / "a.csv") and shortcuts._absolute_path("*.csv") == str(
+    assert commands._absolute_path("a.csv") == str(tmp_path / "a.csv") and commands._absolute_path("*.csv") == str(
         tmp_path / "*.csv"
     )
-    assert Path(shortcuts._absolute_path("runs/03_grpo")).is_absolute()
+    assert Path(commands._absolute_path("runs/03_grpo")).is_absolute()
     with pytest.raises(InputError, match="neither here nor below"):
-        shortcuts._absolute_path("b.csv")
+        commands._absolute_path("b.csv")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_paths_start_where_the_command_was_given(tmp_path, monkeypatch):
     [("runs/03_grpo", "03_grpo"), ("a/b c.parquet", "b_c"), ("runs/*", "rollouts"), ("../x/grpo-*", "grpo-")],
 )
 def test_a_run_is_named_after_its_rollouts(pattern, name):
-    assert shortcuts._name_of_rollouts(pattern) == name
+    assert commands._name_of_rollouts(pattern) == name
 
 
 @pytest.fixture

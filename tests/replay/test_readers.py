@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.replay import read_files
+from lead_kit.replay import read_record
 from lead_kit.replay.read_record import read
 from lead_kit.runs import log_files
 
@@ -251,7 +251,7 @@ def test_nothing_there_gets_a_sentence(tmp_path):
     with pytest.raises(InputError, match="no rollouts at"):
         read(str(tmp_path / "none*"))
     with pytest.raises(InputError, match="holds no rollouts"):
-        read_files.files_of(write(tmp_path / "empty" / "x.txt", {}).parent)
+        read_record.files_of(write(tmp_path / "empty" / "x.txt", {}).parent)
 
 
 def test_the_recorded_runs(lead_data):

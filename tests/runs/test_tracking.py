@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lead_kit.runs import tracking
+from lead_kit.runs import log_files
 from lead_kit.runs.log_files import write_samples
 
 pytest.importorskip("wandb")
@@ -37,7 +37,7 @@ def test_a_session_has_groups_an_axis_a_table_of_samples_and_the_figures(tmp_pat
     (tmp_path / "figures" / "trend.png").write_bytes(bytes.fromhex(PIXEL))
     rows = [{"step": step, "group": 0, "id": "p", "completion": "\x1b[31m<b>", "reward": 1.0} for step in (1, 2)]
     write_samples(rows, tmp_path / "rollouts" / "step_000002.parquet")
-    tracker = tracking.start_tracker(tmp_path, "figure1/tiny/lead-s3", CONFIG | {"tracker": "wandb"})
+    tracker = log_files.start_tracker(tmp_path, "figure1/tiny/lead-s3", CONFIG | {"tracker": "wandb"})
     assert tracker.session.project == "mine" and tracker.session.entity == "team"
     tracker.log(1, {"train/reward": 0.5})
     tracker.log(4, {"train/reward": 0.7})

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from bench import small_trainer
-from lead_kit.models import saving
+from lead_kit.models import loading
 from lead_kit.models.sampler import generate
-from lead_kit.runs.distributed import check_processes
+from lead_kit.runs.provenance import check_processes
 from lead_kit.train.trainer import LeadTrainer
 
 SIZES = {"batch_size": 56, "group_size": 8, "updates_per_batch": 1, "steps": 2, "pack_tokens": 64}
@@ -39,7 +39,7 @@ def main() -> None:
     if not trainer.accelerator.is_main_process:
         trainer.run = small_trainer.Notes(out / "other")
     trainer.train()
-    saving.save_gathered(trainer, out / "model")
+    loading.save_gathered(trainer, out / "model")
     check_processes(trainer.accelerator)
 
 

@@ -7,7 +7,7 @@ pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: make 
 
 from peft import PeftModel
 
-from lead_kit.models import loading, saving
+from lead_kit.models import loading
 from tests.stack import lab
 
 pytestmark = pytest.mark.slow
@@ -27,12 +27,12 @@ def test_what_four_bits_have_learned_is_kept_twice(root, notebook, sizes, dtype)
     said = lab.run(root, notebook, name, adapter="qlora", dtype=dtype, **sizes)
     assert "largest change of a logit by merging: " in said
     run, ids = root / "runs" / name, torch.arange(6, 70).reshape(2, 32)
-    merged = saving.logits(loading.load_model(str(run / "model"), dtype=dtype)[0], ids)
+    merged = loading.logits(loading.load_model(str(run / "model"), dtype=dtype)[0], ids)
     four_bits, _ = loading.load_model(str(root / "model"), dtype=dtype, four_bit=True)
-    adapted = saving.logits(PeftModel.from_pretrained(four_bits, run / "adapter"), ids)
-    bar = saving.BARS[getattr(torch, dtype)] * adapted.abs().max()
+    adapted = loading.logits(PeftModel.from_pretrained(four_bits, run / "adapter"), ids)
+    bar = loading.BARS[getattr(torch, dtype)] * adapted.abs().max()
     assert (merged - adapted).abs().max() < bar
     before, _ = loading.load_model(str(root / "model"), dtype=dtype)
     if dtype == "float32":  # the weights before quantisation are another model
         base = PeftModel.from_pretrained(before, run / "adapter")
-        assert (saving.logits(base, ids) - adapted).abs().max() > bar
+        assert (loading.logits(base, ids) - adapted).abs().max() > bar

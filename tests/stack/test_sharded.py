@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from lead_kit.models import loading, saving
+from lead_kit.models import loading
 from lead_kit.runs.files import read_jsonl
 from tests import ranks
 from tests.stack import lab
@@ -42,7 +42,7 @@ def alone(root, request, forks):
 
 
 def logits(folder):
-    return saving.logits(loading.load_model(str(folder))[0], IDS)
+    return loading.logits(loading.load_model(str(folder))[0], IDS)
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lead_kit.models.saving import save_model
+from lead_kit.models.loading import save_model
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.train.dynamic_sampling import cyclic_part, draw_order
 

@@ -7,10 +7,10 @@ import torch
 from trl import GRPOTrainer
 
 from bench import small_trainer
+from lead_kit.models.loading import save_model
 from lead_kit.models.sampler import SamplingSettings, row_seed
-from lead_kit.models.saving import save_model
 from lead_kit.models.tiny_models import embedded_model
-from lead_kit.train import sampler_logps
+from lead_kit.train import packed_loss
 from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import Validation
 
@@ -78,15 +78,15 @@ def test_a_forward_scores_what_another_engine_or_half_precision_sampled(fresh, t
 def test_numbers_are_exact_in_float32_without_dropout():
     model, _ = embedded_model("tiny", seed=0)
     whole = SimpleNamespace(bf16=False, fp16=False)
-    assert sampler_logps.can_reuse(model, whole)
-    assert not sampler_logps.can_reuse(model, SimpleNamespace(bf16=False, fp16=True))
+    assert packed_loss.can_reuse(model, whole)
+    assert not packed_loss.can_reuse(model, SimpleNamespace(bf16=False, fp16=True))
     model.config.attention_dropout = 0.1
-    assert not sampler_logps.can_reuse(model, whole)
+    assert not packed_loss.can_reuse(model, whole)
     model.config.attention_dropout = 0.0
     model.dropout = torch.nn.Dropout(0.1)
-    assert not sampler_logps.can_reuse(model, whole)
+    assert not packed_loss.can_reuse(model, whole)
     model.dropout.p = 0.0
-    assert sampler_logps.can_reuse(model, whole) and not sampler_logps.can_reuse(model.bfloat16(), whole)
+    assert packed_loss.can_reuse(model, whole) and not packed_loss.can_reuse(model.bfloat16(), whole)
 
 
 @pytest.mark.parametrize("engine, calls", [("sampler", 1), ("generate", 2)])

@@ -10,8 +10,8 @@ import torch
 
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
+from lead_kit.method.advantages import mixed_groups
 from lead_kit.method.estimators import bind_estimator
-from lead_kit.method.group_filters import mixed_groups
 from lead_kit.models.sampler import SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in

@@ -4,11 +4,11 @@ import pytest
 
 from bench import small_trainer
 from lead_kit.errors import InputError
-from lead_kit.models.saving import save_model
+from lead_kit.models.loading import save_model
 from lead_kit.models.tiny_models import embedded_model
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import read_jsonl
-from lead_kit.train.tripwire_callback import TripwireCallback
+from lead_kit.train.callbacks import TripwireCallback
 from lead_kit.train.validation import Validation
 
 pytestmark = pytest.mark.slow

@@ -1,21 +1,27 @@
-"""`lead list` and `lead recipe`: what there is, and a recipe as a table with the source behind each value."""
+"""Short commands: `lead list` and `lead recipe` print what there is; `lead check` and `lead replay` run a notebook."""
 
+import glob
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import yaml
 
+from lead_kit.errors import InputError
 from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import ControlArm, load_recipe, read_experiment
 from lead_kit.launch.recipes import as_text
+from lead_kit.launch.run_notebook import find_notebook, run_command
 from lead_kit.method.named_estimators import ESTIMATORS
-from lead_kit.parameters import read_parameters
-from lead_kit.runs.files import ROOT
+from lead_kit.parameters import convert_values, read_parameters
+from lead_kit.runs import manifest
+from lead_kit.runs.files import ROOT, file_name, resolve, run_folder
 
 
 def show_list() -> None:
     """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
-    from lead_kit.method import advantages, group_filters, rewards  # torch takes seconds: no other command waits for it
+    from lead_kit.method import advantages, rewards  # torch takes seconds: no other command waits for it
 
     for kind in ("recipes", "scales"):
         names = sorted(path.stem for path in (recipe_model.EXPERIMENTS / kind).glob("*.yaml"))
@@ -26,7 +32,7 @@ def show_list() -> None:
     _print_entries("baselines (group_baseline); each alone is an estimator, too", _first_lines(advantages.BASELINES))
     _print_entries("weights (group_weight)", _first_lines(advantages.WEIGHTS))
     _print_entries("rewards", _first_lines(rewards.REWARDS))
-    _print_entries("group filters (group_filter)", _first_lines(group_filters.GROUP_FILTERS))
+    _print_entries("group filters (group_filter)", _first_lines(advantages.GROUP_FILTERS))
 
 
 def show_recipe(name: str) -> None:
@@ -92,3 +98,59 @@ def _print_columns(rows: list[list[str]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def replay_command(
+    rollouts: str,
+    parameters: Mapping,
+    golds: str | None = None,
+    variants: Sequence[str] | None = None,
+    run_name: str | None = None,
+    again: bool = False,
+    replace: bool = False,
+) -> int:
+    """Runs 06_replay on a run folder, a file or a glob; its numbers and figures go to runs/replay/NAME.
+
+    Paths start where the command was given, or at the repository root. Raises InputError before anything starts.
+    """
+    values = dict(parameters) | {"rollouts": _absolute_path(rollouts)}
+    if golds is not None:
+        values["golds"] = _absolute_path(golds) if Path(golds).suffix else golds  # a name of a data set stays a name
+    if variants:
+        values["variants"] = json.dumps(list(variants))
+    name = run_name or values.pop("run_name", None) or f"replay/{_name_of_rollouts(rollouts)}"
+    return run_command("06_replay", values, run_name=name, again=again, replace=replace)
+
+
+def _absolute_path(pattern: str) -> str:
+    """An absolute path or glob: below the working directory if anything is there, else below the repository root."""
+    here = Path(pattern).expanduser().absolute()
+    if here.exists() or glob.glob(str(here), recursive=True):
+        return str(here)
+    there = resolve(pattern)
+    if not there.exists() and not glob.has_magic(pattern) and "runs" not in there.parts:
+        raise InputError(f"{pattern} does not exist, neither here nor below the repository root")
+    return str(there)
+
+
+def _name_of_rollouts(pattern: str) -> str:
+    """The name of a run that replays these rollouts: the last part of their path."""
+    parts = [part for part in Path(pattern).with_suffix("").parts if part not in ("/", ".", "..")]
+    return file_name(parts[-1] if parts else "rollouts").strip("._") or "rollouts"
+
+
+def check_command(notebook: str, parameters: Mapping, run_name: str | None = None, **ranks) -> int:
+    """Checks the run that `lead run` with these arguments would start. Returns 1 if an item says stop, 0 if none does.
+
+    Other codes are those of `lead run`. Raises InputError as that does.
+    """
+    declared = read_parameters(find_notebook(notebook))
+    if "preflight" not in declared:
+        raise InputError(f"{notebook} has no parameter 'preflight', so there is nothing to check: expected 03_grpo")
+    values = convert_values(dict(parameters), declared)
+    name = f"{run_name or values.get('run_name', declared['run_name'].default)}-check"
+    code = run_command(notebook, values | {"preflight": "only", "run_name": name}, again=True, replace=True, **ranks)
+    if code:
+        return code
+    summary = (manifest.read_manifest(run_folder(name)) or {}).get("summary", {})
+    return int(bool(summary.get("stop")))

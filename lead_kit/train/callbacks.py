@@ -1,0 +1,166 @@
+"""Callbacks of a training: an interruption that keeps a checkpoint, and tripwires that warn of a failing run.
+
+After an interruption Run All continues from the checkpoint at the end of that rollout batch.
+"""
+
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
+
+from lead_kit.errors import InputError, lookup
+from lead_kit.method import tripwires
+from lead_kit.runs import checkpoints, provenance
+from lead_kit.runs.files import shown
+from lead_kit.runs.log_files import read_metrics
+from lead_kit.train.validation import Validation
+
+_USED = "this trainer was already used; choose Run All to continue from the newest checkpoint"
+_NOTED = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
+
+
+class _InterruptCallback(TrainerCallback):
+    """Ends a training that was interrupted, after the last update of a rollout batch, with a checkpoint.
+
+    Inside a batch a checkpoint could not be resumed exactly. `updates` optimiser updates make a batch.
+    """
+
+    def __init__(self, updates: int):
+        self.updates, self.asked, self.begun = updates, False, False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self.begun:
+            raise InputError(_USED)
+        self.begun = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.asked and state.global_step % self.updates == 0 and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+    @contextmanager
+    def listening(self):
+        """Takes interruptions in the place of Python, where this is the only process and its main thread."""
+        if provenance.processes() > 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        usual = signal.signal(signal.SIGINT, self.on_sigint)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    def on_sigint(self, number, frame) -> None:
+        """The first interruption is noted, the second one raises KeyboardInterrupt at once."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print(_NOTED, flush=True)
+
+
+def train(trainer, run, checkpoint: Path | None, updates: int = 1):
+    """Trains to the last step and returns the trainer's result. `updates` optimiser updates make a step of the run.
+
+    What the run logged after `checkpoint` is deleted first. Raises InputError when the trainer has trained before or
+    when there are too few problems for a batch, and Interrupted, with one sentence, when the user interrupts.
+    """
+    if any(isinstance(callback, _InterruptCallback) for callback in trainer.callback_handler.callbacks):
+        raise InputError(_USED)
+    stop = _InterruptCallback(updates)
+    trainer.callback_handler.callbacks.insert(0, stop)  # before a validation of the start
+    provenance.check_processes(trainer.accelerator)
+    begin, last = checkpoints.updates_in(checkpoint) // updates, trainer.args.max_steps // updates
+    run.truncate_metrics(begin)
+    run.reached = (begin, last)
+    result = None
+    with stop.listening():
+        try:
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except KeyboardInterrupt:
+            stop.asked = True
+    reached = min(trainer.state.global_step // updates, last - (result is None))
+    run.reached = (reached, last)
+    if reached == begin < last and not stop.asked:
+        raise InputError(f"the training ended at step {reached} of {last}: its problems fill no batch")
+    if reached < last and stop.asked:
+        raise run.interruption(_interruption_message(run.path / "checkpoints", reached, last, updates)) from None
+    return result
+
+
+def _interruption_message(folder: Path, reached: int, last: int, updates: int) -> str:
+    """Where an interrupted training stands and how it goes on; `folder` is that of its checkpoints."""
+    kept = checkpoints.updates_in(checkpoints.latest_checkpoint(folder)) // updates
+    goes_on = "resumes" if kept == reached > 0 else f"resumes at {kept}" if kept else "begins anew"
+    return f"interrupted at {reached} of {last}; Run All {goes_on}"
+
+
+_ACTIONS = dict.fromkeys(("warn", "stop", "off"))
+
+
+class TripwireCallback(TrainerCallback):
+    """Looks at metrics.jsonl after each logged batch (lead_kit.method.tripwires).
+
+    A tripwire is reported once: by a line and in run.json. With `stop` the first one also ends the training after a
+    checkpoint; `raise_if_stopped` then raises. Rewards of weight 0 are only logged, so they trip nothing. Set `trainer`
+    as for `validation`.
+    """
+
+    def __init__(self, action: str, validation: Validation):
+        lookup(_ACTIONS, action, "tripwires")
+        self.action, self.validation = action, validation
+        self.trainer, self.reported, self.stopped_by = None, {}, ""
+
+    def metrics(self) -> tuple[list[dict], list[dict]]:
+        """The training and the validation rows so far, without the numbers of rewards of weight 0."""
+        weights = dict(zip(self.trainer.grader.reward_table, self.trainer.reward_weights.tolist(), strict=True))
+        file = self.trainer.run.path / "metrics.jsonl"
+        lines = read_metrics(file) if file.is_file() else []  # a run that takes up another's checkpoint has none yet
+        return tripwires.by_split(lines, weights)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Repeats in a resumed run what was reported before; with `stop` that ends it at once."""
+        if self.action == "off" or not state.global_step:
+            return
+        newest = [""]
+        if self.trainer.accelerator.is_main_process:
+            for trip in tripwires.replay(*self.metrics(), self.samples):
+                self.report(trip.step, trip.wire, trip.sentence)
+                newest = [f"{trip.wire}: {trip.sentence}"]
+        if self.action == "stop":
+            self.stopped_by = broadcast_object_list(newest)[0]
+            self.raise_if_stopped()
+
+    @property
+    def samples(self) -> int:
+        return len(self.validation.records) * self.validation.samples
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.action == "off" or not logs or "loss" not in logs:
+            return
+        newest = [""]
+        if self.trainer.accelerator.is_main_process:
+            for wire, sentence in tripwires.tripped_by_newest(*self.metrics(), self.samples).items():
+                if wire not in self.reported:
+                    self.report(self.trainer.batches_done, wire, sentence)
+                    newest = [f"{wire}: {sentence}"]
+        if self.action == "stop":
+            self.stopped_by = broadcast_object_list(newest)[0]  # every process must leave at the same step
+            if self.stopped_by:
+                control.should_save = control.should_training_stop = True
+
+    def report(self, step: int, wire: str, sentence: str) -> None:
+        self.reported[wire] = step
+        self.trainer.run.record_tripwire(step, wire, sentence)
+
+    def raise_if_stopped(self) -> None:
+        """Raises InputError, with the way to go on, where a wire has ended the training."""
+        if not self.stopped_by or self.trainer.state.global_step >= self.trainer.args.max_steps:
+            return
+        state, run = self.trainer.state, self.trainer.run
+        checkpoint = shown(run.path / "checkpoints" / f"checkpoint-{state.global_step}")
+        raise InputError(
+            f"tripwire {self.stopped_by} (step {self.trainer.batches_done}); to go on from here: "
+            f"-p run_name NEW -p tripwires warn -p resume_from {checkpoint}"
+        )
