@@ -70,7 +70,7 @@ def outside_mixed_groups(rows: _Rows, held_out: _Rows, samples: int) -> str:
     if values and _mean(values) > _OUTSIDE_MIXED:
         return (
             f"{_mean(values):.0%} of all advantage of {_OUTSIDE_MIXED_FOR} batches came from groups that are all right "
-            "or all wrong: it pays for something other than accuracy"
+            "or all wrong: it rewards something other than accuracy"
         )
     return ""
 

@@ -1,5 +1,6 @@
-"""What another reward, estimator or filter would have made of recorded rollouts, and what they were really paid for.
+"""Which rewards drove the advantages of recorded rollouts, and their advantages under another reward or estimator.
 
-`explained` recomputes the recorded reward, `batches` cuts the rollouts into groups, `variants` gives each variant its
-advantages. `sources`, `against`, `learned` and `health` turn them into tables; `told` says the numbers in words.
+`read_record` reads the files of any tool, `recompute_rewards` splits the recorded reward into its parts, `groups` forms
+the groups, and `variants` gives each variant its advantages. `attribution`, `reinforced_phrases` and `logged_batches`
+turn them into tables, `figures` draws them, and `summary` states the numbers in sentences.
 """

@@ -93,9 +93,9 @@ def over_steps(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
 def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     """Σ|A| by part of the reward: leave-one-out and Shapley shares, which for Shapley add up to 1.
 
-    v(S) is Σ|A| if only the parts in S were paid. Leave-one-out: v(all) − v(all but it). Shapley: the mean over all
-    orders of what the part adds. The shape (length term, penalties) counts as a part of its own. Both are sums over
-    groups, which give their intervals.
+    v(S) is Σ|A| with the parts in S as the only rewards. Leave-one-out: v(all) − v(all but it). Shapley: the mean over
+    all orders of what the part adds. The shape (length term, penalties) counts as a part of its own. Both are sums
+    over groups, which give their intervals.
     """
     rows = []
     for name, outcome in outcomes.items():

@@ -32,7 +32,7 @@ def _percentages(axis) -> None:
 
 @rc_context(STYLE)
 def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
-    """advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
+    """The advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
 
     `steps` is from `sources.over_steps` (of one variant), `drawn` from `bars`.
     """

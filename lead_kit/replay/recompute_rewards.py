@@ -76,7 +76,7 @@ def computed(name: str, score: Callable, rollouts: list[RecordedRollout]) -> np.
 def explain(
     record: Record, rewards: Sequence[str] = (), weights: Sequence[float] = (), regraded: np.ndarray | None = None
 ) -> Explanation:
-    """The record's reward from its text, run by run. `rewards` are those that were paid, with arguments; empty: those
+    """The record's reward from its text, run by run. `rewards` are those of the run, with arguments; empty: those
     of the run's own record, else the published set that explains most. `regraded`: the accuracy by given golds.
 
     Raises InputError for rewards that do not exist or whose weights do not fit.
@@ -220,9 +220,9 @@ def _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried,
                 f"No accuracy is recorded: what remains of the reward is {listed}, and 1 is taken as right."
             )
     else:
-        paid = frame[PART + "correct"].to_numpy(float) if PART + "correct" in frame else correct
-        correct = (paid == 1).astype(float) if correct is None else correct
-        parts = {"correct": np.nan_to_num(paid), **parts}
+        scores = frame[PART + "correct"].to_numpy(float) if PART + "correct" in frame else correct
+        correct = (scores == 1).astype(float) if correct is None else correct
+        parts = {"correct": np.nan_to_num(scores), **parts}
         rest = rest - weights["correct"] * np.nan_to_num(correct)
         explained = np.abs(rest + gap) < _TOLERANCE
     if regraded is not None and correct is not None:

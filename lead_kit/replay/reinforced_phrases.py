@@ -136,7 +136,7 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
     """Does a part still separate right from wrong? reward, steps, groups, separation, low, high.
 
     Separation is the share of pairs (right, wrong) of one group in which the right answer's part is higher, ties half:
-    1 separates, .5 says nothing, below .5 the wrong answers are paid more. Groups are clusters.
+    1 separates, .5 says nothing, below .5 the wrong answers have the higher reward. Groups are clusters.
     """
     correct, rows = data.fields.get("correct"), []
     if correct is None:

@@ -103,7 +103,7 @@ def paragraph(
 
 
 def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
-    """What was paid for under the rewards as recorded."""
+    """Which groups and rewards the advantages of the recorded rewards come from, in sentences."""
     lines, name = [], "advantage_outside_mixed_groups"
     if not np.isnan(row[name]):
         lines.append(
@@ -131,7 +131,7 @@ def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> 
     return lines
 
 
-_DEAD = 0.01  # a reward that differs inside fewer than this share of the groups pays for nothing
+_DEAD = 0.01  # a reward that differs inside fewer than this share of the groups has no effect
 _SENTENCE_END = re.compile(r"[.!?…。:;)\]}>$`*|\"'’”]\s*\Z")
 AS_RECORDED, MARKED, LIMIT, FROM_TEXT = "recorded", "without the end marker", "at the limit", "ends inside a sentence"
 

@@ -246,7 +246,7 @@ def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str,
 
 
 def advantages_of_parts(outcome: Outcome, data: Rollouts, names: Sequence[str]) -> np.ndarray:
-    """(rollouts,): the advantages if only the named parts were paid, in the groups that the variant keeps.
+    """(rollouts,): the advantages with the named parts as the only rewards, in the groups that the variant keeps.
 
     What the shape adds is one part, as it was with all of them.
     """
