@@ -1,4 +1,4 @@
-"""The figures of a replay, one function each: tables of `evaluate.replay` in, Figure out."""
+"""The figures of a replay, one function each: tables of the other files in, Figure out."""
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def _percentages(axis) -> None:
 def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
     """The advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
 
-    `steps` is from `sources.over_steps` (of one variant), `drawn` from `bars`.
+    `steps` is from `attribution.over_steps` (of one variant), `drawn` from `bars`.
     """
     caption = (
         "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded "
@@ -58,7 +58,7 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
 
 
 def bars(table: pd.DataFrame) -> pd.DataFrame:
-    """The bars of `outside_mixed_groups` from `sources.table`: variant, value, low, high."""
+    """The bars of `outside_mixed_groups` from `attribution.variant_table`: variant, value, low, high."""
     if SHARE not in table:
         return pd.DataFrame(columns=["variant", "value", "low", "high"])
     drawn = table[["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]].dropna(subset=SHARE)
@@ -90,7 +90,7 @@ def _lines_of_runs(axes, steps: pd.DataFrame, value: str, low: str, high: str) -
 
 @rc_context(STYLE)
 def by_reward(table: pd.DataFrame) -> Figure:
-    """Σ|A| by reward: Shapley shares, one stacked bar for each variant. `table` is from `sources.by_reward`."""
+    """Σ|A| by reward: Shapley shares, one stacked bar for each variant. `table` is from `attribution.by_reward`."""
     caption = (
         "Shapley shares of Σ|A|: what each reward adds to it, averaged over all orders; they add up to 1. "
         "shape: what the estimator adds inside the group, such as a length term. Below 0: the reward lowers Σ|A|. "
@@ -124,7 +124,7 @@ def by_reward(table: pd.DataFrame) -> Figure:
 def reinforced(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
     """Phrases that grew and carry advantage, early against late; and whether each reward separates right from wrong.
 
-    `phrases` is from `learned.grown`, `separation` from `learned.separation`.
+    `phrases` is from `reinforced_phrases.reinforced`, `separation` from its `separation`.
     """
     caption = (
         "Left: share of completions with the phrase in the first (hollow) and the last third of the steps; the number "
@@ -155,7 +155,7 @@ def reinforced(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
 
 @rc_context(STYLE)
 def over_training(steps: pd.DataFrame, how: str) -> Figure:
-    """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `health.over_steps`."""
+    """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `summary.means_over_steps`."""
     names = [
         "truncated",
         "repetitive",

@@ -195,7 +195,7 @@ def means_over_steps(data: Rollouts, cut: np.ndarray) -> pd.DataFrame:
 
 
 def as_ledger(data: Rollouts) -> pd.DataFrame:
-    """The record with the columns of the ledger that `evaluate.tripped` looks at; without steps or groups no rows."""
+    """The record with the columns of the ledger that `logged_batches.trips` reads; without steps or groups no rows."""
     if not {"step", "group"} <= set(data.frame) or data.frame["step"].isna().any():
         return data.frame.iloc[:0]
     table = data.frame[["run", "step", "group", "completion"]].assign(repetitive=data.repetitive())

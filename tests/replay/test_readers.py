@@ -1,5 +1,5 @@
 """Readers: one frame whoever wrote the record. TRL's and wandb's files are written by those libraries, the ledger by
-ours; verl, cs2916, verifiers and OpenRLHF are not installed, so theirs follow the schema that `formats` names."""
+ours; verl, cs2916, verifiers and OpenRLHF are not installed, so theirs follow the schema that `read_record` names."""
 
 import json
 
