@@ -1,4 +1,4 @@
-"""Texts in normal form as strings of marks and brackets: what `parse_answer` asks of them before it knows their kind."""
+"""Texts in normal form as strings of marks and brackets: what `parse_answer` asks before it knows their kind."""
 
 import re
 from collections.abc import Iterator
