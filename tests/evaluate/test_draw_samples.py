@@ -110,7 +110,7 @@ class Slow(engines.LocalEngine):
             yield pair
 
 engine = Slow(*embedded_model("tiny", seed=3), "plain", SamplingSettings(16), batch_size=7)
-draw_samples.in_parts.__defaults__ = (8, 5.0)
+draw_samples._in_parts.__defaults__ = (8, 5.0)
 draw_samples.evaluate(
     engine, arithmetic.draw(12, 4), n=30, seed=0, path=Path(sys.argv[1]),
     tags={"model": "tiny", "benchmark": "arithmetic", "arm": "tiny", "seed": 0},
@@ -157,9 +157,9 @@ def test_what_came_before_an_error_is_kept(kit, tmp_path):
 
 
 def test_a_completion_does_not_wait_for_long(kit):
-    slow = kit.evaluation.in_parts(iter(range(5)), size=64, seconds=0.0)
+    slow = kit.evaluation._in_parts(iter(range(5)), size=64, seconds=0.0)
     assert list(slow) == [[0], [1], [2], [3], [4]]
-    assert list(kit.evaluation.in_parts(iter(range(5)), size=2, seconds=60.0)) == [[0, 1], [2, 3], [4]]
+    assert list(kit.evaluation._in_parts(iter(range(5)), size=2, seconds=60.0)) == [[0, 1], [2, 3], [4]]
 
 
 def test_other_settings_under_the_same_name_are_refused(kit, tmp_path):
