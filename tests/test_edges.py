@@ -275,11 +275,6 @@ def main(kind):
             print(json.dumps([code, err.read()]), flush=True)
 
 
-def without_root(text, root):
-    """A sentence up to the temporary folder: a long path is cut, and where depends on the folder's length."""
-    return re.sub("ROOT.*", "ROOT…", text.replace(str(root), "ROOT"))
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """What `lead` says to every case of a kind; the processes are started once for each kind."""
@@ -298,7 +293,7 @@ def told(tmp_path_factory):
             assert done.returncode == 0, done.stderr  # a traceback ends the process
             known[kind] = [json.loads(text) for text in done.stdout.splitlines() if text.startswith("[2")]
             assert (root / "good.jsonl").read_text() == line()
-            known[kind] = [[code, without_root(text, root)] for code, text in known[kind]]
+            known[kind] = [[code, text.replace(str(root), "ROOT")] for code, text in known[kind]]
         return known[kind]
 
     return of
@@ -329,6 +324,8 @@ def test_the_sentences_are_those_of_the_golden_file(told, kind):
     path = Path(__file__).parent / "goldens" / f"edges-{kind}.txt"
     names = [case[0][:60] for case in KINDS.get(kind, ("", "", COMMANDS))[2]]
     text = "".join(f"{name}\n  {code} {said}" for name, (code, said) in zip(names, told(kind), strict=True))
+    if kind in ("commands", "recipe"):  # a long path is cut, and where depends on the length of the temporary folder's
+        text = re.sub(r"(?<![\w.])(?:ROOT|/\w).*", "ROOT…", text)
     if os.environ.get("LEAD_GOLDENS") == "write":
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
