@@ -331,6 +331,9 @@ def read_call(text: str, parameter: str) -> tuple[str, dict]:
     """The name and the literal arguments in `name` or `name(argument=literal, ...)`; nothing is executed.
 
     Raises InputError naming the parameter when the text has another form.
+
+    >>> read_call("cosine(max_length=4096)", "rewards")
+    ('cosine', {'max_length': 4096})
     """
     match = _CALL.fullmatch(text)
     try:

@@ -34,7 +34,11 @@ def safe_text(text, most: int = LONG) -> str:
 
 
 def safe_line(text, most: int = SHORT) -> str:
-    """The text as one line: `safe_text`, with ⏎ where a line ended."""
+    """The text as one line: `safe_text`, with ⏎ where a line ended.
+
+    >>> safe_line("two\\nlines")
+    'two⏎lines'
+    """
     return safe_text(text, most).replace("\n", "⏎")
 
 

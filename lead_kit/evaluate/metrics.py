@@ -60,13 +60,21 @@ def _at_least(correct, k: int, wanted: int) -> np.ndarray:
 
 
 def avg_at_n(correct) -> np.ndarray:
-    """avg@n = c/n, the "Pass@1" of the four systems' tables."""
+    """avg@n = c/n, the "Pass@1" of the four systems' tables.
+
+    >>> avg_at_n([[1, 0, 0, 1], [0, 0, 0, 0]]).tolist()
+    [0.5, 0.0]
+    """
     c, n = _correct_counts(correct)
     return c / n
 
 
 def pass_at_k(correct, k: int) -> np.ndarray:
-    """Unbiased pass@k = 1 − C(n−c, k)/C(n, k) (Codex, arXiv 2107.03374, eq. 1)."""
+    """Unbiased pass@k = 1 − C(n−c, k)/C(n, k) (Codex, arXiv 2107.03374, eq. 1).
+
+    >>> pass_at_k([[1, 0, 0, 1], [0, 0, 0, 0]], 2).round(3).tolist()
+    [0.833, 0.0]
+    """
     return _at_least(correct, k, 1)
 
 
@@ -94,6 +102,9 @@ def cons_at_n(correct, cluster) -> np.ndarray:
     `cluster` numbers the answers by equivalence. Unanswered samples (NO_VOTE) do not vote; a problem without any answer
     counts as wrong. Tied answers have equally many votes, so the expectation is the mean of `correct` over the samples
     that gave one of them.
+
+    >>> cons_at_n([[1, 1, 0]], [[4, 4, 7]]).tolist()
+    [1.0]
     """
     correct, cluster = np.asarray(correct, float), np.asarray(cluster)
     if cluster.shape != correct.shape:

@@ -60,6 +60,9 @@ def t_interval(values, denominator=None) -> Interval:
 
     The s.e. of a mean is sd/√Q: the spread between Q problems, sampling noise included. That of a ratio is linearised:
     the sd of values − ratio · denominator. (..., clusters) → fields of shape (...).
+
+    >>> t_interval([0.0, 1.0, 1.0, 0.0]).estimate.item()
+    0.5
     """
     numerator, denominator = _columns(values, denominator)
     clusters = numerator.shape[-1]

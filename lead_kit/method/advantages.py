@@ -60,7 +60,11 @@ def length_z(correct: Tensor, length: Tensor) -> Tensor:
 
 
 def length_reward(correct: Tensor, length: Tensor, length_alpha: float, wrong_reward: float) -> Tensor:
-    """GRPO-LEAD §2.1–2.2: exp(−α z) where correct, else wrong_reward."""
+    """GRPO-LEAD §2.1–2.2: exp(−α z) where correct, else wrong_reward.
+
+    >>> length_reward(torch.ones(1, 3), torch.tensor([[10.0, 20.0, 30.0]]), length_alpha=0.1, wrong_reward=-1.0)
+    tensor([[1.1052, 1.0000, 0.9048]])
+    """
     return torch.where(correct > 0, torch.exp(-length_alpha * length_z(correct, length)), wrong_reward)
 
 
@@ -205,7 +209,11 @@ def unweighted(advantage: Tensor, group: Group) -> Tensor:
 def difficulty_weight(
     rho: Tensor, weight_low: float, weight_high: float, weight_midpoint: float, weight_steepness: float
 ) -> Tensor:
-    """GRPO-LEAD §2.3: w(ρ) = A + (B − A)/(1 + exp(k(ρ − ρ0))), a falling logistic in the share ρ of correct answers."""
+    """GRPO-LEAD §2.3: w(ρ) = A + (B − A)/(1 + exp(k(ρ − ρ0))), a falling logistic in the share ρ of correct answers.
+
+    >>> difficulty_weight(torch.tensor([0.0, 0.75, 1.0]), 0.4, 1.5, 0.75, 10.0)
+    tensor([1.4994, 0.9500, 0.4834])
+    """
     return weight_low + (weight_high - weight_low) / (1 + torch.exp(weight_steepness * (rho - weight_midpoint)))
 
 
@@ -269,7 +277,11 @@ def every_group(group: Group) -> Tensor:
 
 
 def mixed_groups(group: Group) -> Tensor:
-    """DAPO (2503.14476, eq. 11): 0 < number of correct answers < G."""
+    """DAPO (2503.14476, eq. 11): 0 < number of correct answers < G.
+
+    >>> mixed_groups(Group(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.ones(2, 2), torch.ones(2, 2)))
+    tensor([ True, False])
+    """
     hits = group.correct.sum(1)
     return (hits > 0) & (hits < group.correct.shape[1])
 

@@ -61,7 +61,11 @@ def format_boxed(rollout: Rollout) -> float:
 
 
 def format_only(rollout: Rollout) -> float:
-    """Control arm of Spurious Rewards (2506.10947): 1 for any non-empty box."""
+    r"""Control arm of Spurious Rewards (2506.10947): 1 for any non-empty box.
+
+    >>> format_only(Rollout("1 + 1", r"So it is \boxed{2}.", "2", 7, False, None))
+    1.0
+    """
     return float(_BOX.search(rollout.completion) is not None)
 
 
@@ -199,7 +203,11 @@ def repetition_chain(rollout: Rollout, *, penalty: float = -1.5) -> float:
 
 
 def soft_overlong(rollout: Rollout, *, limit: int = 20480, margin: int = 4096) -> float:
-    """DAPO (2503.14476, eq. 13): 0 up to limit − margin tokens, then a ramp down to −1 at the limit and beyond."""
+    """DAPO (2503.14476, eq. 13): 0 up to limit − margin tokens, then a ramp down to −1 at the limit and beyond.
+
+    >>> soft_overlong(Rollout("1 + 1", "2", "2", 15, False, None), limit=20, margin=10)
+    -0.5
+    """
     if margin < 1:
         raise InputError(f"margin of soft_overlong is {margin} tokens, expected 1 or more")
     return -min(1.0, max(0.0, (rollout.length - (limit - margin)) / margin))
@@ -229,6 +237,9 @@ def bind_rewards(
     knows them and the text does not set them: its seed.
 
     Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
+
+    >>> list(bind_rewards(["correct", "cosine(max_length=9)"]))
+    ['correct', 'cosine']
     """
     table = with_user_functions(REWARDS, user_functions, "rewards")
     chosen = [select_function(text, table, "rewards", arguments) for text in texts]

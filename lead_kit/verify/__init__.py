@@ -46,7 +46,11 @@ def check(
     problem: str = "",
     order: str = "any",
 ) -> Verdict:
-    """Is the answer of this completion equal to the gold? For one-off use; a loop should hold a `Verifier`."""
+    r"""Is the answer of this completion equal to the gold? For one-off use; a loop should hold a `Verifier`.
+
+    >>> check(r"So x = \boxed{0.5}.", r"\frac12").status
+    'correct'
+    """
     return shared().check(completion, gold, loose=loose, answer_region=answer_region, problem=problem, order=order)
 
 

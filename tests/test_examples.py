@@ -1,0 +1,17 @@
+"""The examples in docstrings give what they say."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = [
+    "lead_kit.evaluate.metrics", "lead_kit.evaluate.stats", "lead_kit.method.advantages", "lead_kit.method.rewards",
+    "lead_kit.parameters", "lead_kit.safe_text", "lead_kit.verify",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_say(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted and not result.failed
