@@ -6,8 +6,10 @@ import importlib
 import pytest
 
 MODULES = [
-    "lead_kit.evaluate.metrics", "lead_kit.evaluate.stats", "lead_kit.method.advantages", "lead_kit.method.rewards",
-    "lead_kit.parameters", "lead_kit.safe_text", "lead_kit.verify",
+    "lead_kit.data.arithmetic", "lead_kit.data.clean", "lead_kit.data.near_duplicates", "lead_kit.data.prompts",
+    "lead_kit.evaluate.metrics", "lead_kit.evaluate.stats", "lead_kit.method.advantages", "lead_kit.method.diagnostics",
+    "lead_kit.method.estimators", "lead_kit.method.rewards", "lead_kit.parameters", "lead_kit.safe_text",
+    "lead_kit.train.batch_sizes", "lead_kit.train.packing", "lead_kit.verify",
 ]  # fmt: skip
 
 

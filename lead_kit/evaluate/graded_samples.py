@@ -118,8 +118,7 @@ def _check_kinds(frame: pd.DataFrame, path: Path) -> None:
 def require_rectangular(frame: pd.DataFrame, **choices: str) -> tuple[pd.DataFrame, list[str]]:
     """The samples, with the same problems and as many samples of each in every run; and notes on what was changed.
 
-    `choices`: how to complete missing, uneven_samples, duplicates (see _CHOICES); by default each is refused. Raises
-    InputError naming the rows.
+    `choices` completes missing, uneven_samples, duplicates (_CHOICES), else refused. Raises InputError naming rows.
     """
     for name, choice in choices.items():
         if choice not in _CHOICES.get(name, ()):

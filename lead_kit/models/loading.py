@@ -95,10 +95,7 @@ def _load_weights(name: str, dtype: str, attention: str, four_bit: bool):
 
 
 def loader(name: str, backend: str, dtype: str, attention: str, adapter: str, seed: int = 0) -> Callable:
-    """`load_model` with the arguments of a training of all weights (adapter full), with lora, or with qlora.
-
-    Raises InputError for an unknown adapter.
-    """
+    """`load_model` with the arguments of a training with adapter full, lora or qlora. Raises InputError for others."""
     four_bit, weights = lookup(_ADAPTERS, adapter, "adapter"), weights_dtype(dtype, adapter)
     options = {"seed": seed, "attention": attention, "four_bit": four_bit, "full": adapter == "full"}
     return functools.partial(load_model, name, backend=backend, dtype=weights, **options)

@@ -3,8 +3,7 @@
 Shapes as in TRL: input_ids and attention_mask (rows, width), prompts padded left, completions right; the last
 logits_to_keep columns are the completion. The model's attention keeps the sequences of a pack apart: flash attention
 has a variable-length kernel, flex attention a block mask, and sdpa is computed sequence by sequence here, which costs
-only Σ tokens² and needs no mask. On a CPU, where sdpa is used, the rows of one prompt share it: the prompt is computed
-once, and each completion attends to it and to itself.
+only Σ tokens² and needs no mask. On a CPU a prompt is computed once for all its rows.
 """
 
 from itertools import compress
@@ -41,6 +40,9 @@ def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[
 
     A row longer than the budget gets a pack of its own. Sharded processes need the same number of forwards, so packs
     are halved until there are `at_least` so many; no row is repeated. Raises ValueError for a budget below 1.
+
+    >>> pack_rows([5, 4, 3], token_budget=9)
+    [[0, 1], [2]]
     """
     if token_budget < 1:
         raise ValueError(f"token_budget is {token_budget}, expected 1 token or more")
