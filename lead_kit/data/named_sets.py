@@ -1,10 +1,13 @@
 """The named data sets: where each lies, what its columns are called, and the settings of each benchmark."""
 
+import os.path
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.data.reasoning_gym import is_gym
 from lead_kit.errors import InputError, lookup
+from lead_kit.runs.files import resolve
 
 
 class BenchmarkSettings(NamedTuple):
@@ -39,24 +42,44 @@ class Source(NamedTuple):
 _GRPO_LEAD = BenchmarkSettings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
 _FOUR_SAMPLES = _GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
 _GYM = BenchmarkSettings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
-SUFFIXES = (".json", ".jsonl", ".parquet")  # of data files
+SUFFIXES = (".json", ".jsonl", ".parquet", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")  # of data files
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")  # owner/name, owner/name:split or owner/name:config:split
 _UNSET = -1.0  # the override that leaves a setting unchanged
+
+
+def is_data_file(name: str | Path) -> bool:
+    """Whether the name is a path, not the name of a set: it ends like a data file, or is a folder that exists."""
+    return str(name).endswith(SUFFIXES) or name not in (*SETS, *SUITES, "") and os.path.isdir(resolve(name))
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether the hub has the data set: a named one, a suite, or the id of any other, `owner/name:config:split`."""
+    if name in SETS or name in SUITES:
+        return name in SUITES or bool(SETS[name].hub)
+    return _HUB_ID.fullmatch(str(name)) is not None and not is_data_file(name)
+
+
+def hub_source(name: str) -> Source:
+    """Where a data set named by its id on the hub lies; its columns are found by their common names."""
+    hub, *parts = name.split(":")
+    return Source(hub, parts[-1] if parts else "", "", config=parts[0] if len(parts) > 1 else "")
 
 
 def benchmark_settings(benchmark: str, **overrides) -> BenchmarkSettings:
     """The benchmark's settings with the overrides that are set: those other than "", 0 (`n`, `max_tokens`) or −1.
 
-    A file has no settings of its own, so template, n, temperature and max_tokens must be given.
+    A file, or a set by its hub id, has no settings, so template, n, temperature and max_tokens must be given.
     Raises InputError for a set that is no benchmark, naming the nearest one.
     """
     benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
     benchmarks |= {benchmark: _GYM} if is_gym(benchmark) else {}
     unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": _UNSET, "top_p": _UNSET, "min_p": _UNSET}
     changed = {name: value for name, value in overrides.items() if value != unset[name]}
-    if Path(benchmark).suffix in SUFFIXES:
+    if benchmark not in (*SETS, *SUITES) and (is_data_file(benchmark) or is_on_hub(benchmark)):
         missing = [name for name in ("template", "n", "temperature", "max_tokens") if name not in changed]
         if missing:
-            raise InputError(f"benchmark {benchmark!r} is a file, which sets nothing: give {', '.join(missing)}, too")
+            given = ", ".join(missing)
+            raise InputError(f"benchmark {benchmark!r} is a file or hub id, which sets nothing: give {given}, too")
         return BenchmarkSettings(**{"top_p": 1.0, "min_p": 0.0} | changed)
     return lookup(benchmarks, benchmark, "benchmark")._replace(**changed)
 

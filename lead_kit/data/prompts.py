@@ -4,9 +4,13 @@ A template has a system text, which may be empty, and a user text, in which ``{p
 model's chat template turns the messages into one string.
 """
 
+import functools
 from typing import NamedTuple
 
-from lead_kit.errors import lookup
+from lead_kit.errors import InputError, lookup, shorten
+
+NO_END = "the tokenizer has no end token, so no completion could end: set eos_token in its tokenizer_config.json"
+_THOUGHT_TAGS = ("<think>", "</think>")  # special tokens of some models that a worked solution does contain
 
 
 class _Template(NamedTuple):
@@ -49,6 +53,22 @@ def messages(template: str, problem: str) -> list[dict]:
     # replace, not format: templates and problems contain braces
     turns = [{"role": "user", "content": user.replace("{problem}", problem, 1)}]
     return [{"role": "system", "content": system}, *turns] if system else turns
+
+
+@functools.lru_cache(maxsize=4)
+def _special_tokens(tokenizer) -> tuple[str, ...]:
+    """The texts that the tokenizer reads as special tokens wherever they stand."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return tuple({*added, *tokenizer.all_special_tokens} - {*_THOUGHT_TAGS})
+
+
+def refuse_special_tokens(tokenizer, text: str) -> None:
+    """Raises InputError for a text of a data set that has a special token, such as one that ends a turn, typed in."""
+    if typed := [token for token in _special_tokens(tokenizer) if token in text]:
+        start = shorten(text[max(0, text.index(typed[0]) - 40) :])
+        raise InputError(
+            f"{start!r} has {typed[0]!r}, which the tokenizer reads as a special token: edit or drop the row"
+        )
 
 
 PROMPTS = {

@@ -80,7 +80,8 @@ def _in_parts(stream, size: int = _GRADED_AT_ONCE, seconds: float = _LONGEST_WAI
 
 def _grade_and_append(pairs: list, path: Path | None, seed: int, loose: bool, tags: Mapping) -> list[dict]:
     """The graded rows of (Request, Completion) pairs, which are also appended to the file."""
-    verdicts = verify.check_many([c.graded_text for _, c in pairs], [r.record["gold"] for r, _ in pairs], loose=loose)
+    golds = [r.record.get("golds") or [r.record["gold"]] for r, _ in pairs]
+    verdicts = verify.shared().check_any([c.graded_text for _, c in pairs], golds, loose=loose)
     rows = [
         dict(tags) | log_files.sample_row(request.record, request.sample, completion, verdict) | {"sampling_seed": seed}
         for (request, completion), verdict in zip(pairs, verdicts, strict=True)

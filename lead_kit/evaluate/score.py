@@ -144,14 +144,10 @@ def _is_value(value) -> bool:
 
 def _grade(problems: list[_Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
     """The verdict on each completion: of several golds, that of the first it equals, else that of the first."""
-    pairs = [(text, gold) for p in problems for text in p.completions for gold in p.golds]
-    texts, golds = [text for text, _ in pairs], [gold for _, gold in pairs]
-    flat = iter(verifier.check_many(texts, golds, loose=loose, answer_region=answer_region))
-    graded = []
-    for problem in problems:
-        rows = [[next(flat) for _ in problem.golds] for _ in problem.completions]
-        graded.append([next((each for each in row if each.correct), row[0]) for row in rows])
-    return graded
+    pairs = [(text, p.golds) for p in problems for text in p.completions]
+    texts, golds = [text for text, _ in pairs], [golds for _, golds in pairs]
+    flat = iter(verifier.check_any(texts, golds, loose=loose, answer_region=answer_region))
+    return [[next(flat) for _ in problem.completions] for problem in problems]
 
 
 def _verdict_row(problem: _Problem, sample: int, verdict: Verdict, label: int) -> dict:

@@ -1,10 +1,12 @@
 """Problems as prompts in a model's chat template."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lead_kit.data import prompts
+from lead_kit.errors import InputError
 from lead_kit.models.sampler import Request
 
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
@@ -40,7 +42,8 @@ class Chat:
 
 
 def chat_prompt(tokenizer, template: str, problem: str) -> _Prompt:
-    """The prompt of a problem in the tokenizer's chat template."""
+    """The prompt of a problem in the tokenizer's chat template. Raises InputError for special tokens in the problem."""
+    prompts.refuse_special_tokens(tokenizer, problem)
     messages = prompts.messages(template, problem)
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return _Prompt(tokenizer(text, add_special_tokens=False).input_ids, _OPEN_THOUGHT.search(text) is not None)
@@ -54,8 +57,16 @@ def token_counter(tokenizer, template: str, counted: str) -> Callable[[str], int
 
 
 def training_row(record: dict, tokenizer, template: str) -> dict:
-    """The record as a trainer's row, with its prompt as chat messages and as token ids."""
+    """The record as a trainer's row, with its prompt as chat messages and as token ids.
+
+    Every row has the same columns, so that a table holds them: "golds" lists the gold answers, and "others" is JSON of
+    the record's other columns, which a reward reads in `rollout.record`. Raises InputError without an end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise InputError(prompts.NO_END)
     kept = {name: record[name] for name in ("id", "problem", "gold", "level")}
+    others = {name: value for name, value in record.items() if name not in (*kept, "golds")}
+    kept |= {"golds": record.get("golds") or [record["gold"]], "others": json.dumps(others, default=str)}
     ids, thinking = chat_prompt(tokenizer, template, record["problem"])
     messages = prompts.messages(template, record["problem"])
     return kept | {"prompt": messages, "prompt_ids": ids, "thinking": thinking}

@@ -1,12 +1,14 @@
 """Paths below the repository root, atomic writes, and JSON, JSON lines and parquet read with a sentence on failure."""
 
 import contextlib
+import gzip
 import json
 import math
 import os
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,6 +127,14 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, unpacked if its name ends in .gz. Raises InputError for a damaged .gz file."""
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{shown(path)} is not a readable .gz file: {error}") from None
+
+
 def _utf8(text: str) -> bytes:
     """A text as UTF-8. What is no character, as a byte of a command line may be, becomes the escape that JSON has."""
     return text.encode("utf-8", "backslashreplace")
@@ -177,7 +187,7 @@ def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
     With `torn`, a last line without a newline, which a crash left half written, is skipped too. Raises InputError
     naming the line that is not UTF-8, not JSON or not an object.
     """
-    lines = path.read_bytes().split(b"\n")  # str.splitlines would also split at U+2028, which problems contain
+    lines = read_bytes(path).split(b"\n")  # str.splitlines would also split at U+2028, which problems contain
     for number, line in enumerate(lines[:-1] if torn else lines, 1):
         if not line.strip():
             continue

@@ -1,5 +1,6 @@
 """The method of a run, bound to its parameters: the grader of completions, the estimator and the group filter."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -45,16 +46,21 @@ class Grader:
 
     def verdicts(self, records: list[dict], completions: list[Completion], problems: list[str] | None = None) -> list:
         """The verdict on the completion of each record; one copied from its problem in `problems` is wrong."""
-        texts, golds = [c.graded_text for c in completions], [record["gold"] for record in records]
-        return self.verifier.check_many(texts, golds, answer_region=self.answer_region, problems=problems)
+        texts = [c.graded_text for c in completions]
+        golds = [record.get("golds") or [record["gold"]] for record in records]
+        return self.verifier.check_any(texts, golds, answer_region=self.answer_region, problems=problems)
 
     def grade(self, records: list[dict], completions: list[Completion]) -> list[Rollout]:
-        """One Rollout for each record and its completion. The reward raises for a gold that cannot be graded."""
+        """One Rollout for each trainer's row and its completion, with the columns that `chat.training_row` packed.
+
+        The reward raises for a gold that cannot be graded.
+        """
+        whole = [json.loads(record.get("others", "{}")) | record for record in records]
         problems = [record["problem"] for record in records] if self.reject_restated_problem else None
         verdicts = self.verdicts(records, completions, problems)
         return [
             Rollout(record["problem"], one.text, record["gold"], one.length, one.truncated, verdict, record)
-            for record, one, verdict in zip(records, completions, verdicts, strict=True)
+            for record, one, verdict in zip(whole, completions, verdicts, strict=True)
         ]
 
 

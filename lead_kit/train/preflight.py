@@ -5,6 +5,7 @@ Each check gives an Item: ok, look (a person should read the sentence) or stop (
 mixed groups, rewards, memory and time.
 """
 
+import re
 import resource
 import sys
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from lead_kit.data import clean, near_duplicates, prompts
+from lead_kit.data import clean, near_duplicates
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.diagnostics import variance_shares
 from lead_kit.runs.log_files import read_metrics, read_rollouts
@@ -39,22 +40,41 @@ class Item(NamedTuple):
     sentence: str
 
 
-def _ideal_completion(template: str, gold: str, thinking: bool = False, close_thought: bool = False) -> str:
-    """A completion with the gold answer in the form that a prompt template asks for.
+# Forms of a final answer: what a prompt that asks for one says, and the answer; the first that is asked for counts.
+# The line break belongs to the box in the embedded tokenizers.
+_ANSWERS = {
+    r"(?s)\A(?=.*<answer>)(?=.*boxed)": "<answer>\\boxed{GOLD}</answer>",
+    r"\\fbox|boxed": "\n\\boxed{GOLD}",
+    "<answer>": "<answer>GOLD</answer>",
+    "####": "\n#### GOLD",
+    r"(?i)[\"']answer[\"']\s*:": '\n{"answer": "GOLD"}',
+    r"(?i)\bfinal answer\W{0,3}[:=]": "\nFinal answer: GOLD",
+    r"(?i)\banswer\W{0,3}[:=]": "\nAnswer: GOLD",
+    r"(?i)\banswer is\b": "\nThe answer is GOLD",
+}
+_BOX = "\n\\boxed{GOLD}"
 
-    `thinking`: the chat template has already opened <think>. `close_thought`: a thought must end with </think> even if
-    the prompt does not ask for one. Where a prompt names no form, the answer is boxed.
+
+def _form_of(rows: list[dict]) -> str:
+    """The first form of _ANSWERS that most prompts of these trainer's rows ask for; empty where they name none.
+
+    The whole prompt counts, because some data sets ask for a form in the text of each problem.
     """
-    system, user = prompts.named_template(template)
-    asked = f"{system} {user}"
-    answer = f"\n\\boxed{{{gold}}}"  # the line break belongs to the box in the embedded tokenizers
-    if "####" in asked:
-        answer = f"\n#### {gold}"
-    if "<answer>" in asked:
-        answer = f"<answer>{answer.strip() if 'boxed' in asked else gold}</answer>"
-    if "<think>" in asked or thinking or close_thought:
-        inside = "" if "<think>" in asked else answer
-        opened = "<think>\n" if "<think>" in asked and not thinking else ""
+    texts = [" ".join(turn["content"] for turn in row["prompt"]) for row in rows]
+    asked = (form for cue, form in _ANSWERS.items() if sum(bool(re.search(cue, t)) for t in texts) > len(texts) / 2)
+    return next(asked, "")
+
+
+def _ideal_completion(row: dict, form: str, close_thought: bool = False) -> str:
+    """A completion with the gold answer of a trainer's row in a form of _ANSWERS, or in a box where that is empty.
+
+    A thought that the chat template has opened is closed, and any with `close_thought`.
+    """
+    asked, thinking = any("<think>" in turn["content"] for turn in row["prompt"]), row["thinking"]
+    answer = (form or _BOX).replace("GOLD", row["gold"])
+    if asked or thinking or close_thought:
+        inside = "" if asked else answer
+        opened = "<think>\n" if asked and not thinking else ""
         return f"{opened}{inside}\n</think>\n{answer}"
     return answer
 
@@ -70,11 +90,11 @@ def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, gr
             f"reward_weights has {len(weights)} numbers for the {len(rewards)} rewards {', '.join(rewards)}"
         )
     thinking = problems[0]["thinking"]
-    rollouts = _grade_ideal_answers(problems, tokenizer, grader, settings["template"])
+    form, rollouts = _grade_ideal_answers(problems, tokenizer, grader)
     weighted = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
         check_golds([row for row in problems + held_out if "gold" in row]),
-        check_ideal_answer(rollouts, settings["template"], thinking, "correct" in weighted),
+        check_ideal_answer(rollouts, form, "correct" in weighted),
         *_check_format_rewards(rollouts, weighted, thinking),
         _check_context(problems + held_out, model, settings["max_tokens"]),
         _check_exact_leaks(problems, held_out),
@@ -91,33 +111,38 @@ def check_golds(rows: list[dict]) -> Item:
     return Item("golds", STOP, f"{many}, e.g. {first} ({safe_line(faults[0].reason)})")
 
 
-def _grade_ideal_answers(problems: list[dict], tokenizer, grader, template: str) -> list:
-    """The rollouts of ideal answers to some problems, through tokenizer, extraction and verifier."""
+def _grade_ideal_answers(problems: list[dict], tokenizer, grader) -> tuple[str, list]:
+    """The form that the prompts ask for, and rollouts of some right answers in it, graded as those of the run."""
     step = max(1, len(problems) // _PROBLEMS)
     records = list({record["gold"]: record for record in problems[::step]}.values())[:_PROBLEMS]
-    close = bool(grader.end_marker) or grader.answer_region == "before_think"
+    form, close = _form_of(records), bool(grader.end_marker) or grader.answer_region == "before_think"
     completions, ends = [], [tokenizer.eos_token_id]
     for record in records:
-        text = _ideal_completion(template, record["gold"], record["thinking"], close)
+        text = _ideal_completion(record, form, close)
         ids = tokenizer(text, add_special_tokens=False).input_ids + ends
         back = tokenizer.decode(ids, skip_special_tokens=True)
         completions.append(grader.completion(back, ids, ends, record["thinking"]))
-    return grader.grade(records, completions)
+    return form, grader.grade(records, completions)
 
 
-def check_ideal_answer(rollouts: list, template: str, thinking: bool, rewarded: bool) -> Item:
-    """Whether an ideal answer is accepted; it stops the run only where accuracy is `rewarded`."""
-    wrong = [rollout for rollout in rollouts if not rollout.verdict.correct]
+def check_ideal_answer(rollouts: list, form: str, rewarded: bool) -> Item:
+    """Whether a right answer in the `form` of the prompts is accepted; it stops the run only where it is `rewarded`."""
+    shape, wrong = (form or _BOX).strip().replace("GOLD", "…"), [r for r in rollouts if not r.verdict.correct]
+    asked = f"the prompts ask for {shape}" if form else f"the prompts name no form known here, so {shape} is tried"
     if not wrong:
-        return Item("answer", OK, f"a right answer in the prompt's form is accepted ({len(rollouts)} golds tried)")
+        sentence = f"{asked}, and a right answer so written is accepted ({len(rollouts)} golds tried)"
+        if form or all(turn["content"] == r.problem for r in rollouts for turn in r.record["prompt"]):
+            return Item("answer", OK, sentence)
+        return Item("answer", LOOK, f"{sentence}; answers in another form count as none: ask for \\boxed{{}}")
     first = wrong[0]
     if first.gold not in first.completion:
-        written = safe_line(_ideal_completion(template, first.gold, thinking))
+        written = safe_line(_ideal_completion(first.record, form))
         return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {safe_line(first.completion)}")
     verdict = STOP if rewarded and len(wrong) > len(rollouts) / 2 else LOOK
-    few = f"{len(wrong)} of {len(rollouts)} right answers in the form of template {template!r} are not accepted"
+    few = f"{asked}, but {len(wrong)} of {len(rollouts)} right answers so written are not accepted"
     reason = first.verdict.reason or "no answer was found"
-    return Item("answer", verdict, f"{few}: {safe_line(first.completion)} is graded {first.verdict.status} ({reason})")
+    graded = f"{safe_line(first.completion)} is graded {first.verdict.status} ({reason})"
+    return Item("answer", verdict, f"{few}: {graded}; ask for \\boxed{{}} in the template")
 
 
 def _check_format_rewards(rollouts: list, weighted: dict, thinking: bool) -> list[Item]:

@@ -6,6 +6,7 @@ from random import Random
 from datasets import Dataset
 from trl import pack_dataset
 
+from lead_kit.data import prompts
 from lead_kit.errors import InputError, lookup
 from lead_kit.models import chat
 
@@ -17,32 +18,37 @@ _TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above m
 
 def tokenise_solutions(
     records: list[dict], tokenizer, template: str, max_length: int | None, too_long: str = "drop"
-) -> tuple[list[dict], int]:
-    """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were longer than max_length.
+) -> tuple[list[dict], dict[str, int]]:
+    """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were "dropped" or "shortened".
 
-    Those are dropped, or with `truncate` cut to max_length tokens, so that they have no end token (GRPO_reflection's
-    LoRA script). A row whose prompt alone fills max_length is dropped either way. None: no row is too long.
+    Those longer than max_length are dropped, or with `truncate` cut to max_length tokens, so that they have no end
+    token (GRPO_reflection's LoRA script). A row whose prompt alone fills max_length is dropped either way. None: no row
+    is too long.
     The prompt is the problem in `template` and the chat template; the completion is the solution and the end token.
     Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
-    a record without a solution.
+    a record without a solution, one with a special token in its text, and a tokenizer without an end token.
     """
     lookup(_TOO_LONG, too_long, "too_long")
-    rows, longer = [], 0
+    if tokenizer.eos_token_id is None:
+        raise InputError(prompts.NO_END)
+    rows, changed = [], {"dropped": 0, "shortened": 0}
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
+        prompts.refuse_special_tokens(tokenizer, record["solution"])
         prompt = chat.chat_prompt(tokenizer, template, record["problem"]).ids
         completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if max_length and len(prompt) + len(completion) > max_length:
-            longer += 1
-            if too_long == "drop" or len(prompt) >= max_length:
+            drop = too_long == "drop" or len(prompt) >= max_length
+            changed["dropped" if drop else "shortened"] += 1
+            if drop:
                 continue
             completion = completion[: max_length - len(prompt)]
         ids = prompt + completion
         rows.append({"input_ids": ids, "labels": [IGNORED] * len(prompt) + completion, "length": len(ids)})
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
-    return rows, longer
+    return rows, changed
 
 
 def pack_solutions(rows: list[dict], max_length: int, packing: str, seed: int) -> Dataset:

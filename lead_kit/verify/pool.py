@@ -158,6 +158,17 @@ class Verifier:
                 threads.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest of the list
         return verdicts
 
+    def check_any(self, completions: Sequence[str], golds: Sequence[Sequence[str]], **how) -> list[Verdict]:
+        """`check_many` with several golds each: the verdict of the first that it equals, else that of the first."""
+        repeats = [index for index, forms in enumerate(golds) for _ in forms]
+        if how.get("problems") is not None:
+            how["problems"] = [how["problems"][index] for index in repeats]
+        flat = iter(
+            self.check_many([completions[i] for i in repeats], [one for forms in golds for one in forms], **how)
+        )
+        rows = [[next(flat) for _ in forms] for forms in golds]
+        return [next((verdict for verdict in row if verdict.correct), row[0]) for row in rows]
+
     def _at_once(self, completion: str, gold: str, loose: bool, answer_region: str) -> Verdict | str:
         """The verdict, if extraction or a comparison of digits gives it; else the extracted answer."""
         start = time.perf_counter()

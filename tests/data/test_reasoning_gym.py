@@ -5,10 +5,10 @@ import json
 import pytest
 
 from lead_kit.data import named_sets, reasoning_gym
-from lead_kit.data.load import draw_problems
+from lead_kit.data.load import draw_problems, load_problems, save_problems
 from lead_kit.errors import InputError
 from lead_kit.method.rewards import Rollout, bind_rewards
-from lead_kit.verify import Verifier
+from lead_kit.verify import Verifier, shared
 from lead_kit.verify.verdict import Verdict
 
 package = pytest.importorskip("reasoning_gym", reason=f"needs pip install {reasoning_gym._REQUIREMENT}")
@@ -63,6 +63,19 @@ def test_the_package_s_scorer_is_a_reward():
     # a scorer with partial credit: the answer among other words
     words = draw_problems("reasoning_gym:spell_backward", 1)[0]
     assert 0 < reward(rollout(words, words["gold"][:-1] + "?")) < 1
+
+
+def test_the_reward_scores_the_rows_that_a_trainer_gets(tmp_path):
+    from lead_kit.models import chat
+    from lead_kit.models.loading import load_tokenizer
+    from lead_kit.models.sampler import Completion
+    from lead_kit.train.grading import Grader
+
+    path = save_problems(draw_problems(CHAIN, 3), tmp_path / "train.parquet")
+    rows = [chat.training_row(record, load_tokenizer("tiny-bytes"), "plain") for record in load_problems(path)]
+    grader = Grader(bind_rewards(["reasoning_gym"], reasoning_gym.REWARDS), shared())
+    rollouts = grader.grade(rows, [Completion(f"\\boxed{{{row['gold']}}}", 5, False) for row in rows])
+    assert [grader.reward_table["reasoning_gym"](each) for each in rollouts] == [1.0] * 3
 
 
 def test_the_reward_needs_a_problem_of_the_package():

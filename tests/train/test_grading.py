@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lead_kit import verify
+from lead_kit.errors import InputError
 from lead_kit.evaluate import compare_graders, draw_samples, score
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.models import chat
@@ -81,3 +82,31 @@ def test_an_answer_copied_from_the_problem_earns_nothing_in_training():
         grader = Grader(bind_rewards(["correct"]), verify.shared(), reject_restated_problem=refuse)
         assert [r.verdict.correct for r in grader.grade([record] * 3, completions)] == paid
         assert [v.correct for v in grader.verdicts([record] * 3, completions)] == [True] * 3  # validation
+
+
+def test_a_reward_reads_every_column_of_the_row_and_any_gold_counts():
+    from datasets import Dataset
+
+    from lead_kit.models.tiny_models import byte_tokenizer
+    from lead_kit.train.grading import Grader
+
+    tokenizer = byte_tokenizer()
+    records = [RECORD | {"id": "a", "topic": "sums", "tests": [1, "x"]}, RECORD | {"id": "b", "golds": ["3", "1+1+1"]}]
+    rows = list(Dataset.from_list([chat.training_row(record, tokenizer, "plain") for record in records]))
+    grader = Grader(bind_rewards(["topical"], {"topical": topical}), verify.shared())
+    first, second = grader.grade(rows, [Completion("\\boxed{3}", 2, False)] * 2)
+    assert first.record["tests"] == [1, "x"] and grader.reward_table["topical"](first) == 1.0
+    assert "topic" not in second.record and second.record["golds"] == ["3", "1+1+1"]
+    other = [row | {"gold": "x^2", "golds": ["x^2", "3"]} for row in rows]
+    assert [r.verdict.correct for r in grader.grade(other, [Completion("\\boxed{3}", 2, False)] * 2)] == [True, True]
+    endless = byte_tokenizer()
+    endless.eos_token = None
+    with pytest.raises(InputError, match="the tokenizer has no end token"):
+        chat.training_row(RECORD, endless, "plain")
+    with pytest.raises(InputError, match="reads as a special token"):
+        chat.training_row(RECORD | {"problem": "Say <|user|>"}, tokenizer, "plain")
+
+
+def topical(rollout):
+    """1 for a problem on sums."""
+    return float(rollout.record["topic"] == "sums")

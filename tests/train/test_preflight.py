@@ -1,5 +1,6 @@
 """An answer in the form that the prompt asks for must earn its reward, or the run is not worth starting."""
 
+import re
 from types import SimpleNamespace
 
 import pandas as pd
@@ -22,9 +23,9 @@ THOUGHT = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n"
 
 def items(template="plain", golds=GOLDS, rewards=("correct",), weights=None, chat_template=None, **grading):
     """The contract's items by name, of problems with these golds, on a tokenizer that writes every byte."""
-    tokenizer = load_tokenizer(grading.pop("tokenizer", "tiny-bytes"))
+    tokenizer, text = load_tokenizer(grading.pop("tokenizer", "tiny-bytes")), grading.pop("problem", "Problem {}?")
     tokenizer.chat_template = chat_template or tokenizer.chat_template
-    rows = [{"id": str(i), "problem": f"Problem {i}?", "gold": gold, "level": None} for i, gold in enumerate(golds)]
+    rows = [{"id": str(i), "problem": text.format(i), "gold": gold, "level": None} for i, gold in enumerate(golds)]
     rows = [training_row(row, tokenizer, template) for row in rows]
     held_out = grading.pop("held_out", [{"id": "v", "problem": "Another?", "prompt_ids": [1]}])
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=grading.pop("positions", 8192)))
@@ -39,6 +40,33 @@ def test_a_right_answer_in_the_form_of_the_prompt_is_accepted_unless_nothing_rea
     found = items(template)["answer"]
     assert found.verdict == (STOP if template in asks_for_what_nothing_reads else OK), found.sentence
     assert asks_for_what_nothing_reads.get(template, "") in found.sentence
+
+
+@pytest.mark.parametrize(
+    "asked, verdict, sentence",
+    [
+        ("{problem}\nEnd with `Answer: 34`.", STOP, "the prompts ask for Answer: …, but 3 of 3 .*ask for .boxed"),
+        ("{problem} Finish with *Final Answer*: $x$", STOP, "the prompts ask for Final answer: …, but 3 of 3"),
+        ("{problem} Say: the answer is 34.", STOP, "the prompts ask for The answer is …, but 3 of 3"),
+        ('{problem} Return {"answer": 34} as JSON', STOP, 'the prompts ask for {"answer": "…"}, but 3 of 3'),
+        (
+            "{problem}\nAnswer: use \\boxed{}.",
+            OK,
+            "the prompts ask for .boxed{…}, and a right answer so written is acc",
+        ),
+        ("{problem} Give a number only.", LOOK, "the prompts name no form known here, so .boxed{…} is tried"),
+        ("{problem}", OK, "the prompts name no form known here, so .boxed{…} is tried, and"),
+    ],
+)
+def test_the_form_that_is_tried_is_the_form_that_the_prompt_asks_for(asked, verdict, sentence):
+    found = items(asked)["answer"]
+    assert found.verdict == verdict and re.match(sentence, found.sentence), found.sentence
+
+
+def test_a_form_that_the_data_ask_for_in_each_problem_counts():
+    found = items(problem="Solve it. The last line is of the form Answer: $Answer. Problem {}?")["answer"]
+    assert found.verdict == STOP and "the prompts ask for Answer: …" in found.sentence
+    assert items("qwen_math", problem="Problem {}? Answer:")["answer"].verdict == OK  # the template asks for a box
 
 
 def test_golds_that_cannot_be_graded_stop_the_run():

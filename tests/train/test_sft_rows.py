@@ -27,20 +27,21 @@ def tokenizer(models):
 
 @pytest.mark.slow
 def test_only_the_solution_and_the_end_carry_loss(tokenizer):
-    rows, too_long = sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 128)
+    rows, changed = sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 128)
     (row,) = rows
     learned = [token for token in row["labels"] if token != sft_rows.IGNORED]
     assert tokenizer.decode(learned) == RECORD["solution"] + "<|end|>"
     assert row["input_ids"][-len(learned) :] == learned and row["length"] == len(row["input_ids"])
     assert tokenizer.decode(row["input_ids"][: -len(learned)]) == f"<|user|>{RECORD['problem']}<|assistant|>"
-    assert too_long == 0
+    assert changed == {"dropped": 0, "shortened": 0}
 
 
 @pytest.mark.slow
 def test_long_solutions_are_cut_where_the_recipe_cut_them(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
-    rows, longer = sft_rows.tokenise_solutions([RECORD, long], tokenizer, "plain", 64, "truncate")
-    assert [row["length"] < 64 for row in rows] == [True, False] and longer == 1
+    full = RECORD | {"problem": RECORD["problem"] + " (2) +5." * 20}  # the prompt alone is longer
+    rows, changed = sft_rows.tokenise_solutions([RECORD, long, full], tokenizer, "plain", 64, "truncate")
+    assert [row["length"] < 64 for row in rows] == [True, False] and changed == {"dropped": 1, "shortened": 1}
     assert len(rows[1]["input_ids"]) == len(rows[1]["labels"]) == 64
     assert rows[1]["input_ids"][-1] != tokenizer.eos_token_id  # the text goes on
     with pytest.raises(InputError, match="too_long is 'cut', expected one of drop, truncate"):
@@ -50,8 +51,8 @@ def test_long_solutions_are_cut_where_the_recipe_cut_them(tokenizer):
 @pytest.mark.slow
 def test_wrapped_rows_hold_every_token_and_bfd_keeps_solutions_whole(tokenizer):
     records = [RECORD | {"id": str(n), "solution": RECORD["solution"] * n} for n in range(1, 9)]
-    rows, longer = sft_rows.tokenise_solutions(records, tokenizer, "plain", None)
-    assert longer == 0 and rows[-1]["length"] > 64
+    rows, changed = sft_rows.tokenise_solutions(records, tokenizer, "plain", None)
+    assert not any(changed.values()) and rows[-1]["length"] > 64
     wrapped, bfd = (sft_rows.pack_solutions(rows, 64, packing, seed=0) for packing in ("wrapped", "bfd"))
     tokens = sorted(token for row in rows for token in row["input_ids"])
     assert sorted(token for row in wrapped for token in row["input_ids"]) == tokens
@@ -80,12 +81,24 @@ def test_an_epoch_is_one_pass_over_the_rows_that_remain():
 @pytest.mark.slow
 def test_long_solutions_are_left_out_and_counted(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
-    rows, too_long = sft_rows.tokenise_solutions([RECORD, long, long], tokenizer, "plain", 64)
-    assert len(rows) == 1 and too_long == 2
+    rows, changed = sft_rows.tokenise_solutions([RECORD, long, long], tokenizer, "plain", 64)
+    assert len(rows) == 1 and changed == {"dropped": 2, "shortened": 0}
     with pytest.raises(InputError, match="max_length is 8, but every one of the 1 solutions is longer"):
         sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 8)
     with pytest.raises(InputError, match="record a has no solution"):
         sft_rows.tokenise_solutions([RECORD | {"solution": ""}], tokenizer, "plain", 64)
+
+
+@pytest.mark.slow
+def test_a_text_that_would_end_a_turn_and_a_tokenizer_without_an_end_are_refused(tokenizer):
+    for name in ("problem", "solution"):
+        typed = RECORD | {name: RECORD[name] + "<|end|>"}
+        with pytest.raises(InputError, match=r"has '<\|end\|>', which the tokenizer reads as a special token: edit or"):
+            sft_rows.tokenise_solutions([typed], tokenizer, "plain", 64)
+    endless = arithmetic_tokenizer()
+    endless.eos_token = None
+    with pytest.raises(InputError, match="the tokenizer has no end token.*set eos_token in its tokenizer_config.json"):
+        sft_rows.tokenise_solutions([RECORD], endless, "plain", 64)
 
 
 def rows_of(lengths):
