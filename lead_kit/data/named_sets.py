@@ -78,8 +78,8 @@ def benchmark_settings(benchmark: str, **overrides) -> BenchmarkSettings:
     if benchmark not in (*SETS, *SUITES) and (is_data_file(benchmark) or is_on_hub(benchmark)):
         missing = [name for name in ("template", "n", "temperature", "max_tokens") if name not in changed]
         if missing:
-            given = ", ".join(missing)
-            raise InputError(f"benchmark {benchmark!r} is a file or hub id, which sets nothing: give {given}, too")
+            needed = ", ".join(missing)
+            raise InputError(f"benchmark {benchmark!r} is a file or hub id, which sets nothing: give {needed}, too")
         return BenchmarkSettings(**{"top_p": 1.0, "min_p": 0.0} | changed)
     return lookup(benchmarks, benchmark, "benchmark")._replace(**changed)
 

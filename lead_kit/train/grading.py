@@ -55,12 +55,12 @@ class Grader:
 
         The reward raises for a gold that cannot be graded.
         """
-        whole = [json.loads(record.get("others", "{}")) | record for record in records]
+        records = [json.loads(record.get("others", "{}")) | record for record in records]
         problems = [record["problem"] for record in records] if self.reject_restated_problem else None
         verdicts = self.verdicts(records, completions, problems)
         return [
             Rollout(record["problem"], one.text, record["gold"], one.length, one.truncated, verdict, record)
-            for record, one, verdict in zip(whole, completions, verdicts, strict=True)
+            for record, one, verdict in zip(records, completions, verdicts, strict=True)
         ]
 
 
