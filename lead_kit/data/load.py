@@ -37,6 +37,7 @@ COLUMNS = ("id", "problem", "gold", "level", "source", "solution")
 _LETTERS = "ABCDEFGHIJ"
 _SPEAKERS = {"human": "user", "gpt": "assistant"}  # roles of chats in turns of {"from", "value"}
 _IMAGE = "{}: column {!r} has an image or sound, which the kit cannot read: leave such rows out"
+_CHAT_AS_TEXT = re.compile(r"\s*\[\s*\{\s*['\"](role|from|type|content)['\"]")
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")  # the end of a shard's name
 
 
@@ -273,6 +274,8 @@ def _text_of(row: dict, names: dict[str, str], role: str, where: str) -> str:
     """
     column, value = names[role], _value_at(row, names[role])
     where = f"{where}, column {column!r}"
+    if isinstance(value, str) and _CHAT_AS_TEXT.match(value):
+        raise InputError(f"{where}: the chat is written as one text: store it as a list of turns")
     if not isinstance(value, list) or not value or not _speaker(value[0]):
         return _joined_parts(value, where)
     speakers = [_speaker(turn) for turn in value]
@@ -280,9 +283,10 @@ def _text_of(row: dict, names: dict[str, str], role: str, where: str) -> str:
     if wanted not in speakers:
         return ""
     last = len(speakers) - 1 - speakers[::-1].index(wanted)
-    after = speakers[last + 1 :] if column != names["solution"] else []
-    lost = speakers[:last] + after if role == "problem" else [each for each in speakers[:last] if each == wanted]
-    if lost:
+    others = value[:last] + (value[last + 1 :] if column != names["solution"] else [])
+    if role == "solution":  # the turns before it are the prompt
+        others = [turn for turn in value[:last] if _speaker(turn) == wanted]
+    if lost := [_speaker(turn) for turn in others if turn.get("content", turn.get("value"))]:
         path, turns = f"{column}.{last}.{'content' if 'content' in value[last] else 'value'}", ", ".join(lost)
         raise InputError(
             f"{where}: a record holds one question and one solution, so it would lose the turns {turns}: with "
@@ -313,6 +317,8 @@ def _plain_answers(value, where: str) -> list[str]:
     if isinstance(value, str) and re.fullmatch(r'\s*\["(.|\n)*"\]\s*', value):  # Skywork-OR1: a list in JSON
         with contextlib.suppress(ValueError):
             value = json.loads(value)
+    elif isinstance(value, str) and re.match(r"\s*\['", value):
+        raise InputError(f"{where}: {shorten(value)} is a list as Python prints it: store it as a list, or one answer")
     forms = value if isinstance(value, list) else [value]
     return list(dict.fromkeys(text for form in forms if (text := _plain_text(form, where).strip())))
 
@@ -402,6 +408,8 @@ def _read_csv(path: Path) -> list[dict]:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} is not a readable CSV file: {shorten(str(error), 200)}") from None
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{path} is not a readable CSV file: its rows have more fields than its header")
     for column in frame:
         numbers = pd.to_numeric(frame[column], errors="coerce")
         if (numbers.astype(str) == frame[column]).all():

@@ -59,7 +59,8 @@ def messages(template: str, problem: str) -> list[dict]:
 def _special_tokens(tokenizer) -> tuple[str, ...]:
     """The texts that the tokenizer reads as special tokens wherever they stand."""
     added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    return tuple({*added, *tokenizer.all_special_tokens} - {*_THOUGHT_TAGS})
+    special = {*added, *tokenizer.all_special_tokens} - {*_THOUGHT_TAGS}
+    return tuple(token for token in special if len(token) > 2)  # some tokenizers pad with "!"
 
 
 def refuse_special_tokens(tokenizer, text: str) -> None:

@@ -67,6 +67,8 @@ def test_turns_that_a_record_would_lose_are_refused(tmp_path):
     refused(tmp_path, verl | {"prompt": [ask, reply, ask]}, "lose the turns user, assistant: .*'prompt.2.content'")
     refused(tmp_path, verl | {"prompt": [ask, reply]}, "lose the turns assistant")  # a prefilled answer
     refused(tmp_path, {"messages": [ask, reply, ask, reply]}, "lose the turns user, assistant")
+    assert one(tmp_path, verl | {"prompt": [turn("system", ""), ask]})["problem"] == "1+1?"  # nothing is lost
+    refused(tmp_path, verl | {"prompt": json.dumps([ask])}, "the chat is written as one text: store it as a list")
     talk = [{"from": "human", "value": "1+1?"}, {"from": "gpt", "value": "\\boxed{2}"}]
     record = one(tmp_path, {"conversations": talk})
     assert (record["problem"], record["gold"], record["solution"]) == ("1+1?", "2", "\\boxed{2}")
@@ -94,6 +96,12 @@ def test_a_list_of_golds_keeps_each_form(tmp_path, answer, golds):
     assert record.get("golds") == golds and record["gold"] == ("[1, 2]" if answer == "[1, 2]" else "1/2")
     again = load_problems(save_problems([record], tmp_path / "x.parquet"))
     assert (again[0]["gold"], again[0].get("golds")) == (record["gold"], golds)
+
+
+def test_a_list_of_golds_as_python_prints_it_is_refused(tmp_path):
+    refused(
+        tmp_path, {"problem": "Half?", "answer": "['1/2', '0.5']"}, "column 'answer': .* is a list as Python prints"
+    )
 
 
 def test_what_was_changed_is_counted(tmp_path):
@@ -136,9 +144,12 @@ def test_csv_keeps_texts_as_they_are_written(tmp_path):
         "hint": "NA",
     }
     assert (second["id"], second["gold"], second["rate"]) == ("x-1", "1.50", 1.0)
-    (tmp_path / "bad.csv").write_text('problem,answer\n"a,1\n')
-    with pytest.raises(InputError, match="bad.csv is not a readable CSV"):
-        load_problems(tmp_path / "bad.csv")
+    (tmp_path / "excel.csv").write_text("problem,answer,hint\nq,2\n", encoding="utf-8-sig")
+    assert load_problems(tmp_path / "excel.csv")[0]["problem"] == "q"
+    for text in ('problem,answer\n"a,1\n', "problem,answer\na,1,x\nb,2,y\n", "problem,answer\na,1\nb,2,y\n"):
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(InputError, match="bad.csv is not a readable CSV"):
+            load_problems(tmp_path / "bad.csv")
 
 
 def test_packed_files_are_unpacked(tmp_path):
