@@ -156,23 +156,29 @@ def _hub_rows(source: Source, split: str) -> list[dict]:
     except (OSError, ValueError) as error:
         first = str(error).split("\n")[0]
         raise InputError(f"cannot load {source.hub} from the hub ({first}); data_path may name a local copy") from None
-    rows = concatenate_datasets([_one_split(part, split, source.hub) for part in parts])
+    rows = concatenate_datasets([_one_split(loaded, split, source.hub) for loaded in parts])
     named = [source.problem, source.gold, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
-    return list(rows.select_columns(sorted(wanted)) if source.problem else rows)
+    return _rows_of(rows.select_columns(sorted(wanted)) if source.problem else rows, source.hub)
 
 
 def _one_split(data, split: str, where: str):
-    """The rows of a data set of the library datasets, or of one of its splits. Raises InputError for images."""
-    if isinstance(data, dict):
-        name = split or (next(iter(data)) if len(data) == 1 else "")
-        if name not in data:
-            raise InputError(f"{where} has the splits {', '.join(data)}: name one of them as its split, not {name!r}")
-        data = data[name]
+    """A data set of the library datasets, or one of its splits. Raises InputError where there is no such split."""
+    if not isinstance(data, dict):
+        return data
+    name = split or (next(iter(data)) if len(data) == 1 else "")
+    if name not in data:
+        raise InputError(f"{where} has the splits {', '.join(data)}: name one of them as its split, not {name!r}")
+    return data[name]
+
+
+def _rows_of(data, where: str) -> list[dict]:
+    """The rows of a data set of the library datasets. Raises InputError for images, before they are decoded."""
+    stored = data.with_format("arrow")[:]
     for column, kind in data.features.items():
-        if re.search(r"\b(Image|Audio|Video)\(", str(kind)):
+        if re.search(r"\b(Image|Audio|Video)\(", str(kind)) and stored[column].null_count < len(data):
             raise InputError(_IMAGE.format(where, column))
-    return data
+    return list(data)
 
 
 def _to_records(rows, name, source, fields, where, seed, need_gold, changes) -> list[dict]:
@@ -314,8 +320,8 @@ def _plain_answers(value, where: str) -> list[str]:
     """The forms of an answer as texts, without empty ones; of verl's reward_model, its ground truth."""
     if isinstance(value, dict) and "ground_truth" in value:
         value = value["ground_truth"]
-    if isinstance(value, str) and re.fullmatch(r'\s*\["(.|\n)*"\]\s*', value):  # Skywork-OR1: a list in JSON
-        with contextlib.suppress(ValueError):
+    if isinstance(value, str) and value.strip().startswith('["'):  # Skywork-OR1: a list in JSON
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
     elif isinstance(value, str) and re.match(r"\s*\['", value):
         raise InputError(f"{where}: {shorten(value)} is a list as Python prints it: store it as a list, or one answer")
@@ -326,7 +332,7 @@ def _plain_answers(value, where: str) -> list[str]:
 def _plain_text(value, where: str) -> str:
     """A text or a number as text: 70.0 gives "70". Raises InputError for an object, a list or bytes."""
     if isinstance(value, list | tuple | dict | bytes):
-        raise InputError(f"{where}: expected a text, found {shorten(value, 60)}: name a field of it, such as a.0.b")
+        raise InputError(f"{where}: expected a text, found {shorten(value, 60)}: name a field of it, such as COLUMN.0")
     if isinstance(value, float):
         value = None if math.isnan(value) else int(value) if value.is_integer() else value
     return "" if value is None else str(value)
@@ -385,16 +391,16 @@ def _read_folder(folder: Path, split: str) -> list[dict]:
         from datasets import load_from_disk  # imported here, as in _hub_rows
 
         try:
-            return list(_one_split(load_from_disk(str(folder)), split, str(folder)))
+            return _rows_of(_one_split(load_from_disk(str(folder)), split, str(folder)), str(folder))
         except (OSError, pyarrow.ArrowException) as error:
             raise InputError(f"{folder} is not a readable data set: {shorten(str(error), 200)}") from None
     shards: dict[str, list[Path]] = {}
     for file in sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES)):
         shards.setdefault(_SHARD.sub("", str(file.relative_to(folder).with_name(_short_name(file)))), []).append(file)
     names = ", ".join(shards)
-    if split not in shards and len(shards) != 1 or split and split not in shards:
-        holds = f"holds {shorten(names, 200)}" if shards else f"holds no {', '.join(SUFFIXES)} file"
-        raise InputError(f"{folder} {holds}: name one file, or one of these names as the split")
+    if (split or names) not in shards:
+        holds = shorten(names, 200) if shards else f"no {', '.join(SUFFIXES)} file"
+        raise InputError(f"{folder} holds {holds}: name one file, or one of these names as the split")
     return [row for file in shards[split or names] for row in _read_rows(file)]
 
 

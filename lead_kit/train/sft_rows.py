@@ -31,7 +31,7 @@ def tokenise_solutions(
     lookup(_TOO_LONG, too_long, "too_long")
     if tokenizer.eos_token_id is None:
         raise InputError(prompts.NO_END)
-    rows, changed = [], {"dropped": 0, "shortened": 0}
+    rows, counts = [], {"dropped": 0, "shortened": 0}
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
@@ -40,7 +40,7 @@ def tokenise_solutions(
         completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if max_length and len(prompt) + len(completion) > max_length:
             drop = too_long == "drop" or len(prompt) >= max_length
-            changed["dropped" if drop else "shortened"] += 1
+            counts["dropped" if drop else "shortened"] += 1
             if drop:
                 continue
             completion = completion[: max_length - len(prompt)]
@@ -48,7 +48,7 @@ def tokenise_solutions(
         rows.append({"input_ids": ids, "labels": [IGNORED] * len(prompt) + completion, "length": len(ids)})
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
-    return rows, changed
+    return rows, counts
 
 
 def pack_solutions(rows: list[dict], max_length: int, packing: str, seed: int) -> Dataset:

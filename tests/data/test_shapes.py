@@ -200,8 +200,9 @@ def test_a_folder_of_save_to_disk(tmp_path):
     with pytest.raises(InputError, match="two has the splits train, test: name one of them"):
         load_problems(tmp_path / "two")
     assert load_problems(tmp_path / "two", split="test") == load_problems("two", path=tmp_path / "two" / "test")
-    pictures = Dataset.from_list([ROW | {"figure": None}]).cast_column("figure", Image())
-    pictures.save_to_disk(tmp_path / "pictures")
+    for name, figure in (("none", None), ("pictures", {"bytes": b"\x89PNG", "path": None})):
+        Dataset.from_list([ROW | {"figure": figure}]).cast_column("figure", Image()).save_to_disk(tmp_path / name)
+    assert load_problems(tmp_path / "none")[0]["gold"] == "2"
     with pytest.raises(InputError, match="column 'figure' has an image"):
         load_problems(tmp_path / "pictures")
 
