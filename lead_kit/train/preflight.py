@@ -41,15 +41,15 @@ class Item(NamedTuple):
 
 
 # Forms of a final answer: what a prompt that asks for one says, and the answer; the first that is asked for counts.
-# The line break belongs to the box in the embedded tokenizers.
+# The line break belongs to the box in the embedded tokenizers. "Answer:" at the end of a prompt only begins the answer.
 _ANSWERS = {
     r"(?s)\A(?=.*<answer>)(?=.*boxed)": "<answer>\\boxed{GOLD}</answer>",
     r"\\fbox|boxed": "\n\\boxed{GOLD}",
     "<answer>": "<answer>GOLD</answer>",
     "####": "\n#### GOLD",
     r"(?i)[\"']answer[\"']\s*:": '\n{"answer": "GOLD"}',
-    r"(?i)\bfinal answer\W{0,3}[:=]": "\nFinal answer: GOLD",
-    r"(?i)\banswer\W{0,3}[:=]": "\nAnswer: GOLD",
+    r"(?i)\bfinal answer\W{0,3}[:=](?!\s*\Z)": "\nFinal answer: GOLD",
+    r"(?i)\banswer\W{0,3}[:=](?!\s*\Z)": "\nAnswer: GOLD",
     r"(?i)\banswer is\b": "\nThe answer is GOLD",
 }
 _BOX = "\n\\boxed{GOLD}"

@@ -54,6 +54,7 @@ def test_a_right_answer_in_the_form_of_the_prompt_is_accepted_unless_nothing_rea
             OK,
             "the prompts ask for .boxed{…}, and a right answer so written is acc",
         ),
+        ("Q: {problem}\nAnswer:", LOOK, "the prompts name no form known here, so .boxed{…} is tried"),
         ("{problem} Give a number only.", LOOK, "the prompts name no form known here, so .boxed{…} is tried"),
         ("{problem}", OK, "the prompts name no form known here, so .boxed{…} is tried, and"),
     ],
