@@ -121,39 +121,6 @@ def by_reward(table: pd.DataFrame) -> Figure:
 
 
 @rc_context(STYLE)
-def reinforced(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
-    """Phrases that grew and carry advantage, early against late; and whether each reward separates right from wrong.
-
-    `phrases` is from `reinforced_phrases.reinforced`, `separation` from its `separation`.
-    """
-    caption = (
-        "Left: share of completions with the phrase in the first (hollow) and the last third of the steps; the number "
-        "is the mean advantage of late completions with it. Right: share of pairs (right, wrong) of one group in which "
-        "the right answer has the higher reward, ties half; whiskers: 95% intervals, groups as clusters."
-    )
-    figure, (left, right) = _side_by_side(caption, max(2.2, _height_of(len(phrases))))
-    drawn = phrases.assign(phrase=phrases["phrase"].map(safe_label)).iloc[::-1]
-    left.hlines(drawn["phrase"], drawn["early"], drawn["late"], color="#888888", linewidth=1)
-    left.plot(drawn["early"], drawn["phrase"], "o", color="black", markerfacecolor="white")
-    left.plot(drawn["late"], drawn["phrase"], "o", color="black")
-    for row in drawn.itertuples():
-        left.annotate(f"{row.A:+.2f}", (row.late, row.phrase), (5, -2), textcoords="offset points", fontsize=6)
-    left.set_xlabel("share of completions")
-    left.margins(x=0.18)
-    _percentages(left.xaxis)
-    thirds = separation[separation["steps"] != "all"]
-    for (name, line), look in zip(thirds.groupby("reward", sort=False), REWARD_LOOKS * 3, strict=False):
-        whiskers = np.abs(line[["low", "high"]].to_numpy().T - line["separation"].to_numpy())
-        right.errorbar(line["steps"], line["separation"], yerr=whiskers, color=look.colour, linestyle=look.line,
-                       marker=look.marker, capsize=2, label=safe_label(name))  # fmt: skip
-    right.axhline(0.5, color="black", linewidth=0.6)
-    right.set(xlabel="third of the steps", ylabel="right above wrong (share of pairs)", ylim=(0, 1))
-    if len(thirds):
-        legend_above(figure, right)
-    return figure
-
-
-@rc_context(STYLE)
 def over_training(steps: pd.DataFrame, how: str) -> Figure:
     """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `summary.means_over_steps`."""
     names = [

@@ -177,27 +177,28 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     (one step at least); for the reward and each of its parts, the gap: the mean reward of the completions with the unit
     minus that of the others, within a group, mean over groups (missing where no group has both).
     """
-    counts = rollouts["completion"].map(_UNITS[unit])
-    steps = np.sort(rollouts["step"].unique())
+    steps, texts, units = np.sort(rollouts["step"].unique()), rollouts["completion"], _UNITS[unit]
     end = max(1, int(len(steps) * share))
-    parts = (counts[rollouts["step"].isin(part)] for part in (steps[:end], steps[-end:]))
-    before, after = (_rates(part) for part in parts)
+    before, after = (_rates(texts[rollouts["step"].isin(part)], units) for part in (steps[:end], steps[-end:]))
     growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
     names = sorted((name for name in growth if growth[name] > 0), key=lambda name: (-growth[name], name))[:most]
+    held = [units(text).keys() & set(names) for text in texts]
     rewards = ["reward", *(rewards_in(rollouts) if len(rewards_in(rollouts)) > 1 else [])]
     rows = []
     for name in names:
-        by_holding = rollouts.assign(holds=[name in count for count in counts])
+        by_holding = rollouts.assign(holds=[name in one for one in held])
         means = by_holding.groupby(["step", "group", "holds"])[rewards].mean().unstack("holds").dropna()
         gaps = {f"{part.removeprefix('reward_')} gap": _gap(means[part]) for part in rewards}
         rows.append({unit: name, "before": before.get(name, 0.0), "after": after[name], **gaps})
     return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
 
 
-def _rates(counts):
+def _rates(texts, units) -> dict[str, float]:
     """How often each unit occurs a completion."""
-    total = Counter(one for count in counts for one in count.elements())
-    return {one: number / len(counts) for one, number in total.items()}
+    total = Counter()
+    for text in texts:
+        total.update(units(text))
+    return {name: number / len(texts) for name, number in total.items()}
 
 
 def _gap(means):

@@ -59,17 +59,6 @@ def test_rewards_are_stacked_above_and_below_zero():
     assert low < -0.2 and high > 1.2
 
 
-def test_what_was_learned_shows_growth_and_separation():
-    phrases = pd.DataFrame({"phrase": ["verify", "<b>$x$"], "early": [0.1, 0.0], "late": [0.5, 0.2], "A": [0.3, 0.1]})
-    rows = [("style", third, 0.5, 0.4, 0.6) for third in ("all", "early", "middle", "late")]
-    separation = pd.DataFrame(rows, columns=["reward", "steps", "separation", "low", "high"])
-    left, right = figures.reinforced(phrases, separation).axes
-    assert [text.get_text() for text in left.texts] == ["+0.10", "+0.30"]
-    assert [tick.get_text() for tick in left.get_yticklabels()] == ["<b>$x$", "verify"]
-    assert [tick.get_text() for tick in right.get_xticklabels()] == ["early", "middle", "late"]
-    assert figures.reinforced(phrases, separation.iloc[:0])._repr_png_()
-
-
 def test_over_training_has_a_panel_for_each_number():
     steps = STEPS[["run", "step"]].assign(truncated=[0.9, 1.0, 0.1, 0.2], repetitive=0.0, reward_style=0.5)
     for name in ("truncated", "repetitive", "reward_style"):
