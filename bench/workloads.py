@@ -189,7 +189,7 @@ def drawn_runs() -> dict[str, float]:
     sentences = [*curves.describe_gaps(values), curves.settings_caption(apart), curves.validation_setting(trained)]
     clock("sentences")
     training_figures.trend(trained, note=" ".join(sentences)).png()
-    training_figures.response_length(trained).png()
+    training_figures.trend(trained, "length").png()
     training_figures.reward_components(trained).png()
     clock("figures")
     paid = logged_batches.load(trained)

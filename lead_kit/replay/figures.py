@@ -4,21 +4,20 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, figure_with_caption, legend_above
+from lead_kit.report.training_figures import ROLLOUT_STEP, draw_curves
 from lead_kit.safe_text import safe_label
 
-_STEP = "step (rollout batches)"
 SHARE = "advantage_outside_mixed_groups"
-BARS = "#4477AA"
+_BARS = "#4477AA"
 
 
 def short_names(names) -> dict[str, str]:
     """The last part of each run's name, or the whole name where two runs would share it."""
     last = {name: str(name).rpartition("/")[2] for name in dict.fromkeys(names)}
-    alone = {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
-    return {name: safe_label(text) for name, text in alone.items()}
+    return {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
 
 
 def _height_of(rows: int) -> float:
@@ -26,8 +25,12 @@ def _height_of(rows: int) -> float:
     return 0.5 + 0.17 * max(rows, 2)
 
 
-def _percentages(axis) -> None:
-    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+def _draw_runs(axes, steps: pd.DataFrame, value: str, low: str, high: str) -> None:
+    """One line with its band for each run, from the columns with these names."""
+    points = steps[["step", value, low, high]].set_axis(["step", "mean", "low", "high"], axis=1)
+    names = short_names(steps["run"])
+    looks = dict(zip(names.values(), REWARD_LOOKS * 9, strict=False))
+    draw_curves(axes, points.assign(arm=steps["run"].map(names)), looks=looks)
 
 
 @rc_context(STYLE)
@@ -37,31 +40,30 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
     `steps` is from `attribution.over_steps` (of one variant), `drawn` from `bars`.
     """
     caption = (
-        "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded "
-        "rewards under GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters."
+        "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded rewards under "
+        f"GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters. {note}"
     )
-    caption, height = " ".join(filter(None, [caption, note])), max(2.2, _height_of(len(drawn)))
-    figure, stacked = _side_by_side(caption, height) if len(steps) else figure_with_caption(caption, 1, height, 4.6)
+    height, panels = max(2.2, _height_of(len(drawn))), 2 if len(steps) else 1
+    width = PAGE if len(steps) else 4.6
+    figure, stacked = figure_with_caption(caption, panels, height, width, across=True, shared=False)
     if len(steps):
-        _lines_of_runs(stacked[0], steps, "value", "low", "high")
-        stacked[0].set(xlabel=_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
-        _percentages(stacked[0].yaxis)
+        _draw_runs(stacked[0], steps, "value", "low", "high")
+        stacked[0].set(xlabel=ROLLOUT_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
+        stacked[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         legend_above(figure, stacked[0])
     axes, drawn = stacked[-1], drawn.iloc[::-1]
     names = drawn["variant"].map(safe_label)
     whiskers = np.abs(drawn[["low", "high"]].to_numpy().T - drawn["value"].to_numpy())
-    axes.barh(names, drawn["value"], color=BARS, height=0.6)
+    axes.barh(names, drawn["value"], color=_BARS, height=0.6)
     axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
     axes.set(xlabel="advantage mass outside mixed groups", xlim=(0, 1))
-    _percentages(axes.xaxis)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
 def bars(table: pd.DataFrame) -> pd.DataFrame:
     """The bars of `outside_mixed_groups` from `attribution.variant_table`: variant, value, low, high."""
-    if SHARE not in table:
-        return pd.DataFrame(columns=["variant", "value", "low", "high"])
-    drawn = table[["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]].dropna(subset=SHARE)
+    drawn = table.reindex(columns=["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]).dropna(subset=SHARE)
     return drawn.set_axis(["variant", "value", "low", "high"], axis=1)
 
 
@@ -69,23 +71,6 @@ def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
     """The plotted points of `outside_mixed_groups`; a bar has no run and no step."""
     steps = steps.assign(run=steps["run"].map(short_names(steps["run"])))
     return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
-
-
-def _side_by_side(caption: str, height: float) -> tuple[Figure, np.ndarray]:
-    """Two panels side by side, each with its own y axis."""
-    figure, axes = figure_with_caption(caption, 2, height, PAGE, across=True)
-    for panel in axes:
-        panel.remove()
-    return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
-
-
-def _lines_of_runs(axes, steps: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """One line with its band for each run."""
-    for (run, label), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
-        line = steps[steps["run"] == run]
-        axes.plot(line["step"], line[value], color=look.colour, linestyle=look.line, marker=look.marker, label=label)
-        axes.fill_between(line["step"], line[low], line[high], color=look.colour, alpha=0.15, linewidth=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 @rc_context(STYLE)
@@ -115,7 +100,7 @@ def by_reward(table: pd.DataFrame) -> Figure:
                       linewidth=0.8, capsize=2)  # fmt: skip
         above, below = above + values.clip(min=0), below + values.clip(max=0)
     axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
-    _percentages(axes.xaxis)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     legend_above(figure, axes)
     return figure
 
@@ -123,11 +108,8 @@ def by_reward(table: pd.DataFrame) -> Figure:
 @rc_context(STYLE)
 def over_training(steps: pd.DataFrame, how: str) -> Figure:
     """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `summary.means_over_steps`."""
-    names = [
-        "truncated",
-        "repetitive",
-        *(name for name in steps if name.startswith("reward_") and f"{name}_low" in steps),
-    ]
+    rewards = [name for name in steps if name.startswith("reward_") and f"{name}_low" in steps]
+    names = ["truncated", "repetitive", *rewards]
     labels = {"truncated": "cut off", "repetitive": "repeats itself"}
     caption = (
         f"Means over the rollouts of each recorded step. Cut off: {how}. Repeats itself: an n-gram ten times in a row. "
@@ -135,11 +117,11 @@ def over_training(steps: pd.DataFrame, how: str) -> Figure:
     )
     figure, stacked = figure_with_caption(caption, len(names), 1.2)
     for axes, name in zip(stacked, names, strict=True):
-        _lines_of_runs(axes, steps, name, f"{name}_low", f"{name}_high")
+        _draw_runs(axes, steps, name, f"{name}_low", f"{name}_high")
         axes.set_ylabel(safe_label(labels.get(name, name.removeprefix("reward_"))))
         if name in labels:
             axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
-            _percentages(axes.yaxis)
-    stacked[-1].set_xlabel(_STEP)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    stacked[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure

@@ -126,9 +126,9 @@ def _merged(explanations: list[tuple[pd.Index, Explanation]]) -> Explanation:
     weights = {name: 1.0 for one in runs for name in one.weights} | (runs[0].weights if alike else {})
     names = dict.fromkeys(name for one in runs for name in one.parts)
 
-    def part_of(name: str, one: Explanation, index: pd.Index) -> np.ndarray:
-        values = one.parts.get(name, np.zeros(len(index)))
-        return values if alike else values * one.weights.get(name, 1.0)
+    def part_of(name: str, run: Explanation, index: pd.Index) -> np.ndarray:
+        values = run.parts.get(name, np.zeros(len(index)))
+        return values if alike else values * run.weights.get(name, 1.0)
 
     def joined(values: list) -> np.ndarray | None:
         return None if any(value is None for value in values) else np.concatenate(values)[rows]

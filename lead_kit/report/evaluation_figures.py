@@ -20,7 +20,6 @@ _DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verd
 # A part of a metric's name and its unit; the first match counts.
 _UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
 _UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
-_STAGE_COLOURS = (METHOD_COLOURS["grpo"], "#999999", "#D55E00")  # kept, solved too often, never solved
 _MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
 MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 24 values, else 12 equal bins
 
@@ -215,42 +214,4 @@ def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    return figure
-
-
-@rc_context(STYLE)
-def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figure:
-    """The plan of a stage: problems by pass rate, kept or not; share of all-right or all-wrong groups by group size.
-
-    `planned` and `shares` are from `stage_plan.plan_table` and `unmixed_shares`; `high` is the highest pass rate kept.
-    """
-    caption = (
-        "Top: problems by measured pass rate; dashed: the highest rate that is kept. Bottom: expected share of groups "
-        "with only right or only wrong answers under a Beta prior fitted to the problems; bars: 95% over problems."
-    )
-    figure, (top, bottom) = figure_with_caption(caption, 2, 1.7)
-    edges, base = _bin_edges(_numbers_in(planned["rate"])), 0
-    for part, colour in zip(("kept", "solved too often", "never solved"), _STAGE_COLOURS, strict=True):
-        rows = planned[planned["part"] == part]
-        if len(rows):
-            count = np.histogram(_numbers_in(rows["rate"]), edges)[0]
-            middle, wide = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-            top.bar(middle, count, 0.9 * wide, bottom=base, color=colour, label=f"{part} ({len(rows):,})")
-            base = base + count
-    top.axvline(high, color="black", linestyle="--", linewidth=0.8)
-    top.set(xlabel="pass rate", ylabel="problems")
-    top.grid(axis="x", visible=False)
-    sizes = sorted(shares["group_size"].unique())
-    for name, colour, marker in (("all", _STAGE_COLOURS[1], "s"), ("kept", _STAGE_COLOURS[0], "o")):
-        line = shares[shares["problems"] == name]
-        reach = [line["estimate"] - line["low"], line["high"] - line["estimate"]]
-        label = f"{name} problems, all-right or all-wrong groups"
-        bottom.errorbar(
-            line["group_size"], line["estimate"], reach, color=colour, marker=marker, capsize=2, label=label
-        )
-    bottom.set_xscale("log", base=2)
-    bottom.set_xticks(sizes, [str(size) for size in sizes])
-    bottom.set(xlabel="group size G", ylabel="share of groups", ylim=(0, None))
-    handles = [*top.get_legend_handles_labels()[0], *bottom.get_legend_handles_labels()[0]]
-    figure.legend(handles, [h.get_label() for h in handles], loc="outside upper center", ncols=1)
     return figure

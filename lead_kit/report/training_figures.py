@@ -4,6 +4,7 @@
 """
 
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ _SMALL = {  # the small panels of `progress`, from the training rows
     "cut off": lambda rows: rows.get("truncated"),
 }
 _RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
-_ROLLOUT_STEP = "step (rollout batches)"
+ROLLOUT_STEP = "step (rollout batches)"
 
 
 def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
@@ -49,14 +50,18 @@ def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
     return f"Line: mean over {count} seeds; band: 95% t-interval over seeds{fixed}."
 
 
-def draw_curves(axes, points: pd.DataFrame, step_ticks: bool = True) -> None:
-    """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps."""
-    for arm, look in method_styles(curves.arms_of(points)).items():
+def draw_curves(
+    axes, points: pd.DataFrame, step_ticks: bool = True, looks: Mapping | None = None, thin: bool = False
+) -> None:
+    """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps.
+
+    `looks`: that of each arm, where it is not the method's own; `thin`: hollow markers, for curves of other runs.
+    """
+    for arm, look in (looks or method_styles(curves.arms_of(points))).items():
         line = points[points["arm"] == arm]
-        axes.plot(
-            line["step"], line["mean"], **line_kwargs(look), markevery=max(1, len(line) // 12), label=safe_label(arm)
-        )
-        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
+        style = line_kwargs(look) | (HOLLOW if thin else {"markevery": max(1, len(line) // 12)})
+        axes.plot(line["step"], line["mean"], **style, label=safe_label(arm))
+        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
     if step_ticks:
         ticks_at(axes, points["step"])
 
@@ -92,32 +97,14 @@ def trend(
                 line["step"], line["value"], **(line_kwargs(look) | HOLLOW), label=safe_label(f"{arm} (published)")
             )
         ticks_at(axes, [*points["step"], *published["step"]])
-    axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
+    axes.set(xlabel="step (batches)" if y == "loss" else ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
     legend_above(figure, axes)
     return figure
 
 
-def response_length(frame: pd.DataFrame, note: str = "") -> Figure:
-    """Mean length of the validation answers over training."""
-    return trend(frame, y="length", note=note)
-
-
-def loss_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `loss_curve`: arm, step, mean, low, high, seeds."""
-    return trend_points(frame, "loss", "train")
-
-
-@rc_context(STYLE)
 def loss_curve(frame: pd.DataFrame) -> Figure:
     """Training loss over batches, one line for each arm, seeds as a band. `frame` has train rows with `loss`."""
-    points = loss_points(frame)
-    figure, (axes,) = figure_with_caption(
-        f"A step is one batch; in SFT it is one optimiser update. {_band_meaning(points)}"
-    )
-    draw_curves(axes, points)
-    axes.set(xlabel="step (batches)", ylabel=LABELS["loss"])
-    legend_above(figure, axes)
-    return figure
+    return trend(frame, "loss", "train", note="A step is one batch; in SFT it is one optimiser update.")
 
 
 def component_names(train: pd.DataFrame) -> list[str]:
@@ -153,21 +140,18 @@ def reward_components(frame: pd.DataFrame) -> Figure:
     points = component_points(frame)
     if points.empty:
         raise ValueError("these runs logged no reward components (columns reward_<name>)")
-    names, arms = list(dict.fromkeys(points["reward"])), curves.arms_of(points)
+    arms = curves.arms_of(points)
+    looks = dict(zip(dict.fromkeys(points["reward"]), REWARD_LOOKS * 3, strict=False))
     caption = (
         "Line: mean over seeds of each reward's mean in a batch. "
         "Band: ± one standard deviation inside a batch, within the least and the greatest reward logged."
     )
     figure, panels = figure_with_caption(caption, len(arms), 1.5)
     for axes, arm in zip(panels, arms, strict=True):
-        for name, look in zip(names, REWARD_LOOKS * 3, strict=False):
-            line = points[(points["arm"] == arm) & (points["reward"] == name)]
-            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=safe_label(name))
-            axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
-        ticks_at(axes, points["step"])
+        draw_curves(axes, points[points["arm"] == arm].assign(arm=points["reward"]), looks=looks)
         axes.set_ylabel("reward")
         axes.set_title(safe_label(f"arm {arm}"), loc="left")
-    panels[-1].set_xlabel(_ROLLOUT_STEP)
+    panels[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, panels[0])
     return figure
 
@@ -181,7 +165,7 @@ def metric_panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, trend_points(frame, name, split))
         axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
-    stacked[-1].set_xlabel(_ROLLOUT_STEP)
+    stacked[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure
 
@@ -218,7 +202,7 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     weight = by_step["weight"].quantile([0.1, 0.5, 0.9]).unstack()
     bottom.plot(weight.index, weight[0.5], **dotted)
     bottom.fill_between(weight.index, weight[0.1], weight[0.9], color="black", alpha=0.15, linewidth=0)
-    bottom.set(xlabel=_ROLLOUT_STEP, ylabel="weight")
+    bottom.set(xlabel=ROLLOUT_STEP, ylabel="weight")
     for axes in (top, middle, bottom):
         axes.set_xlim(edges[0], edges[-1])
         ticks_at(axes, steps)
@@ -235,11 +219,13 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
     large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
     for column, metric in enumerate(("pass@1", "length")):
         axes = figure.add_subplot(large[column])
-        _draw_baseline(axes, curves.runs_that_logged(baseline, metric), metric)
+        others = curves.runs_that_logged(baseline, metric)
+        if len(others):
+            draw_curves(axes, trend_points(others, metric), step_ticks=False, thin=True)
         curve = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in method_styles(dict.fromkeys(curve["arm"])).items():
             axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
-        axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS[metric])
+        axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
         ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
@@ -260,14 +246,3 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
         axes.set_xlabel("step", fontsize=6, labelpad=1)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     return figure
-
-
-def _draw_baseline(axes, frame: pd.DataFrame, metric: str) -> None:
-    """Thin curves of other runs, the mean over the seeds of an arm with its band. `frame` as `curves.load_runs`."""
-    if frame.empty:
-        return
-    points = trend_points(frame, metric)
-    for arm, look in method_styles(curves.arms_of(points)).items():
-        line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **(line_kwargs(look) | HOLLOW), label=safe_label(arm))
-        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)

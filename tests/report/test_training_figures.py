@@ -81,7 +81,7 @@ FIGURES = {
     "trend_of_one_seed": lambda: training_figures.trend(training(seeds=1)),
     "trend_beside_published": lambda: training_figures.trend(training(), published=published_points()),
     "trend_of_long_names": lambda: training_figures.trend(training(arms=("lead (figure1/tiny/train-lead-s0)" * 2,))),
-    "response_length": lambda: training_figures.response_length(training()),
+    "response_length": lambda: training_figures.trend(training(), "length"),
     "loss_curve": lambda: training_figures.loss_curve(training()),
     "reward_components": lambda: training_figures.reward_components(training()),
     "group_diagnostics": lambda: training_figures.group_diagnostics(groups(), "arm lead, runs/03_grpo"),
@@ -121,10 +121,10 @@ def test_a_band_stays_where_values_can_lie():
 
 
 def test_the_loss_is_that_of_train_rows_and_its_step_is_explained():
-    points = training_figures.loss_points(training(arms=("sft",), seeds=1))
+    points = training_figures.trend_points(training(arms=("sft",), seeds=1), "loss", "train")
     assert points["mean"].tolist() == approx([1.5, 1.48, 1.46, 1.44, 1.42, 1.4])
     figure = training_figures.loss_curve(training(arms=("sft",), seeds=1))
-    assert caption_of(figure).startswith("A step is one batch; in SFT it is one optimiser update.")
+    assert caption_of(figure).endswith("A step is one batch; in SFT it is one optimiser update.")
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("step (batches)", "loss (nats per token)")
 
 
