@@ -1,8 +1,8 @@
 """Training curves: which runs are compared, their metrics in one frame, the mean over seeds, what is missing.
 
 The tidy frame has one row for each logged line: run, arm, seed, step (rollout batches done), split and the metrics by
-name. A wandb export (.csv) and TRL's completions (.parquet) are read as well as run folders. Without named runs, those
-of the newest experiment are compared.
+name. A wandb export (.csv) is read as well as run folders. Without named runs, those of the newest experiment are
+compared.
 """
 
 import json
@@ -25,7 +25,6 @@ NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apa
 _KEYS = ["run", "arm", "seed", "step", "split"]
 _STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
 _WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
-_TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
 _SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
     "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
     "validation_samples", "validation_temperature", "adapter", "dtype",
@@ -35,7 +34,7 @@ _ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting",
 
 
 def load_runs(runs: list[str]) -> pd.DataFrame:
-    """The tidy frame of run folders, globs, wandb exports or TRL completions; empty where a glob matches nothing.
+    """The tidy frame of run folders, globs or wandb exports; empty where a glob matches nothing.
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
@@ -68,18 +67,13 @@ def runs_that_logged(frame: pd.DataFrame, metric: str, split: str = "validation"
 
 def _read(path: Path) -> pd.DataFrame:
     folder = path if path.is_dir() else path.parent
-    completions = sorted(path.glob("**/completions_*.parquet")) if path.is_dir() else []
-    if completions and not (path / "metrics.jsonl").is_file():
-        return pd.concat([_trl_completions(file) for file in completions])
     if path.is_dir() or path.name == "metrics.jsonl":
         parameters = _parameters(folder)
         metrics = pd.DataFrame(read_metrics(folder))
         return _labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
     if path.suffix == ".csv":
         return _wandb_export(path)
-    if path.suffix == ".parquet":
-        return _trl_completions(path)
-    raise InputError(f"{shown(path)} is no run: expected a run folder, a wandb .csv or TRL's completions .parquet")
+    raise InputError(f"{shown(path)} is no run: expected a run folder or a wandb .csv (06_replay reads completions)")
 
 
 def _labelled(
@@ -112,31 +106,6 @@ def _wandb_export(path: Path) -> pd.DataFrame:
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
     frames = [_labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
-
-
-def _trl_completions(path: Path) -> pd.DataFrame:
-    """Completions as TRL's GRPOTrainer logs them (step, prompt, completion, rewards, advantage), averaged by step.
-
-    The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
-    """
-    rows = pd.read_parquet(path)
-    if missing := _TRL_COLUMNS - set(rows):
-        raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
-    rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
-    texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
-    lengths = texts["completion"].str.len()
-    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=lengths, prompt=texts["prompt"])
-    by_step = rows.groupby("step")
-    frame = by_step[["reward", "characters"]].mean()
-    for name in rewards:
-        frame[f"reward_{name}"], frame[f"reward_{name}_std"] = by_step[name].mean(), by_step[name].std(ddof=0)
-    flat = rows.groupby(["step", "prompt"])["reward"].agg(lambda group: group.max() == group.min())
-    frame["zero_variance"] = flat.groupby("step").mean()
-    frame = frame.reset_index().assign(split="train")
-    if not path.stem.startswith("completions_"):
-        return _labelled(frame, shown(path), path.stem)
-    folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
-    return _labelled(frame, shown(folder), folder.name)
 
 
 def _parameters(run: str | Path) -> dict:
@@ -262,30 +231,20 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["after", "before"])
 
 
-def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
-    """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
-    runs, started = {}, {}
-    for path in matching_paths(["runs/**"]):
-        if _has_metric(path, metric, split):
-            folder = shown(path.parent)
-            runs.setdefault(folder, []).append(shown(path))
-            start = str((read_manifest(path) or {}).get("start", ""))
-            started[folder] = max(started.get(folder, ""), start)
-    return {folder: runs[folder] for folder in sorted(runs, key=started.get, reverse=True)}
-
-
-def _has_metric(folder: Path, metric: str, split: str = "validation") -> bool:
-    """Whether a run logged the metric in the split; of a step that was logged twice, the newest line counts."""
-    newest = {row.get("step"): row.get(metric) for row in read_metrics(folder) if row.get("split") == split}
-    return any(value is not None and value == value for value in newest.values())  # null and NaN are no value
+def _start(run: str) -> str:
+    """When a run began; empty where it is not recorded."""
+    return str((read_manifest(resolve(run)) or {}).get("start", ""))
 
 
 def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
-    experiments = _experiments(metric, split)
+    experiments = {}
+    for run in runs_that_logged(load_runs(["runs/**"]), metric, split)["run"].unique():
+        experiments.setdefault(str(Path(run).parent), []).append(run)
     if not experiments:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
-    (folder, runs), *others = experiments.items()
+    started = {name: max(_start(run) for run in each) for name, each in experiments.items()}
+    (folder, runs), *others = sorted(experiments.items(), key=lambda item: started[item[0]], reverse=True)
     sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
     if others:
         counts = ", ".join(f"{name} ({len(each)})" for name, each in others)

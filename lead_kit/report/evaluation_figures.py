@@ -40,17 +40,6 @@ def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
     return figure
 
 
-@rc_context(STYLE)
-def running_accuracy(points: pd.DataFrame) -> Figure:
-    """Accuracy while samples arrive. `points`: arm, step (samples so far), mean, low, high."""
-    caption = "Share of right answers so far. Band: 95% t-interval over the problems so far."
-    figure, (axes,) = figure_with_caption(caption)
-    draw_curves(axes, points, step_ticks=False)
-    axes.set(xlabel="samples", ylabel="share correct", ylim=(-0.03, 1.03))
-    legend_above(figure, axes)
-    return figure
-
-
 def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
     """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
     count = heights.shape[1]
@@ -64,8 +53,8 @@ def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, hig
 
 
 @rc_context(STYLE)
-def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") -> Figure:
-    """Bars by difficulty, arms side by side.
+def by_difficulty(bars: pd.DataFrame, note: str = "") -> Figure:
+    """Pass@1 by difficulty as bars, arms side by side.
 
     `bars` is from `tables.difficulty_points`, `note` from `tables.evaluation_setting`.
     """
@@ -80,7 +69,7 @@ def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") ->
     wide = bars.pivot(index="level", columns="arm", values=["estimate", "low", "high"]).reindex(levels)
     _draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))
     axes.set_xticks(range(len(levels)), names)
-    axes.set(xlabel="difficulty level", ylabel=ylabel)
+    axes.set(xlabel="difficulty level", ylabel="Pass@1")
     legend_above(figure, axes)
     return figure
 
@@ -197,21 +186,4 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
     axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 6, rotation=90 if crowded else 0)
     axes.set(xlabel=xlabel, ylabel="advantage")
     legend_above(figure, axes)
-    return figure
-
-
-@rc_context(STYLE)
-def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
-    """How many are left after each preparation step, as bars from top to bottom. `table` has columns step and count."""
-    names = [textwrap.fill(safe_label(step), 26) for step in table["step"]]
-    height = 0.5 + 0.13 * sum(name.count("\n") + 2 for name in names)
-    figure, (axes,) = figure_with_caption(f"Number of {unit} left after each step.", 1, height)
-    bars = axes.barh(range(len(table)), table["count"], color=METHOD_COLOURS["grpo"], height=0.7)
-    axes.bar_label(bars, [f"{count:,}" for count in table["count"]], padding=2, fontsize=7)
-    axes.set_yticks(range(len(table)), names)
-    axes.set(xlabel=unit, xlim=(0, max(table["count"].max(), 1) * 1.25))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
     return figure

@@ -266,13 +266,6 @@ def sample_text(row, arm: str) -> str:
     return f"{head}\n{safe_text(row.completion)}\n{verdict}\n"
 
 
-def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
-    """The n best and n worst rollouts by reward, each of a different problem."""
-    best = rollouts.sort_values([by, "length"], ascending=[False, True]).drop_duplicates("id")
-    worst = rollouts.sort_values([by, "length"], ascending=[True, False]).drop_duplicates("id")
-    return pd.concat([best.head(n), worst.head(n)])
-
-
 def save_validation(run) -> list:
     """The validation's Pass@1 and mean length over the batches, saved in the run; empty without a validation."""
     validated = curves.runs_that_logged(curves.load_runs([run.path]), "pass@1")
@@ -294,23 +287,10 @@ def save_groups(run) -> list:
     return [figure]
 
 
-def extreme_rollouts(run) -> str:
-    """The best and the worst rollouts of the last logged batch as text, with their problems and advantages."""
-    if not log_files.has_rollouts(run.path):
-        return "The run has logged no rollouts (rollouts_every 0)."
-    logged, arm = log_files.read_rollouts(run.path), run.config["arm"]
-    rows = best_and_worst(logged[logged["step"] == logged["step"].max()]).itertuples()
-    texts = (f"{safe_text(row.problem)}\n{sample_text(row, arm)}  advantage {row.advantage:+.2f}\n" for row in rows)
-    return "\n".join(texts)
-
-
 def split_metrics(run: Path, split: str) -> pd.DataFrame:
     """The lines of metrics.jsonl of one split, by step."""
-    frame = pd.DataFrame(log_files.read_metrics(Path(run) / "metrics.jsonl"))
-    if not len(frame):
-        return frame
-    frame = frame[frame["split"] == split].drop(columns="split")
-    return frame.sort_values("step", ignore_index=True).dropna(axis="columns", how="all")
+    rows = [row for row in log_files.read_metrics(run) if row.pop("split") == split]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["step"])).dropna(axis="columns", how="all")
 
 
 def curve_sentence(curve: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import Image, display
 
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.report import curves, evaluation_figures, training_figures
+from lead_kit.report import curves, training_figures
 from lead_kit.report.read_rollouts import best_worst_random
 from lead_kit.report.tables import Page
 from lead_kit.runs import find, lock, log_files
@@ -106,7 +106,7 @@ def show_command(run: str) -> None:
         frame = curves.load_runs([folder])
         validated = [_curve_of(frame, metric, "validation") for metric in ("pass@1", "length")]
         parts += validated if any(validated) else [_curve_of(frame, "loss", "train")]
-    page = _last_rollouts(folder)
+    page = last_rollouts(folder)
     print("\n\n".join(filter(None, [*parts, page.text if page else ""])))
 
 
@@ -117,7 +117,7 @@ def show(run: str) -> None:
     figure = _run_figure(folder, _load_baseline(read_manifest(folder)["parameters"].get("baseline", [])))
     if figure is not None:
         display(Image(figure.png(dpi=_DOTS)))
-    page = _last_rollouts(folder)
+    page = last_rollouts(folder)
     if page is not None:
         display(page)
 
@@ -137,27 +137,21 @@ def _run_figure(folder: Path, baseline: pd.DataFrame):
     return training_figures.loss_curve(frame) if len(curves.runs_that_logged(frame, "loss", "train")) else None
 
 
-def _last_rollouts(folder: Path) -> Page | None:
+def last_rollouts(folder: Path) -> Page | None:
     """The best, the worst and a random rollout of the last logged batch; None where none is logged."""
     return best_worst_random(log_files.read_rollouts(folder, newest=True)) if log_files.has_rollouts(folder) else None
 
 
 class View:
-    """An output of a notebook that shows a run: `draw()` returns its figure or None, `below()` the page below it.
+    """An output of a notebook that shows a run: `draw()` returns its figure or None, `below()` the page below it."""
 
-    `take` gets the values of each progress.
-    """
-
-    def __init__(self, draw: Callable, below: Callable = lambda: None, take: Callable = lambda values: None):
-        self.draw, self.below, self.take = draw, below, take
+    def __init__(self, draw: Callable, below: Callable = lambda: None):
+        self.draw, self.below = draw, below
         self.handles, self.next, self.off = {}, 0.0, False
 
     def __call__(self, line: str, last: bool, values: dict) -> None:
         """Shows the line of progress, and the figure when it is time. A failure ends the view, not the run."""
-        if self.off:
-            return
-        self.take(values)
-        if not in_live_notebook():
+        if self.off or not in_live_notebook():
             return
         try:
             self._put("line", Page(as_html(line), line))
@@ -189,17 +183,4 @@ class View:
 def view_training(run, baseline: list[str] = ()) -> View:
     """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn with it."""
     others = _load_baseline(baseline)
-    return View(lambda: _run_figure(run.path, others), lambda: _last_rollouts(run.path))
-
-
-def view_accuracy() -> View:
-    """The view of a run of 04_evaluate, from the values that `draw_samples.reporter` reports."""
-    points = []
-
-    def take(values: dict) -> None:
-        if "accuracy" in values:
-            mean, half = values["accuracy"], values["±"]
-            bounds = {"mean": mean, "low": max(mean - half, 0), "high": min(mean + half, 1)}
-            points.append({"arm": values["model"], "step": values["samples"], **bounds})
-
-    return View(lambda: evaluation_figures.running_accuracy(pd.DataFrame(points)) if points else None, take=take)
+    return View(lambda: _run_figure(run.path, others), lambda: last_rollouts(run.path))

@@ -188,14 +188,14 @@ def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.
     return pd.concat(rows, ignore_index=True)
 
 
-def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float], metric: str = "pass@1") -> pd.DataFrame:
-    """A metric by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged.
+def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float]) -> pd.DataFrame:
+    """Pass@1 by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged.
 
     A level with fewer than FEWEST problems has no interval.
     """
     rows = []
     for arm, of_arm in _by_arm(suites).items():
-        values = np.mean([metrics.measure(suite.samples, metric).numerator for suite in of_arm], axis=0)
+        values = np.mean([metrics.measure(suite.samples, "pass@1").numerator for suite in of_arm], axis=0)
         for level, mask in metrics.levels_in_bins(of_arm[0].levels, edges).items():
             interval = stats.share_interval(values[mask])
             few = {"low": np.nan, "high": np.nan} if mask.sum() < FEWEST else {}
