@@ -190,7 +190,7 @@ def drawn_runs() -> dict[str, float]:
     clock("sentences")
     training_figures.trend(trained, note=" ".join(sentences)).png()
     training_figures.trend(trained, "length").png()
-    training_figures.reward_components(trained).png()
+    training_figures.metric_panels(trained, curves.rewards_in(trained), "train").png()
     clock("figures")
     paid = logged_batches.load(trained)
     training_figures.metric_panels(paid, logged_batches.shown(paid), logged_batches.SPLIT).png()

@@ -74,38 +74,6 @@ def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
 
 
 @rc_context(STYLE)
-def by_reward(table: pd.DataFrame) -> Figure:
-    """Σ|A| by reward: Shapley shares, one stacked bar for each variant. `table` is from `attribution.by_reward`."""
-    caption = (
-        "Shapley shares of Σ|A|: what each reward adds to it, averaged over all orders; they add up to 1. "
-        "shape: what the estimator adds inside the group, such as a length term. Below 0: the reward lowers Σ|A|. "
-        "Whiskers: 95% interval of the share that ends there, groups as clusters."
-    )
-    wide = table.pivot(index="variant", columns="reward", values="Shapley").fillna(0)
-    wide = wide.loc[list(dict.fromkeys(table["variant"]))[::-1], list(dict.fromkeys(table["reward"]))]
-    half = table.assign(half=table["Shapley_high"] - table["Shapley"]).pivot(
-        index="variant", columns="reward", values="half"
-    )
-    half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
-    figure, (axes,) = figure_with_caption(caption, 1, _height_of(len(wide)), 4.6)
-    above, below = np.zeros(len(wide)), np.zeros(len(wide))
-    wide.index = [safe_label(name) for name in wide.index]
-    for index, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
-        values = wide[name].to_numpy()
-        left = np.where(values >= 0, above, below)
-        axes.barh(wide.index, values, left=left, height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white",
-                  linewidth=0, label=safe_label(name))  # fmt: skip
-        drawn = half[:, index] > 0.001
-        axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, index], fmt="none", color="black",
-                      linewidth=0.8, capsize=2)  # fmt: skip
-        above, below = above + values.clip(min=0), below + values.clip(max=0)
-    axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    legend_above(figure, axes)
-    return figure
-
-
-@rc_context(STYLE)
 def over_training(steps: pd.DataFrame, how: str) -> Figure:
     """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `summary.means_over_steps`."""
     rewards = [name for name in steps if name.startswith("reward_") and f"{name}_low" in steps]

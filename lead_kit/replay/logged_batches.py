@@ -12,8 +12,6 @@ from lead_kit.method.diagnostics import variance_shares
 from lead_kit.method.rewards import repeats_in_chain
 from lead_kit.parameters import call_name
 from lead_kit.report import curves
-from lead_kit.report.read_rollouts import rewards_in
-from lead_kit.report.training_figures import trend_points
 from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.log_files import read_metrics
@@ -128,7 +126,7 @@ def load(frame: pd.DataFrame) -> pd.DataFrame:
             rollouts = log_files.read_rollouts(resolve(run))
             parts.append(of_rollouts(rollouts).assign(run=run, arm=arm, seed=seed, split=SPLIT))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return table if len(rewards_in(table)) > 1 else table.iloc[:0]
+    return table if len(curves.rewards_in(table)) > 1 else table.iloc[:0]
 
 
 def shown(table: pd.DataFrame) -> list[str]:
@@ -136,13 +134,8 @@ def shown(table: pd.DataFrame) -> list[str]:
 
     There is no share where no logged batch of any run had an advantage.
     """
-    names = [SHARE, *(name for name in rewards_in(table) if name != "reward_correct"), WORDS]
+    names = [SHARE, *(name for name in curves.rewards_in(table) if name != "reward_correct"), WORDS]
     return [name for name in names if table[name].notna().any()]
-
-
-def points(table: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `training_figures.metric_panels`: metric, arm, step, mean, low, high, seeds."""
-    return pd.concat([trend_points(table, y, SPLIT).assign(metric=y) for y in shown(table)], ignore_index=True)
 
 
 def sentences(table: pd.DataFrame) -> list[str]:

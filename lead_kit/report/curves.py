@@ -119,6 +119,12 @@ def arms_of(frame: pd.DataFrame) -> list[str]:
     return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS))
 
 
+def rewards_in(frame: pd.DataFrame) -> list[str]:
+    """The columns of metrics or rollouts that hold one reward each, not its spread or range."""
+    names = [name for name in frame if name.startswith("reward_") and frame[name].notna().any()]
+    return [name for name in names if name != "reward_std" and not name.endswith(("_std", "_share", "_min", "_max"))]
+
+
 def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
     """Where the metric was logged: arm, seed, run, step, value. Raises InputError naming the logged metrics."""
     rows = frame[frame["split"] == split]

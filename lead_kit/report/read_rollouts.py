@@ -73,7 +73,7 @@ def side_by_side(group: pd.DataFrame) -> Page:
     problem = rows["problem"].iloc[0] if "problem" in rows else ""
     cards, lines = _with_problem(problem)
     for row in rows.to_dict("records"):
-        parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards_in(rows)]
+        parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in curves.rewards_in(rows)]
         head = f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}"
         numbers = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
         advantage = f"advantage {row['advantage']:+.3f}"
@@ -183,7 +183,7 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
     names = sorted((name for name in growth if growth[name] > 0), key=lambda name: (-growth[name], name))[:most]
     held = [units(text).keys() & set(names) for text in texts]
-    rewards = ["reward", *(rewards_in(rollouts) if len(rewards_in(rollouts)) > 1 else [])]
+    rewards = ["reward", *(curves.rewards_in(rollouts) if len(curves.rewards_in(rollouts)) > 1 else [])]
     rows = []
     for name in names:
         by_holding = rollouts.assign(holds=[name in one for one in held])
@@ -203,11 +203,6 @@ def _rates(texts, units) -> dict[str, float]:
 
 def _gap(means):
     return (means[True] - means[False]).mean() if len(means) else np.nan
-
-
-def rewards_in(rollouts: pd.DataFrame) -> list[str]:
-    """The columns that hold one reward each."""
-    return [name for name in rollouts if name.startswith("reward_")]
 
 
 def overview(rollouts: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from lead_kit.report.style import (
     LABELS,
     LIMITS,
     PAGE,
-    REWARD_LOOKS,
     STYLE,
     Sheet,
     figure_with_caption,
@@ -107,63 +106,19 @@ def loss_curve(frame: pd.DataFrame) -> Figure:
     return trend(frame, "loss", "train", note="A step is one batch; in SFT it is one optimiser update.")
 
 
-def component_names(train: pd.DataFrame) -> list[str]:
-    """The rewards that were logged (columns `reward_NAME`)."""
-    names = [name.removeprefix("reward_") for name in train if name.startswith("reward_") and train[name].notna().any()]
-    return [name for name in names if name != "std" and not name.endswith(("_std", "_share", "_min", "_max"))]
-
-
-def component_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `reward_components`: arm, step, reward, mean, low, high.
-
-    The mean is over seeds. Low and high are the mean ± one standard deviation inside a batch, cut to the least and the
-    greatest reward that the arm logged (`reward_NAME_min`, `reward_NAME_max`), if it logged them.
-    """
-    train = frame[frame["split"] == "train"]
-    parts = [pd.DataFrame(columns=["arm", "step", "reward", "mean", "low", "high"])]
-    for arm in curves.arms_of(train):
-        rows = train[train["arm"] == arm]
-        by_step = rows.groupby("step").mean(numeric_only=True)
-        for name in component_names(rows):
-            mean, spread = by_step[f"reward_{name}"], by_step.get(f"reward_{name}_std", 0.0)
-            least = rows[f"reward_{name}_min"].min() if f"reward_{name}_min" in rows else None
-            most = rows[f"reward_{name}_max"].max() if f"reward_{name}_max" in rows else None
-            band = {"low": (mean - spread).clip(least, most), "high": (mean + spread).clip(least, most)}
-            points = pd.DataFrame({"arm": arm, "step": by_step.index, "reward": name, "mean": mean, **band})
-            parts.append(points.dropna(subset="mean"))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-
-
-@rc_context(STYLE)
-def reward_components(frame: pd.DataFrame) -> Figure:
-    """Mean of each logged reward over steps, one panel for each arm; the band is one standard deviation of a batch."""
-    points = component_points(frame)
-    if points.empty:
-        raise ValueError("these runs logged no reward components (columns reward_<name>)")
-    arms = curves.arms_of(points)
-    looks = dict(zip(dict.fromkeys(points["reward"]), REWARD_LOOKS * 3, strict=False))
-    caption = (
-        "Line: mean over seeds of each reward's mean in a batch. "
-        "Band: ± one standard deviation inside a batch, within the least and the greatest reward logged."
-    )
-    figure, panels = figure_with_caption(caption, len(arms), 1.5)
-    for axes, arm in zip(panels, arms, strict=True):
-        draw_curves(axes, points[points["arm"] == arm].assign(arm=points["reward"]), looks=looks)
-        axes.set_ylabel("reward")
-        axes.set_title(safe_label(f"arm {arm}"), loc="left")
-    panels[-1].set_xlabel(ROLLOUT_STEP)
-    legend_above(figure, panels[0])
-    return figure
+def panel_points(frame: pd.DataFrame, names: list[str], split: str) -> pd.DataFrame:
+    """The plotted points of `metric_panels`: metric, arm, step, mean, low, high, seeds."""
+    return pd.concat([trend_points(frame, name, split).assign(metric=name) for name in names], ignore_index=True)
 
 
 @rc_context(STYLE)
 def metric_panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
     """One panel for each metric over rollout batches, one line for each arm, seeds as a band."""
-    figure, stacked = figure_with_caption(
-        f"Logged rollouts. {_band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4
-    )
+    points = panel_points(frame, names, split)
+    caption = f"Means over the rollouts of a batch. {_band_meaning(points)}"
+    figure, stacked = figure_with_caption(caption, len(names), 1.4)
     for axes, name in zip(stacked, names, strict=True):
-        draw_curves(axes, trend_points(frame, name, split))
+        draw_curves(axes, points[points["metric"] == name])
         axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
     stacked[-1].set_xlabel(ROLLOUT_STEP)
     legend_above(figure, stacked[0])

@@ -46,19 +46,6 @@ def test_runs_that_share_a_last_name_keep_their_whole_names():
     assert figures.short_names(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
 
 
-def test_rewards_are_stacked_above_and_below_zero():
-    rows = [("one", "correct", 0.9), ("one", "style", 0.3), ("one", "penalty", -0.2), ("two", "correct", 1.0)]
-    table = pd.DataFrame(rows, columns=["variant", "reward", "Shapley"])
-    figure = figures.by_reward(table.assign(Shapley_high=table["Shapley"] + [0.05, 0.05, 0, 0]))
-    (axes,) = figure.axes
-    whiskers = np.concatenate([bars.get_segments() for bars in axes.collections if len(bars.get_segments())])
-    assert whiskers[:, :, 0].round(2).tolist() == [[0.85, 0.95], [1.15, 1.25]]
-    drawn = {(round(bar.get_x(), 2), round(bar.get_width(), 2)) for bar in axes.patches if bar.get_width()}
-    assert drawn == {(0, 0.9), (0.9, 0.3), (0, -0.2), (0, 1.0)} and legend(figure) == ["correct", "style", "penalty"]
-    low, high = axes.get_xlim()
-    assert low < -0.2 and high > 1.2
-
-
 def test_over_training_has_a_panel_for_each_number():
     steps = STEPS[["run", "step"]].assign(truncated=[0.9, 1.0, 0.1, 0.2], repetitive=0.0, reward_style=0.5)
     for name in ("truncated", "repetitive", "reward_style"):

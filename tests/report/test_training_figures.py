@@ -83,7 +83,7 @@ FIGURES = {
     "trend_of_long_names": lambda: training_figures.trend(training(arms=("lead (figure1/tiny/train-lead-s0)" * 2,))),
     "response_length": lambda: training_figures.trend(training(), "length"),
     "loss_curve": lambda: training_figures.loss_curve(training()),
-    "reward_components": lambda: training_figures.reward_components(training()),
+    "metric_panels": lambda: training_figures.metric_panels(training(), ["reward_correct", "loss"], "train"),
     "group_diagnostics": lambda: training_figures.group_diagnostics(groups(), "arm lead, runs/03_grpo"),
     "group_diagnostics_of_one_step": lambda: training_figures.group_diagnostics(groups().query("step == 10"), "x"),
 }
@@ -129,40 +129,18 @@ def test_the_loss_is_that_of_train_rows_and_its_step_is_explained():
 
 
 def test_the_spread_and_the_range_of_a_reward_are_no_rewards():
-    assert training_figures.component_names(two_seeds()) == ["correct", "format"]
-
-
-def test_the_shade_of_a_reward_stays_within_the_values_it_had():
-    points = training_figures.component_points(two_seeds()).set_index(["reward", "step"])
-    first, second = points.loc[("correct", 1)], points.loc[("correct", 2)]
-    # step 1: mean of .5 and .7, spread of .3 and .5; step 2: .95 ± .2 would reach 1.15, the greatest was 1
-    assert (first["mean"], first["low"], first["high"]) == approx((0.6, 0.2, 1.0))
-    assert (second["mean"], second["low"], second["high"]) == approx((0.95, 0.75, 1.0))
-
-
-def test_a_reward_without_logged_range_is_not_cut():
-    frame = two_seeds().drop(columns=["reward_correct_min", "reward_correct_max"])
-    points = training_figures.component_points(frame).set_index(["reward", "step"])
-    assert points.loc[("correct", 2), "high"] == approx(1.15)
-    assert points.loc[("format", 1), ["mean", "low", "high"]].tolist() == [0.5, 0.5, 0.5]
-    unknown = two_seeds().assign(reward_correct_max=np.nan)
-    assert training_figures.component_points(unknown)["high"].max() == approx(1.15)
+    assert curves.rewards_in(two_seeds()) == ["reward_correct", "reward_format"]
 
 
 def test_an_arm_has_points_of_the_rewards_it_logged():
-    other = two_seeds().assign(arm="grpo", reward_format=np.nan)
-    points = training_figures.component_points(pd.concat([two_seeds(), other]))
-    assert points.groupby("arm")["reward"].unique().map(list).to_dict() == {
-        "grpo": ["correct"],
-        "lead": ["correct", "format"],
+    frame = pd.concat([two_seeds(), two_seeds().assign(arm="grpo", run="g", reward_format=np.nan)])
+    points = training_figures.panel_points(frame, curves.rewards_in(frame), "train")
+    assert points.groupby("arm")["metric"].unique().map(list).to_dict() == {
+        "grpo": ["reward_correct"],
+        "lead": ["reward_correct", "reward_format"],
     }
-    figure = training_figures.reward_components(pd.concat([two_seeds(), other]))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["correct", "format"]
-
-
-def test_rewards_that_were_not_logged_are_refused():
-    with pytest.raises(ValueError, match="no reward components"):
-        training_figures.reward_components(training().drop(columns=["reward_correct", "reward_correct_std"]))
+    first = points[(points["arm"] == "lead") & (points["metric"] == "reward_correct")].iloc[0]
+    assert first["mean"] == approx(0.6) and first["high"] == approx(0.6 + 12.706 * 0.1, abs=1e-3)  # t of one degree
 
 
 def test_the_diagnostics_name_their_run():
