@@ -344,9 +344,6 @@ def _json_file(path: Path) -> pd.DataFrame:
 _READERS = {".parquet": read_frame, ".csv": _csv, ".jsonl": read_frame, ".json": _json_file}
 
 
-# -- one column -------------------------------------------------------------------------------------------------------
-
-
 def _numbers(values: pd.Series, name: str, where: str, expected: str = "a number", valid=np.isfinite) -> pd.Series:
     """Floats, nan where a value is missing; true and false are 1 and 0.
 

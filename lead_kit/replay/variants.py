@@ -107,9 +107,6 @@ def read_variants(
     return variants
 
 
-# -- what a variant needs ---------------------------------------------------------------------------------------------
-
-
 def _require_whole_batches(variant: Variant, data: Rollouts) -> None:
     """Raises InputError where the baseline looks at the whole batch and a batch has groups of different sizes."""
     batches = np.concatenate([np.unique(block.batch) for block in data.blocks])
@@ -163,9 +160,6 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
             parts[name][where] = computed(name, score, rollouts)
     total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))
     return total, parts, variant.weights
-
-
-# -- advantages -------------------------------------------------------------------------------------------------------
 
 
 def _blocks_of_batches(data: Rollouts, by_batch: bool) -> list[Block]:
