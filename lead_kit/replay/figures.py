@@ -1,4 +1,4 @@
-"""The figures of a replay, one function each: tables of the other files in, Figure out."""
+"""The figure of a replay: the advantage mass outside mixed groups, over steps and by variant."""
 
 import numpy as np
 import pandas as pd
@@ -20,19 +20,6 @@ def short_names(names) -> dict[str, str]:
     return {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
 
 
-def _height_of(rows: int) -> float:
-    """Inches of a panel with so many named rows."""
-    return 0.5 + 0.17 * max(rows, 2)
-
-
-def _draw_runs(axes, steps: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """One line with its band for each run, from the columns with these names."""
-    points = steps[["step", value, low, high]].set_axis(["step", "mean", "low", "high"], axis=1)
-    names = short_names(steps["run"])
-    looks = dict(zip(names.values(), REWARD_LOOKS * 9, strict=False))
-    draw_curves(axes, points.assign(arm=steps["run"].map(names)), looks=looks)
-
-
 @rc_context(STYLE)
 def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
     """The advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
@@ -43,11 +30,13 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
         "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded rewards under "
         f"GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters. {note}"
     )
-    height, panels = max(2.2, _height_of(len(drawn))), 2 if len(steps) else 1
-    width = PAGE if len(steps) else 4.6
+    panels, width = (2, PAGE) if len(steps) else (1, 4.6)
+    height = max(2.2, 0.5 + 0.17 * len(drawn))
     figure, stacked = figure_with_caption(caption, panels, height, width, across=True, shared=False)
     if len(steps):
-        _draw_runs(stacked[0], steps, "value", "low", "high")
+        names = short_names(steps["run"])
+        points = steps.assign(arm=steps["run"].map(names)).rename(columns={"value": "mean"})
+        draw_curves(stacked[0], points, looks=dict(zip(names.values(), REWARD_LOOKS * 9, strict=False)))
         stacked[0].set(xlabel=ROLLOUT_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
         stacked[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         legend_above(figure, stacked[0])
@@ -71,25 +60,3 @@ def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
     """The plotted points of `outside_mixed_groups`; a bar has no run and no step."""
     steps = steps.assign(run=steps["run"].map(short_names(steps["run"])))
     return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
-
-
-@rc_context(STYLE)
-def over_training(steps: pd.DataFrame, how: str) -> Figure:
-    """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `summary.means_over_steps`."""
-    rewards = [name for name in steps if name.startswith("reward_") and f"{name}_low" in steps]
-    names = ["truncated", "repetitive", *rewards]
-    labels = {"truncated": "cut off", "repetitive": "repeats itself"}
-    caption = (
-        f"Means over the rollouts of each recorded step. Cut off: {how}. Repeats itself: an n-gram ten times in a row. "
-        "Below: the rewards, unweighted. Bands: 95% intervals, groups as clusters."
-    )
-    figure, stacked = figure_with_caption(caption, len(names), 1.2)
-    for axes, name in zip(stacked, names, strict=True):
-        _draw_runs(axes, steps, name, f"{name}_low", f"{name}_high")
-        axes.set_ylabel(safe_label(labels.get(name, name.removeprefix("reward_"))))
-        if name in labels:
-            axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    stacked[-1].set_xlabel(ROLLOUT_STEP)
-    legend_above(figure, stacked[0])
-    return figure

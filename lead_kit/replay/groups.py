@@ -93,7 +93,6 @@ class Rollouts(NamedTuple):
     weights: dict[str, float]  # as recorded
     blocks: list[Block]
     groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size, rho
-    unit: str = "tokens"  # of the field length
 
     @property
     def in_groups(self) -> np.ndarray:

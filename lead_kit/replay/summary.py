@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.errors import lookup
-from lead_kit.evaluate import stats
 from lead_kit.method.rewards import PENALTIES
 from lead_kit.replay import attribution
+from lead_kit.replay.figures import short_names
 from lead_kit.replay.groups import Rollouts, into_groups, thirds
+from lead_kit.replay.logged_batches import SPLIT
 from lead_kit.replay.read_record import Record
 from lead_kit.replay.recompute_rewards import Explanation
 from lead_kit.replay.variants import RECORDED, Outcome
@@ -47,8 +48,7 @@ def prepare_rollouts(
     truncated, how = truncation(frame, end_marker, max_tokens)
     if how != FROM_TEXT:  # an estimate from the text is a diagnosis, and no variant's input
         fields["truncated"] = truncated
-    data = into_groups(frame, fields, explanation.parts, explanation.weights)
-    return data if length_unit == "recorded" or "length" in frame else data._replace(unit=length_unit)
+    return into_groups(frame, fields, explanation.parts, explanation.weights)
 
 
 def summary(data: Rollouts, explanation: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
@@ -151,27 +151,17 @@ def reward_parts(data: Rollouts) -> pd.DataFrame:
 
 
 def means_over_steps(data: Rollouts, cut: np.ndarray) -> pd.DataFrame:
-    """Means over the rollouts of each step: run, step, truncated, repetitive, characters, length, correct and parts.
-
-    NAME_low and NAME_high are 95% bounds, with groups as clusters where they are known.
+    """Means over the rollouts of each step in the tidy frame of `curves`, whose arms are the runs: truncated (`cut`),
+    repetitive, length and correct where they are known, and the parts of the reward, unweighted.
     """
     if "step" not in data.frame or data.frame["step"].isna().any():
         return pd.DataFrame(columns=["run", "step"])
     columns = {"truncated": cut, "repetitive": data.repetitive()}
-    columns["characters"] = data.frame["completion"].str.len().to_numpy()
     columns |= {name: data.fields[name] for name in ("length", "correct") if name in data.fields}
     columns |= {f"reward_{name}": values for name, values in data.parts.items()}
     values = pd.DataFrame(columns, index=data.frame.index)
-    keys = [data.frame["run"], data.frame["step"]]
-    cluster = data.frame["group"] if "group" in data.frame else data.frame.index
-    sums, counts = (values.groupby([*keys, cluster]).agg(one) for one in ("sum", "count"))
-    rows = []
-    for (run, step), total in sums.groupby(level=[0, 1]):
-        bounds = stats.t_interval(total.to_numpy().T, counts.loc[total.index].to_numpy().T)
-        named = zip(values, bounds.estimate, bounds.low, bounds.high, strict=True)
-        row = {name + end: one for name, *three in named for end, one in zip(("", "_low", "_high"), three, strict=True)}
-        rows.append({"run": run, "step": step} | row)
-    return pd.DataFrame(rows)
+    means = values.groupby([data.frame["run"], data.frame["step"]]).mean().reset_index()
+    return means.assign(arm=means["run"].map(short_names(means["run"])), seed=0, split=SPLIT)
 
 
 def as_ledger(data: Rollouts) -> pd.DataFrame:

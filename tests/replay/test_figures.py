@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from lead_kit.replay import figures
 
@@ -44,15 +43,3 @@ def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
 
 def test_runs_that_share_a_last_name_keep_their_whole_names():
     assert figures.short_names(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
-
-
-def test_over_training_has_a_panel_for_each_number():
-    steps = STEPS[["run", "step"]].assign(truncated=[0.9, 1.0, 0.1, 0.2], repetitive=0.0, reward_style=0.5)
-    for name in ("truncated", "repetitive", "reward_style"):
-        steps = steps.assign(**{f"{name}_low": steps[name] - 0.1, f"{name}_high": steps[name] + 0.1})
-    figure = figures.over_training(steps, "recorded")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["cut off", "repeats itself", "style"]
-    assert figure.axes[0].get_ylim()[1] == pytest.approx(1.03)
-    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
-    assert (band.min(), band.max()) == pytest.approx((0.8, 1.1))
-    assert "Cut off: recorded." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")

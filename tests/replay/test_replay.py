@@ -9,8 +9,9 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.launch.recipes import training_parameters
 from lead_kit.parameters import read_parameters
-from lead_kit.replay import attribution, recompute_rewards, summary, variants
+from lead_kit.replay import attribution, logged_batches, recompute_rewards, summary, variants
 from lead_kit.replay.read_record import Record
+from lead_kit.report import curves, training_figures
 from lead_kit.report.read_rollouts import more_frequent
 
 DECLARED = read_parameters(Path(__file__).resolve().parents[2] / "notebooks" / "03_grpo.ipynb")
@@ -84,13 +85,14 @@ def test_intervals_take_groups_as_clusters():
             assert gap == pytest.approx(2.001 * error, rel=0.1), name
 
 
-def test_over_training_has_means_of_each_step_with_bounds():
+def test_over_training_has_means_of_each_step():
     frame = pd.concat([FRAME, FRAME.assign(step=1, correct=1.0, group=FRAME["group"] + 3)], ignore_index=True)
-    table = summary.means_over_steps(replay(frame=frame)[0], np.array([1.0, 0, 1, 1, 0, 0] * 2)).set_index("step")
-    # groups of two: 1, 2 and 0 cut off of two, so shares .5, 1, 0 of standard error .5/√3, cut by nothing
+    steps = summary.means_over_steps(replay(frame=frame)[0], np.array([1.0, 0, 1, 1, 0, 0] * 2))
+    table = steps.set_index("step")
     assert table.loc[0, ["truncated", "correct"]].tolist() == [0.5, 0.5] and table.loc[1, "correct"] == 1
-    assert table.loc[0, "truncated_high"] == pytest.approx(0.5 + 4.303 * 0.5 / 3**0.5, rel=1e-3)
-    assert table.loc[1, ["correct_low", "correct_high"]].tolist() == [1, 1]
+    names = ["truncated", "repetitive", *curves.rewards_in(steps)]
+    figure = training_figures.metric_panels(steps, names, logged_batches.SPLIT)
+    assert len(figure.axes) == 4 and figure.axes[2].get_ylabel() == "correct"
 
 
 def test_the_shape_is_a_part_of_its_own():
