@@ -92,7 +92,7 @@ class Rollouts(NamedTuple):
     parts: dict[str, np.ndarray]  # rewards by name, unweighted
     weights: dict[str, float]  # as recorded
     blocks: list[Block]
-    groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size, rho
+    groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size
 
     @property
     def in_groups(self) -> np.ndarray:
@@ -143,18 +143,16 @@ def into_groups(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -
 
 
 def _group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.DataFrame:
-    """A row a group: run, step, third (-1: unknown), size, rho (share right), kind (0: mixed, 1: all right, 2: all
-    wrong, -1: unknown).
-    """
+    """A row a group: run, step, third (-1: unknown), size, kind (0: mixed, 1: all right, 2: all wrong, -1: unknown)."""
     if not blocks:
-        return pd.DataFrame(columns=["run", "third", "size", "rho", "kind"])
+        return pd.DataFrame(columns=["run", "third", "size", "kind"])
     first = np.concatenate([block.rows[:, 0] for block in blocks])
     table = frame.iloc[first][[name for name in ("run", "step") if name in frame]].reset_index(drop=True)
     table["third"] = thirds(frame)[first]
     table["size"] = np.concatenate([[b.rows.shape[1]] * len(b.rows) for b in blocks])
     correct = fields.get("correct", np.full(len(frame), np.nan))
-    table["rho"] = np.concatenate([correct[block.rows].mean(1) for block in blocks])
-    table["kind"] = np.select([table["rho"].isna(), table["rho"] == 1, table["rho"] == 0], [-1, 1, 2], 0)
+    rho = np.concatenate([correct[block.rows].mean(1) for block in blocks])
+    table["kind"] = np.select([np.isnan(rho), rho == 1, rho == 0], [-1, 1, 2], 0)
     return table
 
 

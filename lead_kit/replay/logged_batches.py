@@ -6,12 +6,12 @@ from types import MappingProxyType
 import pandas as pd
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import stats
 from lead_kit.method import tripwires
 from lead_kit.method.diagnostics import variance_shares
 from lead_kit.method.rewards import repeats_in_chain
 from lead_kit.parameters import call_name
-from lead_kit.report import curves
+from lead_kit.report import curves, training_figures
+from lead_kit.report.tables import format_interval
 from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.log_files import read_metrics
@@ -139,19 +139,12 @@ def shown(table: pd.DataFrame) -> list[str]:
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """For each arm, the numbers of the last logged step with 95% t-intervals over seeds."""
-    lines, last = [], table["step"].max()
-    for arm in curves.arms_of(table):
-        rows = table[(table["arm"] == arm) & (table["step"] == last)]
+    """For each arm, the numbers of its last logged step with 95% t-intervals over seeds."""
+    points, lines = training_figures.panel_points(table, shown(table), SPLIT), []
+    for arm, rows in points[points["step"] == points["step"].max()].groupby("arm", sort=False):
         parts = []
-        for name in shown(table):
-            values = rows[name].dropna().tolist()
-            if len(values) > 1:
-                interval = stats.t_interval(values)
-                parts.append(
-                    f"{name.removeprefix('reward_')} {interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-                )
-            elif values:
-                parts.append(f"{name.removeprefix('reward_')} {values[0]:.2f} (one seed)")
-        lines.append(f"{arm} at step {last}: {'; '.join(parts)}")
+        for row in rows.rename(columns={"mean": "estimate"}).itertuples():
+            text = format_interval(row, 2) if row.seeds > 1 else f"{row.estimate:.2f} (one seed)"
+            parts.append(f"{row.metric.removeprefix('reward_')} {text}")
+        lines.append(f"{arm} at step {rows['step'].iloc[0]}: {'; '.join(parts)}")
     return lines

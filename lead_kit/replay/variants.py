@@ -44,7 +44,6 @@ class Outcome(NamedTuple):
     """What a variant makes of the record; (rollouts,) arrays are 0 outside of groups."""
 
     variant: Variant
-    reward: np.ndarray  # the weighted sum
     parts: dict[str, np.ndarray]  # the rewards by name, unweighted, and SHAPE: what the shape adds to their sum
     weights: dict[str, float]
     advantage: np.ndarray  # 0 in dropped groups
@@ -212,7 +211,7 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
     weighed = dict(zip(parts, weights, strict=True))
     if (gap := np.where(data.in_groups, shaped - total, 0.0)).any():
         parts, weighed = parts | {SHAPE: gap}, weighed | {SHAPE: 1.0}
-    return Outcome(variant, total, parts, weighed, advantage, kept > 0)
+    return Outcome(variant, parts, weighed, advantage, kept > 0)
 
 
 def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str, Outcome], list[str]]:
