@@ -34,7 +34,7 @@ def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
         f"problem first; band: 95% t-interval over problems, so it holds for these seeds. {note}"
     )
     figure, (axes,) = figure_with_caption(caption)
-    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}), step_ticks=False)
+    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}))
     axes.set(xlabel="budget (tokens)", ylabel="Pass@1 within the budget")
     legend_above(figure, axes)
     return figure

@@ -24,7 +24,6 @@ from lead_kit.runs.progress import in_live_notebook
 from lead_kit.safe_text import as_html, safe_line
 
 _ROWS, _COLUMNS = 8, 60  # of a curve in a terminal, in letters
-_TAIL = 20_000  # bytes of the log in which the newest line of progress is looked for
 _SHARE = 0.05  # of the time, at most, that drawing takes between validations
 _LEAST = 2.0  # seconds between two drawings
 _DOTS = 110  # of the image, an inch
@@ -64,11 +63,7 @@ def describe_run(folder: Path) -> list[str]:
 def _newest_progress(folder: Path) -> str:
     """The last `step …` line in the run's log; empty without one."""
     log = folder / "log.txt"
-    if not log.is_file():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
     return next((safe_line(text) for text in reversed(lines) if text.startswith("step ")), "")
 
 

@@ -25,7 +25,6 @@ from lead_kit.report.style import (
     legend_above,
     line_kwargs,
     method_styles,
-    ticks_at,
 )
 from lead_kit.safe_text import safe_label
 
@@ -49,10 +48,8 @@ def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
     return f"Line: mean over {count} seeds; band: 95% t-interval over seeds{fixed}."
 
 
-def draw_curves(
-    axes, points: pd.DataFrame, step_ticks: bool = True, looks: Mapping | None = None, thin: bool = False
-) -> None:
-    """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps.
+def draw_curves(axes, points: pd.DataFrame, looks: Mapping | None = None, thin: bool = False) -> None:
+    """One line with its band for each arm. `points`: arm, step, mean, low, high.
 
     `looks`: that of each arm, where it is not the method's own; `thin`: hollow markers, for curves of other runs.
     """
@@ -61,8 +58,7 @@ def draw_curves(
         style = line_kwargs(look) | (HOLLOW if thin else {"markevery": max(1, len(line) // 12)})
         axes.plot(line["step"], line["mean"], **style, label=safe_label(arm))
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
-    if step_ticks:
-        ticks_at(axes, points["step"])
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
@@ -95,7 +91,6 @@ def trend(
             axes.plot(
                 line["step"], line["value"], **(line_kwargs(look) | HOLLOW), label=safe_label(f"{arm} (published)")
             )
-        ticks_at(axes, [*points["step"], *published["step"]])
     axes.set(xlabel="step (batches)" if y == "loss" else ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
     legend_above(figure, axes)
     return figure
@@ -160,7 +155,7 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     bottom.set(xlabel=ROLLOUT_STEP, ylabel="weight")
     for axes in (top, middle, bottom):
         axes.set_xlim(edges[0], edges[-1])
-        ticks_at(axes, steps)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
 
 
@@ -176,12 +171,12 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
         axes = figure.add_subplot(large[column])
         others = curves.runs_that_logged(baseline, metric)
         if len(others):
-            draw_curves(axes, trend_points(others, metric), step_ticks=False, thin=True)
+            draw_curves(axes, trend_points(others, metric), thin=True)
         curve = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in method_styles(dict.fromkeys(curve["arm"])).items():
             axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
         axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
-        ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
     if len(baseline):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from pytest import approx
 
 from lead_kit.evaluate import stats
@@ -169,18 +168,6 @@ def test_an_unknown_method_keeps_its_colour_whatever_is_drawn_beside_it():
         arm: style.method_styles([arm])[arm].colour for arm in together
     }
     assert len({(look.colour, look.line, look.marker) for look in together.values()}) == 21
-
-
-@pytest.mark.parametrize(
-    "steps, ticks",
-    [([0, 10, 20, 30], [0, 10, 20, 30]), (range(31), [0, 4, 8, 12, 16, 20, 24, 28]), ([0, 7, 13], [0, 7, 13])],
-)
-def test_ticks_stand_where_points_are(steps, ticks):
-    axes = Figure().subplots()
-    style.ticks_at(axes, list(steps))
-    found = axes.get_xticks().tolist()
-    assert set(found) <= set(steps) and (found == ticks or len(steps) > 9)
-    assert 2 < len(found) <= 9
 
 
 def test_the_setting_of_a_validation_is_read_from_the_runs(tmp_path, monkeypatch):
