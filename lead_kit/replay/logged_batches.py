@@ -140,7 +140,7 @@ def shown(table: pd.DataFrame) -> list[str]:
 
 def sentences(table: pd.DataFrame) -> list[str]:
     """For each arm, the numbers of its last logged step with 95% t-intervals over seeds."""
-    points, lines = training_figures.panel_points(table, shown(table), SPLIT), []
+    points, lines = training_figures.trend_points(table, shown(table), SPLIT), []
     for arm, rows in points[points["step"] == points["step"].max()].groupby("arm", sort=False):
         parts = []
         for row in rows.rename(columns={"mean": "estimate"}).itertuples():

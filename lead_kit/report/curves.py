@@ -285,3 +285,30 @@ def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validat
 def settings_caption(differing: Mapping) -> str:
     """The names in `differing_settings`, as a sentence for a caption; empty where the arms are alike."""
     return f"Beside the method, the arms differ in {', '.join(differing)}." if differing else ""
+
+
+def split_metrics(run: Path, split: str) -> pd.DataFrame:
+    """The lines of metrics.jsonl of one split, by step."""
+    rows = [row for row in read_metrics(run) if row.pop("split") == split]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["step"])).dropna(axis="columns", how="all")
+
+
+def curve_sentence(curve: pd.DataFrame) -> str:
+    """A validation curve in one sentence."""
+    if not len(curve):
+        return "The run has no validation (validate_every 0)."
+    if not curve["pass@1"].any():
+        return NOTHING_RIGHT
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return (
+        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
+        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
+    )
+
+
+def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
+    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
+    if not len(curve):
+        return {}
+    last = curve.iloc[-1]
+    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}

@@ -129,7 +129,11 @@ def _run_figure(folder: Path, baseline: pd.DataFrame):
     frame = curves.load_runs([folder])
     if "reward" in frame or "pass@1" in frame:
         return training_figures.progress(frame, shown(folder), baseline)
-    return training_figures.loss_curve(frame) if len(curves.runs_that_logged(frame, "loss", "train")) else None
+    return (
+        training_figures.trend(frame, ["loss"], "train")
+        if len(curves.runs_that_logged(frame, "loss", "train"))
+        else None
+    )
 
 
 def last_rollouts(folder: Path) -> Page | None:

@@ -4,7 +4,7 @@
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,61 +61,40 @@ def draw_curves(axes, points: pd.DataFrame, looks: Mapping | None = None, thin: 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
-    """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to the metric's range."""
-    points = curves.mean_curve(curves.logged_values(frame, y, split))
-    low, high = LIMITS.get(y, (-np.inf, np.inf))
-    return points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high))
+def trend_points(frame: pd.DataFrame, names: Sequence[str] = ("pass@1",), split: str = "validation") -> pd.DataFrame:
+    """The plotted points of `trend`: arm, step, mean, low, high, seeds, metric. A band is cut to its metric's range."""
+    parts = []
+    for name in names:
+        points = curves.mean_curve(curves.logged_values(frame, name, split))
+        low, high = LIMITS.get(name, (-np.inf, np.inf))
+        parts.append(points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high), metric=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 @rc_context(STYLE)
 def trend(
     frame: pd.DataFrame,
-    y: str = "pass@1",
+    names: Sequence[str] = ("pass@1",),
     split: str = "validation",
     published: pd.DataFrame | None = None,
     note: str = "",
 ) -> Figure:
-    """A metric over rollout batches, one line for each arm, seeds as a band.
+    """Metrics over rollout batches: a panel for each, one line for each arm, seeds as a band.
 
-    `published` (arm, step, value) is drawn thin and hollow. `note` is added to the caption.
+    `published` (arm, step, value) is drawn thin and hollow into the first panel. `note` is added to the caption.
     """
-    points = trend_points(frame, y, split)
+    points = trend_points(frame, names, split)
     meaning = _band_meaning(points, ", problems held fixed" if split == "validation" else "")
     extra = "" if published is None else "Thin, hollow: published curve (another model, other problems)."
-    figure, (axes,) = figure_with_caption(" ".join(filter(None, [meaning, extra, note])))
-    draw_curves(axes, points)
-    if published is not None:
-        for arm, look in method_styles(dict.fromkeys(published["arm"])).items():
-            line = published[published["arm"] == arm]
-            axes.plot(
-                line["step"], line["value"], **(line_kwargs(look) | HOLLOW), label=safe_label(f"{arm} (published)")
-            )
-    axes.set(xlabel="step (batches)" if y == "loss" else ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
-    legend_above(figure, axes)
-    return figure
-
-
-def loss_curve(frame: pd.DataFrame) -> Figure:
-    """Training loss over batches, one line for each arm, seeds as a band. `frame` has train rows with `loss`."""
-    return trend(frame, "loss", "train", note="A step is one batch; in SFT it is one optimiser update.")
-
-
-def panel_points(frame: pd.DataFrame, names: list[str], split: str) -> pd.DataFrame:
-    """The plotted points of `metric_panels`: metric, arm, step, mean, low, high, seeds."""
-    return pd.concat([trend_points(frame, name, split).assign(metric=name) for name in names], ignore_index=True)
-
-
-@rc_context(STYLE)
-def metric_panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
-    """One panel for each metric over rollout batches, one line for each arm, seeds as a band."""
-    points = panel_points(frame, names, split)
-    caption = f"Means over the rollouts of a batch. {_band_meaning(points)}"
-    figure, stacked = figure_with_caption(caption, len(names), 1.4)
+    caption, height = " ".join(filter(None, [meaning, extra, note])), 1.4 if len(names) > 1 else 2.3
+    figure, stacked = figure_with_caption(caption, len(names), height)
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, points[points["metric"] == name])
         axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
-    stacked[-1].set_xlabel(ROLLOUT_STEP)
+    for arm, look in method_styles([] if published is None else dict.fromkeys(published["arm"])).items():
+        line, style = published[published["arm"] == arm], line_kwargs(look) | HOLLOW
+        stacked[0].plot(line["step"], line["value"], **style, label=safe_label(f"{arm} (published)"))
+    stacked[-1].set_xlabel("step (batches)" if "loss" in names else ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure
 
@@ -171,7 +150,7 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
         axes = figure.add_subplot(large[column])
         others = curves.runs_that_logged(baseline, metric)
         if len(others):
-            draw_curves(axes, trend_points(others, metric), thin=True)
+            draw_curves(axes, trend_points(others, [metric]), thin=True)
         curve = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in method_styles(dict.fromkeys(curve["arm"])).items():
             axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")

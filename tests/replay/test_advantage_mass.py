@@ -35,7 +35,7 @@ def test_a_batch_without_advantages_has_no_share():
     assert found[logged_batches.SHARE].isna().all()
     table = found.assign(run="r", arm="grpo", seed=0, split=logged_batches.SPLIT, reward_format=0.5)
     assert logged_batches.shown(table) == ["reward_format", logged_batches.WORDS]
-    points = training_figures.panel_points(table, logged_batches.shown(table), logged_batches.SPLIT)
+    points = training_figures.trend_points(table, logged_batches.shown(table), logged_batches.SPLIT)
     assert points["metric"].tolist() == logged_batches.shown(table)
     assert logged_batches.sentences(table) == [
         "grpo at step 1: format 0.50 (one seed); words a completion 1.00 (one seed)"
@@ -57,7 +57,7 @@ def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():
             logged_batches.of_rollouts(one).assign(run=f"{arm}{seed}", arm=arm, seed=seed, split=logged_batches.SPLIT)
         )
     table = pd.concat(parts)
-    drawing = training_figures.metric_panels(table, logged_batches.shown(table), logged_batches.SPLIT)
+    drawing = training_figures.trend(table, logged_batches.shown(table), logged_batches.SPLIT)
     assert [axes.get_ylabel() for axes in drawing.axes] == [
         "advantage mass outside\nmixed groups", "reflection_v2", "words a completion",
     ]  # fmt: skip

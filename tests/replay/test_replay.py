@@ -91,7 +91,7 @@ def test_over_training_has_means_of_each_step():
     table = steps.set_index("step")
     assert table.loc[0, ["truncated", "correct"]].tolist() == [0.5, 0.5] and table.loc[1, "correct"] == 1
     names = ["truncated", "repetitive", *curves.rewards_in(steps)]
-    figure = training_figures.metric_panels(steps, names, logged_batches.SPLIT)
+    figure = training_figures.trend(steps, names, logged_batches.SPLIT)
     assert len(figure.axes) == 4 and figure.axes[2].get_ylabel() == "correct"
 
 

@@ -80,9 +80,9 @@ FIGURES = {
     "trend_of_one_seed": lambda: training_figures.trend(training(seeds=1)),
     "trend_beside_published": lambda: training_figures.trend(training(), published=published_points()),
     "trend_of_long_names": lambda: training_figures.trend(training(arms=("lead (figure1/tiny/train-lead-s0)" * 2,))),
-    "response_length": lambda: training_figures.trend(training(), "length"),
-    "loss_curve": lambda: training_figures.loss_curve(training()),
-    "metric_panels": lambda: training_figures.metric_panels(training(), ["reward_correct", "loss"], "train"),
+    "response_length": lambda: training_figures.trend(training(), ["length"]),
+    "loss_curve": lambda: training_figures.trend(training(), ["loss"], "train"),
+    "trends": lambda: training_figures.trend(training(), ["reward_correct", "loss"], "train"),
     "group_diagnostics": lambda: training_figures.group_diagnostics(groups(), "arm lead, runs/03_grpo"),
     "group_diagnostics_of_one_step": lambda: training_figures.group_diagnostics(groups().query("step == 10"), "x"),
 }
@@ -104,7 +104,7 @@ def test_the_caption_says_what_the_band_is():
     meaning = "Line: mean over 3 seeds; band: 95% t-interval over seeds, problems held fixed. Embedded task."
     assert caption_of(training_figures.trend(training(), note="Embedded task.")) == meaning
     assert "no band" in caption_of(training_figures.trend(training(seeds=1)))
-    assert "held fixed" not in caption_of(training_figures.trend(training(), y="reward", split="train"))
+    assert "held fixed" not in caption_of(training_figures.trend(training(), ["reward"], "train"))
 
 
 def test_the_band_is_the_t_interval_over_seeds():
@@ -119,11 +119,10 @@ def test_a_band_stays_where_values_can_lie():
     assert points["low"].min() == 0 and points["high"].max() == 1
 
 
-def test_the_loss_is_that_of_train_rows_and_its_step_is_explained():
-    points = training_figures.trend_points(training(arms=("sft",), seeds=1), "loss", "train")
+def test_the_loss_is_that_of_train_rows():
+    points = training_figures.trend_points(training(arms=("sft",), seeds=1), ["loss"], "train")
     assert points["mean"].tolist() == approx([1.5, 1.48, 1.46, 1.44, 1.42, 1.4])
-    figure = training_figures.loss_curve(training(arms=("sft",), seeds=1))
-    assert caption_of(figure).endswith("A step is one batch; in SFT it is one optimiser update.")
+    figure = training_figures.trend(training(arms=("sft",), seeds=1), ["loss"], "train")
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("step (batches)", "loss (nats per token)")
 
 
@@ -133,7 +132,7 @@ def test_the_spread_and_the_range_of_a_reward_are_no_rewards():
 
 def test_an_arm_has_points_of_the_rewards_it_logged():
     frame = pd.concat([two_seeds(), two_seeds().assign(arm="grpo", run="g", reward_format=np.nan)])
-    points = training_figures.panel_points(frame, curves.rewards_in(frame), "train")
+    points = training_figures.trend_points(frame, curves.rewards_in(frame), "train")
     assert points.groupby("arm")["metric"].unique().map(list).to_dict() == {
         "grpo": ["reward_correct"],
         "lead": ["reward_correct", "reward_format"],

@@ -5,8 +5,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion
-from lead_kit.report.curves import NOTHING_RIGHT
-from lead_kit.report.read_rollouts import curve_sentence, curve_summary
+from lead_kit.report.curves import NOTHING_RIGHT, curve_sentence, curve_summary
 from lead_kit.runs import log_files
 from lead_kit.verify.verdict import Verdict
 
