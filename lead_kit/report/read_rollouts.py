@@ -19,7 +19,6 @@ from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.report import curves
 from lead_kit.report.curves import NOTHING_RIGHT
 from lead_kit.report.tables import Page, table
-from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
