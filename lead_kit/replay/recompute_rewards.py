@@ -41,24 +41,21 @@ class Explanation(NamedTuple):
     sentences: list[str]
 
 
-def rollouts_of(frame: pd.DataFrame, correct=None, where=None) -> list[RecordedRollout]:
+def rollouts_of(rows: pd.DataFrame, correct: np.ndarray | None = None) -> list[RecordedRollout]:
     """The rows as the kit's rollouts; reading what the record lacks raises MissingField."""
-    rows = frame if where is None else frame.iloc[where]
-    verdicts = {
-        1.0: Verdict("correct", "", "as recorded", "record"),
-        0.0: Verdict("wrong", "", "as recorded", "record"),
-    }
+    verdicts = {value: Verdict(name, "", "as recorded", "record") for value, name in ((1.0, "correct"), (0.0, "wrong"))}
     empty = np.full(len(rows), None)
     columns = [
         rows[name].astype(object).where(rows[name].notna(), None) if name in rows else empty
         for name in ("prompt", "gold", "length", "truncated")
     ]
-    known = empty if correct is None else (correct if where is None else correct[where])
     return [
         RecordedRollout(
             prompt, text, gold, length, None if truncated is None else bool(truncated), verdicts.get(right), NoColumns()
         )
-        for text, prompt, gold, length, truncated, right in zip(rows["completion"], *columns, known, strict=True)
+        for text, prompt, gold, length, truncated, right in zip(
+            rows["completion"], *columns, empty if correct is None else correct, strict=True
+        )
     ]
 
 

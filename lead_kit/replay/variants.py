@@ -153,7 +153,7 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
         elif text in data.parts:
             parts[text] = data.parts[text]
         else:
-            rollouts = rollouts or rollouts_of(data.frame, correct, where)
+            rollouts = rollouts or rollouts_of(data.frame.iloc[where], None if correct is None else correct[where])
             ((name, score),) = bind_rewards([text], variant.user_functions).items()
             parts[name] = np.full(len(data.frame), np.nan)
             parts[name][where] = computed(name, score, rollouts)

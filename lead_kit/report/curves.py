@@ -1,12 +1,10 @@
 """Training curves: which runs are compared, their metrics in one frame, the mean over seeds, what is missing.
 
 The tidy frame has one row for each logged line: run, arm, seed, step (rollout batches done), split and the metrics by
-name. A wandb export (.csv) is read as well as run folders. Without named runs, those of the newest experiment are
-compared.
+name. Without named runs, those of the newest experiment are compared.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,8 +21,6 @@ from lead_kit.safe_text import safe_line
 
 NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
 _KEYS = ["run", "arm", "seed", "step", "split"]
-_STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
-_WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
 _SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
     "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
     "validation_samples", "validation_temperature", "adapter", "dtype",
@@ -34,7 +30,7 @@ _ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting",
 
 
 def load_runs(runs: list[str]) -> pd.DataFrame:
-    """The tidy frame of run folders, globs or wandb exports; empty where a glob matches nothing.
+    """The tidy frame of run folders or globs; empty where a glob matches nothing.
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
@@ -66,46 +62,16 @@ def runs_that_logged(frame: pd.DataFrame, metric: str, split: str = "validation"
 
 
 def _read(path: Path) -> pd.DataFrame:
+    """The metrics of a run folder (or its metrics.jsonl) with run, arm and seed, from its record or else its name."""
     folder = path if path.is_dir() else path.parent
-    if path.is_dir() or path.name == "metrics.jsonl":
-        parameters = _parameters(folder)
-        metrics = pd.DataFrame(read_metrics(folder))
-        return _labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
-    if path.suffix == ".csv":
-        return _wandb_export(path)
-    raise InputError(f"{shown(path)} is no run: expected a run folder or a wandb .csv (06_replay reads completions)")
-
-
-def _labelled(
-    frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None
-) -> pd.DataFrame:
-    """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
+    if path.is_file() and path.name != "metrics.jsonl":
+        raise InputError(f"{shown(path)} is no run: expected a run folder (06_replay reads what other tools record)")
+    frame, parameters = pd.DataFrame(read_metrics(folder)), _parameters(folder)
     if frame.empty:
         return frame
-    named_arm, named_seed = arm_and_seed(name)
-    frame = frame.assign(run=run, arm=arm or named_arm, seed=named_seed if seed is None else int(seed))
-    return frame[_KEYS + [column for column in frame if column not in _KEYS]]
-
-
-def _wandb_export(path: Path) -> pd.DataFrame:
-    """A wandb history saved as CSV: one column for each metric, or "RUN - METRIC" as the panels export it.
-
-    The step is the first of STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
-    Raises InputError where no column is a step.
-    """
-    wide = pd.read_csv(path)
-    step = next((name for name in _STEP_COLUMNS if name in wide), None)
-    if step is None:
-        raise InputError(f"{shown(path)} has no step column ({', '.join(_STEP_COLUMNS)}): {list(wide)[:6]}")
-    numbers = wide.drop(columns=step).select_dtypes("number")
-    numbers = numbers[[name for name in numbers if not re.search(r"__(MIN|MAX)$", name)]]
-    long = numbers.assign(step=wide[step]).melt("step").dropna()
-    parts = long["variable"].str.extract(_WANDB_COLUMN)
-    split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
-    long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
-    tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [_labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
+    arm, seed = arm_and_seed(folder.name)
+    labels = {"run": shown(folder), "arm": parameters.get("arm") or arm, "seed": int(parameters.get("seed", seed))}
+    return frame.assign(**labels)[_KEYS + [column for column in frame if column not in _KEYS]]
 
 
 def _parameters(run: str | Path) -> dict:
@@ -266,18 +232,18 @@ def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validat
     for (arm, run), rows in values.groupby(["arm", "run"]):
         parameters = _parameters(run)
         recorded = {name: parameters[name] for name in _SETTINGS if name in parameters}
-        recorded = {name: v if isinstance(v, str) else json.dumps(v) for name, v in recorded.items()}
+        recorded |= {name: json.dumps(value) for name, value in recorded.items() if not isinstance(value, str)}
         fact = {"arm": arm, "experiment": str(Path(run).parent), "last step": int(rows["step"].max())}
         facts.append(fact | recorded)
     table = pd.DataFrame(facts).set_index("arm")
     sentences = {}
     for name in table:
-        by_arm = {arm: tuple(sorted(set(part.dropna().map(str)))) for arm, part in table[name].groupby(level=0)}
-        arms: dict[tuple, list[str]] = {}
+        arms: dict[str, list[str]] = {}
         for arm in arms_of(values):
-            arms.setdefault(by_arm[arm], []).append(safe_line(arm))
+            known = ", ".join(sorted(set(table.loc[[arm], name].dropna().map(str))))
+            arms.setdefault(safe_line(known) or "not recorded", []).append(safe_line(arm))
         if len(arms) > 1:
-            parts = [f"{safe_line(', '.join(v)) or 'not recorded'} in {', '.join(which)}" for v, which in arms.items()]
+            parts = [f"{known} in {', '.join(which)}" for known, which in arms.items()]
             sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."
     return sentences
 

@@ -110,11 +110,8 @@ def show(run: str) -> None:
     folder = run_folder(run)
     print(*describe_run(folder), sep="\n")
     figure = _run_figure(folder, _load_baseline(read_manifest(folder)["parameters"].get("baseline", [])))
-    if figure is not None:
-        display(Image(figure.png(dpi=_DOTS)))
-    page = last_rollouts(folder)
-    if page is not None:
-        display(page)
+    parts = Image(figure.png(dpi=_DOTS)) if figure else None, last_rollouts(folder)
+    display(*(part for part in parts if part is not None))
 
 
 def _load_baseline(names: list[str]) -> pd.DataFrame:
@@ -162,11 +159,9 @@ class View:
 
     def _redraw(self) -> None:
         start = time.monotonic()
-        figure = self.draw()
-        if figure is not None:
+        if (figure := self.draw()) is not None:
             self._put("figure", Image(figure.png(dpi=_DOTS)))
-        page = self.below()
-        if page is not None:
+        if (page := self.below()) is not None:
             self._put("below", page)
         now = time.monotonic()
         self.next = now + max(_LEAST, (now - start) / _SHARE)

@@ -114,30 +114,6 @@ def test_runs_without_validation_are_left_out():
     assert set(curves.runs_that_logged(frame, "pass@1")["run"]) == {"grpo-0"}
 
 
-def test_a_wandb_history_becomes_the_tidy_frame(tmp_path):
-    path = tmp_path / "grpo-s2.csv"
-    path.write_text("_step,train/reward,eval/pass@1,_runtime\n0,0.1,,1\n10,0.2,0.5,2\n")
-    frame = curves.load_runs([str(path)])
-    assert curves.logged_values(frame, "pass@1")[["arm", "seed", "step", "value"]].to_numpy().tolist() == [
-        ["grpo", 2, 10, 0.5]
-    ]
-    assert curves.logged_values(frame, "reward", "train")["value"].tolist() == [0.1, 0.2]
-
-
-def test_a_wandb_panel_holds_several_runs(tmp_path):
-    path = tmp_path / "panel.csv"
-    path.write_text("Step,grpo-s0 - eval/pass@1,grpo-s0 - eval/pass@1__MIN,lead-s1 - eval/pass@1\n0,0.1,0.1,0.2\n")
-    values = curves.logged_values(curves.load_runs([str(path)]), "pass@1")
-    assert values[["arm", "seed", "value"]].to_numpy().tolist() == [["grpo", 0, 0.1], ["lead", 1, 0.2]]
-
-
-def test_a_csv_without_a_step_is_refused(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text("epoch,loss\n1,2\n")
-    with pytest.raises(InputError, match="no step column"):
-        curves.load_runs([str(path)])
-
-
 def test_groups_of_a_ledger_by_hand():
     ledger = pd.DataFrame(
         {
@@ -151,3 +127,10 @@ def test_groups_of_a_ledger_by_hand():
     groups = curves.group_statistics(ledger)
     assert groups["rho"].tolist() == [0.5, 1.0] and groups["nonzero"].tolist() == [True, False]
     assert groups["weight"][0] == 1.0 and pd.isna(groups["weight"][1])  # (1.5 + .5)/(1 + 1); 0/0
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("step,loss\n1,2\n")
+    with pytest.raises(InputError, match="is no run: expected a run folder"):
+        curves.load_runs([str(path)])
