@@ -6,6 +6,7 @@ needs to check its rank.
 
 import atexit
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,8 @@ class Run:
                 self.manifest["outputs"][name] = provenance.fingerprint(self.path / name)
             else:
                 warnings.warn(f"output {name} was announced but never written", stacklevel=2)
+        if not self.config.get("save_steps", 1):  # the checkpoint of the last step was for errors behind the training
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self.manifest["summary"] |= to_json_value(summary)
         self.manifest["attempts"][-1].pop("reason", None)  # of an interruption after which a cell was run again
         self.manifest["attempts"][-1]["finished"] = manifest.timestamp()
