@@ -4,6 +4,7 @@
 `accelerate launch` has started. Their variables say so.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -156,8 +157,13 @@ def _distributed_kind(ranks: Ranks) -> str:
 
 
 def has_gpu() -> bool:
-    """Whether a CUDA card is present and visible. Asks the driver, because importing torch takes seconds."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and bool(provenance.command_output("nvidia-smi", "-L"))
+    """Whether a CUDA card is present and visible. Asks the driver: importing torch takes seconds, and a container may
+    lack nvidia-smi."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 == driver.cuDeviceGetCount(ctypes.byref(count)) and count.value > 0
 
 
 def environment(ranks: Ranks, folder: Path) -> dict[str, str]:

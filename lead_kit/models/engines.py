@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import torch
+from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig, GenerationConfig
 from transformers.generation import ContinuousBatchingConfig
 
@@ -158,6 +159,20 @@ class VllmEngine:
             del engine
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def sync_exactly(model, sync: Callable[[], None]) -> Callable[[], None]:
+    """`sync`, after which the weights under adapters are those of before: TRL merges the adapters for vLLM and takes
+    them out again, and in bfloat16 each such pair rounds the frozen weights anew (TRL #6688)."""
+
+    def sync_and_restore() -> None:
+        frozen = [part.base_layer.weight for part in model.modules() if isinstance(part, LoraLayer)]
+        before = [weight.detach().clone() for weight in frozen]
+        sync()
+        for weight, value in zip(frozen, before, strict=True):
+            weight.data.copy_(value)
+
+    return sync_and_restore
 
 
 def sample_colocated(

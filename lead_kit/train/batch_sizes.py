@@ -67,6 +67,13 @@ def sizes(
     return _Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
 
 
+def use_one_gpu(arguments) -> None:
+    """Trains a process on one GPU where it sees several; transformers would copy the model to all, which TRL refuses."""
+    if arguments.n_gpu > 1:
+        print(f"this process trains on one of {arguments.n_gpu} GPUs; `lead run --nproc {arguments.n_gpu}` uses all")
+        arguments._n_gpu = 1
+
+
 _OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}
 PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, whole solutions together, one stream
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
