@@ -123,7 +123,8 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         raise
     finally:
         process_tree.end_children()
-        process_tree.end_left_over("LEAD_RUN", variables["LEAD_RUN"])  # by a kernel that is no child of this process
+        # by a kernel that is no child of this process; LEAD_RUN would end those of a new writer of the same name, too
+        process_tree.end_left_over("LEAD_OWNER", variables["LEAD_OWNER"])
         lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
         (folder / process_tree.FILE).unlink(missing_ok=True)
         _keep_notebooks(folder)

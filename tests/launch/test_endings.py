@@ -71,12 +71,31 @@ def test_a_run_whose_folder_was_deleted_ends_itself_and_writes_nothing(tmp_path,
     shutil.rmtree(tmp_path / "runs/small")
     if new_writer:
         write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, WORK, FINISH)
-        assert call(tmp_path, "run", "small")[0] == 0
+        code, *printed = call(tmp_path, "run", "small")
+        assert code == 0, printed
     err = first.communicate(timeout=WAIT)[1]
     assert first.returncode == 2 and "Traceback" not in err
     assert "runs/small was deleted or replaced while this run was writing it" in err
     assert psutil.wait_procs(below, timeout=WAIT)[1] == []
     assert not new_writer or (kept(tmp_path)["status"], len(kept(tmp_path)["attempts"])) == ("done", 1)
+
+
+def test_a_run_that_ends_late_leaves_the_processes_of_the_new_writer_alone(tmp_path):
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, SLEEP, FINISH)
+    first = lead(tmp_path, "run", "small")
+    until(first, "step 1/9")
+    first.send_signal(signal.SIGSTOP)  # a busy machine may delay it as long
+    shutil.rmtree(tmp_path / "runs/small")
+    until_gone = "print('step 1/9', flush=True)\nwhile not os.path.exists('first-ended'):\n    time.sleep(0.1)"
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, until_gone, FINISH)
+    second = lead(tmp_path, "run", "small")
+    until(second, "step 1/9")
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(WAIT) == 2
+    (tmp_path / "first-ended").touch()
+    printed = second.communicate(timeout=WAIT)
+    assert second.returncode == 0, printed
+    assert kept(tmp_path)["status"] == "done"
 
 
 def test_what_a_killed_run_left_running_is_ended_by_its_next_attempt(tmp_path):
