@@ -123,4 +123,6 @@ def test_the_list_names_every_kind_of_part_with_a_line_of_its_docstring(tmp_path
     assert (code, err) == (0, "")
     for line in ("recipes", "  none", "  lead_code  GRPO-LEAD, released code: lead_code → grpo_verl → difficulty_code"):
         assert line in out.splitlines()
+    code = "import sys, lead_kit.cli as cli\ncli.main(['list'])\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300).returncode == 0
     assert "  mixed_groups    " in out and "  rloo       RLOO (2402.14740)" in out

@@ -13,6 +13,7 @@ from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import ControlArm, load_recipe, read_experiment
 from lead_kit.launch.recipes import as_text
 from lead_kit.launch.run_notebook import find_notebook, run_command
+from lead_kit.method import advantages, rewards
 from lead_kit.method.named_estimators import ESTIMATORS
 from lead_kit.parameters import convert_values, read_parameters
 from lead_kit.runs import manifest
@@ -21,8 +22,6 @@ from lead_kit.runs.files import ROOT, file_name, resolve, run_folder
 
 def show_list() -> None:
     """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
-    from lead_kit.method import advantages, rewards  # torch takes seconds: no other command waits for it
-
     for kind in ("recipes", "scales"):
         names = sorted(path.stem for path in (recipe_model.EXPERIMENTS / kind).glob("*.yaml"))
         _print_entries(kind, {name: read_experiment(kind, name).get("title", "") for name in names})
