@@ -90,7 +90,7 @@ _command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every
     _argument("recipe", "name of a file in experiments/recipes/"),
     _option("--scale scale_name", "name of a file in experiments/scales/", default="tiny"),
     _option("--seeds", "comma-separated, e.g. 0,1,2 (default: those of the scale)"),
-    _option("--arms", "comma-separated (default: all not optional); +controls adds the arms with control rewards"),
+    _option("--arms", "comma-separated (default: all not optional)"),
     _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=int),
     _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
     _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
