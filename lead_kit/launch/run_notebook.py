@@ -28,8 +28,8 @@ from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, run_folder, shown
 from lead_kit.safe_text import LONG, safe_line
 
-# the beginnings of the lines of Run.progress, of a stage before the run, and of Run.record_tripwire
-_PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
+# the beginnings of the lines of Run.progress, of a run that this one waits for, and of Run.record_tripwire
+_PROGRESS = re.compile(r"\[\S+\] |step \d+/\d+|tripwire \w+, step ")
 _POLL = 0.5  # seconds between two looks at the folder
 _PATIENCE = 600.0  # seconds that a rank of a launcher waits for rank 0
 
