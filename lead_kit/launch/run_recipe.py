@@ -116,12 +116,12 @@ def reproduce_recipe(
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))
         return 0
-    estimates.require(jobs, scale)
     folder = RUNS / recipe / scale_name
     lock.acquire(folder)
     reasons = _jobs_to_run(jobs)
-    finished, left = ([job for job in jobs if (job.name in reasons) == runs] for runs in (False, True))
-    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {_count_finished(finished)}", flush=True)
+    left = [job for job in jobs if job.name in reasons]
+    finished = f"{len(jobs) - len(left)} finished"
+    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {finished}", flush=True)
     for name in filter(reasons.get, reasons):
         print(f"runs/{name} is repeated: {reasons[name]}", flush=True)
         (run_folder(name) / "done").unlink()
@@ -155,9 +155,9 @@ def _lists_of_runs(job: Job) -> list[str]:
 def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
     """The names of the jobs that have to run, each with the reason if it had finished before; writes nothing.
 
-    A finished run is repeated when an input that it recorded has another hash now, when a run that it needs is
-    repeated, or when only its list of runs changed. Raises InputError for a run folder with other parameters than the
-    recipe gives, and for one with an output that changed since the run wrote it.
+    A finished run is repeated when an input or output that it recorded has another hash now, when a run that it needs
+    is repeated, or when only its list of runs changed. Raises InputError for a run folder with other parameters than
+    the recipe gives.
     """
     reasons: dict[str, str] = {}
     fingerprint = functools.cache(provenance.fingerprint)  # the output of one run is the input of others
@@ -170,36 +170,16 @@ def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
         if earlier is None or earlier["status"] != "done" or not (folder / "done").is_file():
             reasons[job.name] = ""
             continue
-        if damaged := _other_hash(_outputs_in(folder, earlier), fingerprint):
-            raise InputError(f"{shown(damaged)} is not as its run wrote it: copy it again, or delete {shown(folder)}")
-        inputs = {resolve(name): kept for name, kept in earlier["inputs"].items()}
+        files = {resolve(name): kept for name, kept in earlier["inputs"].items()}
+        files |= {folder / name: kept for name, kept in earlier["outputs"].items()}
+        differing = [path for path, kept in files.items() if kept and path.exists() and fingerprint(path) != kept]
         if changed:
             reasons[job.name] = f"{', '.join(changed)} changed"
         elif repeated := [name for name in job.needs if name in reasons]:
             reasons[job.name] = f"it needs runs/{repeated[0]}"
-        elif path := _other_hash(inputs, fingerprint):
-            reasons[job.name] = f"its input {shown(path)} changed"
+        elif differing:  # a file that was deleted to save space does not differ
+            reasons[job.name] = f"{shown(differing[0])} changed"
     return reasons
-
-
-def _outputs_in(folder: Path, earlier: dict) -> dict[Path, dict]:
-    """The outputs that a run recorded in its own folder, with their fingerprints; figures/ belongs to all runs."""
-    paths = {folder / name: kept for name, kept in earlier["outputs"].items()}
-    paths |= {ROOT / name: kept for name, kept in earlier["outputs"].items()}
-    return {path: kept for path, kept in paths.items() if path.is_relative_to(folder)}
-
-
-def _other_hash(kept: dict[Path, dict], fingerprint) -> Path | None:
-    """The first path whose content differs from its recorded fingerprint; a path that is gone does not differ."""
-    return next((p for p, recorded in kept.items() if recorded and p.exists() and fingerprint(p) != recorded), None)
-
-
-def _count_finished(done: list[Job]) -> str:
-    """How many runs are finished, and how many of these ran other code than their notebooks have now."""
-    codes = {job.name: manifest.read_manifest(run_folder(job.name))["attempts"][-1]["code"] for job in done}
-    old = [job for job in done if codes[job.name] != provenance.code_hash(job.notebook)]
-    note = f" ({len(old)} with other code than their notebooks have now; to repeat one, delete its folder)"
-    return f"{len(done)} finished{note if old else ''}"
 
 
 def _parse_seeds(text: str | None) -> list[int] | None:
