@@ -7,8 +7,7 @@ import pandas as pd
 import sympy
 import torch
 
-from lead_kit.data.load import read_frame
-from lead_kit.errors import InputError
+from lead_kit.evaluate.score import read_problems
 from lead_kit.method import advantages
 from lead_kit.verify import Verifier, extract, sympy_judge
 from lead_kit.verify.extraction import NestedBox
@@ -52,14 +51,12 @@ def builtin_answers() -> list[dict]:
 
 
 def read_answers(path: Path) -> list[dict]:
-    """Rows {id, gold, completion} of a .jsonl or .parquet file (`answer` is read as the gold). Raises InputError."""
-    frame = read_frame(path)
-    frame = frame if "gold" in frame else frame.rename(columns={"answer": "gold"})
-    if missing := [name for name in ("id", "gold", "completion") if name not in frame]:
-        raise InputError(f"{path} has no column {missing[0]!r}, expected id, gold (or answer) and completion")
-    if "thinking" in frame:  # a sample whose prompt opened <think> is graded inside that thought
-        frame["completion"] = frame["completion"].mask(frame["thinking"].eq(True), "<think>" + frame["completion"])
-    return frame[["id", "gold", "completion"]].astype(str).to_dict("records")
+    """Rows {id, gold, completion} of a file as `lead score` reads it. Raises InputError."""
+    return [
+        {"id": problem.id, "gold": problem.golds[0], "completion": text}
+        for problem in read_problems(path)
+        for text in problem.completions
+    ]
 
 
 def warm() -> None:

@@ -186,19 +186,9 @@ def _write_failure(folder: Path, rank: int, error: PapermillExecutionError | Run
     )
 
 
-def _finish_notebook(part: Path, target: Path, broken: bool) -> None:
-    """Gives the executed notebook its name, after correcting what papermill says of cells that did not run.
-
-    When the kernel died (`broken`), papermill calls the cell in which it died and all later ones completed.
-    """
+def _finish_notebook(part: Path, target: Path) -> None:
+    """Gives the executed notebook its name, with this host in its metadata."""
     notebook = json.loads(part.read_text(encoding="utf-8"))
-    notes = [cell["metadata"]["papermill"] for cell in notebook["cells"] if "papermill" in cell["metadata"]]
-    started = [note for note in notes if note["start_time"]]
-    if broken and started:
-        started[-1] |= {"status": "failed", "exception": True}
-    for note in notes:
-        if not note["start_time"]:
-            note["status"] = "pending"
     notebook["metadata"]["papermill"]["host"] = HOST
     write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     part.unlink()
@@ -214,7 +204,6 @@ def main() -> int:
     part = target.with_name(f".{target.name}")  # papermill writes here after each cell
     logging.getLogger("papermill").setLevel(logging.ERROR)
     papermill_engines.register("lead", _CappedEngine)
-    broken = False
     try:
         papermill.execute_notebook(
             job["notebook"],
@@ -232,11 +221,10 @@ def main() -> int:
         )
     except (PapermillExecutionError, RuntimeError) as error:
         _write_failure(folder, rank, error)
-        broken = isinstance(error, DeadKernelError)
         return 1
     finally:
         if part.is_file():
-            _finish_notebook(part, target, broken)
+            _finish_notebook(part, target)
     return 0
 
 

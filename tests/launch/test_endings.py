@@ -31,11 +31,6 @@ def kept(root, name="small"):
     return json.loads((root / f"runs/{name}/run.json").read_text())
 
 
-def cells(path):
-    """Each cell's status in an executed notebook, without the cell that papermill injects."""
-    return [cell["metadata"]["papermill"]["status"] for cell in json.loads(path.read_text())["cells"]]
-
-
 def ended(process, patience=WAIT):
     """Whether a process ends in time."""
     end = time.monotonic() + patience
@@ -135,13 +130,6 @@ def test_a_second_signal_does_not_disturb_the_first(tmp_path, number):
     assert process.returncode == 128 + number
     assert err == f"stopped by {number.name}; the same command continues runs/small\n"
     assert kept(tmp_path)["attempts"][-1]["reason"] == f"stopped by {number.name}"
-
-
-def test_cells_after_a_dead_kernel_are_not_called_completed(tmp_path):
-    small_notebook(tmp_path, "1 + 1")
-    assert call(tmp_path, "run", "small", "-p", "fail", "dies")[0] == 1
-    expected = ["completed"] * 3 + ["failed"] + ["pending"] * 2  # parameters, injected, settle; work; 1 + 1, finish
-    assert cells(tmp_path / "runs/small/notebook.ipynb") == expected
 
 
 def test_a_huge_output_is_cut_and_the_run_goes_on(tmp_path):
