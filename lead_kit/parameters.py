@@ -398,49 +398,49 @@ def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Itera
     except _UNREADABLE:
         raise InputError(f"{where}: the default must be a literal") from None
     name, kind = node.target.id, ast.unparse(node.annotation).replace(" ", "")
-    comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
-    return Parameter(name, kind, _convert(name, kind, value), comment.partition("#")[2].strip())
+    return Parameter(name, kind, _convert(name, kind, value), _comment(lines[node.end_lineno - 1], node))
 
 
-def _read_choices(text: str) -> list[ast.expr]:
-    """The choices of `name | name(argument=literal, ...)`, where one has arguments; none for any other text."""
+def _read_choices(text: str) -> dict[str, dict[str, ast.expr]]:
+    """The arguments of each choice of `name | name(argument=literal, ...)`; empty for a text without arguments."""
     try:
-        node, choices = ast.parse(f"({text}\n)", mode="eval").body, []
+        node, others = ast.parse(f"({text}\n)", mode="eval").body, []
     except _UNREADABLE:
-        return []
+        return {}
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        node, choices = node.left, [node.right, *choices]
-    choices.insert(0, node)
-    calls = [choice for choice in choices if isinstance(choice, ast.Call)]
-    names = [choice.func if choice in calls else choice for choice in choices]
-    named = not any(call.args or None in [argument.arg for argument in call.keywords] for call in calls)
-    plain = named and all(isinstance(name, ast.Name) for name in names)
-    return choices if plain and any(call.keywords for call in calls) else []
-
-
-def _choice_name(choice: ast.expr) -> str:
-    return choice.func.id if isinstance(choice, ast.Call) else choice.id
+        node, others = node.left, [node.right, *others]
+    choices = {}
+    for choice in [node, *others]:
+        call = choice if isinstance(choice, ast.Call) else ast.Call(choice, [], [])
+        if not isinstance(call.func, ast.Name) or call.args or any(keyword.arg is None for keyword in call.keywords):
+            return {}
+        choices[call.func.id] = {keyword.arg: keyword.value for keyword in call.keywords}
+    return choices if any(choices.values()) else {}
 
 
 def _with_arguments(parameter: Parameter, where: str) -> list[Parameter]:
     """The parameter, and the arguments of its choices. Raises InputError for one that is no literal."""
     text = parameter.default
-    choices = _read_choices(text) if parameter.type == "str" and isinstance(text, str) and "(" in text else []
+    choices = _read_choices(text) if parameter.type == "str" and isinstance(text, str) and "(" in text else {}
     if not choices:
         return [parameter]
     lines = f"({text}".split("\n")
-    parameters = [parameter._replace(default=_choice_name(choices[0]), choices=text)]
-    for argument in [argument for choice in choices for argument in getattr(choice, "keywords", [])]:
+    parameters = [parameter._replace(default=next(iter(choices)), choices=text)]
+    for name, node in [argument for arguments in choices.values() for argument in arguments.items()]:
         try:
-            value = ast.literal_eval(argument.value)
+            value = ast.literal_eval(node)
         except _UNREADABLE:
-            raise InputError(f"{where}, {parameter.name}: {argument.arg} must be a literal") from None
+            raise InputError(f"{where}, {parameter.name}: {name} must be a literal") from None
         kind = type(value).__name__
         kind = f"list[{type(value[0]).__name__}]" if isinstance(value, list) and value else kind
-        comment = lines[argument.value.end_lineno - 1].encode()[argument.value.end_col_offset :].decode()
-        value, help_text = _convert(argument.arg, kind, value), comment.partition("#")[2].strip()
-        parameters.append(Parameter(argument.arg, kind, value, help_text, argument_of=parameter.name))
+        help_text = _comment(lines[node.end_lineno - 1], node)
+        parameters.append(Parameter(name, kind, _convert(name, kind, value), help_text, argument_of=parameter.name))
     return parameters
+
+
+def _comment(line: str, node: ast.AST) -> str:
+    """The comment behind a node that ends on this line."""
+    return line.encode()[node.end_col_offset :].decode().partition("#")[2].strip()
 
 
 def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
@@ -458,7 +458,7 @@ def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict
         for key in arguments:
             if key in known and key in passed:
                 raise InputError(f"{key} has two values: {passed[key]!r}, and {arguments[key]!r} in {name}")
-            if key not in known and choice in map(_choice_name, _read_choices(declared[name].choices)):
+            if key not in known and choice in _read_choices(declared[name].choices):
                 names = [key for key, other in declared.items() if other.argument_of == name]
                 raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, names)}")
         values |= {key: arguments[key] for key in known}
