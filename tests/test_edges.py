@@ -225,7 +225,7 @@ COMMANDS = [  # what is typed, what the sentence says
     ("reproduce plain --scale plain --arms zz", "no 'zz' here"),
     ("reproduce plain --scale plain --seeds=", "--seeds '': expected whole numbers"),
     ("reproduce plain --scale plain --seeds ²", "--seeds '²': expected whole numbers"),
-    ("reproduce plain --scale plain --jobs 0", "--jobs 0: expected at least 1"),
+    ("reproduce plain --scale plain --jobs 0", "'--jobs': 0 is not in the range x>=1"),
     (f"recipe {'x' * 300}", "(302 characters)"),
     ("recipe folder", "Is a directory"),
 ]

@@ -107,8 +107,6 @@ def reproduce_recipe(
     settings: Iterable[str],
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
-    if at_once is not None and at_once < 1:
-        raise InputError(f"--jobs {at_once}: expected at least 1")
     jobs = plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
     _refuse_twice(jobs)
     scale = load_scale(scale_name)

@@ -174,7 +174,7 @@ def test_a_dry_run_prints_command_memory_and_rollouts_and_runs_nothing(scale, ki
 @pytest.mark.slow  # starts `lead`
 def test_bad_seeds_and_jobs_are_refused(root):
     assert "--seeds '0,x'" in call(root, "reproduce", "small", "--scale", "small", "--seeds", "0,x")[2]
-    assert "--jobs 0" in call(root, "reproduce", "small", "--scale", "small", "--jobs", "0")[2]
+    assert "'--jobs': 0 is not in the range" in call(root, "reproduce", "small", "--scale", "small", "--jobs", "0")[2]
 
 
 def attempts(root):
