@@ -30,7 +30,7 @@ def test_a_parameter_may_be_negative_or_look_like_an_option():
         ([], "Missing command (see `lead --help`)"),
         (["rnu"], "Did you mean 'run'?"),
         (["run", "n", "--nprc", "2"], "Did you mean '--nproc'?"),
-        (["run", "n", "--nproc", "two"], "'two' is not a valid integer (see `lead run --help`)"),
+        (["run", "n", "--nproc", "two"], "'two' is not a valid integer range (see `lead run --help`)"),
         (["run"], "Missing argument 'NOTEBOOK'"),
         (["run", "n", "-p", "steps"], "Option '-p' requires 2 arguments (see `lead run --help`)"),
         (["reproduce", "figure1", "--scal", "tiny"], "Did you mean '--scale'?"),
