@@ -121,15 +121,19 @@ NOTEBOOKS = [
     ("a run_name that is no text", cell(source="run_name: int = 3"), "run_name 3: expected letters"),
 ]
 MANIFESTS = [
-    ("an empty object", "{}", "there is no 'notebook'"),
-    ("a list", "[1]", "is [1], expected the object that a run writes"),
-    ("truncated", '{"run": "x", "para', "is not JSON: delete the folder"),
-    ("Latin-1", b"\xff", "is not JSON: delete the folder"),
-    ("deep nesting", DEEP, "is not JSON: delete the folder"),
-    ("another version", '{"notebook": "x", "parameters": {}}', "is not of this version of the kit"),
-    ("parameters a list", json.dumps(MANIFEST | {"parameters": []}), "parameters is []"),
-    ("no attempts", json.dumps(MANIFEST | {"attempts": []}), "an attempt lacks status or code"),
-    ("attempts of texts", json.dumps(MANIFEST | {"attempts": ["a"]}), "an attempt lacks status or code"),
+    ("an empty object", "{}", "(notebook: Field required): delete the folder"),
+    ("a list", "[1]", "Input should be an object"),
+    ("truncated", '{"run": "x", "para', "Invalid JSON: EOF while parsing a string"),
+    ("Latin-1", b"\xff", "Invalid JSON"),
+    ("deep nesting", DEEP, "Invalid JSON: recursion limit exceeded"),
+    (
+        "another version",
+        '{"notebook": "x", "parameters": {}}',
+        "is no record of this version of the kit (status: Field required)",
+    ),
+    ("parameters a list", json.dumps(MANIFEST | {"parameters": []}), "(parameters: Input should be an object)"),
+    ("no attempts", json.dumps(MANIFEST | {"attempts": []}), "(attempts: List should have at least 1 item"),
+    ("attempts of texts", json.dumps(MANIFEST | {"attempts": ["a"]}), "(attempts: 0: Input should be an object)"),
 ]
 RECIPES = [
     ("empty", "", "expected keys and values, found None"),
