@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (860, 5, 32),
+    "": (820, 5, 27),
     "verify": (3500, 16, 95),
-    "method": (950, 7, 85),
-    "runs": (1640, 12, 77),
+    "method": (970, 7, 82),
+    "runs": (1460, 11, 73),
     "data": (1380, 9, 70),
-    "models": (1260, 7, 40),
-    "train": (1980, 12, 65),
-    "evaluate": (1320, 7, 65),
-    "report": (2810, 12, 125),
+    "models": (1330, 7, 43),
+    "train": (2100, 12, 69),
+    "evaluate": (1275, 7, 62),
+    "report": (2800, 12, 125),
     "replay": (2180, 10, 93),
-    "launch": (2280, 13, 78),
+    "launch": (2110, 13, 72),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_590, 110, 815
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_410, 109, 797
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

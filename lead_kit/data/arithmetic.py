@@ -65,8 +65,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
     `weights` are the relative chances of 1, 2, … steps. Only about 390 problems have one step: with `distinct`, longer
-    ones are drawn when these run out; without it, problems may repeat, as over several epochs. Raises ValueError when
-    there are fewer than n distinct problems.
+    ones are drawn when these run out, and ValueError is raised when all do; without it, problems may repeat.
     """
     rng = Random(seed)
 
@@ -106,7 +105,11 @@ def record(drawn: Problem, identity: str) -> dict:
 
 
 def read(text: str) -> Problem:
-    """The problem that a text states. Raises ValueError for a text of another form."""
+    r"""The problem that a text states. Raises ValueError for a text of another form.
+
+    >>> read("Start at 24:\n(1) +5\n(2) -3.")
+    Problem(start=24, operands=(5, -3))
+    """
     head, _, body = text.partition(":\n")
     try:
         start = int(head.removeprefix("Start at "))
@@ -123,8 +126,7 @@ def solve_noisily(
 
     `carry`, `borrow` and `slip` are the chances that the teacher forgets a carry, forgets a borrow, or is off by one.
     After each step it may derive the line again, up to three times, with a chance drawn once a trace. With chance
-    `repair` a re-derivation gives the step's true value; otherwise it repeats the line. So length and correctness are
-    almost unrelated.
+    `repair` this gives the true value, else the same line: length and correctness are almost unrelated.
     """
     start, operands = read(text)
     verbosity = rng.choice(_VERBOSITIES)

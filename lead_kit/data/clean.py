@@ -110,6 +110,9 @@ def without_duplicates(records: list[dict], threshold: float) -> Sifted:
     """Keeps one record of each problem: drops texts equal up to formatting, and near duplicates with equal answers.
 
     Of equal ones, the first with a worked solution is kept, else the first (see lead_kit.data.near_duplicates).
+
+    >>> len(without_duplicates([{"id": text, "problem": text} for text in ("1 + 1", "$1+1$", "2")], 0.65).kept)
+    2
     """
     order = sorted(range(len(records)), key=lambda i: not records[i].get("solution"))
     ranked = [records[i] for i in order]

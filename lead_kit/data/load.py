@@ -77,8 +77,7 @@ def draw_problems(
     """`count` records of a set that is drawn at random (EMBEDDED, reasoning_gym), none with a text in `exclude`.
 
     `weights` are the chances of 1, 2, … steps in an embedded task: by default uniform for the split "validation", whose
-    problems are distinct; other splits have mostly easy problems, which may repeat. Raises InputError when there are
-    too few problems.
+    problems are distinct; other splits are mostly easy and may repeat. Raises InputError for too few problems.
     """
     if count < 1:
         raise InputError(f"count is {count}: expected how many problems of {name} to draw")
@@ -99,10 +98,7 @@ def is_data_file(name: str | Path) -> bool:
 
 
 def expand_names(names: list[str]) -> dict[str, str]:
-    """Short name → set or file; that of a file is its stem.
-
-    A folder means all data files in it, the name of a suite (SUITES) its sets.
-    """
+    """Short name (of a file: its stem) → set or file, for names of sets, files, suites (SUITES) and folders."""
     by_short_name = {}
     for name in [member for given in names for member in SUITES.get(given, (given,))]:
         folder = resolve(name)

@@ -69,7 +69,11 @@ def _tokens(text: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 18)  # a comparison needs the key of each text several times
 def normal_form(text: str) -> str:
-    """The normal form: equal for texts that differ only in spacing, case, dollar signs and the like."""
+    r"""The normal form: equal for texts that differ only in spacing, case, dollar signs and the like.
+
+    >>> normal_form(r"What is $\dfrac12$?")
+    'what is \\frac 1 2'
+    """
     return " ".join(_tokens(text))
 
 
@@ -138,6 +142,9 @@ def matching_pairs(
 
     A pair with score ≥ threshold is the same problem if its numbers and answers agree. If they differ and score ≥
     variant, it is a variant. Where an answer is missing, the numbers must agree and score ≥ variant.
+
+    >>> matching_pairs([{"problem": "1 + 1?"}, {"problem": "$1+1$?"}])
+    [Match(left=0, right=1, score=1.0, kind='same text')]
     """
     others = left if right is None else right
     texts = [record["problem"] for record in left], [record["problem"] for record in others]
@@ -145,9 +152,7 @@ def matching_pairs(
     scores = {
         (i, j): score
         for i, j, score in _similar(texts[0], None if right is None else texts[1], threshold)
-        if not (
-            templates[i] and templates[len(left) + j]
-        )  # problems made from templates match only if their texts are equal
+        if not (templates[i] and templates[len(left) + j])  # problems of a template match only as equal texts
     }
     scores |= {pair: 1.0 for pair in _equal_texts(*texts, within=right is None)}
     kinds = {(i, j): _kind_of(left[i], others[j], score, variant) for (i, j), score in scores.items()}

@@ -40,7 +40,11 @@ def named_template(template: str) -> _Template:
 
 
 def messages(template: str, problem: str) -> list[dict]:
-    """The chat messages for `problem` with a template, as `named_template` reads it."""
+    """The chat messages for `problem` with a template, as `named_template` reads it.
+
+    >>> messages("Solve {problem}.", "1 + 1 = x")
+    [{'role': 'user', 'content': 'Solve 1 + 1 = x.'}]
+    """
     system, user = named_template(template)
     # replace, not format: templates and problems contain braces
     turns = [{"role": "user", "content": user.replace("{problem}", problem, 1)}]

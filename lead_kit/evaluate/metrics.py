@@ -2,8 +2,7 @@
 
 Arrays are (problems, samples); `correct` holds 0 or 1. A metric gives one value per problem, (problems,). The suite's
 value is their mean, and `stats` computes its interval with problems as clusters. A metric pooled over problems
-(precision, length over correct answers, tokens per correct answer) is a `Ratio` of two such columns, and the suite's
-value is the ratio of their sums.
+(precision, tokens per correct answer) is a ratio of two such columns; the suite's value is the ratio of their sums.
 """
 
 import re
@@ -79,7 +78,11 @@ def pass_at_k(correct, k: int) -> np.ndarray:
 
 
 def pass_hat_k(correct, k: int) -> np.ndarray:
-    """pass^k = C(c, k)/C(n, k): all k are correct (τ-bench, arXiv 2406.12045)."""
+    """pass^k = C(c, k)/C(n, k): all k are correct (τ-bench, arXiv 2406.12045).
+
+    >>> pass_hat_k([[1, 0, 0, 1], [1, 1, 1, 1]], 2).round(3).tolist()
+    [0.167, 1.0]
+    """
     return _at_least(correct, k, k)
 
 
@@ -100,8 +103,7 @@ def cons_at_n(correct, cluster) -> np.ndarray:
     """Cons@n: is the majority answer of all samples correct? Ties: the expectation over a random choice.
 
     `cluster` numbers the answers by equivalence. Unanswered samples (NO_VOTE) do not vote; a problem without any answer
-    counts as wrong. Tied answers have equally many votes, so the expectation is the mean of `correct` over the samples
-    that gave one of them.
+    counts as wrong. Tied answers have equally many votes: the expectation is the mean of `correct` over their samples.
 
     >>> cons_at_n([[1, 1, 0]], [[4, 4, 7]]).tolist()
     [1.0]
@@ -131,6 +133,9 @@ def cluster_answers(answers, correct, equivalent=None) -> np.ndarray:
 
     Correct answers all equal the gold and are class 0. Wrong answers are compared with each other by
     `equivalent(a, b)`, by default with `lead_kit.verify.cluster`. None or "" is no answer: NO_VOTE.
+
+    >>> cluster_answers([["2", "3", None]], [[1, 0, 0]]).tolist()
+    [[0, 1, -1]]
     """
     numbers = np.full(np.shape(answers), NO_VOTE)
     for row, (texts, right) in enumerate(zip(answers, np.asarray(correct, bool), strict=True)):
@@ -160,7 +165,11 @@ def _classes(answers: list[str], equivalent) -> dict[str, int]:
 
 
 def precision(correct, answered) -> _Ratio:
-    """Correct / answered, pooled over problems (answered: ended, with a readable answer)."""
+    """Correct / answered, pooled over problems (answered: ended, with a readable answer).
+
+    >>> precision([[1, 0, 0]], [[1, 1, 0]]).value
+    0.5
+    """
     answered = np.asarray(answered, float)
     return _Ratio((np.asarray(correct) * answered).sum(axis=1), answered.sum(axis=1))
 
@@ -191,16 +200,17 @@ def tokens_per_correct(length, correct) -> _Ratio:
 
 
 def budget_curve(correct, length, budgets) -> np.ndarray:
-    """avg@n when samples longer than b tokens count as wrong, (problems, budgets) (GRPO-LEAD v2, Figure 3)."""
+    """avg@n when samples longer than b tokens count as wrong, (problems, budgets) (GRPO-LEAD v2, Figure 3).
+
+    >>> budget_curve([[1, 1]], [[10, 30]], [20, 40]).tolist()
+    [[0.5, 1.0]]
+    """
     within = np.asarray(length)[:, :, None] <= np.asarray(budgets)
     return (np.asarray(correct)[:, :, None] * within).mean(axis=1)
 
 
 def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
-    """Problems by difficulty: label → mask (problems,). Bins are (edge, next edge], and one for missing levels.
-
-    Without edges each distinct level is a bin.
-    """
+    """Label → mask (problems,): bins (edge, next edge], or without edges each distinct level; and missing levels."""
     level = np.array([np.nan if value is None else value for value in level], dtype=float)
     if len(edges):
         pairs = list(zip(edges[:-1], edges[1:], strict=True))

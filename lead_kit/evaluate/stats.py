@@ -78,10 +78,7 @@ def t_interval(values, denominator=None) -> Interval:
 
 
 def share_interval(values) -> Interval:
-    """t-interval of a share, cut to [0, 1]; the exact binomial bound where all problems have 0, or all have 1.
-
-    There the t-interval would have no width, as if "0 of 30" were certainly 0. values (problems,).
-    """
+    """t-interval of a share (problems,), cut to [0, 1]; the exact binomial one where all are 0 or all are 1."""
     values = np.asarray(values, float)
     interval = t_interval(values)
     if np.ptp(values) == 0 and values[0] in (0, 1):
@@ -98,9 +95,9 @@ def cluster_bootstrap(values, denominator=None, *, seed: int) -> Interval:
     """
     numerator, denominator = _columns(values, denominator)
     clusters = numerator.shape[-1]
-    estimate = t_interval(numerator, denominator).estimate
+    interval = t_interval(numerator, denominator)
     if clusters == 1:
-        return Interval(estimate, np.nan * estimate, np.nan * estimate, clusters)
+        return interval
     z = np.sqrt(clusters / (clusters - 1)) * critical(clusters)
     bounds = stats.bootstrap(
         (numerator, denominator),
@@ -114,7 +111,7 @@ def cluster_bootstrap(values, denominator=None, *, seed: int) -> Interval:
         confidence_level=float(2 * stats.norm.cdf(z) - 1),
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(estimate, bounds.low, bounds.high, clusters)
+    return interval._replace(low=bounds.low, high=bounds.high)
 
 
 def two_level_interval(values) -> Interval:
@@ -154,8 +151,11 @@ def two_level_bootstrap(values, *, seed: int) -> Interval:
 def sign_flip_p(differences, *, seed: int):
     """Two-sided permutation p of "mean 0": each cluster's difference changes sign at random; exact where flips are few.
 
-    With five clusters the smallest possible p is 2/32: this test alone cannot then be significant at .05. Shares of few
-    samples tie often, and ties count against the difference, so the false-alarm rate is below alpha.
+    Five clusters cannot be significant at .05: their smallest p is 2/32. Shares of few samples tie often, and ties
+    count against the difference, so the false-alarm rate is below alpha.
+
+    >>> float(sign_flip_p([1.0, 1.0, 1.0, 1.0, 1.0], seed=0))
+    0.0625
     """
     differences, _ = _columns(differences, None)
     if differences.shape[-1] == 1:
@@ -221,7 +221,11 @@ def linearised(numerator, denominator):
 
 
 def holm(p_values) -> np.ndarray:
-    """Holm's step-down adjusted p-values (1979), in the given order: they control the family-wise error rate."""
+    """Holm's step-down adjusted p-values (1979), in the given order: they control the family-wise error rate.
+
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
     p = np.asarray(p_values, float)
     order = np.argsort(p)
     adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
@@ -261,15 +265,20 @@ def minimum_detectable_effect(standard_error: float, clusters: int) -> float:
 
 
 def detectable_effect(problems: int, samples: int, *, mean: float, between: float, correlation: float) -> float:
-    """The smallest true difference that a suite detects with 80% power, before any sampling.
+    """The smallest true difference that a suite detects with 80% power; assumptions as in `difference_error`.
 
-    The assumptions are those of `difference_error`.
+    >>> round(detectable_effect(30, 16, mean=0.5, between=0.5, correlation=0.5), 2)
+    0.2
     """
     return minimum_detectable_effect(difference_error(mean, problems, samples, between, correlation), problems)
 
 
 def verdict(difference: _Difference, more: str = "higher", less: str = "lower", p: float | None = None) -> str:
-    """The words for a difference, from its interval or, among several comparisons, from its corrected p-value."""
+    """The words for a difference, from its interval or, among several comparisons, from its corrected p-value.
+
+    >>> verdict(paired_difference([1, 1, 0, 1], [0, 1, 0, 0], seed=0))
+    'no detectable difference'
+    """
     if np.isnan(difference.low):
         return "one pair only: no interval"
     detected = (difference.low > 0 or difference.high < 0) if p is None else p < 1 - CONFIDENCE

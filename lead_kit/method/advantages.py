@@ -3,8 +3,8 @@
 Every tensor is (prompts, group) unless marked. Groups are complete: the trainer gathers the batch of all processes
 first. A shape takes a Group and returns its reward. A baseline takes the shaped Group and returns one advantage a
 rollout, or (prompts, group, tokens) where it says so. A weight takes that advantage and the shaped Group. Keyword-only
-arguments are notebook parameters of the same name. SHAPES, BASELINES and WEIGHTS list the choices; estimators.py has
-the combinations of the papers. Formulas use methods of tensors alone: `lead list` reads them without importing torch.
+arguments are notebook parameters of the same name. estimators.py combines SHAPES, BASELINES and WEIGHTS as papers do.
+Formulas use methods of tensors alone: `lead list` reads them without importing torch.
 """
 
 from __future__ import annotations
@@ -50,10 +50,7 @@ def no_shape(group: Group) -> Tensor:
 
 
 def length_z(correct: Tensor, length: Tensor) -> Tensor:
-    """GRPO-LEAD §2.1: z = (|o| − μ)/σ over the correct answers of the group; 0 for wrong ones and a lone correct one.
-
-    ddof 1 and ε 1e-6 as in the released code.
-    """
+    """GRPO-LEAD §2.1: z = (|o| − μ)/σ over the group's correct answers, ddof 1; 0 for wrong ones and a lone one."""
     count = correct.sum(1, keepdim=True)
     mean = (length * correct).sum(1, keepdim=True) / count.clamp(min=1)
     centred = (length - mean) * correct
@@ -64,7 +61,6 @@ def length_z(correct: Tensor, length: Tensor) -> Tensor:
 def length_reward(correct: Tensor, length: Tensor, length_alpha: float, wrong_reward: float) -> Tensor:
     """GRPO-LEAD §2.1–2.2: exp(−α z) where correct, else wrong_reward.
 
-    >>> import torch
     >>> length_reward(torch.ones(1, 3), torch.tensor([[10.0, 20.0, 30.0]]), length_alpha=0.1, wrong_reward=-1.0)
     tensor([[1.1052, 1.0000, 0.9048]])
     """
@@ -107,6 +103,9 @@ def kimi_length(correct: Tensor, length: Tensor) -> Tensor:
     """Kimi k1.5 (2501.12599, §2.3.3): λ = ½ − (|o| − min)/(max − min); λ where correct, min(0, λ) where wrong.
 
     0 in a group whose lengths are all equal.
+
+    >>> kimi_length(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[10.0, 20.0, 30.0]]))
+    tensor([[ 0.5000,  0.0000, -0.5000]])
     """
     shortest, longest = length.amin(1, keepdim=True), length.amax(1, keepdim=True)
     bonus = 0.5 - (length - shortest) / (longest - shortest).clamp(min=1)
@@ -136,7 +135,11 @@ def _batch_std(values: Tensor, ddof: int) -> Tensor:
 
 
 def grpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
-    """GRPO (DeepSeekMath, 2402.03300, §4.1.2): A = (r − mean r)/(std r + ε) inside the group; 0 in a group of one."""
+    """GRPO (DeepSeekMath, 2402.03300, §4.1.2): A = (r − mean r)/(std r + ε) inside the group; 0 in a group of one.
+
+    >>> grpo(Group(*torch.tensor([[[1.0, 0.0]]] * 3)), std_ddof=0, std_epsilon=0.0)
+    tensor([[ 1., -1.]])
+    """
     return _z_score(group.reward, std_ddof, std_epsilon)
 
 
@@ -146,12 +149,20 @@ def grpo_verl(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
 
 
 def dr_grpo(group: Group) -> Tensor:
-    """Dr. GRPO (2503.20783, §3.2): A = r − mean r, no division by the spread."""
+    """Dr. GRPO (2503.20783, §3.2): A = r − mean r, no division by the spread.
+
+    >>> dr_grpo(Group(*torch.tensor([[[1.0, 0.0]]] * 3)))
+    tensor([[ 0.5000, -0.5000]])
+    """
     return group.reward - group.reward.mean(1, keepdim=True)
 
 
 def rloo(group: Group) -> Tensor:
-    """RLOO (2402.14740): A_i = r_i − mean of the others' r. Raises ValueError for a group of one."""
+    """RLOO (2402.14740): A_i = r_i − mean of the others' r. Raises ValueError for a group of one.
+
+    >>> rloo(Group(*torch.tensor([[[1.0, 0.0, 0.5]]] * 3)))
+    tensor([[ 0.7500, -0.7500,  0.0000]])
+    """
     size = group.reward.shape[1]
     if size < 2:
         raise ValueError("rloo compares a rollout with the others of its prompt: group_size is 1, expected 2 or more")
@@ -173,7 +184,11 @@ def maxrl(group: Group) -> Tensor:
 
 
 def opo(group: Group) -> Tensor:
-    """OPO (2505.23585): A = r − b, with b = Σ|o| r / Σ|o|, the minimum-variance baseline weighted by length."""
+    """OPO (2505.23585): A = r − b, with b = Σ|o| r / Σ|o|, the minimum-variance baseline weighted by length.
+
+    >>> opo(Group(correct=torch.ones(1, 2), length=torch.tensor([[1.0, 3.0]]), reward=torch.tensor([[1.0, 0.0]])))
+    tensor([[ 0.7500, -0.2500]])
+    """
     baseline = (group.length * group.reward).sum(1, keepdim=True) / group.length.sum(1, keepdim=True).clamp(min=1)
     return group.reward - baseline
 
@@ -214,7 +229,6 @@ def difficulty_weight(
 ) -> Tensor:
     """GRPO-LEAD §2.3: w(ρ) = A + (B − A)/(1 + exp(k(ρ − ρ0))), a falling logistic in the share ρ of correct answers.
 
-    >>> import torch
     >>> difficulty_weight(torch.tensor([0.0, 0.75, 1.0]), 0.4, 1.5, 0.75, 10.0)
     tensor([1.4994, 0.9500, 0.4834])
     """
@@ -283,7 +297,6 @@ def every_group(group: Group) -> Tensor:
 def mixed_groups(group: Group) -> Tensor:
     """DAPO (2503.14476, eq. 11): 0 < number of correct answers < G.
 
-    >>> import torch
     >>> mixed_groups(Group(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.ones(2, 2), torch.ones(2, 2)))
     tensor([ True, False])
     """
@@ -296,9 +309,4 @@ def varied_groups(group: Group) -> Tensor:
     return group.reward.amax(1) > group.reward.amin(1)
 
 
-GROUP_FILTERS = {
-    "every_group": every_group,
-    "mixed_groups": mixed_groups,
-    "varied_groups": varied_groups,
-    "lead_code_keep": lead_code_keep,
-}
+GROUP_FILTERS = {rule.__name__: rule for rule in (every_group, mixed_groups, varied_groups, lead_code_keep)}

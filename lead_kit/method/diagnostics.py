@@ -44,10 +44,12 @@ def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[s
 
 
 def variance_shares(variances: dict[str, float]) -> dict[str, float]:
-    """Each weighted reward's share of the sum of their variances, as `reward_NAME_share`; nothing for one reward."""
+    """Each weighted reward's share of the sum of their variances, as `reward_NAME_share`; nothing for one reward.
+
+    >>> variance_shares({"correct": 3.0, "format": 1.0})
+    {'reward_correct_share': 0.75, 'reward_format_share': 0.25}
+    """
     total = sum(variances.values())
-    return (
-        {f"reward_{name}_share": part / total for name, part in variances.items()}
-        if len(variances) > 1 and total
-        else {}
-    )
+    if len(variances) < 2 or not total:
+        return {}
+    return {f"reward_{name}_share": part / total for name, part in variances.items()}

@@ -36,9 +36,11 @@ def bind_estimator(config: Mapping, user_functions: Mapping[str, Callable] = Map
     """The estimator that the parameters name, with its arguments bound from them.
 
     `config` holds `estimator` (a name of ESTIMATORS or of a baseline) and the arguments of the parts; `group_shape`,
-    `group_baseline` and `group_weight` replace a part where they are given. `user_functions` holds your own functions
-    by name; as `estimator`, such a function is a baseline without shape and weight. Raises InputError for an unknown
-    name, a missing argument, or incompatible parts.
+    `group_baseline` and `group_weight` replace a part. A name of `user_functions` is a baseline without shape and
+    weight. Raises InputError for an unknown name, a missing argument, or incompatible parts.
+
+    >>> bind_estimator({"estimator": "rloo", "group_shape": "kimi", "kimi_weight": 0.5}).shape
+    kimi(kimi_weight=0.5)
     """
     text = config["estimator"]
     baselines = with_user_functions(BASELINES, user_functions, "estimator")

@@ -1,7 +1,6 @@
 """The estimators of the papers by name: which shape, baseline and weight each of them combines.
 
-Only names and numbers, without torch: `lead reproduce` estimates the memory of a recipe from them. estimators.py binds
-the functions that these names stand for.
+Only names and numbers, without torch, so that `lead reproduce` estimates memory quickly. estimators.py binds them.
 """
 
 from collections.abc import Mapping

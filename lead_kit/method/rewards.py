@@ -46,6 +46,9 @@ def format(rollout: Rollout) -> float:
     """GRPO_reflection, released code: 1 for <think>…</think> <answer>…</answer> where an </answer> ends a line.
 
     The released pattern is multi-line: text after that line break still earns 1.
+
+    >>> format(Rollout("1 + 1", "<think>1 + 1 = 2</think> <answer>2</answer>", "2", 9, False, None))
+    1.0
     """
     text = rollout.completion
     closing = (text + "\n").rfind("</answer>\n")
@@ -55,7 +58,11 @@ def format(rollout: Rollout) -> float:
 
 
 def format_boxed(rollout: Rollout) -> float:
-    """1 if </think> occurs exactly once and a non-empty box follows it, else 0."""
+    r"""1 if </think> occurs exactly once and a non-empty box follows it, else 0.
+
+    >>> format_boxed(Rollout("1 + 1", r"1 + 1 = 2</think> \boxed{2}", "2", 9, False, None))
+    1.0
+    """
     _, closed, answer = rollout.completion.partition("</think>")
     return float(bool(closed) and "</think>" not in answer and _BOX.search(answer) is not None)
 
@@ -116,7 +123,11 @@ def reflection_score(counts: list[int]) -> float:
 
 
 def reflection_v2(rollout: Rollout) -> float:
-    """GRPO_reflection (2603.14041), the version of the published runs: reflection words, with diminishing returns."""
+    """GRPO_reflection (2603.14041), the version of the published runs: reflection words, with diminishing returns.
+
+    >>> reflection_v2(Rollout("1 + 1", "Let me verify this step.", "2", 6, False, None))
+    0.33
+    """
     text = rollout.completion.lower()
     dimensions = zip(REFLECTION_V2, _REFLECTION_STEMS, strict=True)
     return reflection_score(
@@ -160,7 +171,11 @@ def cosine(
 
 
 def ngram_repetition(rollout: Rollout, *, n: int = 3, max_penalty: float = -1.0) -> float:
-    """open-r1: max_penalty · (1 − distinct n-grams / all n-grams) over lower-cased words; 0 below n words."""
+    """open-r1: max_penalty · (1 − distinct n-grams / all n-grams) over lower-cased words; 0 below n words.
+
+    >>> ngram_repetition(Rollout("1 + 1", "so it is so it is", "2", 6, False, None))
+    -0.25
+    """
     if n < 1:
         raise InputError(f"n of ngram_repetition is {n} words, expected 1 or more")
     words = rollout.completion.lower().split()
@@ -177,7 +192,10 @@ _CHAIN_NGRAM, _CHAIN_REPEATS, _CHAIN_WORD = 30, 10, 120  # GRPO-LEAD, released c
 def repeats_in_chain(text: str) -> bool:
     """GRPO-LEAD, released code: an n-gram (n ≤ 30 words) ten times in a row, or a word of 120 characters.
 
-    At any offset; the released code compares chunks that are counted from the start of prompt plus response.
+    At any offset; the released code compares chunks counted from the start of prompt plus response.
+
+    >>> repeats_in_chain("so it is " * 10), repeats_in_chain("so it is " * 9)
+    (True, False)
     """
     words = text.split()
     if any(len(word) >= _CHAIN_WORD for word in words):
@@ -231,12 +249,10 @@ def finite(name: str, value: float, rollout: Rollout) -> float:
 def bind_rewards(
     texts: list[str], user_functions: Mapping[str, Callable] = MappingProxyType({}), **arguments
 ) -> dict[str, Callable[[Rollout], float]]:
-    """The chosen rewards by name. Each text names a reward, with arguments: `cosine(max_length=9)`.
+    """The chosen rewards by name, from REWARDS and `user_functions`, with the arguments given in their texts.
 
-    Rewards are those of REWARDS and of `user_functions`. `arguments` are arguments of the run that a reward takes if it
-    knows them and the text does not set them: its seed.
-
-    Raises InputError for an unknown name, a bad argument, or a reward that is named twice.
+    `arguments` (the run's seed) are passed to rewards that accept them and whose text does not set them. Raises
+    InputError for an unknown name, a bad argument, or a reward that is named twice.
 
     >>> list(bind_rewards(["correct", "cosine(max_length=9)"]))
     ['correct', 'cosine']

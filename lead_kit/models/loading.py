@@ -28,6 +28,7 @@ from lead_kit.runs.find import is_path
 from lead_kit.runs.provenance import rank, sharded
 
 _BACKENDS = ("transformers", "unsloth")
+_TRAINING_FLAGS = ("use_cache", "output_router_logits", "router_aux_loss_coef")  # that TRL changes in a configuration
 _ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
 
 
@@ -59,28 +60,42 @@ def load_model(
     _check_folder(name)
     if backend == "unsloth":
         return _load_unsloth(name, dtype, four_bit, full)
-    model, report = AutoModelForCausalLM.from_pretrained(
-        name,
-        dtype=getattr(torch, dtype),
-        attn_implementation=attention,
-        trust_remote_code=False,
-        use_safetensors=True,
-        local_files_only=Path(name).is_dir(),
-        quantization_config=_nf4(dtype) if four_bit else None,
-        ignore_mismatched_sizes=True,  # so that they are in the report
-        output_loading_info=True,
-    )
-    _require_all_weights(name, report)
+    model = _load_weights(name, dtype, attention, four_bit)
+    config = model.config.get_text_config()
+    model.start_flags = {flag: getattr(config, flag) for flag in _TRAINING_FLAGS if hasattr(config, flag)}
     if four_bit:
         _without_packed_kernel(model)
     return model, load_tokenizer(name)
 
 
-def loader(name: str, backend: str, dtype: str, attention: str, adapter: str, seed: int = 0) -> Callable:
-    """`load_model` with the arguments of a training of all weights (adapter full), with lora, or with qlora.
+def _load_weights(name: str, dtype: str, attention: str, four_bit: bool):
+    """The model by transformers. An architecture without sdpa, the default, gets eager attention, with a line."""
+    options = {
+        "dtype": getattr(torch, dtype),
+        "trust_remote_code": False,
+        "use_safetensors": True,
+        "local_files_only": Path(name).is_dir(),
+        "quantization_config": _nf4(dtype) if four_bit else None,
+        "ignore_mismatched_sizes": True,  # so that they are in the report
+        "output_loading_info": True,
+    }
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(name, attn_implementation=attention, **options)
+    except ValueError as error:
+        if "does not support" not in str(error) or attention == "eager":
+            raise
+        if attention != "sdpa":
+            raise InputError(
+                f"attention is {attention!r}, which model {name} does not support; expected 'eager'"
+            ) from None
+        model, report = AutoModelForCausalLM.from_pretrained(name, attn_implementation="eager", **options)
+        print(f"{type(model).__name__} does not support attention 'sdpa': 'eager' was chosen")
+    _require_all_weights(name, report)
+    return model
 
-    Raises InputError for an unknown adapter.
-    """
+
+def loader(name: str, backend: str, dtype: str, attention: str, adapter: str, seed: int = 0) -> Callable:
+    """`load_model` with the arguments of a training with adapter full, lora or qlora. Raises InputError for others."""
     four_bit, weights = lookup(_ADAPTERS, adapter, "adapter"), weights_dtype(dtype, adapter)
     options = {"seed": seed, "attention": attention, "four_bit": four_bit, "full": adapter == "full"}
     return functools.partial(load_model, name, backend=backend, dtype=weights, **options)
@@ -235,7 +250,10 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 
 def save_gathered(trainer, folder: Path) -> None:
-    """Writes what the trainer trained, weights or adapter, with the parts of all processes put together."""
+    """Writes what the trainer trained, weights or adapter, with the parts of all processes put together, and the flags
+    of the configuration as they were at the start."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    vars(model.config.get_text_config()).update(getattr(model, "start_flags", {}))
     with nullcontext(folder) if rank() else atomic(folder) as part:
         trainer.save_model(str(part))
         (part / "training_args.bin").unlink(missing_ok=True)

@@ -5,6 +5,7 @@ rounding of a different batch shape). Keys and values of full-attention layers a
 DynamicCache would copy all that it holds for each new token.
 """
 
+import inspect
 from bisect import bisect_left
 from collections.abc import Callable
 from hashlib import blake2b
@@ -12,13 +13,24 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    PreTrainedModel,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 from transformers.cache_utils import DynamicLayer
+
+from lead_kit.errors import InputError
 
 _ROWS, _SMALL_ROWS = 256, 512  # of a forward at most
 _SMALL = 10_000_000  # parameters below which Python takes longer than the arithmetic
 _ROOM = 32  # tokens for which a layer takes memory at a time
 _SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
+_OTHERS = "use vLLM, or in training engine 'generate'"
+_CHECKED_ROWS, _CHECKED_TOKENS = 4, 256  # rows, and last tokens of each, that are compared with a plain forward
 
 
 class SamplingSettings(NamedTuple):
@@ -122,10 +134,10 @@ class _PreallocatedLayer(DynamicLayer):
         self.keys[..., filled:, :], self.values[..., filled:, :] = key_states, value_states
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps only the rows `indices`, in their order."""
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keeps only the rows `beam_idx`, in their order."""
         filled = self.keys.shape[-2]
-        self.stores = [store.index_select(0, indices) for store in self.stores]
+        self.stores = [store.index_select(0, beam_idx) for store in self.stores]
         self.keys, self.values = (store[..., :filled, :] for store in self.stores)
 
 
@@ -170,9 +182,16 @@ class _Batch:
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
         self.rows = torch.arange(len(different))
         self.cache = _preallocated_cache(model.config)
+        inner = inspect.signature(_inner(model).forward).parameters
+        self.cache_name = "cache_params" if "cache_params" in inner else "past_key_values"
         repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
-        self.first = self.logits()[repeated]
-        self.keep(repeated)
+        try:
+            self.first = self.logits()[repeated]
+            self.keep(repeated)
+        except (AttributeError, TypeError, ValueError) as error:  # a cache of the architecture's own
+            raise InputError(
+                f"the kit's sampler cannot sample from {type(model).__name__} ({error}); {_OTHERS}"
+            ) from error
         self.rows = torch.arange(len(prompts))
 
     def logits(self) -> Tensor:
@@ -182,9 +201,10 @@ class _Batch:
             input_ids=self.ids,
             attention_mask=self.mask.bool()[:, None, None] if self.passes_mask and one_token else self.mask,
             position_ids=self.positions,
-            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self.cache_name: self.cache},
+            **without_router_logits(self.model),
         )
         return output.logits[:, -1]
 
@@ -195,7 +215,7 @@ class _Batch:
 
     def keep(self, alive: Tensor) -> None:
         """Keeps only the rows `alive` (indices)."""
-        self.cache.batch_select_indices(alive)
+        self.cache.reorder_cache(alive)  # which layers with a recurrent state have, too
         self.ids, self.mask, self.positions = self.ids[alive], self.mask[alive], self.positions[alive]
         self.rows = self.rows[alive.cpu()]
 
@@ -231,6 +251,57 @@ def generate(
         for row, sample in zip(rows, done, strict=True):
             samples[row] = sample
     return samples
+
+
+def _inner(model) -> PreTrainedModel:
+    """The model itself, without the wrappers of an adapter or of several processes."""
+    return next(part for part in model.modules() if isinstance(part, PreTrainedModel))
+
+
+def without_router_logits(model) -> dict:
+    """The argument that spares a mixture of experts its auxiliary loss, which needs a mask of all tokens."""
+    known = hasattr(_inner(model).config.get_text_config(), "output_router_logits")
+    return {"output_router_logits": False} if known else {}
+
+
+def plain_logps(model, prompt: list[int], completion: list[int], temperature: float, filters=()) -> Tensor:
+    """(tokens,) log-probabilities of a completion's last tokens (_CHECKED_TOKENS at most) in a forward of this row
+    alone: no padding, no cache, no pack."""
+    ids = torch.tensor([[*prompt, *completion]], device=next(model.parameters()).device)
+    count = min(len(completion), _CHECKED_TOKENS)
+    options = {"use_cache": False, "logits_to_keep": count + 1} | without_router_logits(model)
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **options).logits[0, -count - 1 : -1]
+    logits = logits.float() / (temperature or 1.0)
+    scores = (filters(None, logits) if filters else logits).log_softmax(-1)
+    return scores.gather(1, ids[0, ids.shape[1] - count :, None])[:, 0]
+
+
+def spread(count: int) -> list[int]:
+    """_CHECKED_ROWS of so many rows, evenly spread; fewer rows are repeated, so that all processes check as many."""
+    return [(count - 1) * place // (_CHECKED_ROWS - 1) for place in range(_CHECKED_ROWS)]
+
+
+def largest_gap(model) -> float:
+    """The mean difference of log-probabilities, in nats a token, that rounding may make."""
+    exact = next(model.parameters()).dtype == torch.float32 and next(model.parameters()).device.type == "cpu"
+    return 1e-4 if exact else 0.05
+
+
+@torch.inference_mode()
+def require_exact(model, prompts: list[list[int]], samples: list[GeneratedTokens], sampling: SamplingSettings) -> None:
+    """Raises InputError where the log-probabilities of some samples are not those of a plain forward."""
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]) + len(samples[row].ids))
+    rows = [order[place] for place in spread(len(order))]
+    gaps = []
+    for row in rows:
+        ids, logprobs = samples[row].ids, samples[row].logprobs
+        plain = plain_logps(model, prompts[row], ids, sampling.temperature, _filters(sampling))
+        gaps.append((plain.cpu() - torch.tensor(logprobs[-len(plain) :])).abs().mean())
+    if not (gap := max(gaps).item()) <= largest_gap(model):
+        raise InputError(
+            f"the kit's sampler cannot sample from {type(model).__name__}: its log-probabilities differ by {gap:.2g} "
+            f"a token from those of a plain forward; {_OTHERS}"
+        )
 
 
 def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filters) -> list[GeneratedTokens]:

@@ -44,6 +44,9 @@ def sizes(
     Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a forward has at most
     micro_batch_size rollouts of a process. With pack_tokens, all rollouts of an update are handed on at once, and
     LeadTrainer splits them into packs. Raises InputError where the numbers do not fit.
+
+    >>> sizes(batch_size=64, group_size=8, updates_per_batch=2, micro_batch_size=16, steps=10, save_steps=0).updates
+    20
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")

@@ -1,6 +1,9 @@
 """An optimiser update of GRPO at the cost of its real tokens: TRL's loss over packs, without rows of advantage 0, and
 with equal shares for all processes."""
 
+import functools
+import inspect
+import re
 import warnings
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -10,13 +13,15 @@ from math import nan
 
 import torch
 from accelerate import Accelerator
+from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import pad
 from trl import GRPOTrainer
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, lookup
 from lead_kit.method import tripwires
-from lead_kit.train.packing import by_prompt, micro_batches, packed_logps, rows_of
+from lead_kit.models import sampler
+from lead_kit.train.packing import attend_by_rows, by_prompt, micro_batches, packed_logps, packs_of, rows_of
 
 _EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
 DIVIDED_BY_ROWS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
@@ -27,6 +32,7 @@ _AVERAGES = {
     "dapo": lambda summed, mask, tokens, **_: summed.sum() / tokens,
     "luspo": lambda summed, mask, **_: summed.mean(),
 }  # the loss at ratio 1 and without KL, by loss_type; summed (rows,) is the sum of a row's −A over its tokens
+INEXACT_PACKS = dict.fromkeys(("pad", "stop"))  # what a model that packs change is trained on
 _TOLERANCE = 1e-3  # of mean |A|, beside the rounding of a large sum in bfloat16
 
 
@@ -101,24 +107,36 @@ def _reduce_metric(name: str, values: Tensor) -> float:
 
 
 class PackedUpdate(GRPOTrainer):
-    """TRL's trainer with packs of `pack_tokens` tokens as its micro-batches; 0 leaves them to TRL."""
+    """TRL's trainer with packs of `pack_tokens` tokens as its micro-batches; 0 leaves them to TRL.
 
-    def __init__(self, *args, pack_tokens: int = 0, **kwargs):
-        self.pack_tokens, self._in_pack = pack_tokens, False
+    Before the first update, log-probabilities of packed rows are compared with those of forwards of rows alone. Where
+    they differ by more than rounding, as in models with a recurrent state, `inexact_packs` decides: `pad` trains on
+    micro-batches of padded rows with at most `pack_tokens` tokens, `stop` raises InputError. Padded rows that differ
+    raise InputError, too.
+    """
+
+    def __init__(self, *args, pack_tokens: int = 0, inexact_packs: str = "pad", **kwargs):
+        lookup(INEXACT_PACKS, inexact_packs, "inexact_packs")
+        self.pack_tokens, self.inexact_packs, self._in_pack = pack_tokens, inexact_packs, False
+        self.padded, self._compared = False, False  # whether packs gave way to padded rows, and were compared
         module = GRPOTrainer.compute_loss.__module__
         self._foreign = None if module.startswith("trl.") else module  # unsloth replaces TRL's loss by its own
         super().__init__(*args, **kwargs)
+        for policy_or_reference in filter(None, (self.model, self.ref_model)):
+            give_positions(policy_or_reference)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss of an optimiser update. Each pack's part but the last is differentiated here, so that only one
         pack's activations stand. TRL's clip shares and entropies are means over the packs of all processes.
         """
         inputs = self._without_zero_rows(inputs)
+        ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
+        self._compare_forwards(model, ids, mask, inputs["completion_mask"].shape[1])
         if not self.pack_tokens:
             loss = super().compute_loss(model, inputs)
             self._check_value(loss, inputs)
             return loss
-        *packs, last = micro_batches(inputs, self.pack_tokens)
+        *packs, last = micro_batches(inputs, self.pack_tokens, self.padded)
         rows, done = len(inputs["advantages"]), 0.0
         with self._metrics_exchanged_once():
             for pack in packs:
@@ -213,23 +231,110 @@ class PackedUpdate(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
     ):
-        if self.pack_tokens:
-            budget = 0 if self._in_pack else self.pack_tokens
-            shape = (input_ids, attention_mask, logits_to_keep, self.temperature, budget)
-            fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
-            learned = self._entropy_bonus_enabled
-            return *packed_logps(model, *shape, compute_entropy, fused, learned), None
+        layout = (input_ids, attention_mask, logits_to_keep)
+        if not self._in_pack:
+            self._compare_forwards(model, *layout)
+        if self.pack_tokens and not self.padded:
+            return *self._packed(model, *layout, 0 if self._in_pack else self.pack_tokens, compute_entropy), None
+        if self.padded:
+            batch_size = max(1, self.pack_tokens // input_ids.shape[1])
         score = super()._get_per_token_logps_and_entropies
-        return score(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
+        return score(model, *layout, batch_size, compute_entropy, **others)
+
+    def _packed(self, model, input_ids, attention_mask, logits_to_keep, token_budget, compute_entropy=False):
+        fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
+        shape = (input_ids, attention_mask, logits_to_keep, self.temperature, token_budget)
+        return packed_logps(model, *shape, compute_entropy, fused, learned=self._entropy_bonus_enabled)
+
+    @torch.no_grad()
+    def _compare_forwards(self, model, *layout) -> None:
+        """Compares, once, the fullest pack of this process, and where it differs padded rows, with rows alone."""
+        if self._compared:
+            return
+        self._compared = True
+        order, every = by_prompt(*layout), list(range(len(layout[0])))
+        packs = packs_of(layout[1], self.pack_tokens, order) if self.pack_tokens else [every]
+        pack = max(packs, key=lambda rows: layout[1][rows].sum() if rows else 0)
+        some = [pack[place] for place in sampler.spread(len(pack))]
+        training, largest = model.training, sampler.largest_gap(model)
+        gaps = {}
+        model.eval()
+        try:
+            alone = [self._alone(model, row, *layout) for row in some]
+            if self.pack_tokens:
+                gaps["packs"] = self._gap(pack, some, alone, lambda *part: self._packed(model, *part, 0)[0], *layout)
+                again = self._alone(model, some[0], *layout)  # the switch of the attention must not change it
+                if max(gaps["packs"], self._largest([(again - alone[0]).abs().mean()])) <= largest:
+                    return
+                attend_by_rows(model)
+                self.padded = True
+            padded = functools.partial(self._get_per_token_logps_and_entropies, model)
+            gaps["padded rows"] = self._gap(some, some, alone, lambda *part: padded(*part)[0], *layout)
+        finally:
+            model.train(training)
+        name = type(self.accelerator.unwrap_model(self.model)).__name__
+        differences = " and ".join(
+            f"by {gap:.2g} a token in {where}" for where, gap in gaps.items() if not gap <= largest
+        )
+        change = f"compared with rows alone, the log-probabilities of {name} differ {differences}"
+        if not gaps["padded rows"] <= largest:
+            raise InputError(f"{change}: this model cannot be trained in batches")
+        if self.padded and self.inexact_packs == "stop":
+            raise InputError(f"{change}; inexact_packs 'pad' trains on padded rows")
+        if self.padded and self.accelerator.is_main_process:
+            print(f"{change}, so rows are padded instead", flush=True)
+
+    def _alone(self, model, row: int, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> Tensor:
+        """The log-probabilities of the last tokens of one row's completion, by a forward of this row."""
+        first, kept = input_ids.shape[1] - logits_to_keep, attention_mask[row].bool()
+        prompt, completion = input_ids[row, :first][kept[:first]], input_ids[row, first:][kept[first:]]
+        return sampler.plain_logps(model, prompt.tolist(), completion.tolist(), self.temperature)
+
+    def _gap(self, rows: list[int], some: list[int], alone: list[Tensor], forward, ids, mask, keep: int) -> float:
+        """The largest mean difference in a row between `alone` and `forward` of `rows`, over all processes; infinite
+        where the model's forward fails."""
+        try:
+            logps = forward(ids[rows], mask[rows], keep)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            logps = torch.full((len(rows), keep), torch.inf, device=ids.device)
+        gaps = []
+        for row, expected in zip(some, alone, strict=True):
+            scored = logps[rows.index(row)][mask[row, -keep:].bool()]
+            gaps.append((scored[len(scored) - len(expected) :] - expected).abs().sum() / max(1, len(expected)))
+        return self._largest(gaps)
+
+    def _largest(self, gaps: list[Tensor]) -> float:
+        worst = torch.stack(gaps).max().to(self.accelerator.device)
+        return self.accelerator.gather(worst[None]).max().item()
+
+
+def give_positions(model) -> None:
+    """Gives a model with position ids those of rows that are padded on the left: TRL passes none, and models with
+    absolute positions would count the padding."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    if "position_ids" not in inspect.signature(inner.forward).parameters:
+        return
+
+    def add(module, args, kwargs):
+        mask = kwargs.get("attention_mask")
+        plain = kwargs.get("position_ids") is None and kwargs.get("past_key_values") is None
+        if plain and mask is not None and mask.dim() == 2:
+            kwargs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+        return args, kwargs
+
+    model.register_forward_pre_hook(add, with_kwargs=True)
 
 
 _ROWS = 8  # rollouts of each process that are compared
 
 
 def can_reuse(model: torch.nn.Module, arguments) -> bool:
-    """Whether a forward in training gives the numbers of one in evaluation: in float32 and without dropout."""
-    dropout = [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
-    dropout.append(getattr(model.config, "attention_dropout", 0.0))
+    """Whether a forward in training gives the numbers of one in evaluation: in float32, without dropout and jitter."""
+    config = model.config.get_text_config().to_dict()
+    dropout = [value for name, value in config.items() if re.search("drop|jitter", name) and isinstance(value, float)]
+    dropout += [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
     float32 = {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     return float32 and not any(dropout) and not (arguments.bf16 or arguments.fp16)
 

@@ -3,8 +3,7 @@
 Shapes as in TRL: input_ids and attention_mask (rows, width), prompts padded left, completions right; the last
 logits_to_keep columns are the completion. The model's attention keeps the sequences of a pack apart: flash attention
 has a variable-length kernel, flex attention a block mask, and sdpa is computed sequence by sequence here, which costs
-only Σ tokens² and needs no mask. On a CPU, where sdpa is used, the rows of one prompt share it: the prompt is computed
-once, and each completion attends to it and to itself.
+only Σ tokens² and needs no mask. On a CPU a prompt is computed once for all its rows.
 """
 
 from itertools import compress
@@ -16,6 +15,8 @@ from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from lead_kit.models.sampler import without_router_logits
 
 BY_SEQUENCE = "sdpa_by_sequence"
 
@@ -39,6 +40,9 @@ def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[
 
     A row longer than the budget gets a pack of its own. Sharded processes need the same number of forwards, so packs
     are halved until there are `at_least` so many; no row is repeated. Raises ValueError for a budget below 1.
+
+    >>> pack_rows([5, 4, 3], token_budget=9)
+    [[0, 1], [2]]
     """
     if token_budget < 1:
         raise ValueError(f"token_budget is {token_budget}, expected 1 token or more")
@@ -163,12 +167,22 @@ AttentionInterface.register(BY_SEQUENCE, _sdpa_by_sequence)
 AttentionMaskInterface.register(BY_SEQUENCE, sdpa_mask)
 
 
+def _text_config(model: nn.Module):
+    return next(m for m in model.modules() if isinstance(m, PreTrainedModel)).config.get_text_config()
+
+
+def attend_by_rows(model: nn.Module) -> None:
+    """Takes `attend_by_sequence` back."""
+    if _text_config(model)._attn_implementation == BY_SEQUENCE:
+        _text_config(model)._attn_implementation = "sdpa"
+
+
 def attend_by_sequence(model: nn.Module) -> bool:
     """Switches an sdpa model (plain or wrapped) to sdpa_by_sequence; True if it now uses that.
 
     Models with a sliding window or chunks are left alone: sdpa takes these from a dense mask.
     """
-    config = next(m for m in model.modules() if isinstance(m, PreTrainedModel)).config
+    config = _text_config(model)
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     if config._attn_implementation == "sdpa" and not any(windows):
         config._attn_implementation = BY_SEQUENCE
@@ -186,7 +200,7 @@ def score(
     inputs |= dict(
         cu_seq_lens_q=pack.ends, cu_seq_lens_k=pack.ends, max_length_q=pack.longest, max_length_k=pack.longest
     )
-    inputs |= {"prompt_of": pack.prompt_of} if pack.prompt_of else {}
+    inputs |= ({"prompt_of": pack.prompt_of} if pack.prompt_of else {}) | without_router_logits(model)
     if fused:
         labels = torch.full_like(pack.input_ids, -100)
         labels[0, pack.before] = pack.target
@@ -209,10 +223,11 @@ def _most_packs(packs: int, device: torch.device) -> int:
     return int(count)
 
 
-def _packs_of(attention_mask: Tensor, token_budget: int, order: list[int]) -> list[list[int]]:
+def packs_of(attention_mask: Tensor, token_budget: int, order: list[int], padded: bool = False) -> list[list[int]]:
     """The rows of each pack, taken in this order; equally many packs on every process that trains, of which the last
-    are empty where a process has fewer rows."""
+    are empty where a process has fewer rows. `padded`: each row counts as long as the longest one."""
     lengths = attention_mask.sum(1)[order].tolist()
+    lengths = [max(lengths, default=0)] * len(lengths) if padded else lengths
     packs = pack_rows(lengths, token_budget)
     most = _most_packs(len(packs), attention_mask.device)
     packs = pack_rows(lengths, token_budget, most)
@@ -225,11 +240,11 @@ def rows_of(inputs: dict, rows: Tensor) -> dict:
     return {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == count else v for k, v in inputs.items()}
 
 
-def micro_batches(inputs: dict, token_budget: int) -> list[dict]:
-    """The rows of an optimiser update as one micro-batch for each pack. An empty pack is a row without advantage: the
-    other processes wait for its forward and backward."""
+def micro_batches(inputs: dict, token_budget: int, padded: bool = False) -> list[dict]:
+    """The rows of an optimiser update as one micro-batch for each pack, or for each budget of `padded` rows. An empty
+    pack is a row without advantage: the other processes wait for its forward and backward."""
     ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
-    packs = _packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]))
+    packs = packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]), padded)
     idle = rows_of(inputs, torch.tensor([0], device=mask.device))
     idle["advantages"] = torch.zeros_like(idle["advantages"])
     return [rows_of(inputs, torch.tensor(rows, device=mask.device)) if rows else idle for rows in packs]
@@ -261,7 +276,7 @@ def packed_logps(
     """
     layout = (input_ids, attention_mask, logits_to_keep)
     order = by_prompt(*layout)
-    packs = _packs_of(attention_mask, token_budget, order) if token_budget else [order]
+    packs = packs_of(attention_mask, token_budget, order) if token_budget else [order]
     shared = not input_ids.is_cuda and attend_by_sequence(model) and shareable(*layout)
     flat = [(flatten_shared if shared else flatten)(rows, *layout) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]

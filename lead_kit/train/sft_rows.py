@@ -56,10 +56,7 @@ def pack_solutions(rows: list[dict], max_length: int, packing: str, seed: int) -
 
 
 def updates(rows: int, batch_size: int, epochs: float) -> int:
-    """The optimiser updates of `epochs` passes over so many rows; a last, open batch is filled from the next pass.
-
-    Raises InputError for a negative number of passes.
-    """
+    """The optimiser updates of `epochs` passes over so many rows, the last batch filled. InputError for epochs < 0."""
     if epochs < 0:
         raise InputError(f"epochs is {epochs:g}, expected 0 (as many updates as steps) or more")
     return math.ceil(round(rows * epochs / batch_size, 6))

@@ -68,9 +68,13 @@ class LeadTrainer(PackedUpdate):
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
         self._weight_sync, self._sampler_gap = packed_loss.WeightSyncCheck(), None
+        self._sampler_exact = False  # whether the first samples were compared with a plain forward
         self._completions = None  # sampled by dynamic sampling ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
         rollout = self._sample if engine == "sampler" else None
+        kwargs["args"].router_aux_loss_coef = 0.0  # of a mixture of experts; TRL's is a mean over padded rows
+        # copied before TRL replaces the forward by one that is bound to the original
+        reference = copy.deepcopy(kwargs["model"]) if self.pays_kl else None
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # TRL calls it experimental
             super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
@@ -81,8 +85,9 @@ class LeadTrainer(PackedUpdate):
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = DynamicSampling(self, refill_batches) if refill_batches else None
         if self.pays_kl:
-            self.reference = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)
+            self.reference = reference.to(self.accelerator.device).eval().requires_grad_(False)
             add_fused_lm_head(self.reference, temperature=self.temperature)
+            packed_loss.give_positions(self.reference)
 
     def _check_engine(self) -> None:
         sharded = str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED")
@@ -139,7 +144,11 @@ class LeadTrainer(PackedUpdate):
         training = model.training
         model.eval()  # without dropout
         try:
-            return sampler.generate(model, ids, seeds, sampling, eos=ends, pad=self._tokenizer.pad_token_id)
+            sampled = sampler.generate(model, ids, seeds, sampling, eos=ends, pad=self._tokenizer.pad_token_id)
+            if not self._sampler_exact:
+                sampler.require_exact(model, ids, sampled, sampling)
+                self._sampler_exact = True
+            return sampled
         finally:
             model.train(training)
 
@@ -279,7 +288,7 @@ class LeadTrainer(PackedUpdate):
             ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
             mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
             width = output["completion_ids"].shape[1]
-            with torch.no_grad():
+            with torch.no_grad(), self.accelerator.autocast():
                 policy = output.get("old_per_token_logps")
                 if policy is None:
                     policy = self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]

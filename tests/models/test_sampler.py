@@ -173,7 +173,7 @@ def test_the_preallocated_cache_holds_what_the_librarys_cache_holds(kit):
                 assert torch.equal(mine, known)
         if step % 20 == 7:
             for cache in (ours, theirs):
-                cache.batch_select_indices(torch.arange(rows - 1).flip(0))
+                cache.reorder_cache(torch.arange(rows - 1).flip(0))
     assert ours.get_seq_length() == theirs.get_seq_length() == 3 * kit.sample._ROOM + 4
 
 

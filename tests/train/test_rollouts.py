@@ -33,6 +33,7 @@ def trainer_on(model, out, **others):
 def scored(trainer) -> tuple[dict, int]:
     """A batch that the trainer has sampled and scored, and the number of its scoring forwards."""
     forwards, score = [], trainer._get_per_token_logps_and_entropies
+    trainer._compared = True  # with rows alone, which takes forwards of its own
 
     def counted(*args, **kwargs):
         forwards.append(1)

@@ -1,5 +1,6 @@
 """LeadTrainer on TRL: the logged advantage is the pure function's, on one process and on two; drops, refill, resume."""
 
+import functools
 import inspect
 import json
 import weakref
@@ -16,6 +17,7 @@ from lead_kit.models.sampler import SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
+from lead_kit.train import packing
 from lead_kit.train.packing import micro_batches
 from lead_kit.train.validation import equal_part
 from tests import ranks
@@ -185,6 +187,38 @@ def test_dynamic_sampling_says_when_its_cap_is_reached(small_trainer, model_fold
     scored_batch(trainer)
     assert trainer.refill.report["mixed_groups_filled"] < 1
     assert "after 1 generation batches" in capsys.readouterr().out
+
+
+def test_the_kl_to_the_start_is_zero_at_first_then_follows_the_policy(small_trainer, model_folder, tmp_path):
+    machine = {"learning_rate": 1e-2}
+    trainer = small_trainer.trainer(
+        model_folder, tmp_path, estimator="whitened", pack_tokens=64, steps=3, machine=machine
+    )
+    batches, with_kl = [], trainer._with_kl
+    trainer._with_kl = lambda group, output: batches.append((group, output)) or with_kl(group, output)
+
+    def kl(batch):
+        return with_kl(*batch).kl
+
+    firsts, on_train_begin = [], trainer.compute_loss
+
+    def before_the_first_update(*args, **kwargs):
+        firsts.extend([] if firsts else [kl(batches[0])])
+        return on_train_begin(*args, **kwargs)
+
+    trainer.compute_loss = before_the_first_update
+    trainer.train()
+    assert firsts[0].abs().max() < 1e-5
+    packed = kl(batches[-1])
+    fused = functools.partial(packing.packed_logps, fused=True)
+    trainer._packed = lambda model, *layout, **_: fused(model, *layout[:3], trainer.temperature, layout[3])
+    with_fused_head = kl(batches[-1])
+    trainer.padded = True
+    for model in (trainer.model, trainer.reference):
+        packing.attend_by_rows(model)
+    padded = kl(batches[-1])
+    assert packed.abs().mean() > 1e-3
+    assert (packed - padded).abs().max() < 1e-4 and (with_fused_head - padded).abs().max() < 1e-4
 
 
 def test_the_whitened_baseline_trains_on_advantages_of_tokens(small_trainer, model_folder, tmp_path):
