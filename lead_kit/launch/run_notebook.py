@@ -126,8 +126,6 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         process_tree.end_left_over("LEAD_OWNER", variables["LEAD_OWNER"])
         lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
         (folder / process_tree.FILE).unlink(missing_ok=True)
-        for part in [folder / ".notebook.ipynb", *folder.glob("ranks/.*.ipynb")]:
-            part.unlink(missing_ok=True)
         manifest.close_attempt(folder, status, reason)
 
 

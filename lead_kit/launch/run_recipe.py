@@ -107,7 +107,8 @@ def reproduce_recipe(
     settings: Iterable[str],
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
-    jobs = plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
+    names = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
+    jobs = plan(recipe, scale_name, _parse_seeds(seeds), names)
     _refuse_twice(jobs)
     scale = load_scale(scale_name)
     resources = _set_resources(scale, settings, scale_name)
@@ -182,24 +183,20 @@ def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
 
 def _parse_seeds(text: str | None) -> list[int] | None:
     """`0,1,2` as numbers; None stays None. Raises InputError for anything else."""
+    seeds = _parse_list(text, "--seeds", "whole numbers separated by commas, e.g. 0,1,2", r"[0-9]{1,18}")
+    return None if seeds is None else [int(seed) for seed in seeds]
+
+
+def _parse_list(text: str | None, option: str, expected: str, pattern: str = ".+") -> list[str] | None:
+    """`a,b` as texts that fit the pattern; None stays None. Raises InputError for another one and for one twice."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
-        raise InputError(f"--seeds {shorten(text)!r}: expected whole numbers separated by commas, e.g. 0,1,2")
-    return list(dict.fromkeys(map(int, parts)))
-
-
-def _parse_arms(text: str | None) -> list[str] | None:
-    """`grpo,lead` as names; None stays None. Raises InputError for an empty name and for one that comes twice."""
-    if text is None:
-        return None
-    arms = [part.strip() for part in text.split(",")]
-    if twice := [arm for arm in arms if arm and arms.count(arm) > 1]:
-        raise InputError(f"--arms {shorten(text)!r} names {twice[0]!r} twice")
-    if "" in arms:
-        raise InputError(f"--arms {shorten(text)!r}: expected names of arms separated by commas, e.g. grpo,length")
-    return arms
+    if not all(re.fullmatch(pattern, part) for part in parts):
+        raise InputError(f"{option} {shorten(text)!r}: expected {expected}")
+    if twice := [part for part in parts if parts.count(part) > 1]:
+        raise InputError(f"{option} {shorten(text)!r} names {twice[0]!r} twice")
+    return parts
 
 
 def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> int:

@@ -140,7 +140,7 @@ def test_a_huge_output_is_cut_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "runs/small"
     assert (folder / "notebook.ipynb").stat().st_size < 2 << 20
     text = json.loads((folder / "notebook.ipynb").read_text())["cells"][2]["outputs"][0]["text"]
-    assert "".join(text).endswith("[lead: a cell keeps 1 MB of output; log.txt has the rest]\n")
+    assert "".join(text).endswith("[lead: an output keeps 1 MB; log.txt has the rest]\n")
     assert (folder / "log.txt").stat().st_size > 100_000_000
 
 
