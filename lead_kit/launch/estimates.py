@@ -135,15 +135,10 @@ def minutes(job: Job, rates: Rates, held_out: int) -> float:
     return seconds / 60
 
 
-def _models_of(jobs: list[Job]) -> dict[str, str]:
-    """Run folder → the model that the run starts from."""
-    return {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
-
-
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     """For each stage: the number of runs, memory for each GPU, rollouts, and the command of its first run."""
     jobs = [job._replace(parameters=settled(job)) for job in jobs]
-    made = _models_of(jobs)
+    made = {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
     lines = [scale.title, f"Memory is estimated for AdamW{how}, not measured.", ""]
     held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)

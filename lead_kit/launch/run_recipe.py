@@ -36,16 +36,6 @@ def _lead_run(job: Job) -> list[str]:
     return words + (["--accelerate", job.accelerate] if job.accelerate else [])
 
 
-def _refuse_twice(jobs: list[Job]) -> None:
-    """Raises InputError when two jobs would write the same run folder."""
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        other = seen.setdefault(job.name, job)
-        if other is not job:
-            both = " and ".join(f"stage {j.stage}, arm {j.arm}, benchmark {j.benchmark}" for j in (other, job))
-            raise InputError(f"two runs would have the name {job.name!r}: {both}; rename a stage, arm or benchmark")
-
-
 def _set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[str, str]:
     """The scale's resources with those of --set NAME=VALUE. Raises InputError for anything else."""
     resources = dict(scale.resources)
@@ -107,9 +97,11 @@ def reproduce_recipe(
     settings: Iterable[str],
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
-    names = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
-    jobs = plan(recipe, scale_name, _parse_seeds(seeds), names)
-    _refuse_twice(jobs)
+    arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
+    jobs = plan(recipe, scale_name, _parse_seeds(seeds), arms)
+    names = [job.name for job in jobs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
     scale = load_scale(scale_name)
     resources = _set_resources(scale, settings, scale_name)
     if dry_run:
