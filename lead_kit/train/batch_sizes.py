@@ -50,6 +50,8 @@ def sizes(
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
+    if group_size < 2:
+        raise InputError(f"group_size is {group_size}, expected 2 or more: a rollout is compared with its group")
     require_divisor("group_size", group_size, "batch_size", batch_size)
     require_divisor("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
     rows = batch_size // (updates_per_batch * processes())
