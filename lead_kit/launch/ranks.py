@@ -53,9 +53,6 @@ def locate(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
 
     Raises InputError for what does not fit.
     """
-    for name, value in (("--nproc", ranks.nproc), ("--nodes", ranks.nodes)):
-        if value < 1:
-            raise InputError(f"{name} {value}: expected at least 1")
     if launched := _of_launcher(ranks, variables):
         return launched
     plugin = str(Path(ranks.accelerate).absolute()) if ranks.accelerate else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.parameters import Config, refuse_secrets
-from lead_kit.runs import lock, log_files, manifest, notebook_recorder, provenance
+from lead_kit.runs import lock, log_files, manifest, provenance
 from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint
 from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
 from lead_kit.runs.find import notebook_that_writes
@@ -65,8 +65,6 @@ class Run:
             lock.release(self.path)
             raise
         atexit.register(self._close_unfinished)
-        if in_live_notebook():
-            notebook_recorder.record(self.path)
 
     def _close_unfinished(self) -> None:
         """Marks the attempt as failed when the kernel ends before `finish`; the next kernel continues the run."""
