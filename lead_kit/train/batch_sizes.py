@@ -68,7 +68,7 @@ def sizes(
 
 
 def use_one_gpu(arguments) -> None:
-    """Trains a process on one GPU where it sees several; transformers would copy the model to all, which TRL refuses."""
+    """Trains a process on one GPU where it sees several: TRL refuses transformers' copies of the model on all."""
     if arguments.n_gpu > 1:
         print(f"this process trains on one of {arguments.n_gpu} GPUs; `lead run --nproc {arguments.n_gpu}` uses all")
         arguments._n_gpu = 1

@@ -209,8 +209,8 @@ class PackedUpdate(GRPOTrainer):
 
     @contextmanager
     def _accumulating(self, model):
-        """A backward pass that leaves the exchange of gradients, and DeepSpeed's step, to a later one. FSDP exchanges them
-        after every pack: until then each process would hold the gradient of the whole model."""
+        """A backward pass that leaves the exchange of gradients, and DeepSpeed's step, to a later one. FSDP exchanges
+        them after every pack, or each process would hold the gradient of the whole model until then."""
         state, exchanges = self.accelerator.gradient_state, self.is_deepspeed_enabled or self.is_fsdp_enabled
         synced = state.sync_gradients
         state._set_sync_gradients(False)
