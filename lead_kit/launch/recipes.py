@@ -15,21 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.launch.recipe_model import (
-    CONTROLS,
-    TRAINING,
-    Recipe,
-    Scale,
-    Values,
-    load_recipe,
-    load_scale,
-    refuse_unknown,
-)
+from lead_kit.launch.recipe_model import TRAINING, Recipe, Scale, Values, load_recipe, load_scale, refuse_unknown
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.files import ROOT, run_folder
 
 _AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
-_WITH_CONTROLS = "+controls"  # in --arms: the named arms, or the usual ones, and the controls
 _EVALUATION = "04_evaluate"
 _REFERENCE = re.compile(r"\{(\w+)\}")
 
@@ -57,7 +47,8 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     recipe = load_recipe(recipe_name)
     scale = load_scale(scale_name, recipe.task)
     recipe = _add_stages(recipe, scale)
-    arms = _select_arms(arms or [], recipe, f"recipe {recipe_name}, arms")
+    refuse_unknown(arms or [], recipe.arms, f"recipe {recipe_name}, arms")
+    arms = list(dict.fromkeys(arms or [name for name, arm in recipe.arms.items() if not arm.optional]))
     seeds, benchmarks = scale.seeds if seeds is None else seeds, scale.benchmarks or recipe.benchmarks
     jobs: list[Job] = []
     for name, stage in recipe.stages.items():
@@ -87,19 +78,6 @@ def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
         raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
     (name, first), *others = recipe.stages.items()
     return recipe.model_copy(update={"stages": {name: first} | scale.stages | dict(others)})
-
-
-def _select_arms(asked: list[str], recipe: Recipe, where: str) -> list[str]:
-    """The arms that --arms names: all that are not optional by default, and the controls with `+controls`.
-
-    Raises InputError for an unknown arm, and where controls are asked for and the recipe has none.
-    """
-    usual = [name for name, arm in recipe.arms.items() if not arm.optional]
-    controls = [name for name in CONTROLS if name in recipe.arms] if _WITH_CONTROLS in asked else []
-    if _WITH_CONTROLS in asked and not controls:
-        raise InputError(f"--arms {_WITH_CONTROLS}: this recipe trains no arm by rewards, so it has no control arms")
-    refuse_unknown(asked, [*recipe.arms, _WITH_CONTROLS], where)
-    return list(dict.fromkeys([*([arm for arm in asked if arm != _WITH_CONTROLS] or usual), *controls]))
 
 
 def training_parameters(text: str) -> Values:

@@ -31,13 +31,15 @@ def tokenise_solutions(
     lookup(_TOO_LONG, too_long, "too_long")
     if tokenizer.eos_token_id is None:
         raise InputError(prompts.NO_END)
-    rows, counts = [], {"dropped": 0, "shortened": 0}
+    rows, counts, refitted = [], {"dropped": 0, "shortened": 0}, 0
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
         prompts.refuse_special_tokens(tokenizer, record["solution"])
-        prompt = chat.chat_prompt(tokenizer, template, record["problem"]).ids
-        completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+        prompt, thinking = chat.chat_prompt(tokenizer, template, record["problem"])
+        solution = chat.fit_thought(record["solution"], thinking)
+        refitted += solution != record["solution"]
+        completion = tokenizer(solution, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if max_length and len(prompt) + len(completion) > max_length:
             drop = too_long == "drop" or len(prompt) >= max_length
             counts["dropped" if drop else "shortened"] += 1
@@ -46,6 +48,9 @@ def tokenise_solutions(
             completion = completion[: max_length - len(prompt)]
         ids = prompt + completion
         rows.append({"input_ids": ids, "labels": [IGNORED] * len(prompt) + completion, "length": len(ids)})
+    if refitted:
+        opened = "opens" if thinking else "does not open"
+        print(f"the chat template {opened} a thought: <think> or </think> was changed in {refitted} solutions")
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
     return rows, counts

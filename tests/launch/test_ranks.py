@@ -26,8 +26,6 @@ STEP = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NN
 @pytest.mark.parametrize(
     "ranks, message",
     [
-        (Ranks(nproc=0), "--nproc 0: expected at least 1"),
-        (Ranks(nodes=0), "--nodes 0: expected at least 1"),
         (Ranks(node_rank=1), "--node-rank 1: needs --nodes"),
         (Ranks(nodes=2, node_rank=0), "--nodes 2: needs --node-rank R and --rendezvous HOST:PORT, or a step of Slurm"),
         (Ranks(nodes=2, node_rank=2, rendezvous="h:1"), "--node-rank 2: expected 0 to 1 with --nodes 2"),

@@ -69,3 +69,8 @@ def test_a_head_beside_an_adapter_is_refused_where_its_gradient_would_be_of_one_
     batch_sizes.check_saved_modules("lora", ["embed_tokens"])
     with pytest.raises(InputError, match="lora_saved has 'lm_head', whose gradient FSDP2 would not average"):
         batch_sizes.check_saved_modules("lora", ["lm_head"])
+
+
+def test_a_group_has_two_rollouts_or_more():
+    with pytest.raises(InputError, match="group_size is 1, expected 2 or more"):
+        batch_sizes.sizes(**FITS | {"group_size": 1})
