@@ -296,7 +296,8 @@ def _text_of(row: dict, names: dict[str, str], role: str, where: str) -> str:
         path, turns = f"{column}.{last}.{'content' if 'content' in value[last] else 'value'}", ", ".join(lost)
         raise InputError(
             f"{where}: a record holds one question and one solution, so it would lose the turns {turns}: with "
-            f"01_preprocess and field_{role} {path!r} only that turn is read; a system text goes above a line --- in template"
+            f"01_preprocess and field_{role} {path!r} only that turn is read; template takes a system text above a "
+            "line ---"
         )
     return _joined_parts(value[last].get("content", value[last].get("value")), where)
 

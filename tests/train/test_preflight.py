@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from transformers import PreTrainedConfig
 
 from lead_kit import verify
 from lead_kit.data.prompts import PROMPTS
@@ -28,7 +29,7 @@ def items(template="plain", golds=GOLDS, rewards=("correct",), weights=None, cha
     rows = [{"id": str(i), "problem": text.format(i), "gold": gold, "level": None} for i, gold in enumerate(golds)]
     rows = [training_row(row, tokenizer, template) for row in rows]
     held_out = grading.pop("held_out", [{"id": "v", "problem": "Another?", "prompt_ids": [1]}])
-    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=grading.pop("positions", 8192)))
+    model = SimpleNamespace(config=PreTrainedConfig(max_position_embeddings=grading.pop("positions", 8192)))
     settings = {"template": template, "max_tokens": 100, "reward_weights": weights or [1.0] * len(rewards)}
     grader = Grader(bind_rewards(list(rewards)), verify.shared(), **grading)
     return {one.name: one for one in preflight.check_setup(rows, held_out, tokenizer, model, grader, settings)}
