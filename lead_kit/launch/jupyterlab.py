@@ -46,6 +46,8 @@ def _stripped(notebook: dict) -> dict:
         for name, parts in _KEPT.items()
         if name in known
     }
+    if (kernel := notebook["metadata"].get("kernelspec", {})).get("name") == "python3":
+        kernel["display_name"] = "Python 3"  # JupyterLab adds the package: Python 3 (ipykernel)
     return notebook
 
 

@@ -22,6 +22,7 @@ def ran(path):
             cell.execution_count = 3
             cell.outputs = [nbformat.v4.new_output("stream", text="α\n")]
     notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7", "codemirror_mode": {"name": "ipython"}}
+    notebook.metadata["kernelspec"]["display_name"] = "Python 3 (ipykernel)"
     notebook.metadata["widgets"] = {}
     return notebook
 
