@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.figure import Figure
 
 from lead_kit.safe_text import LONG, safe_line
@@ -20,7 +20,8 @@ from lead_kit.safe_text import LONG, safe_line
 _WIDTH, _HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
-STYLE = {
+STYLE = {  # over matplotlib's defaults, so that a user's matplotlibrc changes no figure
+    **{name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")},
     **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
     **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from pytest import approx
@@ -210,3 +211,9 @@ def test_a_notebook_shows_the_picture_that_was_saved_unless_it_has_changed(tmp_p
     shown = figure._repr_png_()
     axes.set_xlabel("step")
     assert shown.startswith(b"\x89PNG") and shown != figure._repr_png_()
+
+
+def test_a_user_s_matplotlibrc_changes_no_figure():
+    usual = FIGURES["trend"]().png()
+    with rc_context({"text.usetex": True, "axes.facecolor": "red", "font.family": "cursive", "savefig.bbox": "tight"}):
+        assert FIGURES["trend"]().png() == usual
