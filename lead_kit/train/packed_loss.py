@@ -260,7 +260,7 @@ class PackedUpdate(GRPOTrainer):
     @torch.no_grad()
     def _compare_forwards(self, model, *layout) -> None:
         """Compares, once, the fullest pack of this process, and where it differs padded rows, with rows alone."""
-        if self._compared:
+        if self._compared or self._foreign:  # a foreign loss scores by its own forward
             return
         self._compared = True
         order, every = by_prompt(*layout), list(range(len(layout[0])))
