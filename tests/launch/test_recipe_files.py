@@ -173,6 +173,12 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
             "grpo-lead_code",
             {"length_floor": 4000, "group_filter": "lead_code_keep", "loss_type": "bnpo"},
         ),
+        *[
+            (f"grpo_lead_{size}", arm, {"reject_restated_problem": False})
+            for size, arm in (("7b", "grpo-lead_code"), ("14b", "stage1-lead_code"), ("14b", "stage2-lead_code"))
+        ],
+        ("reflection_7b", "grpo-grpo", {"reject_restated_problem": False}),
+        ("rlite_on_policy_7b", "grpo-on_policy", {"reject_restated_problem": True}),
         ("grpo_lead_14b", "stage1-lead", LEAD | {"steps": 100, "rollouts_every": 1, "max_tokens": 12288}),
         ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 120, "max_tokens": 14336, "length_alpha": 0.0}),
         ("grpo_lead_14b", "stage2_length-lead", LEAD | {"steps": 120, "max_tokens": 14336}),

@@ -249,6 +249,20 @@ def test_in_the_released_code_length_counts_only_above_the_floor_of_the_three_sh
     assert lead_code(long, **CODE_REWARD)[0].tolist() == approx(expected)
 
 
+def test_the_floor_of_a_group_of_two_is_the_mean_of_both():
+    # the released code counts the missing third length as infinite, so that there even these short ones are rewarded
+    short, long = code_group([[1.0, 1.0]], [[3000.0, 5000.0]]), code_group([[1.0, 1.0]], [[3002.0, 5000.0]])
+    assert lead_code(short, **CODE_REWARD)[0].tolist() == [1.0, 1.0]
+    first, second = lead_code(long, **CODE_REWARD)[0].tolist()  # z = -1/√2, 1/√2
+    assert (first, second) == approx((exp(0.05 / sqrt(2)), exp(-0.05 / sqrt(2))))
+
+
+def test_kimi_compares_lengths_inside_a_group_only():
+    # over the whole batch the second group would earn from 1/6 down; its own shortest earns 1/2
+    reward = kimi_length(ones(2, 2), tensor([[10.0, 20.0], [30.0, 40.0]]))
+    assert reward.tolist() == [[0.5, -0.5], [0.5, -0.5]]
+
+
 def test_the_released_code_drops_hopeless_groups_and_those_that_all_earn_one():
     batch = code_group(
         [[0.0] * 3, [1.0] * 3, [1.0] * 3, [1.0, 0.0, 0.0], [0.0] * 3],

@@ -92,8 +92,8 @@ def token_mean_local(loss: Tensor, mask: Tensor) -> Tensor:
 
 
 def token_mean_by_rows(loss: Tensor, mask: Tensor, *, rows: int) -> Tensor:
-    """GRPO-LEAD's verl: the mean over the tokens of this micro-batch times its share of the mini-batch's `rows`, dropped
-    ones included; micro-batches are summed."""
+    """GRPO-LEAD's verl: the mean over the tokens of this micro-batch times its share of the `rows` of the mini-batch,
+    dropped ones included; micro-batches are summed."""
     return token_mean_local(loss, mask) * len(loss) / rows
 
 
