@@ -24,19 +24,11 @@ class Grader:
     """
 
     def __init__(
-        self,
-        reward_table: dict,
-        verifier,
-        end_marker: str = "",
-        answer_region="after_think",
-        reject_restated_problem=False,
+        self, reward_table: dict, verifier, end_marker="", answer_region="after_think", reject_restated_problem=False
     ):
         self.reward_table, self.verifier = reward_table, verifier
-        self.end_marker, self.answer_region, self.reject_restated_problem = (
-            end_marker,
-            answer_region,
-            reject_restated_problem,
-        )
+        self.end_marker, self.answer_region = end_marker, answer_region
+        self.reject_restated_problem = reject_restated_problem
 
     def completion(self, text: str, tokens: list[int], ends: list[int], thinking: bool) -> Completion:
         """A Completion from its text and tokens; `ends` are the end tokens."""

@@ -1,4 +1,4 @@
-"""Rows for supervised fine-tuning: a problem and its worked solution as tokens, with the loss on the solution only."""
+"""Rows for supervised fine-tuning: a problem and its worked solution as tokens, and which of them carry the loss."""
 
 import math
 from random import Random
@@ -10,23 +10,23 @@ from lead_kit.errors import InputError, lookup
 from lead_kit.models import chat
 
 IGNORED = -100  # label of a token that carries no loss
-
-
+LOSS_ON = dict.fromkeys(("completion", "all"))  # tokens of a row that carry loss; all: the prompt's too
 _TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
 
 
 def tokenise_solutions(
-    records: list[dict], tokenizer, template: str, max_length: int | None, too_long: str = "drop"
+    records: list[dict], tokenizer, template: str, max_length: int | None, too_long="drop", loss_on="completion"
 ) -> tuple[list[dict], int]:
     """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were longer than max_length.
 
     Those are dropped, or with `truncate` cut to max_length tokens, so that they have no end token (GRPO_reflection's
     LoRA script). A row whose prompt alone fills max_length is dropped either way. None: no row is too long.
     The prompt is the problem in `template` and the chat template; the completion is the solution and the end token.
-    Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
-    a record without a solution.
+    The completion has a loss; with `loss_on` "all" the prompt does too, as in GRPO_reflection. Raises InputError for a
+    record without a solution.
     """
     lookup(_TOO_LONG, too_long, "too_long")
+    lookup(LOSS_ON, loss_on, "loss_on")
     rows, longer = [], 0
     for record in records:
         if not record.get("solution"):
@@ -39,7 +39,8 @@ def tokenise_solutions(
                 continue
             completion = completion[: max_length - len(prompt)]
         ids = prompt + completion
-        rows.append({"input_ids": ids, "labels": [IGNORED] * len(prompt) + completion, "length": len(ids)})
+        labels = ids if loss_on == "all" else [IGNORED] * len(prompt) + completion
+        rows.append({"input_ids": ids, "labels": labels, "length": len(ids)})
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
     return rows, longer
