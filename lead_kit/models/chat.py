@@ -55,7 +55,7 @@ def token_counter(tokenizer, template: str, counted: str) -> Callable[[str], int
 
 def training_row(record: dict, tokenizer, template: str) -> dict:
     """The record as a trainer's row, with its prompt as chat messages and as token ids."""
-    kept = {name: record[name] for name in ("id", "problem", "gold", "level")}
+    kept = {name: record[name] for name in ("id", "problem", "gold", "level")} | {"source": record.get("source", "")}
     ids, thinking = chat_prompt(tokenizer, template, record["problem"])
     messages = prompts.messages(template, record["problem"])
     return kept | {"prompt": messages, "prompt_ids": ids, "thinking": thinking}

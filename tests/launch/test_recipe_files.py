@@ -81,6 +81,11 @@ def test_a_small_scale_changes_sizes_data_and_model_and_nothing_of_the_method(na
         assert changed <= SIZES, f"{key}: {sorted(changed - SIZES)}"
 
 
+def flat(values):
+    """Every value of a list and of the lists in it."""
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", ["tiny", "smoke", "smollm2"])
 def test_a_small_scale_downloads_nothing(name, scale):
@@ -90,7 +95,7 @@ def test_a_small_scale_downloads_nothing(name, scale):
         embedded, task = ("smollm2", "words"), "words"
     for job in planned(name, scale):
         sources = [settled(job).get(p) for p in ("model", "dataset", "data_path", "added_data", "validation_data")]
-        for source in [*filter(None, sources), *settled(job).get("models", [])]:
+        for source in flat([*filter(None, sources), *settled(job).get("models", [])]):
             assert source in embedded or source.startswith(f"runs/{name}/{scale}/"), source
         assert job.benchmark in (None, task) and not settled(job).get("evaluation_sets")
 
@@ -178,6 +183,12 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
             for size, arm in (("7b", "grpo-lead_code"), ("14b", "stage1-lead_code"), ("14b", "stage2-lead_code"))
         ],
         ("reflection_7b", "grpo-grpo", {"reject_restated_problem": False}),
+        (
+            "clip_higher_1.5b",
+            "grpo-baseline",
+            {"stop": ["\nuser\n"], "validation_temperature": 0.7, "max_tokens": 1024},
+        ),
+        ("clip_higher_1.5b", "preprocess", {"limit_validation": True}),
         ("rlite_on_policy_7b", "grpo-on_policy", {"reject_restated_problem": True}),
         ("grpo_lead_14b", "stage1-lead", LEAD | {"steps": 100, "rollouts_every": 1, "max_tokens": 12288}),
         ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 120, "max_tokens": 14336, "length_alpha": 0.0}),
