@@ -128,7 +128,7 @@ _command("plan-stage", "report.stage_plan:plan_command", "choose the next stage'
     _option("--samples", "samples behind each share (0: read from the shares)", type=int, default=0),
     _option("--rule", "grpo_lead (0 < p <= .75) or retire_solved (p < .9)", default="grpo_lead"),
     _option("--add", "a second set or file that joins the kept problems", default="", metavar="SET"),
-    _option("--out", "also write the tables and the figure there", metavar="FOLDER"),
+    _option("--out", "also write the table of problems there", metavar="FOLDER"),
 ]
 _command("leaks", "data.near_duplicates:leaks_command", "which problems of one set are also in another").params += [
     _argument("set_a", "what is trained on: a set by name or a file"),

@@ -58,7 +58,6 @@ RENAMED = {  # parameters of the notebooks that had another name; the new one is
     "primary": "planned_comparison",
     "margin": "equivalence_margin",
     "between": "between_problem_share",
-    "claims_table": "examine_table",
     "lengths": "length_unit",
     "rollouts_of": "training_run",
     "beside": "compare_with",

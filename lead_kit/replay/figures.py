@@ -1,33 +1,23 @@
-"""The figures of a replay, one function each: tables of the other files in, Figure out."""
+"""The figure of a replay: the advantage mass outside mixed groups, over steps and by variant."""
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from lead_kit.report.style import PAGE, REWARD_LOOKS, STYLE, figure_with_caption, legend_above
+from lead_kit.report.training_figures import ROLLOUT_STEP, draw_curves
 from lead_kit.safe_text import safe_label
 
-_STEP = "step (rollout batches)"
 SHARE = "advantage_outside_mixed_groups"
-BARS = "#4477AA"
+_BARS = "#4477AA"
 
 
 def short_names(names) -> dict[str, str]:
     """The last part of each run's name, or the whole name where two runs would share it."""
     last = {name: str(name).rpartition("/")[2] for name in dict.fromkeys(names)}
-    alone = {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
-    return {name: safe_label(text) for name, text in alone.items()}
-
-
-def _height_of(rows: int) -> float:
-    """Inches of a panel with so many named rows."""
-    return 0.5 + 0.17 * max(rows, 2)
-
-
-def _percentages(axis) -> None:
-    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return {name: part if list(last.values()).count(part) == 1 else name for name, part in last.items()}
 
 
 @rc_context(STYLE)
@@ -37,31 +27,32 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
     `steps` is from `attribution.over_steps` (of one variant), `drawn` from `bars`.
     """
     caption = (
-        "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded "
-        "rewards under GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters."
+        "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded rewards under "
+        f"GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters. {note}"
     )
-    caption, height = " ".join(filter(None, [caption, note])), max(2.2, _height_of(len(drawn)))
-    figure, stacked = _side_by_side(caption, height) if len(steps) else figure_with_caption(caption, 1, height, 4.6)
+    panels, width = (2, PAGE) if len(steps) else (1, 4.6)
+    height = max(2.2, 0.5 + 0.17 * len(drawn))
+    figure, stacked = figure_with_caption(caption, panels, height, width, across=True, shared=False)
     if len(steps):
-        _lines_of_runs(stacked[0], steps, "value", "low", "high")
-        stacked[0].set(xlabel=_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
-        _percentages(stacked[0].yaxis)
+        names = short_names(steps["run"])
+        points = steps.assign(arm=steps["run"].map(names)).rename(columns={"value": "mean"})
+        draw_curves(stacked[0], points, looks=dict(zip(names.values(), REWARD_LOOKS * 9, strict=False)))
+        stacked[0].set(xlabel=ROLLOUT_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
+        stacked[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         legend_above(figure, stacked[0])
     axes, drawn = stacked[-1], drawn.iloc[::-1]
     names = drawn["variant"].map(safe_label)
     whiskers = np.abs(drawn[["low", "high"]].to_numpy().T - drawn["value"].to_numpy())
-    axes.barh(names, drawn["value"], color=BARS, height=0.6)
+    axes.barh(names, drawn["value"], color=_BARS, height=0.6)
     axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
     axes.set(xlabel="advantage mass outside mixed groups", xlim=(0, 1))
-    _percentages(axes.xaxis)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
 def bars(table: pd.DataFrame) -> pd.DataFrame:
     """The bars of `outside_mixed_groups` from `attribution.variant_table`: variant, value, low, high."""
-    if SHARE not in table:
-        return pd.DataFrame(columns=["variant", "value", "low", "high"])
-    drawn = table[["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]].dropna(subset=SHARE)
+    drawn = table.reindex(columns=["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]).dropna(subset=SHARE)
     return drawn.set_axis(["variant", "value", "low", "high"], axis=1)
 
 
@@ -69,110 +60,3 @@ def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
     """The plotted points of `outside_mixed_groups`; a bar has no run and no step."""
     steps = steps.assign(run=steps["run"].map(short_names(steps["run"])))
     return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
-
-
-def _side_by_side(caption: str, height: float) -> tuple[Figure, np.ndarray]:
-    """Two panels side by side, each with its own y axis."""
-    figure, axes = figure_with_caption(caption, 2, height, PAGE, across=True)
-    for panel in axes:
-        panel.remove()
-    return figure, np.array([figure.add_subplot(1, 2, place) for place in (1, 2)])
-
-
-def _lines_of_runs(axes, steps: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """One line with its band for each run."""
-    for (run, label), look in zip(short_names(steps["run"]).items(), REWARD_LOOKS * 9, strict=False):
-        line = steps[steps["run"] == run]
-        axes.plot(line["step"], line[value], color=look.colour, linestyle=look.line, marker=look.marker, label=label)
-        axes.fill_between(line["step"], line[low], line[high], color=look.colour, alpha=0.15, linewidth=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-
-
-@rc_context(STYLE)
-def by_reward(table: pd.DataFrame) -> Figure:
-    """Σ|A| by reward: Shapley shares, one stacked bar for each variant. `table` is from `attribution.by_reward`."""
-    caption = (
-        "Shapley shares of Σ|A|: what each reward adds to it, averaged over all orders; they add up to 1. "
-        "shape: what the estimator adds inside the group, such as a length term. Below 0: the reward lowers Σ|A|. "
-        "Whiskers: 95% interval of the share that ends there, groups as clusters."
-    )
-    wide = table.pivot(index="variant", columns="reward", values="Shapley").fillna(0)
-    wide = wide.loc[list(dict.fromkeys(table["variant"]))[::-1], list(dict.fromkeys(table["reward"]))]
-    half = table.assign(half=table["Shapley_high"] - table["Shapley"]).pivot(
-        index="variant", columns="reward", values="half"
-    )
-    half = half.reindex(index=wide.index, columns=wide.columns).to_numpy()
-    figure, (axes,) = figure_with_caption(caption, 1, _height_of(len(wide)), 4.6)
-    above, below = np.zeros(len(wide)), np.zeros(len(wide))
-    wide.index = [safe_label(name) for name in wide.index]
-    for index, (name, look) in enumerate(zip(wide, REWARD_LOOKS * 3, strict=False)):
-        values = wide[name].to_numpy()
-        left = np.where(values >= 0, above, below)
-        axes.barh(wide.index, values, left=left, height=0.6, color=look.colour, hatch=look.hatch, edgecolor="white",
-                  linewidth=0, label=safe_label(name))  # fmt: skip
-        drawn = half[:, index] > 0.001
-        axes.errorbar((left + values)[drawn], wide.index[drawn], xerr=half[drawn, index], fmt="none", color="black",
-                      linewidth=0.8, capsize=2)  # fmt: skip
-        above, below = above + values.clip(min=0), below + values.clip(max=0)
-    axes.set(xlabel="share of Σ|A|", xlim=(min(0, 1.02 * below.min()), max(1.1, 1.1 * above.max())))
-    _percentages(axes.xaxis)
-    legend_above(figure, axes)
-    return figure
-
-
-@rc_context(STYLE)
-def reinforced(phrases: pd.DataFrame, separation: pd.DataFrame) -> Figure:
-    """Phrases that grew and carry advantage, early against late; and whether each reward separates right from wrong.
-
-    `phrases` is from `reinforced_phrases.reinforced`, `separation` from its `separation`.
-    """
-    caption = (
-        "Left: share of completions with the phrase in the first (hollow) and the last third of the steps; the number "
-        "is the mean advantage of late completions with it. Right: share of pairs (right, wrong) of one group in which "
-        "the right answer has the higher reward, ties half; whiskers: 95% intervals, groups as clusters."
-    )
-    figure, (left, right) = _side_by_side(caption, max(2.2, _height_of(len(phrases))))
-    drawn = phrases.assign(phrase=phrases["phrase"].map(safe_label)).iloc[::-1]
-    left.hlines(drawn["phrase"], drawn["early"], drawn["late"], color="#888888", linewidth=1)
-    left.plot(drawn["early"], drawn["phrase"], "o", color="black", markerfacecolor="white")
-    left.plot(drawn["late"], drawn["phrase"], "o", color="black")
-    for row in drawn.itertuples():
-        left.annotate(f"{row.A:+.2f}", (row.late, row.phrase), (5, -2), textcoords="offset points", fontsize=6)
-    left.set_xlabel("share of completions")
-    left.margins(x=0.18)
-    _percentages(left.xaxis)
-    thirds = separation[separation["steps"] != "all"]
-    for (name, line), look in zip(thirds.groupby("reward", sort=False), REWARD_LOOKS * 3, strict=False):
-        whiskers = np.abs(line[["low", "high"]].to_numpy().T - line["separation"].to_numpy())
-        right.errorbar(line["steps"], line["separation"], yerr=whiskers, color=look.colour, linestyle=look.line,
-                       marker=look.marker, capsize=2, label=safe_label(name))  # fmt: skip
-    right.axhline(0.5, color="black", linewidth=0.6)
-    right.set(xlabel="third of the steps", ylabel="right above wrong (share of pairs)", ylim=(0, 1))
-    if len(thirds):
-        legend_above(figure, right)
-    return figure
-
-
-@rc_context(STYLE)
-def over_training(steps: pd.DataFrame, how: str) -> Figure:
-    """Truncation, repetition and the rewards over steps, one line a run. `steps` is from `summary.means_over_steps`."""
-    names = [
-        "truncated",
-        "repetitive",
-        *(name for name in steps if name.startswith("reward_") and f"{name}_low" in steps),
-    ]
-    labels = {"truncated": "cut off", "repetitive": "repeats itself"}
-    caption = (
-        f"Means over the rollouts of each recorded step. Cut off: {how}. Repeats itself: an n-gram ten times in a row. "
-        "Below: the rewards, unweighted. Bands: 95% intervals, groups as clusters."
-    )
-    figure, stacked = figure_with_caption(caption, len(names), 1.2)
-    for axes, name in zip(stacked, names, strict=True):
-        _lines_of_runs(axes, steps, name, f"{name}_low", f"{name}_high")
-        axes.set_ylabel(safe_label(labels.get(name, name.removeprefix("reward_"))))
-        if name in labels:
-            axes.set_ylim(0, min(1.03, max(0.05, 1.1 * steps[[name, f"{name}_high"]].max().max())))
-            _percentages(axes.yaxis)
-    stacked[-1].set_xlabel(_STEP)
-    legend_above(figure, stacked[0])
-    return figure

@@ -15,7 +15,6 @@ from lead_kit.errors import InputError
 from lead_kit.method.advantages import Group
 from lead_kit.method.rewards import Rollout, repeats_in_chain
 
-KINDS = ("accuracy differs", "all right", "all wrong")
 THIRDS = ("early", "middle", "late")
 
 
@@ -93,8 +92,7 @@ class Rollouts(NamedTuple):
     parts: dict[str, np.ndarray]  # rewards by name, unweighted
     weights: dict[str, float]  # as recorded
     blocks: list[Block]
-    groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size, rho
-    unit: str = "tokens"  # of the field length
+    groups: pd.DataFrame  # a row a group, in the order of the blocks: run, step, third, kind, size
 
     @property
     def in_groups(self) -> np.ndarray:
@@ -125,12 +123,6 @@ def thirds(frame: pd.DataFrame) -> np.ndarray:
     return np.where(count < 3, np.where(count == 2, rank * 2, -1), rank * 3 // count).astype(int)
 
 
-def batch_numbers(frame: pd.DataFrame) -> np.ndarray:
-    """The number of each rollout's batch: one step of one run."""
-    keys = [name for name in ("run", "step") if name in frame]
-    return frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
-
-
 def into_groups(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -> Rollouts:
     """The groups of two or more rollouts that all have a reward and, where it is known at all, a known accuracy."""
     if "group" not in frame:
@@ -140,7 +132,9 @@ def into_groups(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -
     for values in (fields.get("reward"), fields.get("correct")):
         if values is not None and not np.isnan(values).all():
             lacking |= np.bincount(codes, np.isnan(values)) > 0
-    order, batch, blocks = np.argsort(codes, kind="stable"), batch_numbers(frame), []
+    keys = [name for name in ("run", "step") if name in frame]
+    batch = frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    order, blocks = np.argsort(codes, kind="stable"), []
     for group_size in np.unique(size[(size > 1) & ~lacking]):
         chosen = (size == group_size) & ~lacking
         rows = order[chosen[codes[order]]].reshape(-1, group_size)
@@ -149,18 +143,16 @@ def into_groups(frame: pd.DataFrame, fields: dict, parts: dict, weights: dict) -
 
 
 def _group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.DataFrame:
-    """A row a group: run, step, third (-1: unknown), size, rho (share right), kind (a place in KINDS; -1: unknown)."""
+    """A row a group: run, step, third (-1: unknown), size, kind (0: mixed, 1: all right, 2: all wrong, -1: unknown)."""
     if not blocks:
-        return pd.DataFrame(columns=["run", "third", "size", "rho", "kind"])
+        return pd.DataFrame(columns=["run", "third", "size", "kind"])
     first = np.concatenate([block.rows[:, 0] for block in blocks])
     table = frame.iloc[first][[name for name in ("run", "step") if name in frame]].reset_index(drop=True)
-    table["third"], table["size"] = (
-        thirds(frame)[first],
-        np.concatenate([[b.rows.shape[1]] * len(b.rows) for b in blocks]),
-    )
+    table["third"] = thirds(frame)[first]
+    table["size"] = np.concatenate([[b.rows.shape[1]] * len(b.rows) for b in blocks])
     correct = fields.get("correct", np.full(len(frame), np.nan))
-    table["rho"] = np.concatenate([correct[block.rows].mean(1) for block in blocks])
-    table["kind"] = np.select([table["rho"].isna(), table["rho"] == 1, table["rho"] == 0], [-1, 1, 2], 0)
+    rho = np.concatenate([correct[block.rows].mean(1) for block in blocks])
+    table["kind"] = np.select([np.isnan(rho), rho == 1, rho == 0], [-1, 1, 2], 0)
     return table
 
 

@@ -6,14 +6,12 @@ from types import MappingProxyType
 import pandas as pd
 
 from lead_kit.errors import InputError
-from lead_kit.evaluate import stats
 from lead_kit.method import tripwires
 from lead_kit.method.diagnostics import variance_shares
 from lead_kit.method.rewards import repeats_in_chain
 from lead_kit.parameters import call_name
-from lead_kit.report import curves
-from lead_kit.report.read_rollouts import rewards_in
-from lead_kit.report.training_figures import trend_points
+from lead_kit.report import curves, training_figures
+from lead_kit.report.tables import format_interval
 from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.log_files import read_metrics
@@ -128,7 +126,7 @@ def load(frame: pd.DataFrame) -> pd.DataFrame:
             rollouts = log_files.read_rollouts(resolve(run))
             parts.append(of_rollouts(rollouts).assign(run=run, arm=arm, seed=seed, split=SPLIT))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return table if len(rewards_in(table)) > 1 else table.iloc[:0]
+    return table if len(curves.rewards_in(table)) > 1 else table.iloc[:0]
 
 
 def shown(table: pd.DataFrame) -> list[str]:
@@ -136,29 +134,17 @@ def shown(table: pd.DataFrame) -> list[str]:
 
     There is no share where no logged batch of any run had an advantage.
     """
-    names = [SHARE, *(name for name in rewards_in(table) if name != "reward_correct"), WORDS]
+    names = [SHARE, *(name for name in curves.rewards_in(table) if name != "reward_correct"), WORDS]
     return [name for name in names if table[name].notna().any()]
 
 
-def points(table: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `training_figures.metric_panels`: metric, arm, step, mean, low, high, seeds."""
-    return pd.concat([trend_points(table, y, SPLIT).assign(metric=y) for y in shown(table)], ignore_index=True)
-
-
 def sentences(table: pd.DataFrame) -> list[str]:
-    """For each arm, the numbers of the last logged step with 95% t-intervals over seeds."""
-    lines, last = [], table["step"].max()
-    for arm in curves.arms_of(table):
-        rows = table[(table["arm"] == arm) & (table["step"] == last)]
+    """For each arm, the numbers of its last logged step with 95% t-intervals over seeds."""
+    points, lines = training_figures.trend_points(table, shown(table), SPLIT), []
+    for arm, rows in points[points["step"] == points["step"].max()].groupby("arm", sort=False):
         parts = []
-        for name in shown(table):
-            values = rows[name].dropna().tolist()
-            if len(values) > 1:
-                interval = stats.t_interval(values)
-                parts.append(
-                    f"{name.removeprefix('reward_')} {interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-                )
-            elif values:
-                parts.append(f"{name.removeprefix('reward_')} {values[0]:.2f} (one seed)")
-        lines.append(f"{arm} at step {last}: {'; '.join(parts)}")
+        for row in rows.rename(columns={"mean": "estimate"}).itertuples():
+            text = format_interval(row, 2) if row.seeds > 1 else f"{row.estimate:.2f} (one seed)"
+            parts.append(f"{row.metric.removeprefix('reward_')} {text}")
+        lines.append(f"{arm} at step {rows['step'].iloc[0]}: {'; '.join(parts)}")
     return lines

@@ -16,17 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lead_kit.data.load import read_frame
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.runs import log_files
-from lead_kit.runs.files import parse_json, read_jsonl, resolve, shown
+from lead_kit.runs.files import parse_json, resolve, shown
 from lead_kit.runs.find import matching_paths, notebook_that_writes, run_notebook_if_missing
 from lead_kit.runs.manifest import read_manifest
 
 PART = "reward_"  # the columns of a reward's parts
-_MEANING = {"completion": "the text that was generated", "prompt": "the problem or the whole prompt"}
 _STEP_IN_NAME = re.compile(r"step_(\d+)")
-
-
 _ROLES = (
     "run", "step", "table", "group", "id", "prompt", "completion", "reward", "correct", "gold", "length", "truncated",
     "advantage",
@@ -37,64 +35,42 @@ class _Format(NamedTuple):
     """The record of one tool."""
 
     name: str
-    marks: tuple[str, ...]  # columns that only this tool's files have, of those listed above it
+    marks: set[str]  # columns that only this tool's files have, of those listed from here on
     columns: dict[str, str]  # role: column, where the column is not named as its role
-    a_file_a_step: bool  # its files are parts of one run, which is their folder
-    source: str
+    a_file_a_step: bool = False  # its files are parts of one run, which is their folder
 
 
+_TRL = "TRL completions"
 _FORMATS = (
-    _Format(
-        "ledger of lead_kit",
-        ("step", "group", "completion", "reward", "shaped"),
-        {"prompt": "problem"},
-        True,
-        "runs/log_files.py and train/trainer.py",
-    ),
-    _Format(
-        "TRL completions",
-        ("step", "prompt", "completion", "advantage"),
-        {},
-        True,
-        "TRL 1.16, GRPOTrainer.log: one column for each reward, and no total",
-    ),
+    # runs/log_files.py and train/trainer.py
+    _Format("ledger of lead_kit", {"step", "group", "completion", "reward", "shaped"}, {"prompt": "problem"}, True),
+    # TRL 1.16, GRPOTrainer.log: one column for each reward, and no total
+    _Format(_TRL, {"step", "prompt", "completion", "advantage"}, {}, True),
+    # verl, ray_trainer.py, _dump_generations: rollout_data_dir and validation_data_dir
     _Format(
         "verl dump",
-        ("input", "output", "score"),
+        {"input", "output", "score"},
         {"prompt": "input", "completion": "output", "reward": "score", "gold": "gts", "correct": "acc", "group": "uid"},
         True,
-        "verl, ray_trainer.py, _dump_generations: rollout_data_dir and validation_data_dir",
     ),
+    # tools of which only the names of the columns matter: cs2916 2025 homework 1, ppo_trainer.py; verifiers (prime-rl),
+    # eval_utils.py, make_dataset; OpenRLHF, batch_inference.py
     _Format(
         "cs2916 samples",
-        ("prompt", "response", "reward"),
+        {"prompt", "response", "reward"},
         {"completion": "response", "length": "response_length"},
         True,
-        "cs2916 2025 homework 1, ppo_trainer.py: samples_save_path/train/step_N.json",
     ),
     _Format(
         "verifiers results",
-        ("example_id", "prompt", "completion", "reward"),
+        {"example_id", "prompt", "completion", "reward"},
         {"id": "example_id", "gold": "answer", "truncated": "is_truncated"},
-        False,
-        "verifiers (prime-rl), eval_utils.py, make_dataset: results.jsonl",
     ),
-    _Format(
-        "OpenRLHF samples",
-        ("input", "output", "reward"),
-        {"prompt": "input", "completion": "output"},
-        False,
-        "OpenRLHF, batch_inference.py: generated and scored samples",
-    ),
-    _Format("named columns", ("completion",), {}, False, "columns named as the roles, or given by parameters"),
+    _Format("OpenRLHF samples", {"input", "output", "reward"}, {"prompt": "input", "completion": "output"}),
 )
+_OWN = _Format("named columns", set(), {})  # columns named as the roles, or given by parameters
 # Names of a reward that is the accuracy: ours, TRL's and open-r1's, verl's.
 _ACCURACY = ("correct", "accuracy_reward", "accuracy", "acc")
-
-
-def _format_of(columns: set[str]) -> _Format | None:
-    """The first format whose marks are all there; None where no format fits."""
-    return next((one for one in _FORMATS if set(one.marks) <= columns), None)
 
 
 class Record(NamedTuple):
@@ -116,7 +92,7 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     if group_size < 0 or group_size == 1:
         raise InputError(f"group_size is {group_size}, expected 2 or more, or 0 for groups as recorded")
     mapping, frames, parameters, formats = _read_mapping(columns), [], {}, []
-    for path, files in sources(pattern):
+    for path, files in _sources(pattern):
         manifest = read_manifest(path) if path.is_dir() else None
         for file in files:
             frame, kind = _read_file(file, mapping)
@@ -132,7 +108,7 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     if "reward" in frame and frame["reward"].isna().all():
         frame = frame.drop(columns="reward")
     notes = _with_groups(frame, group_size)
-    return Record(frame, list(dict.fromkeys(formats)), parameters, notes + lacks(frame))
+    return Record(frame, list(dict.fromkeys(formats)), parameters, notes + _lacks(frame))
 
 
 def _run_of(file: Path, kind: _Format) -> Path:
@@ -156,19 +132,17 @@ def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
 
 def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Format]:
     """One file with its columns named by role, and its format."""
-    raw, where = read_rows(path), shown(path)
+    raw, where = _read_rows(path), shown(path)
     raw.columns = [str(name) for name in raw.columns]
-    kind = _format_of(set(raw)) or _FORMATS[-1]
+    kind = next((one for one in _FORMATS if one.marks <= set(raw)), _OWN)
     names = {role: role for role in _ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
     names |= {name: name for name in raw if name.startswith(PART)}
     names |= {PART + name: name for name in _reward_columns(raw, kind, {*names.values(), *mapping.values()})}
     names |= mapping
     if "completion" not in names:
-        there = ", ".join(list(raw)[:12])
-        known = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in _FORMATS[:-1])
         raise InputError(
-            f"{where} has no column 'completion', {_MEANING['completion']}; there are: {there}. Name it with "
-            f"-p columns completion=COLUMN, or bring a file of a known tool ({known})"
+            f"{where} has no column 'completion', the text that was generated; there are: {', '.join(list(raw)[:12])}. "
+            "Name it with -p columns completion=COLUMN"
         )
     frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
     if "step" not in frame and (number := _STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
@@ -182,7 +156,7 @@ def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Form
 
 def _reward_columns(raw: pd.DataFrame, kind: _Format, taken: set[str]) -> list[str]:
     """TRL logs each reward as a column of its own name; of other tools only columns `reward_NAME` are parts."""
-    if kind.name != "TRL completions":
+    if kind.name != _TRL:
         return []
     free = [name for name in raw if name not in taken and name not in _ROLES and not name.startswith("__")]
     return [name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()]
@@ -190,13 +164,20 @@ def _reward_columns(raw: pd.DataFrame, kind: _Format, taken: set[str]) -> list[s
 
 def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series:
     """The values of a role, checked. Raises InputError naming column and row."""
-    values = column(raw, name, where)
+    if name not in raw:
+        there = ", ".join(list(raw)[:12])
+        raise InputError(f"{where} has no column {name!r}{nearest(name, raw)}; there are: {there}")
+    values = raw[name]
     if role in ("completion", "prompt"):
-        return texts(values, name, where, "assistant" if role == "completion" else "")
+        return _texts(values, name, where, "assistant" if role == "completion" else "")
     if role in ("correct", "truncated"):
-        return flags(values, name, where)
-    if role in ("reward", "length", "advantage", "step") or role.startswith(PART):
-        return numbers(values, name, where, least=0 if role == "length" else None)
+        return _numbers(values, name, where, "true or false, 1 or 0", lambda number: number.isin([0, 1]))
+    if role == "length":
+        return _numbers(
+            values, name, where, "a number of 0 or more", lambda number: np.isfinite(number) & (number >= 0)
+        )
+    if role in ("reward", "advantage", "step") or role.startswith(PART):
+        return _numbers(values, name, where)
     if role == "gold":
         return values.map(_gold_text)
     return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
@@ -246,7 +227,7 @@ def _with_groups(frame: pd.DataFrame, group_size: int) -> list[str]:
     return [] if named else [f"The record names no groups: {group_size} rows in their order are one group."]
 
 
-def lacks(frame: pd.DataFrame) -> list[str]:
+def _lacks(frame: pd.DataFrame) -> list[str]:
     """Sentences on what is not recorded and on groups that are not alike."""
     sentences = []
     if "reward" not in frame:
@@ -273,13 +254,12 @@ def lacks(frame: pd.DataFrame) -> list[str]:
     return sentences
 
 
-_SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
 # In a folder that is no run of ours, the first of these that matches: one file for each step, or for each log.
 _IN_FOLDERS = ("completions_*.parquet", "*.table.json", "step_*.json", "results.jsonl", "*.jsonl", "*.parquet", "*.csv")
 _NUMBER = re.compile(r"(\d+)")
 
 
-def sources(pattern: str) -> list[tuple[Path, list[Path]]]:
+def _sources(pattern: str) -> list[tuple[Path, list[Path]]]:
     """(folder or file, its files) for what a folder, file or glob names. Raises InputError where there is nothing."""
     named = resolve(pattern)
     if not named.exists() and notebook_that_writes(named):
@@ -297,20 +277,20 @@ def _matches(pattern: Path) -> list[Path]:
     paths = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
     paths = [path for path in paths if "attempts" not in path.parts]
     runs = [path for path in paths if path.is_dir() and log_files.has_rollouts(path)]
-    files = [path for path in paths if path.is_file() and path.suffix in _SUFFIXES]
+    files = [path for path in paths if path.is_file() and path.suffix in _READERS]
     return runs or files or [path for path in paths if path.is_dir()]
 
 
 def inputs(pattern: str) -> list[Path]:
     """The files and folders that hold these rollouts, for the record of the run that reads them."""
-    return [path / "rollouts" if log_files.has_rollouts(path) else path for path, _ in sources(pattern)]
+    return [path / "rollouts" if log_files.has_rollouts(path) else path for path, _ in _sources(pattern)]
 
 
 def files_of(path: Path) -> list[Path]:
     """The files of rollouts that a path stands for: those of a run of ours, of a foreign folder, or the file itself."""
     if path.is_file():
-        if path.suffix not in _SUFFIXES:
-            raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(_SUFFIXES)}")
+        if path.suffix not in _READERS:
+            raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(_READERS)}")
         return [path]
     if log_files.has_rollouts(path):
         return sorted((path / "rollouts").glob("step_*.parquet"))
@@ -327,23 +307,15 @@ def _in_order(path: Path) -> list:
     return [int(part) if part.isdigit() else part for part in _NUMBER.split(path.as_posix())]
 
 
-def read_rows(path: Path) -> pd.DataFrame:
+def _read_rows(path: Path) -> pd.DataFrame:
     """One file as a frame with its own columns. Raises InputError naming the file and what is wrong with it."""
-    readers = {".parquet": parquet, ".csv": csv, ".jsonl": _json_lines, ".json": _json_file}
-    frame = readers[path.suffix](path)
+    frame = _READERS[path.suffix](path)
     if frame.empty:
         raise InputError(f"{shown(path)} holds no rows, expected one a rollout")
     return frame.reset_index(drop=True)
 
 
-def parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise InputError(f"{shown(path)} is not a readable parquet file: {shorten(str(error), 200)}") from None
-
-
-def csv(path: Path) -> pd.DataFrame:
+def _csv(path: Path) -> pd.DataFrame:
     """An empty cell is a missing number, or in a column of texts an empty text; "None" or "NA" stays a text."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -354,10 +326,6 @@ def csv(path: Path) -> pd.DataFrame:
         raise InputError(f"{shown(path)}, line {line}: not UTF-8 text ({error.reason})") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{shown(path)} is not a readable CSV file: {shorten(str(error), 200)}") from None
-
-
-def _json_lines(path: Path) -> pd.DataFrame:
-    return pd.DataFrame(read_jsonl(path))
 
 
 def _json_file(path: Path) -> pd.DataFrame:
@@ -373,50 +341,28 @@ def _json_file(path: Path) -> pd.DataFrame:
     raise InputError(f"{shown(path)}: expected a list of objects, or a table with columns and data")
 
 
-# -- one column -------------------------------------------------------------------------------------------------------
+_READERS = {".parquet": read_frame, ".csv": _csv, ".jsonl": read_frame, ".json": _json_file}
 
 
-def column(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
-    """A column by its name. Raises InputError naming the nearest column."""
-    if name not in frame:
-        there = ", ".join(map(str, list(frame)[:12]))
-        raise InputError(f"{where} has no column {name!r}{nearest(name, map(str, frame))}; there are: {there}")
-    return frame[name]
-
-
-def numbers(values: pd.Series, name: str, where: str, least: float | None = None) -> pd.Series:
+def _numbers(values: pd.Series, name: str, where: str, expected: str = "a number", valid=np.isfinite) -> pd.Series:
     """Floats, nan where a value is missing; true and false are 1 and 0.
 
-    Raises InputError naming the row of a value that is no finite number, or below `least`.
+    Raises InputError naming the row of a value that is not `valid`.
     """
     if values.dtype.kind not in "biuf":
         words = {"true": 1.0, "false": 0.0, "": np.nan}
         values = values.map(lambda value: words.get(value.strip().lower(), value) if isinstance(value, str) else value)
     numeric = pd.to_numeric(values, errors="coerce").astype(float)
-    bad = numeric.isna() & values.notna() | np.isinf(numeric)
-    bad |= False if least is None else numeric < least
+    bad = values.notna() & ~valid(numeric)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         value = values.iloc[row]
         text = f"{value:g}" if isinstance(value, float | np.number) else shorten(repr(value))
-        expected = "a number" if least is None else f"a number of {least:g} or more"
         raise InputError(f"{where}, row {row + 1}, column {name!r}: {text}, expected {expected}")
     return numeric
 
 
-def flags(values: pd.Series, name: str, where: str) -> pd.Series:
-    """0 and 1 as floats, nan where missing. Raises InputError naming the row of any other value."""
-    numeric = numbers(values, name, where)
-    bad = numeric.notna() & ~numeric.isin([0, 1])
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"{where}, row {row + 1}, column {name!r}: {numeric.iloc[row]:g}, expected true or false, 1 or 0"
-        )
-    return numeric
-
-
-def texts(values: pd.Series, name: str, where: str, role: str = "") -> pd.Series:
+def _texts(values: pd.Series, name: str, where: str, role: str) -> pd.Series:
     """Texts; a chat gives the contents of its turns (only those of `role`, where a role is given).
 
     Raises InputError naming the row of a value that is neither.

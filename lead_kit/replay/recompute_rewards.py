@@ -1,4 +1,4 @@
-"""Is the record explained? The recorded reward against the one computed from the text, and what the rest could be."""
+"""Is the record explained? The recorded reward against the one that is computed from the text."""
 
 import re
 from collections import defaultdict
@@ -37,30 +37,25 @@ class Explanation(NamedTuple):
     parts: dict[str, np.ndarray]  # by name of the reward, unweighted
     weights: dict[str, float]
     correct: np.ndarray | None  # 1 right, 0 wrong: as recorded, or the part that remains
-    residual: np.ndarray | None  # recorded minus computed reward; without a gold the accuracy is in it
-    explained: np.ndarray | None  # booleans
-    tried: pd.DataFrame  # each set of rewards that was tried, and the share that it explains
+    explained: np.ndarray | None  # booleans: the recorded reward is the computed one
     sentences: list[str]
 
 
-def rollouts_of(frame: pd.DataFrame, correct=None, where=None) -> list[RecordedRollout]:
+def rollouts_of(rows: pd.DataFrame, correct: np.ndarray | None = None) -> list[RecordedRollout]:
     """The rows as the kit's rollouts; reading what the record lacks raises MissingField."""
-    rows = frame if where is None else frame.iloc[where]
-    verdicts = {
-        1.0: Verdict("correct", "", "as recorded", "record"),
-        0.0: Verdict("wrong", "", "as recorded", "record"),
-    }
+    verdicts = {value: Verdict(name, "", "as recorded", "record") for value, name in ((1.0, "correct"), (0.0, "wrong"))}
     empty = np.full(len(rows), None)
     columns = [
         rows[name].astype(object).where(rows[name].notna(), None) if name in rows else empty
         for name in ("prompt", "gold", "length", "truncated")
     ]
-    known = empty if correct is None else (correct if where is None else correct[where])
     return [
         RecordedRollout(
             prompt, text, gold, length, None if truncated is None else bool(truncated), verdicts.get(right), NoColumns()
         )
-        for text, prompt, gold, length, truncated, right in zip(rows["completion"], *columns, known, strict=True)
+        for text, prompt, gold, length, truncated, right in zip(
+            rows["completion"], *columns, empty if correct is None else correct, strict=True
+        )
     ]
 
 
@@ -81,36 +76,37 @@ def explain(
 
     Raises InputError for rewards that do not exist or whose weights do not fit.
     """
-    explanations = {}
+    explanations = []
     for run, frame in record.frame.groupby("run", sort=False):
         recorded = {} if rewards or weights else record.parameters.get(run, {})
         chosen, weighed = recorded.get("rewards", rewards), recorded.get("reward_weights", weights)
         again = None if regraded is None else regraded[frame.index]
-        explanations[run] = _explain_run(frame, list(chosen), list(weighed), again, recorded.get("seed", 0))
-    return _merged(record.frame, explanations)
+        explanation = _explain_run(frame, list(chosen), list(weighed), again, recorded.get("seed", 0))
+        explanations.append((frame.index, explanation))
+    return explanations[0][1] if len(explanations) == 1 else _merged(explanations)
 
 
-def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed=0) -> Explanation:
+def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed: int) -> Explanation:
     """`explain` for one run, whose rewards take its seed. Rewards that are recorded alone need no search."""
     recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
-    rewards = rewards or [name.removeprefix(PART) for name in recorded]
-    tried = pd.DataFrame(columns=["rewards", "parts", "explained"])
+    rewards, tried = rewards or [name.removeprefix(PART) for name in recorded], []
     if not rewards and "reward" in frame and frame["reward"].notna().any():
-        tried = _try_published(frame)
-        rewards = list(_PUBLISHED[tried.iloc[0]["rewards"]])
+        name, share = _best_published(frame)
+        rewards = list(_PUBLISHED[name])
+        tried = [f"Of the published sets of rewards, {name} ({' + '.join(rewards)}) explains most: {share:.0%}."]
     names = [call_name(text, "recorded_rewards").rpartition(":")[2] for text in rewards]  # as the ledger names them
     if weights and len(weights) != len(names):
         listed = ", ".join(names) or "none"
         raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {listed}")
     weighed = dict(zip(names, weights or [1.0] * len(names), strict=True))
-    explanation = _add_up(frame, rewards, weighed, regraded, tried, seed)
-    if not len(tried) or explanation.explained.mean() >= _LEAST:
-        return explanation
+    explanation = _add_up(frame, rewards, weighed, regraded, seed)
+    if not tried or explanation.explained.mean() >= _LEAST:
+        return explanation._replace(sentences=tried + explanation.sentences)
     sentence = (
         "No published set of rewards explains half of the record, so the reward cannot be split into parts and the "
         "accuracy is unknown: name its rewards with recorded_rewards, or give golds."
     )
-    return _total_alone(frame, None, [sentence], tried)._replace(explained=explanation.explained)
+    return _total_alone(frame, None, [sentence])._replace(explained=explanation.explained)
 
 
 def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> float:
@@ -119,54 +115,37 @@ def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> f
     return float(np.isclose(recorded, advantage, rtol=0.01, atol=0.001)[kept].mean()) if kept.any() else np.nan
 
 
-def _merged(frame: pd.DataFrame, explanations: dict[str, Explanation]) -> Explanation:
-    """The explanations of all runs as one; weights that differ between runs are multiplied into the parts."""
-    if len(explanations) == 1:
-        return next(iter(explanations.values()))
-    rows_of = {run: np.flatnonzero(frame["run"] == run) for run in explanations}
-    names = list(dict.fromkeys(name for one in explanations.values() for name in one.parts))
-    alike = all(one.weights == next(iter(explanations.values())).weights for one in explanations.values())
+def _merged(explanations: list[tuple[pd.Index, Explanation]]) -> Explanation:
+    """The explanations of all runs, with their rows, as one; weights that differ are multiplied into the parts."""
+    runs = [one for _, one in explanations]
+    rows = np.argsort(np.concatenate([index for index, _ in explanations]))
+    alike = all(one.weights == runs[0].weights for one in runs)
+    weights = {name: 1.0 for one in runs for name in one.weights} | (runs[0].weights if alike else {})
+    names = dict.fromkeys(name for one in runs for name in one.parts)
 
-    def joined(values: dict) -> np.ndarray | None:
-        if any(value is None for value in values.values()):
-            return None
-        merged_values = np.zeros(len(frame), next(iter(values.values())).dtype)
-        for run, value in values.items():
-            merged_values[rows_of[run]] = value
-        return merged_values
+    def part_of(name: str, run: Explanation, index: pd.Index) -> np.ndarray:
+        values = run.parts.get(name, np.zeros(len(index)))
+        return values if alike else values * run.weights.get(name, 1.0)
 
-    parts = {}
-    for name in names:
-        of_runs = {run: one.parts.get(name, np.zeros(len(rows_of[run]))) for run, one in explanations.items()}
-        parts[name] = joined(
-            {run: v if alike else v * explanations[run].weights.get(name, 1.0) for run, v in of_runs.items()}
-        )
-    weights = {name: next(iter(explanations.values())).weights.get(name, 1.0) if alike else 1.0 for name in names}
-    merged = [
-        joined({run: getattr(one, f) for run, one in explanations.items()})
-        for f in ("correct", "residual", "explained")
-    ]
-    tried = [one.tried.assign(run=run) for run, one in explanations.items() if len(one.tried)]
-    sentences = dict.fromkeys(sentence for one in explanations.values() for sentence in one.sentences)
-    table = pd.concat(tried, ignore_index=True) if tried else pd.DataFrame(columns=["rewards", "parts", "explained"])
-    return Explanation(parts, weights, *merged, table, list(sentences))
+    def joined(values: list) -> np.ndarray | None:
+        return None if any(value is None for value in values) else np.concatenate(values)[rows]
+
+    parts = {name: joined([part_of(name, one, index) for index, one in explanations]) for name in names}
+    correct, explained = (joined([getattr(one, name) for one in runs]) for name in ("correct", "explained"))
+    sentences = dict.fromkeys(sentence for one in runs for sentence in one.sentences)
+    return Explanation(parts, {name: weights[name] for name in names}, correct, explained, list(sentences))
 
 
-def _try_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """The share of a sample of rollouts that each published set of rewards explains, most first."""
-    where = np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))
-    sample = frame.iloc[where]
-    rows = []
+def _best_published(frame: pd.DataFrame) -> tuple[str, float]:
+    """The published set of rewards that explains most of a sample of the rollouts, and the share that it explains."""
+    sample, shares = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))], {}
     for name, texts in _PUBLISHED.items():
-        explanation = _add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
-        rows.append({"rewards": name, "parts": " + ".join(texts), "explained": float(explanation.explained.mean())})
-    return pd.DataFrame(rows).sort_values("explained", ascending=False, kind="stable", ignore_index=True)
+        shares[name] = float(_add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None).explained.mean())
+    return max(shares.items(), key=lambda item: item[1])
 
 
-def _add_up(
-    frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, tried=None, seed: int = 0
-) -> Explanation:
-    """The parts, the residual and the accuracy for one set of rewards. A part is as recorded; else it is computed."""
+def _add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, seed: int = 0) -> Explanation:
+    """The parts and the accuracy for one set of rewards. A part is as recorded; else it is computed."""
     correct = frame["correct"].to_numpy(float) if "correct" in frame and frame["correct"].notna().any() else None
     known = bind_rewards([text for text in rewards if call_name(text, "rewards") in REWARDS], seed=seed)
     rollouts = rollouts_of(frame, correct)
@@ -184,27 +163,30 @@ def _add_up(
         except InputError as error:
             sentences.append(f"Not computed again: {error}.")
             if column is None:
-                return _total_alone(frame, correct, sentences, tried)
+                return _total_alone(frame, correct, sentences)
             parts[name] = column
     if "reward" not in frame:
-        return Explanation(parts, weights, correct, None, None, tried, sentences)
-    return _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried, sentences)
+        return Explanation(parts, weights, correct, None, sentences)
+    return _with_accuracy(frame, parts, weights, correct, gap, regraded, sentences)
 
 
-def _total_alone(frame: pd.DataFrame, correct, sentences: list[str], tried) -> Explanation:
+def _total_alone(frame: pd.DataFrame, correct, sentences: list[str]) -> Explanation:
     """The total as its only part."""
     total = frame["reward"].to_numpy(float) if "reward" in frame else None
     parts = {} if total is None else {"reward": total}
     explained = None if total is None else np.zeros(len(frame), bool)
-    return Explanation(parts, dict.fromkeys(parts, 1.0), correct, total, explained, tried, sentences)
+    return Explanation(parts, dict.fromkeys(parts, 1.0), correct, explained, sentences)
 
 
-def _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried, sentences) -> Explanation:
-    """The recorded total minus the computed parts. Where the accuracy is not recorded, it is what remains."""
+def _with_accuracy(frame, parts, weights, correct, gap, regraded, sentences) -> Explanation:
+    """Which totals the parts add up to. Where the accuracy is not recorded, it is what remains of the total.
+
+    `gap`: the weighted recorded parts minus those computed again, where a part is recorded.
+    """
     total = frame["reward"].to_numpy(float)
     rest = total - sum((weights[name] * values for name, values in parts.items()), np.zeros(len(frame)))
     if "correct" not in weights:
-        return Explanation(parts, weights, correct, rest + gap, np.abs(rest + gap) < _TOLERANCE, tried, sentences)
+        return Explanation(parts, weights, correct, np.abs(rest + gap) < _TOLERANCE, sentences)
     if correct is None and PART + "correct" not in frame:
         agree = {levels: _is_level(rest / (weights["correct"] or 1.0), levels) for levels in _LEVELS}
         levels = max(_LEVELS, key=lambda levels: agree[levels].sum())  # the first of those that explain most
@@ -227,33 +209,12 @@ def _residual_and_accuracy(frame, parts, weights, correct, gap, regraded, tried,
         explained = np.abs(rest + gap) < _TOLERANCE
     if regraded is not None and correct is not None:
         explained = explained & ~(np.abs(regraded - correct) > 0.5)
-    return Explanation(parts, weights, correct, rest + gap, explained, tried, sentences)
+    return Explanation(parts, weights, correct, explained, sentences)
 
 
 def _is_level(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     """Whether a value is one of the levels."""
     return (np.abs(values[:, None] - np.array(levels)).min(1)) < _TOLERANCE
-
-
-def residuals(explanation: Explanation) -> pd.DataFrame:
-    """The most frequent residuals, to two decimals, with their number and what each could be."""
-    if explanation.residual is None:
-        return pd.DataFrame(columns=["residual", "rollouts", "share", "could be"])
-    counts = pd.Series(explanation.residual).round(2).value_counts().head(12)
-    table = counts.rename_axis("residual").reset_index(name="rollouts")
-    table["share"] = table["rollouts"] / len(explanation.residual)
-    return table.assign(**{"could be": [_meaning(value) for value in table["residual"]]})
-
-
-def _meaning(residual: float) -> str:
-    """What a residual could be."""
-    if abs(residual) < _TOLERANCE:
-        return "nothing is left, or a wrong answer where no gold is recorded"
-    if abs(residual - 1) < _TOLERANCE:
-        return "a right answer where no gold is recorded"
-    if abs(residual + 1) < _TOLERANCE:
-        return "a penalty of 1: a wrong or an unfinished answer"
-    return "an integer reward that is not named" if abs(residual - round(residual)) < _TOLERANCE else "not explained"
 
 
 def disagreements(frame: pd.DataFrame, explanation: Explanation, regraded: np.ndarray, golds: Sequence) -> pd.DataFrame:

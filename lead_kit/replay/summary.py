@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.errors import lookup
-from lead_kit.evaluate import stats
 from lead_kit.method.rewards import PENALTIES
 from lead_kit.replay import attribution
+from lead_kit.replay.figures import short_names
 from lead_kit.replay.groups import Rollouts, into_groups, thirds
+from lead_kit.replay.logged_batches import SPLIT
 from lead_kit.replay.read_record import Record
 from lead_kit.replay.recompute_rewards import Explanation
 from lead_kit.replay.variants import RECORDED, Outcome
@@ -47,25 +48,22 @@ def prepare_rollouts(
     truncated, how = truncation(frame, end_marker, max_tokens)
     if how != FROM_TEXT:  # an estimate from the text is a diagnosis, and no variant's input
         fields["truncated"] = truncated
-    data = into_groups(frame, fields, explanation.parts, explanation.weights)
-    return data if length_unit == "recorded" or "length" in frame else data._replace(unit=length_unit)
+    return into_groups(frame, fields, explanation.parts, explanation.weights)
 
 
 def summary(data: Rollouts, explanation: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
     """The numbers of run.json, for the rewards as recorded; None where the record does not say."""
-    recorded, parts = outcomes.get(RECORDED), reward_parts(data)
-    share = (
-        attribution.share_outside_mixed_groups(attribution.masses_of_groups(recorded, data)[0], data.groups)[0]
-        if recorded
-        else np.nan
-    )
+    share, parts, late = np.nan, reward_parts(data), truncated[thirds(data.frame) == 2]
+    if RECORDED in outcomes:
+        mass = attribution.group_masses(outcomes[RECORDED], data)
+        share = attribution.share_outside_mixed_groups(mass, data.groups)[0]
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
         "explained": _share_explained(data, explanation),
         "advantage_outside_mixed_groups": share,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
-        "truncated_late": _late_mean(truncated, data.frame),
+        "truncated_late": float(late.mean()) if len(late) else np.nan,
     }
 
 
@@ -77,45 +75,36 @@ def _share_explained(data: Rollouts, explanation: Explanation) -> float | None:
 
 
 def _percent(value: float) -> str:
-    return "unknown" if value is None or np.isnan(value) else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
+    return "unknown" if np.isnan(value) else f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
-def paragraph(
-    numbers: dict, parts: pd.DataFrame, kinds: pd.DataFrame, rewards: pd.DataFrame, table: pd.DataFrame, how: str
-) -> list[str]:
+def paragraph(numbers: dict, parts: pd.DataFrame, rewards: pd.DataFrame, table: pd.DataFrame, how: str) -> list[str]:
     """What the numbers say, in sentences. `how`: how it is known that a completion was cut off."""
     lines = [f"{numbers['rollouts']:,} rollouts in {numbers['groups']:,} groups."]
     if numbers["explained"] is not None:
         lines.append(f"The rewards that are named explain {_percent(numbers['explained'])} of the recorded rewards.")
-    if table is not None and len(table) and table.iloc[0]["variant"] == RECORDED:
-        lines += _of_recorded(table.iloc[0], kinds, rewards)
-    dead = parts.loc[parts["dead"], "reward"].tolist()
-    if dead:
-        names = ", ".join(dead)
-        lines.append(
-            f"Dead: {names}, which {'differs' if len(dead) == 1 else 'differ'} inside less than 1% of the groups."
-        )
+    if len(table) and table.iloc[0]["variant"] == RECORDED:
+        lines += _of_recorded(table.iloc[0], rewards)
+    if dead := parts.loc[parts["dead"], "reward"].tolist():
+        lines.append(f"Dead, as they differ inside less than 1% of the groups: {', '.join(dead)}.")
     if not np.isnan(numbers["truncated_late"]):
-        lines.append(
-            f"In the last third {_percent(numbers['truncated_late'])} of the completions were cut off ({how})."
-        )
+        cut = _percent(numbers["truncated_late"])
+        lines.append(f"In the last third {cut} of the completions were cut off ({how}).")
     return lines
 
 
-def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> list[str]:
+def _of_recorded(row: pd.Series, rewards: pd.DataFrame) -> list[str]:
     """Which groups and rewards the advantages of the recorded rewards come from, in sentences."""
     lines, name = [], "advantage_outside_mixed_groups"
     if not np.isnan(row[name]):
+        low, high = _percent(row[f"{name}_low"]), _percent(row[f"{name}_high"])
         lines.append(
-            f"{_percent(row[name])} [{_percent(row[f'{name}_low'])}, {_percent(row[f'{name}_high'])}] of Σ|A| is in "
-            "groups whose answers are all right or all wrong, which carry no information about accuracy."
+            f"{_percent(row[name])} [{low}, {high}] of Σ|A| is in groups that are all right or all wrong, which carry "
+            "no information about accuracy."
         )
-        ends = kinds[(kinds["variant"] == RECORDED) & (kinds["groups are"] != "accuracy differs")]
-        ends = ends.groupby("steps")["share of Σ|A|"].sum()
-        if {"early", "late"} <= set(ends.index):
-            lines.append(
-                f"That share was {_percent(ends['early'])} in the first third and {_percent(ends['late'])} in the last."
-            )
+        early, late = row[f"{name}_early"], row[f"{name}_late"]
+        if not np.isnan(early + late):
+            lines.append(f"That share was {_percent(early)} in the first third and {_percent(late)} in the last.")
     if not np.isnan(row["right_punished"]):
         lines.append(
             f"In groups with right and wrong answers, {_percent(row['right_punished'])} of the right ones got a "
@@ -123,11 +112,8 @@ def _of_recorded(row: pd.Series, kinds: pd.DataFrame, rewards: pd.DataFrame) -> 
         )
     shares = rewards[rewards["variant"] == RECORDED].sort_values("Shapley", ascending=False)
     if len(shares) > 1:
-        lines.append(
-            "Σ|A| by reward (Shapley): "
-            + ", ".join(f"{r.reward} {_percent(r.Shapley)}" for r in shares.itertuples())
-            + "."
-        )
+        listed = ", ".join(f"{row.reward} {_percent(row.Shapley)}" for row in shares.itertuples())
+        lines.append(f"Σ|A| by reward (Shapley): {listed}.")
     return lines
 
 
@@ -164,34 +150,18 @@ def reward_parts(data: Rollouts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reward", "weight", "mean", "differs", "paid", "dead"])
 
 
-def _late_mean(values: np.ndarray, frame: pd.DataFrame) -> float:
-    """The mean over the last third of the recorded steps; nan where the record has no steps."""
-    chosen = values[thirds(frame) == 2]
-    return float(chosen.mean()) if len(chosen) else np.nan
-
-
 def means_over_steps(data: Rollouts, cut: np.ndarray) -> pd.DataFrame:
-    """Means over the rollouts of each step: run, step, truncated, repetitive, characters, length, correct and parts.
-
-    NAME_low and NAME_high are 95% bounds, with groups as clusters where they are known.
+    """Means over the rollouts of each step in the tidy frame of `curves`, whose arms are the runs: truncated (`cut`),
+    repetitive, length and correct where they are known, and the parts of the reward, unweighted.
     """
     if "step" not in data.frame or data.frame["step"].isna().any():
         return pd.DataFrame(columns=["run", "step"])
     columns = {"truncated": cut, "repetitive": data.repetitive()}
-    columns["characters"] = data.frame["completion"].str.len().to_numpy()
     columns |= {name: data.fields[name] for name in ("length", "correct") if name in data.fields}
     columns |= {f"reward_{name}": values for name, values in data.parts.items()}
     values = pd.DataFrame(columns, index=data.frame.index)
-    keys = [data.frame["run"], data.frame["step"]]
-    cluster = data.frame["group"] if "group" in data.frame else data.frame.index
-    sums, counts = (values.groupby([*keys, cluster]).agg(one) for one in ("sum", "count"))
-    rows = []
-    for (run, step), total in sums.groupby(level=[0, 1]):
-        bounds = stats.t_interval(total.to_numpy().T, counts.loc[total.index].to_numpy().T)
-        named = zip(values, bounds.estimate, bounds.low, bounds.high, strict=True)
-        row = {name + end: one for name, *three in named for end, one in zip(("", "_low", "_high"), three, strict=True)}
-        rows.append({"run": run, "step": step} | row)
-    return pd.DataFrame(rows)
+    means = values.groupby([data.frame["run"], data.frame["step"]]).mean().reset_index()
+    return means.assign(arm=means["run"].map(short_names(means["run"])), seed=0, split=SPLIT)
 
 
 def as_ledger(data: Rollouts) -> pd.DataFrame:

@@ -18,8 +18,6 @@ from lead_kit.replay.recompute_rewards import computed, rollouts_of
 
 RECORDED, TRAINED = "as recorded", "as trained"
 SHAPE = "shape"  # the part of a reward that depends on the group, such as a length term
-# losses that average the tokens of each rollout first, so that its length has no weight
-LENGTH_NORMALISED = ("grpo", "sapo")
 _MEANINGS = {
     "length": "the tokens of each rollout (-p length_unit characters lets characters stand in)",
     "truncated": "whether each rollout was cut off (-p end_marker TEXT names what a complete one holds)",
@@ -39,7 +37,6 @@ class Variant(NamedTuple):
     group_filter: Callable[[Group], torch.Tensor]
     rewards: list[str] | None  # with arguments; None: as recorded
     weights: list[float]
-    loss_type: str
     user_functions: Mapping[str, Callable] = MappingProxyType({})
 
 
@@ -47,11 +44,9 @@ class Outcome(NamedTuple):
     """What a variant makes of the record; (rollouts,) arrays are 0 outside of groups."""
 
     variant: Variant
-    reward: np.ndarray  # the weighted sum
     parts: dict[str, np.ndarray]  # the rewards by name, unweighted, and SHAPE: what the shape adds to their sum
     weights: dict[str, float]
-    before: np.ndarray  # the advantage before the weight; 0 in dropped groups
-    advantage: np.ndarray
+    advantage: np.ndarray  # 0 in dropped groups
     kept: np.ndarray  # booleans
 
 
@@ -77,14 +72,14 @@ def read_variant(
                 f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
             )
         config["reward_weights"] = [1.0] * len(config["rewards"])
-    estimate, group_filter = (
-        bind_estimator(config, user_functions),
-        select_function(config["group_filter"], GROUP_FILTERS, "group_filter"),
-    )
-    rewards = list(config["rewards"]) if chosen else None
-    return Variant(
-        label, estimate, group_filter, rewards, list(config["reward_weights"]), config["loss_type"], user_functions
-    )
+    return _bound(label, config, list(config["rewards"]) if chosen else None, user_functions)
+
+
+def _bound(name: str, config: Mapping, rewards: list[str] | None, user_functions: Mapping[str, Callable]) -> Variant:
+    """The variant of a configuration of 03_grpo."""
+    group_filter = select_function(config["group_filter"], GROUP_FILTERS, "group_filter")
+    estimate = bind_estimator(config, user_functions)
+    return Variant(name, estimate, group_filter, rewards, list(config["reward_weights"]), user_functions)
 
 
 def read_variants(
@@ -103,19 +98,12 @@ def read_variants(
     trained = {new_name(name, declared): value for name, value in (trained or {}).items()}
     if "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
-        estimate, group_filter = (
-            bind_estimator(config, user_functions),
-            select_function(config["group_filter"], GROUP_FILTERS, "group_filter"),
-        )
-        variants.append(Variant(TRAINED, estimate, group_filter, None, [], config["loss_type"], user_functions))
+        variants.append(_bound(TRAINED, config, None, user_functions))
     variants += [read_variant(text, declared, arm, user_functions) for text in texts]
     names = [variant.name for variant in variants]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"variants names {twice[0]!r} twice; label=... gives a variant another name")
     return variants
-
-
-# -- what a variant needs ---------------------------------------------------------------------------------------------
 
 
 def _require_whole_batches(variant: Variant, data: Rollouts) -> None:
@@ -165,15 +153,12 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
         elif text in data.parts:
             parts[text] = data.parts[text]
         else:
-            rollouts = rollouts or rollouts_of(data.frame, correct, where)
+            rollouts = rollouts or rollouts_of(data.frame.iloc[where], None if correct is None else correct[where])
             ((name, score),) = bind_rewards([text], variant.user_functions).items()
             parts[name] = np.full(len(data.frame), np.nan)
             parts[name][where] = computed(name, score, rollouts)
     total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))
     return total, parts, variant.weights
-
-
-# -- advantages -------------------------------------------------------------------------------------------------------
 
 
 def _blocks_of_batches(data: Rollouts, by_batch: bool) -> list[Block]:
@@ -193,25 +178,20 @@ def _per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
     return advantage if advantage.dim() == 2 else advantage.sum(-1) / group.length.clamp(min=1)
 
 
-def steps(
-    estimate: Estimate,
-    group_filter: Callable,
-    data: Rollouts,
-    total: np.ndarray,
-    parts: Mapping,
-    weights: Sequence[float],
+def _advantages(
+    estimate: Estimate, group_filter: Callable, data: Rollouts, total: np.ndarray, parts: Mapping, weights: Sequence
 ) -> np.ndarray:
-    """(4, rollouts): the shaped reward, the advantage before the weight, the advantage, and 1 in kept groups."""
-    result = np.zeros((4, len(data.frame)))
+    """(3, rollouts): the shaped reward, the advantage, and 1 in kept groups."""
+    result = np.zeros((3, len(data.frame)))
     components = list(parts.values()) if parts and "reward" not in parts else None  # "reward": it cannot be split
     data.repetitive()
     for block in _blocks_of_batches(data, _batch_wide(estimate)):
         bound, group = _without_unused(estimate, group_of(data, block, total, components, weights))
-        shaped, before, after = bound.steps(group)
+        shaped, _, advantage = bound.steps(group)
         kept = group_filter(shaped)[:, None].expand(block.rows.shape)
-        values = (shaped.reward, _per_rollout(before, group), _per_rollout(after, group), kept)
+        values = (shaped.reward, _per_rollout(advantage, group), kept)
         result[:, block.rows] = np.stack([value.double().numpy() for value in values])
-    result[1:3] *= result[3]
+    result[1] *= result[2]
     return result
 
 
@@ -223,7 +203,7 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
         require_correct(variant.estimate, dict(zip(parts, weights, strict=True)))
     _require_whole_batches(variant, data)
     try:
-        shaped, before, after, kept = steps(variant.estimate, variant.group_filter, data, total, parts, weights)
+        shaped, advantage, kept = _advantages(variant.estimate, variant.group_filter, data, total, parts, weights)
     except MissingField as error:
         raise InputError(f"{variant.name}: needs {_MEANINGS[error.field]}, which the record lacks") from None
     except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's
@@ -231,7 +211,7 @@ def evaluate(variant: Variant, data: Rollouts) -> Outcome:
     weighed = dict(zip(parts, weights, strict=True))
     if (gap := np.where(data.in_groups, shaped - total, 0.0)).any():
         parts, weighed = parts | {SHAPE: gap}, weighed | {SHAPE: 1.0}
-    return Outcome(variant, total, parts, weighed, before, after, kept > 0)
+    return Outcome(variant, parts, weighed, advantage, kept > 0)
 
 
 def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str, Outcome], list[str]]:
@@ -253,4 +233,4 @@ def advantages_of_parts(outcome: Outcome, data: Rollouts, names: Sequence[str]) 
     total = sum((outcome.weights[name] * outcome.parts[name] for name in names), np.zeros(len(data.frame)))
     alone = {name: values if name in names else 0 * values for name, values in outcome.parts.items() if name != SHAPE}
     estimate, weights = outcome.variant.estimate._replace(shape=no_shape), [outcome.weights[name] for name in alone]
-    return steps(estimate, every_group, data, total, alone, weights)[2] * outcome.kept
+    return _advantages(estimate, every_group, data, total, alone, weights)[1] * outcome.kept

@@ -1,8 +1,8 @@
 """Training curves: which runs are compared, their metrics in one frame, the mean over seeds, what is missing.
 
 The tidy frame has one row for each logged line: run, arm, seed, step (rollout batches done), split and the metrics by
-name. A wandb export (.csv) and TRL's completions (.parquet) are read as well as run folders. Without named runs, those
-of the newest experiment are compared.
+name. A wandb export (.csv) is read as well as run folders. Without named runs, those of the newest experiment are
+compared.
 """
 
 import json
@@ -25,7 +25,6 @@ NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apa
 _KEYS = ["run", "arm", "seed", "step", "split"]
 _STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
 _WANDB_COLUMN = re.compile(r"^(?:(?P<run>.+) - )?(?:(?P<split>train|eval|val|validation|test)/)?(?P<metric>.+)$")
-_TRL_COLUMNS = {"step", "prompt", "completion", "advantage"}
 _SETTINGS = (  # parameters that say on what and how much an arm trains and is validated, not by which method
     "model", "train_data", "validation_data", "template", "batch_size", "group_size", "max_tokens",
     "validation_samples", "validation_temperature", "adapter", "dtype",
@@ -35,7 +34,7 @@ _ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting",
 
 
 def load_runs(runs: list[str]) -> pd.DataFrame:
-    """The tidy frame of run folders, globs, wandb exports or TRL completions; empty where a glob matches nothing.
+    """The tidy frame of run folders, globs or wandb exports; empty where a glob matches nothing.
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
@@ -67,36 +66,30 @@ def runs_that_logged(frame: pd.DataFrame, metric: str, split: str = "validation"
 
 
 def _read(path: Path) -> pd.DataFrame:
-    folder = path if path.is_dir() else path.parent
-    completions = sorted(path.glob("**/completions_*.parquet")) if path.is_dir() else []
-    if completions and not (path / "metrics.jsonl").is_file():
-        return pd.concat([_trl_completions(file) for file in completions])
-    if path.is_dir() or path.name == "metrics.jsonl":
-        parameters = _parameters(folder)
-        metrics = pd.DataFrame(read_metrics(folder))
-        return _labelled(metrics, shown(folder), folder.name, parameters.get("arm"), parameters.get("seed"))
+    """The metrics of a run folder (or its metrics.jsonl) with run, arm and seed, from its record or else its name."""
     if path.suffix == ".csv":
         return _wandb_export(path)
-    if path.suffix == ".parquet":
-        return _trl_completions(path)
-    raise InputError(f"{shown(path)} is no run: expected a run folder, a wandb .csv or TRL's completions .parquet")
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and path.name != "metrics.jsonl":
+        raise InputError(
+            f"{shown(path)} is no run: expected a run folder or a wandb .csv (06_replay reads completions)"
+        )
+    return _labelled(pd.DataFrame(read_metrics(folder)), shown(folder), folder.name, _parameters(folder))
 
 
-def _labelled(
-    frame: pd.DataFrame, run: str, name: str, arm: str | None = None, seed: int | None = None
-) -> pd.DataFrame:
-    """The frame with columns run, arm and seed; arm and seed are read from `name` where they are not given."""
+def _labelled(frame: pd.DataFrame, run: str, name: str, parameters: Mapping) -> pd.DataFrame:
+    """The frame with columns run, arm and seed; arm and seed are read from `name` where `parameters` lack them."""
     if frame.empty:
         return frame
-    named_arm, named_seed = arm_and_seed(name)
-    frame = frame.assign(run=run, arm=arm or named_arm, seed=named_seed if seed is None else int(seed))
-    return frame[_KEYS + [column for column in frame if column not in _KEYS]]
+    arm, seed = arm_and_seed(name)
+    labels = {"run": run, "arm": parameters.get("arm") or arm, "seed": int(parameters.get("seed", seed))}
+    return frame.assign(**labels)[_KEYS + [column for column in frame if column not in _KEYS]]
 
 
 def _wandb_export(path: Path) -> pd.DataFrame:
     """A wandb history saved as CSV: one column for each metric, or "RUN - METRIC" as the panels export it.
 
-    The step is the first of STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
+    The step is the first of _STEP_COLUMNS; `eval/…`, `val/…` and `validation/…` become the validation split.
     Raises InputError where no column is a step.
     """
     wide = pd.read_csv(path)
@@ -110,33 +103,8 @@ def _wandb_export(path: Path) -> pd.DataFrame:
     split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
     long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [_labelled(part.drop(columns="run"), run, run) for run, part in tidy.groupby("run")]
+    frames = [_labelled(part.drop(columns="run"), run, run, {}) for run, part in tidy.groupby("run")]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
-
-
-def _trl_completions(path: Path) -> pd.DataFrame:
-    """Completions as TRL's GRPOTrainer logs them (step, prompt, completion, rewards, advantage), averaged by step.
-
-    The file holds no token counts: `characters` stands in for the length. Raises InputError where a column is missing.
-    """
-    rows = pd.read_parquet(path)
-    if missing := _TRL_COLUMNS - set(rows):
-        raise InputError(f"{shown(path)} is not TRL's completions file: it lacks {', '.join(sorted(missing))}")
-    rewards = [name for name in rows.select_dtypes("number") if name not in ("step", "advantage")]
-    texts = rows[["prompt", "completion"]].astype(str)  # chat messages are lists, which cannot be grouped by
-    lengths = texts["completion"].str.len()
-    rows = rows.assign(reward=rows[rewards].sum(axis=1), characters=lengths, prompt=texts["prompt"])
-    by_step = rows.groupby("step")
-    frame = by_step[["reward", "characters"]].mean()
-    for name in rewards:
-        frame[f"reward_{name}"], frame[f"reward_{name}_std"] = by_step[name].mean(), by_step[name].std(ddof=0)
-    flat = rows.groupby(["step", "prompt"])["reward"].agg(lambda group: group.max() == group.min())
-    frame["zero_variance"] = flat.groupby("step").mean()
-    frame = frame.reset_index().assign(split="train")
-    if not path.stem.startswith("completions_"):
-        return _labelled(frame, shown(path), path.stem)
-    folder = path.parent.parent if path.parent.name == "completions" else path.parent  # one file a step, of one run
-    return _labelled(frame, shown(folder), folder.name)
 
 
 def _parameters(run: str | Path) -> dict:
@@ -148,6 +116,12 @@ def arms_of(frame: pd.DataFrame) -> list[str]:
     """The arms in the order of every figure and table."""
     present = set(frame["arm"].unique())
     return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS))
+
+
+def rewards_in(frame: pd.DataFrame) -> list[str]:
+    """The columns of metrics or rollouts that hold one reward each, not its spread or range."""
+    names = [name for name in frame if name.startswith("reward_") and frame[name].notna().any()]
+    return [name for name in names if name != "reward_std" and not name.endswith(("_std", "_share", "_min", "_max"))]
 
 
 def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -> pd.DataFrame:
@@ -262,30 +236,20 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["after", "before"])
 
 
-def _experiments(metric: str, split: str = "validation") -> dict[str, list[str]]:
-    """The run folders that logged the metric, by the folder in which they lie (an experiment), the newest first."""
-    runs, started = {}, {}
-    for path in matching_paths(["runs/**"]):
-        if _has_metric(path, metric, split):
-            folder = shown(path.parent)
-            runs.setdefault(folder, []).append(shown(path))
-            start = str((read_manifest(path) or {}).get("start", ""))
-            started[folder] = max(started.get(folder, ""), start)
-    return {folder: runs[folder] for folder in sorted(runs, key=started.get, reverse=True)}
-
-
-def _has_metric(folder: Path, metric: str, split: str = "validation") -> bool:
-    """Whether a run logged the metric in the split; of a step that was logged twice, the newest line counts."""
-    newest = {row.get("step"): row.get(metric) for row in read_metrics(folder) if row.get("split") == split}
-    return any(value is not None and value == value for value in newest.values())  # null and NaN are no value
+def _start(run: str) -> str:
+    """When a run began; empty where it is not recorded."""
+    return str((read_manifest(resolve(run)) or {}).get("start", ""))
 
 
 def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
-    experiments = _experiments(metric, split)
+    experiments = {}
+    for run in runs_that_logged(load_runs(["runs/**"]), metric, split)["run"].unique():
+        experiments.setdefault(str(Path(run).parent), []).append(run)
     if not experiments:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
-    (folder, runs), *others = experiments.items()
+    started = {name: max(_start(run) for run in each) for name, each in experiments.items()}
+    (folder, runs), *others = sorted(experiments.items(), key=lambda item: started[item[0]], reverse=True)
     sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
     if others:
         counts = ", ".join(f"{name} ({len(each)})" for name, each in others)
@@ -301,18 +265,18 @@ def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validat
     for (arm, run), rows in values.groupby(["arm", "run"]):
         parameters = _parameters(run)
         recorded = {name: parameters[name] for name in _SETTINGS if name in parameters}
-        recorded = {name: v if isinstance(v, str) else json.dumps(v) for name, v in recorded.items()}
+        recorded |= {name: json.dumps(value) for name, value in recorded.items() if not isinstance(value, str)}
         fact = {"arm": arm, "experiment": str(Path(run).parent), "last step": int(rows["step"].max())}
         facts.append(fact | recorded)
     table = pd.DataFrame(facts).set_index("arm")
     sentences = {}
     for name in table:
-        by_arm = {arm: tuple(sorted(set(part.dropna().map(str)))) for arm, part in table[name].groupby(level=0)}
-        arms: dict[tuple, list[str]] = {}
+        arms: dict[str, list[str]] = {}
         for arm in arms_of(values):
-            arms.setdefault(by_arm[arm], []).append(safe_line(arm))
+            known = ", ".join(sorted(set(table.loc[[arm], name].dropna().map(str))))
+            arms.setdefault(safe_line(known) or "not recorded", []).append(safe_line(arm))
         if len(arms) > 1:
-            parts = [f"{safe_line(', '.join(v)) or 'not recorded'} in {', '.join(which)}" for v, which in arms.items()]
+            parts = [f"{known} in {', '.join(which)}" for known, which in arms.items()]
             sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."
     return sentences
 
@@ -320,3 +284,30 @@ def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validat
 def settings_caption(differing: Mapping) -> str:
     """The names in `differing_settings`, as a sentence for a caption; empty where the arms are alike."""
     return f"Beside the method, the arms differ in {', '.join(differing)}." if differing else ""
+
+
+def split_metrics(run: Path, split: str) -> pd.DataFrame:
+    """The lines of metrics.jsonl of one split, by step."""
+    rows = [row for row in read_metrics(run) if row.pop("split") == split]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["step"])).dropna(axis="columns", how="all")
+
+
+def curve_sentence(curve: pd.DataFrame) -> str:
+    """A validation curve in one sentence."""
+    if not len(curve):
+        return "The run has no validation (validate_every 0)."
+    if not curve["pass@1"].any():
+        return NOTHING_RIGHT
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return (
+        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
+        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
+    )
+
+
+def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
+    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
+    if not len(curve):
+        return {}
+    last = curve.iloc[-1]
+    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}

@@ -20,7 +20,6 @@ _DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verd
 # A part of a metric's name and its unit; the first match counts.
 _UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
 _UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
-_STAGE_COLOURS = (METHOD_COLOURS["grpo"], "#999999", "#D55E00")  # kept, solved too often, never solved
 _MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
 MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 24 values, else 12 equal bins
 
@@ -35,19 +34,8 @@ def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
         f"problem first; band: 95% t-interval over problems, so it holds for these seeds. {note}"
     )
     figure, (axes,) = figure_with_caption(caption)
-    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}), step_ticks=False)
+    draw_curves(axes, curve.rename(columns={"budget": "step", "estimate": "mean"}))
     axes.set(xlabel="budget (tokens)", ylabel="Pass@1 within the budget")
-    legend_above(figure, axes)
-    return figure
-
-
-@rc_context(STYLE)
-def running_accuracy(points: pd.DataFrame) -> Figure:
-    """Accuracy while samples arrive. `points`: arm, step (samples so far), mean, low, high."""
-    caption = "Share of right answers so far. Band: 95% t-interval over the problems so far."
-    figure, (axes,) = figure_with_caption(caption)
-    draw_curves(axes, points, step_ticks=False)
-    axes.set(xlabel="samples", ylabel="share correct", ylim=(-0.03, 1.03))
     legend_above(figure, axes)
     return figure
 
@@ -65,8 +53,8 @@ def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, hig
 
 
 @rc_context(STYLE)
-def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") -> Figure:
-    """Bars by difficulty, arms side by side.
+def by_difficulty(bars: pd.DataFrame, note: str = "") -> Figure:
+    """Pass@1 by difficulty as bars, arms side by side.
 
     `bars` is from `tables.difficulty_points`, `note` from `tables.evaluation_setting`.
     """
@@ -81,7 +69,7 @@ def by_difficulty(bars: pd.DataFrame, ylabel: str = "Pass@1", note: str = "") ->
     wide = bars.pivot(index="level", columns="arm", values=["estimate", "low", "high"]).reindex(levels)
     _draw_bars(axes, *(wide[name][curves.arms_of(bars)] for name in ("estimate", "low", "high")))
     axes.set_xticks(range(len(levels)), names)
-    axes.set(xlabel="difficulty level", ylabel=ylabel)
+    axes.set(xlabel="difficulty level", ylabel="Pass@1")
     legend_above(figure, axes)
     return figure
 
@@ -198,59 +186,4 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
     axes.set_xticks(range(len(order)), ticks, fontsize=7 if len(order) <= 6 else 6, rotation=90 if crowded else 0)
     axes.set(xlabel=xlabel, ylabel="advantage")
     legend_above(figure, axes)
-    return figure
-
-
-@rc_context(STYLE)
-def counts(table: pd.DataFrame, unit: str = "problems") -> Figure:
-    """How many are left after each preparation step, as bars from top to bottom. `table` has columns step and count."""
-    names = [textwrap.fill(safe_label(step), 26) for step in table["step"]]
-    height = 0.5 + 0.13 * sum(name.count("\n") + 2 for name in names)
-    figure, (axes,) = figure_with_caption(f"Number of {unit} left after each step.", 1, height)
-    bars = axes.barh(range(len(table)), table["count"], color=METHOD_COLOURS["grpo"], height=0.7)
-    axes.bar_label(bars, [f"{count:,}" for count in table["count"]], padding=2, fontsize=7)
-    axes.set_yticks(range(len(table)), names)
-    axes.set(xlabel=unit, xlim=(0, max(table["count"].max(), 1) * 1.25))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    return figure
-
-
-@rc_context(STYLE)
-def stage_plan(planned: pd.DataFrame, shares: pd.DataFrame, high: float) -> Figure:
-    """The plan of a stage: problems by pass rate, kept or not; share of all-right or all-wrong groups by group size.
-
-    `planned` and `shares` are from `stage_plan.plan_table` and `unmixed_shares`; `high` is the highest pass rate kept.
-    """
-    caption = (
-        "Top: problems by measured pass rate; dashed: the highest rate that is kept. Bottom: expected share of groups "
-        "with only right or only wrong answers under a Beta prior fitted to the problems; bars: 95% over problems."
-    )
-    figure, (top, bottom) = figure_with_caption(caption, 2, 1.7)
-    edges, base = _bin_edges(_numbers_in(planned["rate"])), 0
-    for part, colour in zip(("kept", "solved too often", "never solved"), _STAGE_COLOURS, strict=True):
-        rows = planned[planned["part"] == part]
-        if len(rows):
-            count = np.histogram(_numbers_in(rows["rate"]), edges)[0]
-            middle, wide = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-            top.bar(middle, count, 0.9 * wide, bottom=base, color=colour, label=f"{part} ({len(rows):,})")
-            base = base + count
-    top.axvline(high, color="black", linestyle="--", linewidth=0.8)
-    top.set(xlabel="pass rate", ylabel="problems")
-    top.grid(axis="x", visible=False)
-    sizes = sorted(shares["group_size"].unique())
-    for name, colour, marker in (("all", _STAGE_COLOURS[1], "s"), ("kept", _STAGE_COLOURS[0], "o")):
-        line = shares[shares["problems"] == name]
-        reach = [line["estimate"] - line["low"], line["high"] - line["estimate"]]
-        label = f"{name} problems, all-right or all-wrong groups"
-        bottom.errorbar(
-            line["group_size"], line["estimate"], reach, color=colour, marker=marker, capsize=2, label=label
-        )
-    bottom.set_xscale("log", base=2)
-    bottom.set_xticks(sizes, [str(size) for size in sizes])
-    bottom.set(xlabel="group size G", ylabel="share of groups", ylim=(0, None))
-    handles = [*top.get_legend_handles_labels()[0], *bottom.get_legend_handles_labels()[0]]
-    figure.legend(handles, [h.get_label() for h in handles], loc="outside upper center", ncols=1)
     return figure

@@ -1,4 +1,4 @@
-"""Published numbers compared with ours, and which differences inside a published table are significant.
+"""Published numbers compared with ours.
 
 Where only a mean is known, its uncertainty is assumed as in `stats.difference_error`: a verdict has variance
 V = mean · (1−mean), the share `between` of it lies between problems, and the problem accuracies of two systems on the
@@ -6,7 +6,6 @@ same problems have the given `correlation`.
 """
 
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,6 @@ from lead_kit.runs.manifest import read_manifest
 
 _SETTINGS = ["n", "temperature", "top_p", "min_p", "max_tokens", "problems"]
 AGREES, DIFFERS, TOO_SMALL = "agrees", "differs", "cannot be told apart at this size"
-RESOLVABLE, NOT_RESOLVABLE, NEEDS_MORE = "resolvable", "not resolvable", "needs the per-problem results"
-_NO_SPREAD = ("length", "correct", "answered", "precision_per_problem")  # their means do not give their errors
 
 
 @cache
@@ -139,9 +136,9 @@ def _verdict(values, error, row, margin):
     return named | {"difference": difference, "low": difference - half, "high": difference + half, "verdict": verdict}
 
 
-def _not_stated(*rows: dict) -> str:
-    """The verdict on published numbers whose error cannot be computed, such as `not computed: n not stated`; or ""."""
-    missing = [name for name in ("n", "problems") if any(pd.isna(row[name]) for row in rows)]
+def _not_stated(row: dict) -> str:
+    """The verdict on a published number whose error cannot be computed, such as `not computed: n not stated`; or ""."""
+    missing = [name for name in ("n", "problems") if pd.isna(row[name])]
     return f"not computed: {' and '.join(missing)} not stated" if missing else ""
 
 
@@ -154,42 +151,3 @@ def _differing_settings(ours: dict, row: dict) -> str:
             here, there = ("not stated" if np.isnan(value) else f"{value:g}" for value in (here, there))
             texts.append(f"{name}: {here} here, {there} there")
     return "; ".join(texts)
-
-
-def resolvable(table: str, *, between: float, correlation: float) -> pd.DataFrame:
-    """Which differences inside a published table are significant on its own suite, for every pair of systems.
-
-    `least`: the smallest significant difference in the best case, with sampling noise alone (pass@1 of n > 1 samples,
-    under `between`), or with every discordant problem on one side (one verdict per problem: sign test). `assumed`:
-    under `between` and `correlation`. `most`: unrelated systems, all variance between problems. None of them includes
-    the variance of training. A difference between least and most needs the per-problem results. Where a source does not
-    state n or problems, nothing is computed and the verdict says so.
-    """
-    rows = []
-    numbers = published_table(table)
-    numbers = numbers[~numbers["metric"].isin(_NO_SPREAD)]
-    for (benchmark, metric), group in numbers.groupby(["benchmark", "metric"], sort=False):
-        for a, b in combinations(group.to_dict("records"), 2):
-            first, second = sorted((a, b), key=lambda row: -row["value"])
-            difference, unknown = first["value"] - second["value"], _not_stated(a, b)
-            bounds = [np.nan] * 3 if unknown else _smallest_differences(first, second, between, correlation)
-            least, assumed, most = bounds
-            known = RESOLVABLE if difference > most else NOT_RESOLVABLE if difference < least else NEEDS_MORE
-            row = {"benchmark": benchmark, "metric": metric, "a": first["system"], "b": second["system"]}
-            row |= {"difference": difference, "least": least, "assumed": assumed, "most": most}
-            rows.append(row | {"verdict": unknown or known})
-    return pd.DataFrame(rows)
-
-
-def _smallest_differences(a: dict, b: dict, between: float, correlation: float) -> tuple[float, float, float]:
-    """The smallest significant difference of two published means: in the best case, as assumed, in the worst case."""
-    problems, mean = int(a["problems"]), (a["value"] + b["value"]) / 2
-    averaged = a["metric"] == "pass@1" and a["n"] > 1
-    samples = int(a["n"]) if averaged else 1
-    bound = stats.critical(problems)
-    discordant = int(np.ceil(np.log2(2 / (1 - stats.CONFIDENCE))))  # least m with 2 · ½^m ≤ 1 − confidence
-    best = bound * stats.difference_error(mean, problems, samples, between, 1.0) if averaged else discordant / problems
-    assumed = bound * stats.difference_error(mean, problems, samples, between, correlation)
-    most = bound * stats.difference_error(mean, problems, samples, 1.0, 0.0)
-    # of one verdict a problem, the sign test is exact and the others are approximations, which cannot undercut it
-    return best, max(assumed, best), max(most, best)

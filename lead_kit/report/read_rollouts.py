@@ -16,10 +16,9 @@ from IPython.display import display
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.report import curves, training_figures
+from lead_kit.report import curves
 from lead_kit.report.curves import NOTHING_RIGHT
-from lead_kit.report.tables import Page, Table, table
-from lead_kit.runs import log_files
+from lead_kit.report.tables import Page, table
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
@@ -31,7 +30,6 @@ _ANY = "any"
 _BAR = 12  # signs of the longest bar in plain text
 _NUMBER = re.compile(r"\d+")
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
-_CARD = "display: inline-block; vertical-align: top; width: 19em; margin: 4px; padding: 6px; border: 1px solid #999"
 _CUT, _NEW = "background-color: #ffd7d5; color: black", "background-color: #c9f2c9; color: black"
 _STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
 _UNITS = {  # what is counted in a completion
@@ -69,50 +67,42 @@ def most_varied_group(rows: pd.DataFrame) -> int:
 def side_by_side(group: pd.DataFrame) -> Page:
     """One group, highest advantage first: verdict, rewards, the advantage as a bar, and the text of each rollout."""
     rows = group.sort_values("advantage", ascending=False)
-    longest = max(rows["advantage"].abs().max(), 1e-9)
-    problem = rows["problem"].iloc[0] if "problem" in rows else ""
-    cards, lines = _with_problem(problem)
+    longest, rewards, cards = max(rows["advantage"].abs().max(), 1e-9), curves.rewards_in(rows), []
     for row in rows.to_dict("records"):
-        parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards_in(rows)]
-        head = f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}"
-        numbers = f"{row['length']} tokens; {', '.join(parts)}" if len(parts) > 1 else f"{row['length']} tokens"
+        parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards]
+        numbers = "; ".join([f"{row['length']} tokens", *([", ".join(parts)] if len(parts) > 1 else [])])
         advantage = f"advantage {row['advantage']:+.3f}"
         share, positive = abs(row["advantage"]) / longest, row["advantage"] > 0
         style = f"background-color: {'#0072B2' if positive else '#D55E00'}; height: 0.6em; width: {100 * share:.0f}%"
         bar = ("█" if positive else "░") * round(_BAR * share)
         body = f'{html.escape(numbers)}<br>{advantage}<div style="{style}"></div>{as_html(row["completion"])}'
-        cards.append(_card(head, body))
-        lines.append(f"{head}, {numbers}\n{advantage} {bar}\n{safe_text(row['completion'])}\n")
-    return _page(cards, lines)
+        text = f"{numbers}\n{advantage} {bar}\n{safe_text(row['completion'])}"
+        cards.append((f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}", body, text))
+    return _page(rows["problem"].iloc[0] if "problem" in rows else "", cards)
 
 
-def _with_problem(problem: str) -> tuple[list[str], list[str]]:
-    """The problem as the first card and the first line of a page; neither where it is not known."""
-    return ([f"<div>{as_html(problem)}</div>"], [safe_text(problem)]) if problem else ([], [])
-
-
-def _card(head: str, body: str, width: str = "19em") -> str:
-    return f'<div style="{_CARD.replace("19em", width)}"><b>{html.escape(head)}</b><br>{body}</div>'
-
-
-def _page(cards: list[str], lines: list[str]) -> Page:
-    return Page(f'<div class="{NO_MATHEMATICS}">{"".join(cards)}</div>', "\n".join(lines))
+def _page(title: str, cards: list[tuple[str, str, str]], width: str = "19em") -> Page:
+    """A title, such as a problem, above cards side by side: the head of each, its HTML, and its plain text."""
+    style = (
+        f"display: inline-block; vertical-align: top; width: {width}; margin: 4px; padding: 6px; border: 1px solid #999"
+    )
+    divs = [f'<div style="{style}"><b>{html.escape(head)}</b><br>{body}</div>' for head, body, _ in cards]
+    page = f'<div class="{NO_MATHEMATICS}"><div>{as_html(title)}</div>{"".join(divs)}</div>'
+    return Page(page, "\n".join([safe_text(title), *(f"{head}\n{text}\n" for head, _, text in cards)]))
 
 
 def best_worst_random(rollouts: pd.DataFrame) -> Page:
     """The best, the worst and a random rollout by reward, each with its problem; the shorter of two equal ones."""
     best = rollouts.sort_values(["reward", "length"], ascending=[False, True], kind="stable").iloc[0]
     worst = rollouts.sort_values(["reward", "length"], kind="stable").iloc[0]
-    rows = {"best": best, "worst": worst, "random": rollouts.sample(1, random_state=0).iloc[0]}
-    title = f"Rollouts of step {rollouts['step'].iloc[0]}"
-    cards, lines = [f"<p>{title}</p>"], [title]
-    for name, row in rows.items():
+    cards = []
+    for name, row in {"best": best, "worst": worst, "random": rollouts.sample(1, random_state=0).iloc[0]}.items():
         head = f"{name}: {row['status']}, reward {row['reward']:.3g}, advantage {row['advantage']:+.3f}"
         facts = f"{row['length']} tokens, gold {safe_line(row['gold'])}"
         texts = [row[column] for column in ("problem", "completion") if column in row]
-        cards.append(_card(head, f"{html.escape(facts)}<hr>{'<br>'.join(map(as_html, texts))}"))
-        lines.append(f"{head}, {facts}\n" + "\n".join(filter(None, map(safe_text, texts))) + "\n")
-    return _page(cards, lines)
+        body = f"{html.escape(facts)}<hr>{'<br>'.join(map(as_html, texts))}"
+        cards.append((head, body, "\n".join([facts, *map(safe_text, texts)])))
+    return _page(f"Rollouts of step {rollouts['step'].iloc[0]}", cards)
 
 
 def paired_samples(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -160,14 +150,13 @@ def diff_page(before: dict, after: dict, names: tuple[str, str], problem: str = 
 
     `before` and `after` have completion, status and length; `names` say where each comes from.
     """
-    cards, lines = _with_problem(problem)
-    sides = _diff_pieces(before["completion"], after["completion"])
+    cards, sides = [], _diff_pieces(before["completion"], after["completion"])
     for name, row, side, style, sign in zip(names, (before, after), sides, (_CUT, _NEW), "−+", strict=True):
-        head = f"{safe_line(name)}: {row['status']}, {row['length']} tokens"
         spans = (f'<span style="{style}">{html.escape(t)}</span>' if new else html.escape(t) for t, new in side)
-        cards.append(_card(head, f'<code style="white-space: pre-wrap">{"".join(spans)}</code>', "40%"))
-        lines.append(f"{head}\n" + "".join(f"[{sign}{t}{sign}]" if new else t for t, new in side) + "\n")
-    return _page(cards, lines)
+        body = f'<code style="white-space: pre-wrap">{"".join(spans)}</code>'
+        text = "".join(f"[{sign}{t}{sign}]" if new else t for t, new in side)
+        cards.append((f"{safe_line(name)}: {row['status']}, {row['length']} tokens", body, text))
+    return _page(problem, cards, "40%")
 
 
 def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, share: float = 0.25) -> pd.DataFrame:
@@ -177,36 +166,32 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     (one step at least); for the reward and each of its parts, the gap: the mean reward of the completions with the unit
     minus that of the others, within a group, mean over groups (missing where no group has both).
     """
-    counts = rollouts["completion"].map(_UNITS[unit])
-    steps = np.sort(rollouts["step"].unique())
+    steps, texts, units = np.sort(rollouts["step"].unique()), rollouts["completion"], _UNITS[unit]
     end = max(1, int(len(steps) * share))
-    parts = (counts[rollouts["step"].isin(part)] for part in (steps[:end], steps[-end:]))
-    before, after = (_rates(part) for part in parts)
+    before, after = (_rates(texts[rollouts["step"].isin(part)], units) for part in (steps[:end], steps[-end:]))
     growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
     names = sorted((name for name in growth if growth[name] > 0), key=lambda name: (-growth[name], name))[:most]
-    rewards = ["reward", *(rewards_in(rollouts) if len(rewards_in(rollouts)) > 1 else [])]
+    held = [units(text).keys() & set(names) for text in texts]
+    rewards = ["reward", *(curves.rewards_in(rollouts) if len(curves.rewards_in(rollouts)) > 1 else [])]
     rows = []
     for name in names:
-        by_holding = rollouts.assign(holds=[name in count for count in counts])
+        by_holding = rollouts.assign(holds=[name in one for one in held])
         means = by_holding.groupby(["step", "group", "holds"])[rewards].mean().unstack("holds").dropna()
         gaps = {f"{part.removeprefix('reward_')} gap": _gap(means[part]) for part in rewards}
         rows.append({unit: name, "before": before.get(name, 0.0), "after": after[name], **gaps})
     return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
 
 
-def _rates(counts):
+def _rates(texts, units) -> dict[str, float]:
     """How often each unit occurs a completion."""
-    total = Counter(one for count in counts for one in count.elements())
-    return {one: number / len(counts) for one, number in total.items()}
+    total = Counter()
+    for text in texts:
+        total.update(units(text))
+    return {name: number / len(texts) for name, number in total.items()}
 
 
 def _gap(means):
     return (means[True] - means[False]).mean() if len(means) else np.nan
-
-
-def rewards_in(rollouts: pd.DataFrame) -> list[str]:
-    """The columns that hold one reward each."""
-    return [name for name in rollouts if name.startswith("reward_")]
 
 
 def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +201,7 @@ def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"groups": by_step["group"].nunique(), "rollouts": by_step.size()}).join(means).reset_index()
 
 
-def _chosen_page(logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple) -> Page | Table:
+def _chosen_page(logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple) -> Page:
     """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
     rows = logged[(logged["step"] == step) & logged["reward"].between(*reward)]
     rows = rows if status == _ANY else rows[rows["status"] == status]
@@ -263,71 +248,3 @@ def sample_text(row, arm: str) -> str:
     head = f"{safe_line(arm)}, {safe_line(row.id)}, {row.length} tokens"
     verdict = f"→ gold {safe_line(row.gold)}: {row.status} ({safe_line(row.reason)})"
     return f"{head}\n{safe_text(row.completion)}\n{verdict}\n"
-
-
-def best_and_worst(rollouts: pd.DataFrame, n: int = 2, by: str = "reward") -> pd.DataFrame:
-    """The n best and n worst rollouts by reward, each of a different problem."""
-    best = rollouts.sort_values([by, "length"], ascending=[False, True]).drop_duplicates("id")
-    worst = rollouts.sort_values([by, "length"], ascending=[True, False]).drop_duplicates("id")
-    return pd.concat([best.head(n), worst.head(n)])
-
-
-def save_validation(run) -> list:
-    """The validation's Pass@1 and mean length over the batches, saved in the run; empty without a validation."""
-    validated = curves.runs_that_logged(curves.load_runs([run.path]), "pass@1")
-    figures = []
-    for name, metric in {"validation_trend": "pass@1", "response_length": "length"}.items() if len(validated) else ():
-        figure = training_figures.trend(validated, metric, note=curves.validation_setting(validated))
-        run.save_figure(name, figure, training_figures.trend_points(validated, metric), pdf=False)
-        figures.append(figure)
-    return figures
-
-
-def save_groups(run) -> list:
-    """Diagnostics of the groups of the logged batches, saved in the run; empty where no rollouts were logged."""
-    if not log_files.has_rollouts(run.path):
-        return []
-    groups = curves.group_statistics(log_files.read_rollouts(run.path))
-    figure = training_figures.group_diagnostics(groups, f"arm {run.config['arm']}, {run.config['run_name']}")
-    run.save_figure("group_diagnostics", figure, groups, pdf=False)
-    return [figure]
-
-
-def extreme_rollouts(run) -> str:
-    """The best and the worst rollouts of the last logged batch as text, with their problems and advantages."""
-    if not log_files.has_rollouts(run.path):
-        return "The run has logged no rollouts (rollouts_every 0)."
-    logged, arm = log_files.read_rollouts(run.path), run.config["arm"]
-    rows = best_and_worst(logged[logged["step"] == logged["step"].max()]).itertuples()
-    texts = (f"{safe_text(row.problem)}\n{sample_text(row, arm)}  advantage {row.advantage:+.2f}\n" for row in rows)
-    return "\n".join(texts)
-
-
-def split_metrics(run: Path, split: str) -> pd.DataFrame:
-    """The lines of metrics.jsonl of one split, by step."""
-    frame = pd.DataFrame(log_files.read_metrics(Path(run) / "metrics.jsonl"))
-    if not len(frame):
-        return frame
-    frame = frame[frame["split"] == split].drop(columns="split")
-    return frame.sort_values("step", ignore_index=True).dropna(axis="columns", how="all")
-
-
-def curve_sentence(curve: pd.DataFrame) -> str:
-    """A validation curve in one sentence."""
-    if not len(curve):
-        return "The run has no validation (validate_every 0)."
-    if not curve["pass@1"].any():
-        return curves.NOTHING_RIGHT
-    first, last = curve.iloc[0], curve.iloc[-1]
-    return (
-        f"In {last['step']:.0f} steps Pass@1 went from {first['pass@1']:.3f} to {last['pass@1']:.3f} and the length "
-        f"from {first['length']:.1f} to {last['length']:.1f} tokens; one run of one seed says little about the method."
-    )
-
-
-def curve_summary(curve: pd.DataFrame) -> dict[str, float]:
-    """Final and mean Pass@1 and final length of a validation curve; empty for an empty curve."""
-    if not len(curve):
-        return {}
-    last = curve.iloc[-1]
-    return {"pass@1": last["pass@1"], "mean_pass@1": curve["pass@1"].mean(), "length": last["length"]}

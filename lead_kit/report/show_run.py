@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import Image, display
 
 from lead_kit.errors import InputError, nearest_or_all
-from lead_kit.report import curves, evaluation_figures, training_figures
+from lead_kit.report import curves, training_figures
 from lead_kit.report.read_rollouts import best_worst_random
 from lead_kit.report.tables import Page
 from lead_kit.runs import find, lock, log_files
@@ -24,7 +24,6 @@ from lead_kit.runs.progress import in_live_notebook
 from lead_kit.safe_text import as_html, safe_line
 
 _ROWS, _COLUMNS = 8, 60  # of a curve in a terminal, in letters
-_TAIL = 20_000  # bytes of the log in which the newest line of progress is looked for
 _SHARE = 0.05  # of the time, at most, that drawing takes between validations
 _LEAST = 2.0  # seconds between two drawings
 _DOTS = 110  # of the image, an inch
@@ -64,11 +63,7 @@ def describe_run(folder: Path) -> list[str]:
 def _newest_progress(folder: Path) -> str:
     """The last `step …` line in the run's log; empty without one."""
     log = folder / "log.txt"
-    if not log.is_file():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
     return next((safe_line(text) for text in reversed(lines) if text.startswith("step ")), "")
 
 
@@ -106,7 +101,7 @@ def show_command(run: str) -> None:
         frame = curves.load_runs([folder])
         validated = [_curve_of(frame, metric, "validation") for metric in ("pass@1", "length")]
         parts += validated if any(validated) else [_curve_of(frame, "loss", "train")]
-    page = _last_rollouts(folder)
+    page = last_rollouts(folder)
     print("\n\n".join(filter(None, [*parts, page.text if page else ""])))
 
 
@@ -115,11 +110,8 @@ def show(run: str) -> None:
     folder = run_folder(run)
     print(*describe_run(folder), sep="\n")
     figure = _run_figure(folder, _load_baseline(read_manifest(folder)["parameters"].get("baseline", [])))
-    if figure is not None:
-        display(Image(figure.png(dpi=_DOTS)))
-    page = _last_rollouts(folder)
-    if page is not None:
-        display(page)
+    parts = Image(figure.png(dpi=_DOTS)) if figure else None, last_rollouts(folder)
+    display(*(part for part in parts if part is not None))
 
 
 def _load_baseline(names: list[str]) -> pd.DataFrame:
@@ -134,30 +126,28 @@ def _run_figure(folder: Path, baseline: pd.DataFrame):
     frame = curves.load_runs([folder])
     if "reward" in frame or "pass@1" in frame:
         return training_figures.progress(frame, shown(folder), baseline)
-    return training_figures.loss_curve(frame) if len(curves.runs_that_logged(frame, "loss", "train")) else None
+    return (
+        training_figures.trend(frame, ["loss"], "train")
+        if len(curves.runs_that_logged(frame, "loss", "train"))
+        else None
+    )
 
 
-def _last_rollouts(folder: Path) -> Page | None:
+def last_rollouts(folder: Path) -> Page | None:
     """The best, the worst and a random rollout of the last logged batch; None where none is logged."""
     return best_worst_random(log_files.read_rollouts(folder, newest=True)) if log_files.has_rollouts(folder) else None
 
 
 class View:
-    """An output of a notebook that shows a run: `draw()` returns its figure or None, `below()` the page below it.
+    """An output of a notebook that shows a run: `draw()` returns its figure or None, `below()` the page below it."""
 
-    `take` gets the values of each progress.
-    """
-
-    def __init__(self, draw: Callable, below: Callable = lambda: None, take: Callable = lambda values: None):
-        self.draw, self.below, self.take = draw, below, take
+    def __init__(self, draw: Callable, below: Callable = lambda: None):
+        self.draw, self.below = draw, below
         self.handles, self.next, self.off = {}, 0.0, False
 
     def __call__(self, line: str, last: bool, values: dict) -> None:
         """Shows the line of progress, and the figure when it is time. A failure ends the view, not the run."""
-        if self.off:
-            return
-        self.take(values)
-        if not in_live_notebook():
+        if self.off or not in_live_notebook():
             return
         try:
             self._put("line", Page(as_html(line), line))
@@ -169,11 +159,9 @@ class View:
 
     def _redraw(self) -> None:
         start = time.monotonic()
-        figure = self.draw()
-        if figure is not None:
+        if (figure := self.draw()) is not None:
             self._put("figure", Image(figure.png(dpi=_DOTS)))
-        page = self.below()
-        if page is not None:
+        if (page := self.below()) is not None:
             self._put("below", page)
         now = time.monotonic()
         self.next = now + max(_LEAST, (now - start) / _SHARE)
@@ -189,17 +177,4 @@ class View:
 def view_training(run, baseline: list[str] = ()) -> View:
     """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn with it."""
     others = _load_baseline(baseline)
-    return View(lambda: _run_figure(run.path, others), lambda: _last_rollouts(run.path))
-
-
-def view_accuracy() -> View:
-    """The view of a run of 04_evaluate, from the values that `draw_samples.reporter` reports."""
-    points = []
-
-    def take(values: dict) -> None:
-        if "accuracy" in values:
-            mean, half = values["accuracy"], values["±"]
-            bounds = {"mean": mean, "low": max(mean - half, 0), "high": min(mean + half, 1)}
-            points.append({"arm": values["model"], "step": values["samples"], **bounds})
-
-    return View(lambda: evaluation_figures.running_accuracy(pd.DataFrame(points)) if points else None, take=take)
+    return View(lambda: _run_figure(run.path, others), lambda: last_rollouts(run.path))

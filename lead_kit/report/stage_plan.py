@@ -1,7 +1,7 @@
-"""`lead plan-stage`: the problems of the next stage by a rule, how sure that choice is, and what a pass would cost.
+"""`lead plan-stage`: the problems of the next stage by pass rate, and the expected number of selection errors.
 
 The pass rate p of a problem solved in `hits` of `n` independent samples has the posterior Beta(a + hits, b + n − hits)
-under the prior Beta(a, b). `hits` and `n` are (problems,). Rollouts of a training run are samples of several policies;
+under the prior Beta(a, b), which is fitted to all problems. Rollouts of a training run are samples of several policies;
 their p is then the mean over that stretch of training.
 """
 
@@ -11,36 +11,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.special import betaln
 from scipy.stats import beta, betabinom
 
 from lead_kit.data import load
 from lead_kit.errors import InputError, lookup, nearest, nearest_or_all, shorten
-from lead_kit.evaluate import stats
 from lead_kit.evaluate.graded_samples import read_samples
-from lead_kit.report import evaluation_figures
-from lead_kit.report.tables import format_interval, markdown
 from lead_kit.runs.files import atomic, resolve, shown
 
 _MOST_SAMPLES = 256  # the largest number of samples that is tried as the denominator of a column of rates
 _TOLERANCE = 1e-3  # of a rate times n from a whole number: rates are often written with a few digits
-_GROUPS = (4, 8, 16, 32, 64)  # group sizes whose share of all-right or all-wrong groups is predicted
 KEPT, NEVER, EASY = "kept", "never solved", "solved too often"
 _BOUNDS = (0.05, 50.0)  # of a and b: beyond, a prior of few problems would be certain of what it has not seen
-
-
-class Prior(NamedTuple):
-    """The distribution Beta(a, b) of the pass rates before any sample."""
-
-    a: float
-    b: float
-
-    def posterior(self, hits, n) -> tuple[np.ndarray, np.ndarray]:
-        """The parameters (α, β) of each problem's Beta distribution after its samples."""
-        return self.a + np.asarray(hits), self.b + np.asarray(n) - np.asarray(hits)
-
-
-_JEFFREYS = Prior(0.5, 0.5)  # of the interval of one problem; close to its nominal coverage (Brown, Cai, DasGupta 2001)
 
 
 class Rule(NamedTuple):
@@ -58,7 +39,7 @@ RULES = {
 
 
 def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
-    """One row a problem (id, hits, n, and tokens, the mean length) of a run's rollouts, an evaluation, or a file.
+    """One row a problem (id, hits, n) of a run's rollouts, an evaluation, or a file of samples.
 
     `model` chooses one arm, or model, of an evaluation of several. Raises InputError where there are no samples, a
     column is missing, or several models are mixed.
@@ -77,9 +58,7 @@ def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
             raise InputError(f"{shown(source)} has no model {model!r}{nearest_or_all(model, names)}")
         elif len(names) > 1:
             raise InputError(f"{shown(source)} holds several models: choose one, as in {source.name}@{names[0]}")
-    frame = frame if "length" in frame else frame.assign(length=np.nan)
-    counts = frame.groupby("id").agg(hits=("correct", "sum"), n=("correct", "size"), tokens=("length", "mean"))
-    return counts.reset_index()
+    return frame.groupby("id")["correct"].agg(hits="sum", n="size").reset_index()
 
 
 def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.DataFrame:
@@ -105,7 +84,7 @@ def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.Dat
             "behind each share (pass_rate_samples, --samples)"
         )
     hits = np.round(shares * n).astype(int)
-    return pd.DataFrame({"id": [problem for problem, _ in shares_by_id], "hits": hits, "n": n, "tokens": np.nan})
+    return pd.DataFrame({"id": [problem for problem, _ in shares_by_id], "hits": hits, "n": n})
 
 
 def _smallest_denominator(shares: np.ndarray) -> int:
@@ -122,21 +101,8 @@ def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
     return dict(zip(counts["id"], counts["hits"] / counts["n"], strict=True))
 
 
-def _passes_rule(rate, rule: Rule) -> np.ndarray:
-    """Whether each pass rate passes the rule."""
-    rate = np.asarray(rate, float)
-    return (rule.low < rate) & (rate <= rule.high)
-
-
-def _beta_interval(hits, n) -> tuple[np.ndarray, np.ndarray]:
-    """Equal-tailed 95% interval of each pass rate; at 0 and n hits it reaches to 0 and 1."""
-    tails = (1 - stats.CONFIDENCE) / 2, (1 + stats.CONFIDENCE) / 2
-    low, high = (beta.ppf(tail, *_JEFFREYS.posterior(hits, n)) for tail in tails)
-    return np.where(np.equal(hits, 0), 0.0, low), np.where(np.equal(hits, n), 1.0, high)
-
-
-def _fitted_prior(hits, n) -> Prior:
-    """The Beta prior under which these hits are most likely (beta-binomial, empirical Bayes), a and b in BOUNDS.
+def _fitted_prior(hits, n) -> tuple[float, float]:
+    """a and b of the Beta prior under which these hits are most likely (beta-binomial, empirical Bayes), in BOUNDS.
 
     Where no problem has 0 hits the set was selected that way, and the likelihood is that of hits ≥ 1.
     """
@@ -150,72 +116,28 @@ def _fitted_prior(hits, n) -> Prior:
         return -(times * likelihood).sum()
 
     fit = minimize(surprise, [0.0, 0.0], method="L-BFGS-B", bounds=[tuple(np.log(_BOUNDS))] * 2)
-    return Prior(*np.exp(fit.x).tolist())
-
-
-def _probability_within(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
-    """The posterior probability of low < p ≤ high for each problem."""
-    posterior = prior.posterior(hits, n)
-    return beta.cdf(min(rule.high, 1.0), *posterior) - beta.cdf(max(rule.low, 0.0), *posterior)
-
-
-def _probability_same_decision(hits, n, prior: Prior, rule: Rule) -> np.ndarray:
-    """The probability that n new samples of each problem would have it kept (beta-binomial prediction)."""
-    pairs, inverse = np.unique(np.stack([hits, n]), axis=1, return_inverse=True)
-    chances = []
-    for right, drawn in pairs.T:
-        counts = np.arange(drawn + 1)
-        chance = betabinom.pmf(counts, drawn, *prior.posterior(right, drawn))
-        chances.append(chance[_passes_rule(counts / drawn, rule)].sum())
-    return np.array(chances)[inverse.ravel()]
-
-
-def _share_all_right_or_all_wrong(hits, n, prior: Prior, group_size: int) -> np.ndarray:
-    """E[p^G + (1−p)^G] of each problem: the chance that a group of G has only right or only wrong answers.
-
-    With the posterior Beta(α, β): B(α+G, β)/B(α, β) + B(α, β+G)/B(α, β).
-    """
-    a, b = prior.posterior(hits, n)
-    return np.exp(betaln(a + group_size, b) - betaln(a, b)) + np.exp(betaln(a, b + group_size) - betaln(a, b))
+    return tuple(np.exp(fit.x).tolist())
 
 
 def plan_table(counts: pd.DataFrame, rule: Rule) -> pd.DataFrame:
-    """The counts with rate, low, high (Beta interval), part, sure and again for each problem.
+    """The counts with rate, part and sure for each problem.
 
     `part`: kept, never solved (at or below the rule's low end) or solved too often. `sure`: the probability that the
-    true pass rate lies on the side of the rule's high end on which the measured one lies. `again`: the probability that
-    as many new samples would take the same decision. Both under the prior fitted to these problems.
+    true pass rate lies on the side of the rule's high end on which the measured one lies.
 
     Raises InputError where there is no problem.
     """
     if counts.empty:
         raise InputError("none of these problems has a pass rate: are their ids those of the run or column?")
     hits, n = counts["hits"].to_numpy(), counts["n"].to_numpy()
-    prior, rate = _fitted_prior(hits, n), hits / n
-    keep, too_often = _passes_rule(rate, rule), rate > rule.high
-    low, high = _beta_interval(hits, n)
-    below = _probability_within(hits, n, prior, rule._replace(low=-1.0))
-    again = _probability_same_decision(hits, n, prior, rule)
-    part = np.where(keep, KEPT, np.where(too_often, EASY, NEVER))
-    certainty = {"sure": np.where(too_often, 1 - below, below), "again": np.where(keep, again, 1 - again)}
-    return counts.assign(rate=rate, low=low, high=high, part=part, **certainty)
-
-
-def unmixed_shares(planned: pd.DataFrame) -> pd.DataFrame:
-    """For each group size: group_size, problems (all or kept), estimate, low, high of the share of groups that are
-    all right or all wrong. The interval is over problems."""
-    hits, n, keep = (planned[name].to_numpy() for name in ("hits", "n", "part"))
-    prior, rows = _fitted_prior(hits, n), []
-    for size in _GROUPS:
-        shares = _share_all_right_or_all_wrong(hits, n, prior, size)
-        for name, values in (("all", shares), (KEPT, shares[keep == KEPT])):
-            if len(values):
-                rows.append({"group_size": size, "problems": name} | stats.share_interval(values)._asdict())
-    return pd.DataFrame(rows)
+    a, b = _fitted_prior(hits, n)
+    rate, below = hits / n, beta.cdf(min(rule.high, 1.0), a + hits, b + n - hits)
+    part = np.select([rate > rule.high, rate <= rule.low], [EASY, NEVER], KEPT)
+    return counts.assign(rate=rate, part=part, sure=np.where(part == EASY, 1 - below, below))
 
 
 def describe_plan(planned: pd.DataFrame, rule: Rule, added: int = 0) -> list[str]:
-    """What the rule keeps, how much of that is noise, and the tokens of a pass over the kept problems."""
+    """What the rule keeps, and the expected number of selection errors."""
     parts = planned["part"].value_counts()
     kept, sizes = parts.get(KEPT, 0), sorted(set(planned["n"]))
     samples = " to ".join(map(str, dict.fromkeys([sizes[0], sizes[-1]])))
@@ -225,27 +147,11 @@ def describe_plan(planned: pd.DataFrame, rule: Rule, added: int = 0) -> list[str
         rows = planned[planned["part"] == name]
         if len(rows):
             wrong = (1 - rows["sure"]).sum()
-            lines.append(
-                f"Of the {len(rows)} {name}, {wrong:.0f} ({wrong / len(rows):.0%}) {what} {rule.high:.3g}, by "
-                f"expectation; as many new samples would take the same decision for {rows['again'].mean():.0%} of them."
-            )
+            share = f"{wrong:.0f} ({wrong / len(rows):.0%})"
+            lines.append(f"Of the {len(rows)} {name}, {share} {what} {rule.high:.3g}, by expectation.")
     if added:
         lines.append(f"With the added set the stage has {kept + added} problems.")
-    tokens = planned.loc[planned["part"] == KEPT, "tokens"]
-    if not kept:
-        lines.append("Nothing is kept: there is no stage to plan.")
-    elif tokens.isna().any():
-        lines.append("The record has no lengths, so the tokens of a pass are not known.")
-    else:
-        each = ", ".join(f"{tokens.sum() * size:,.0f} at G {size}" for size in _GROUPS)
-        lines.append(f"Tokens that one pass over the kept problems would generate: {each}.")
-    return lines
-
-
-def unmixed_shares_text(shares: pd.DataFrame) -> pd.DataFrame:
-    """`unmixed_shares` as text: one row a group size."""
-    text = [format_interval(row, 3) for row in shares.itertuples()]
-    return shares.assign(text=text).pivot(index="group_size", columns="problems", values="text").reset_index()
+    return lines if kept else [*lines, "Nothing is kept: there is no stage to plan."]
 
 
 def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
@@ -261,24 +167,15 @@ def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
 
 
 def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
-    """Prints the plan of a stage and, with `out`, writes its tables and its figure to a folder. Returns 0."""
+    """Prints the plan of a stage and, with `out`, writes its table to a folder. Returns 0."""
     chosen_rule = lookup(RULES, rule, "--rule")
     if samples < 0:
         raise InputError(f"--samples {samples}: expected 1 or more")
     planned = plan_table(_read_counts(source, column, samples), chosen_rule)
-    added = len(load.load_problems(add)) if add else 0
-    shares = unmixed_shares(planned)
-    print(*describe_plan(planned, chosen_rule, added), sep="\n")
-    print("Expected share of all-right or all-wrong groups, p^G + (1−p)^G, with its 95% interval over problems:")
-    print(markdown(unmixed_shares_text(shares)), end="")
+    print(*describe_plan(planned, chosen_rule, len(load.load_problems(add)) if add else 0), sep="\n")
     if out:
-        folder = Path(out).expanduser().absolute()
-        for name, frame in {"problems": planned, "all_right_or_all_wrong": shares}.items():
-            with atomic(folder / f"{name}.csv") as part:
-                frame.to_csv(part, index=False)
-        for kind in ("png", "pdf"):
-            with atomic(folder / f"stage_plan.{kind}") as part:
-                figure = evaluation_figures.stage_plan(planned, shares, chosen_rule.high)
-                figure.savefig(part, format=kind, bbox_inches="tight", dpi=150)
-        print(f"written: {shown(folder)}")
+        path = Path(out).expanduser().absolute() / "problems.csv"
+        with atomic(path) as part:
+            planned.to_csv(part, index=False)
+        print(f"written: {shown(path)}")
     return 0

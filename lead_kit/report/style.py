@@ -14,14 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from lead_kit.safe_text import LONG, safe_line
 
 _WIDTH, _HEIGHT = 3.3, 2.3  # inches: one column, without the caption
 PAGE = 7.0  # inches: two columns, the widest figure
 CAPTION_SIZE, CAPTION_LINE, CAPTION_LETTERS = 6.5, 0.115, 62  # points, inches a line, letters a line of one column
-_MOST_TICKS = 9  # of an axis of steps
 STYLE = {
     **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
@@ -139,9 +137,14 @@ def bar_kwargs(look: _Look) -> dict:
 
 
 def figure_with_caption(
-    caption: str, panels: int = 1, height: float = _HEIGHT, width: float = _WIDTH, across: bool = False
+    caption: str,
+    panels: int = 1,
+    height: float = _HEIGHT,
+    width: float = _WIDTH,
+    across: bool = False,
+    shared: bool = True,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with its caption, and its axes (panels,): one below the other, or `across` with a shared y axis.
+    """A figure with its caption, and its axes (panels,): one below the other, or `across`, with a `shared` y axis.
 
     `height` is that of one panel, `width` that of the figure, in inches; the width is kept within one and two columns.
     """
@@ -154,23 +157,7 @@ def figure_with_caption(
     figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
     figure.text(0.02, 0.01, "\n".join(lines), fontsize=CAPTION_SIZE, va="bottom", linespacing=1.25)
     figure.set_label(" ".join(caption.split()))  # the caption as text, which is saved beside the image
-    return figure, figure.subplots(rows, columns, squeeze=False, sharey=across).ravel()
-
-
-def ticks_at(axes, steps) -> None:
-    """Ticks of the x axis where points are: at round ones if enough of them are, else at equal strides."""
-    steps = np.unique(np.asarray(steps))
-    steps = steps[~np.isnan(steps)] if steps.dtype.kind == "f" else steps
-    if len(steps) <= _MOST_TICKS:
-        least = np.ptp(steps) / (1.5 * _MOST_TICKS) if len(steps) else 0  # closer ones would overlap
-        kept = list(steps[:1])
-        for step in steps[1:]:
-            if step - kept[-1] >= least:
-                kept.append(step)
-        axes.set_xticks(kept)
-        return
-    round_ones = np.intersect1d(MaxNLocator(_MOST_TICKS - 1, integer=True).tick_values(steps[0], steps[-1]), steps)
-    axes.set_xticks(round_ones if len(round_ones) > 2 else steps[:: -(-len(steps) // _MOST_TICKS)])
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey=across and shared).ravel()
 
 
 def legend_above(figure: Figure, axes) -> None:

@@ -188,14 +188,14 @@ def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.
     return pd.concat(rows, ignore_index=True)
 
 
-def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float], metric: str = "pass@1") -> pd.DataFrame:
-    """A metric by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged.
+def difficulty_points(suites: dict[tuple[str, int], Suite], edges: list[float]) -> pd.DataFrame:
+    """Pass@1 by difficulty: arm, level, estimate, low, high, clusters (problems). Seeds of an arm are averaged.
 
     A level with fewer than FEWEST problems has no interval.
     """
     rows = []
     for arm, of_arm in _by_arm(suites).items():
-        values = np.mean([metrics.measure(suite.samples, metric).numerator for suite in of_arm], axis=0)
+        values = np.mean([metrics.measure(suite.samples, "pass@1").numerator for suite in of_arm], axis=0)
         for level, mask in metrics.levels_in_bins(of_arm[0].levels, edges).items():
             interval = stats.share_interval(values[mask])
             few = {"low": np.nan, "high": np.nan} if mask.sum() < FEWEST else {}
@@ -315,25 +315,8 @@ def _caption(values: pd.DataFrame) -> str:
     return f"Brackets: 95% t-interval{' ' + meaning[units[0]] if len(units) == 1 else '. ' + '. '.join(which)}."
 
 
-_WIDTH = 160  # letters of a line in a terminal
-
-
-class Table:
-    """A data frame to look at: HTML in a notebook, plain text in a terminal; its texts are escaped."""
-
-    def __init__(self, frame: pd.DataFrame):
-        """`frame` holds nothing but numbers and texts that are safe on one line."""
-        self.frame = frame
-        self.options = ("display.html.use_mathjax", False, "display.max_colwidth", None, "display.max_columns", None)
-        self.options += ("display.width", _WIDTH)
-
-    def __repr__(self) -> str:
-        with pd.option_context(*self.options):
-            return repr(self.frame)
-
-    def _repr_html_(self) -> str:
-        with pd.option_context(*self.options):
-            return self.frame._repr_html_()
+_DISPLAY = ("display.html.use_mathjax", False, "display.max_colwidth", None, "display.max_columns", None)
+_DISPLAY += ("display.width", 160)  # letters of a line in a terminal
 
 
 class Page:
@@ -349,7 +332,7 @@ class Page:
         return self.html
 
 
-def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Table:
+def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Page:
     """The frame (or series, as one column) to look at, with every text as `safe_line` shows it.
 
     `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses. `most`:
@@ -372,4 +355,6 @@ def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int 
             column = column.map(safe)
         columns.append(column)
     shown = pd.concat(columns, axis=1) if columns else frame
-    return Table(shown.rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe))
+    shown = shown.rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe)
+    with pd.option_context(*_DISPLAY):
+        return Page(shown._repr_html_(), repr(shown))

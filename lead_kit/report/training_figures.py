@@ -4,6 +4,7 @@
 """
 
 import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,14 +19,12 @@ from lead_kit.report.style import (
     LABELS,
     LIMITS,
     PAGE,
-    REWARD_LOOKS,
     STYLE,
     Sheet,
     figure_with_caption,
     legend_above,
     line_kwargs,
     method_styles,
-    ticks_at,
 )
 from lead_kit.safe_text import safe_label
 
@@ -37,7 +36,7 @@ _SMALL = {  # the small panels of `progress`, from the training rows
     "cut off": lambda rows: rows.get("truncated"),
 }
 _RHO_EDGES = np.linspace(0, 1 + 1e-9, 9)
-_ROLLOUT_STEP = "step (rollout batches)"
+ROLLOUT_STEP = "step (rollout batches)"
 
 
 def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
@@ -49,139 +48,53 @@ def _band_meaning(points: pd.DataFrame, fixed: str = "") -> str:
     return f"Line: mean over {count} seeds; band: 95% t-interval over seeds{fixed}."
 
 
-def draw_curves(axes, points: pd.DataFrame, step_ticks: bool = True) -> None:
-    """One line with its band for each arm. `points`: arm, step, mean, low, high; ticks stand at logged steps."""
-    for arm, look in method_styles(curves.arms_of(points)).items():
+def draw_curves(axes, points: pd.DataFrame, looks: Mapping | None = None, thin: bool = False) -> None:
+    """One line with its band for each arm. `points`: arm, step, mean, low, high.
+
+    `looks`: that of each arm, where it is not the method's own; `thin`: hollow markers, for curves of other runs.
+    """
+    for arm, look in (looks or method_styles(curves.arms_of(points))).items():
         line = points[points["arm"] == arm]
-        axes.plot(
-            line["step"], line["mean"], **line_kwargs(look), markevery=max(1, len(line) // 12), label=safe_label(arm)
-        )
-        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0)
-    if step_ticks:
-        ticks_at(axes, points["step"])
+        style = line_kwargs(look) | (HOLLOW if thin else {"markevery": max(1, len(line) // 12)})
+        axes.plot(line["step"], line["mean"], **style, label=safe_label(arm))
+        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def trend_points(frame: pd.DataFrame, y: str = "pass@1", split: str = "validation") -> pd.DataFrame:
-    """The plotted points of `trend`: arm, step, mean, low, high, seeds. The band is cut to the metric's range."""
-    points = curves.mean_curve(curves.logged_values(frame, y, split))
-    low, high = LIMITS.get(y, (-np.inf, np.inf))
-    return points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high))
+def trend_points(frame: pd.DataFrame, names: Sequence[str] = ("pass@1",), split: str = "validation") -> pd.DataFrame:
+    """The plotted points of `trend`: arm, step, mean, low, high, seeds, metric. A band is cut to its metric's range."""
+    parts = []
+    for name in names:
+        points = curves.mean_curve(curves.logged_values(frame, name, split))
+        low, high = LIMITS.get(name, (-np.inf, np.inf))
+        parts.append(points.assign(low=points["low"].clip(low, high), high=points["high"].clip(low, high), metric=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 @rc_context(STYLE)
 def trend(
     frame: pd.DataFrame,
-    y: str = "pass@1",
+    names: Sequence[str] = ("pass@1",),
     split: str = "validation",
     published: pd.DataFrame | None = None,
     note: str = "",
 ) -> Figure:
-    """A metric over rollout batches, one line for each arm, seeds as a band.
+    """Metrics over rollout batches: a panel for each, one line for each arm, seeds as a band.
 
-    `published` (arm, step, value) is drawn thin and hollow. `note` is added to the caption.
+    `published` (arm, step, value) is drawn thin and hollow into the first panel. `note` is added to the caption.
     """
-    points = trend_points(frame, y, split)
+    points = trend_points(frame, names, split)
     meaning = _band_meaning(points, ", problems held fixed" if split == "validation" else "")
     extra = "" if published is None else "Thin, hollow: published curve (another model, other problems)."
-    figure, (axes,) = figure_with_caption(" ".join(filter(None, [meaning, extra, note])))
-    draw_curves(axes, points)
-    if published is not None:
-        for arm, look in method_styles(dict.fromkeys(published["arm"])).items():
-            line = published[published["arm"] == arm]
-            axes.plot(
-                line["step"], line["value"], **(line_kwargs(look) | HOLLOW), label=safe_label(f"{arm} (published)")
-            )
-        ticks_at(axes, [*points["step"], *published["step"]])
-    axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS.get(y, safe_label(y)))
-    legend_above(figure, axes)
-    return figure
-
-
-def response_length(frame: pd.DataFrame, note: str = "") -> Figure:
-    """Mean length of the validation answers over training."""
-    return trend(frame, y="length", note=note)
-
-
-def loss_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `loss_curve`: arm, step, mean, low, high, seeds."""
-    return trend_points(frame, "loss", "train")
-
-
-@rc_context(STYLE)
-def loss_curve(frame: pd.DataFrame) -> Figure:
-    """Training loss over batches, one line for each arm, seeds as a band. `frame` has train rows with `loss`."""
-    points = loss_points(frame)
-    figure, (axes,) = figure_with_caption(
-        f"A step is one batch; in SFT it is one optimiser update. {_band_meaning(points)}"
-    )
-    draw_curves(axes, points)
-    axes.set(xlabel="step (batches)", ylabel=LABELS["loss"])
-    legend_above(figure, axes)
-    return figure
-
-
-def component_names(train: pd.DataFrame) -> list[str]:
-    """The rewards that were logged (columns `reward_NAME`)."""
-    names = [name.removeprefix("reward_") for name in train if name.startswith("reward_") and train[name].notna().any()]
-    return [name for name in names if name != "std" and not name.endswith(("_std", "_share", "_min", "_max"))]
-
-
-def component_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `reward_components`: arm, step, reward, mean, low, high.
-
-    The mean is over seeds. Low and high are the mean ± one standard deviation inside a batch, cut to the least and the
-    greatest reward that the arm logged (`reward_NAME_min`, `reward_NAME_max`), if it logged them.
-    """
-    train = frame[frame["split"] == "train"]
-    parts = [pd.DataFrame(columns=["arm", "step", "reward", "mean", "low", "high"])]
-    for arm in curves.arms_of(train):
-        rows = train[train["arm"] == arm]
-        by_step = rows.groupby("step").mean(numeric_only=True)
-        for name in component_names(rows):
-            mean, spread = by_step[f"reward_{name}"], by_step.get(f"reward_{name}_std", 0.0)
-            least = rows[f"reward_{name}_min"].min() if f"reward_{name}_min" in rows else None
-            most = rows[f"reward_{name}_max"].max() if f"reward_{name}_max" in rows else None
-            band = {"low": (mean - spread).clip(least, most), "high": (mean + spread).clip(least, most)}
-            points = pd.DataFrame({"arm": arm, "step": by_step.index, "reward": name, "mean": mean, **band})
-            parts.append(points.dropna(subset="mean"))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-
-
-@rc_context(STYLE)
-def reward_components(frame: pd.DataFrame) -> Figure:
-    """Mean of each logged reward over steps, one panel for each arm; the band is one standard deviation of a batch."""
-    points = component_points(frame)
-    if points.empty:
-        raise ValueError("these runs logged no reward components (columns reward_<name>)")
-    names, arms = list(dict.fromkeys(points["reward"])), curves.arms_of(points)
-    caption = (
-        "Line: mean over seeds of each reward's mean in a batch. "
-        "Band: ± one standard deviation inside a batch, within the least and the greatest reward logged."
-    )
-    figure, panels = figure_with_caption(caption, len(arms), 1.5)
-    for axes, arm in zip(panels, arms, strict=True):
-        for name, look in zip(names, REWARD_LOOKS * 3, strict=False):
-            line = points[(points["arm"] == arm) & (points["reward"] == name)]
-            axes.plot(line["step"], line["mean"], color=look.colour, linestyle=look.line, label=safe_label(name))
-            axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)
-        ticks_at(axes, points["step"])
-        axes.set_ylabel("reward")
-        axes.set_title(safe_label(f"arm {arm}"), loc="left")
-    panels[-1].set_xlabel(_ROLLOUT_STEP)
-    legend_above(figure, panels[0])
-    return figure
-
-
-@rc_context(STYLE)
-def metric_panels(frame: pd.DataFrame, names: list[str], split: str) -> Figure:
-    """One panel for each metric over rollout batches, one line for each arm, seeds as a band."""
-    figure, stacked = figure_with_caption(
-        f"Logged rollouts. {_band_meaning(trend_points(frame, names[0], split))}", len(names), 1.4
-    )
+    caption, height = " ".join(filter(None, [meaning, extra, note])), 1.4 if len(names) > 1 else 2.3
+    figure, stacked = figure_with_caption(caption, len(names), height)
     for axes, name in zip(stacked, names, strict=True):
-        draw_curves(axes, trend_points(frame, name, split))
+        draw_curves(axes, points[points["metric"] == name])
         axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
-    stacked[-1].set_xlabel(_ROLLOUT_STEP)
+    for arm, look in method_styles([] if published is None else dict.fromkeys(published["arm"])).items():
+        line, style = published[published["arm"] == arm], line_kwargs(look) | HOLLOW
+        stacked[0].plot(line["step"], line["value"], **style, label=safe_label(f"{arm} (published)"))
+    stacked[-1].set_xlabel("step (batches)" if "loss" in names else ROLLOUT_STEP)
     legend_above(figure, stacked[0])
     return figure
 
@@ -218,10 +131,10 @@ def group_diagnostics(groups: pd.DataFrame, run: str) -> Figure:
     weight = by_step["weight"].quantile([0.1, 0.5, 0.9]).unstack()
     bottom.plot(weight.index, weight[0.5], **dotted)
     bottom.fill_between(weight.index, weight[0.1], weight[0.9], color="black", alpha=0.15, linewidth=0)
-    bottom.set(xlabel=_ROLLOUT_STEP, ylabel="weight")
+    bottom.set(xlabel=ROLLOUT_STEP, ylabel="weight")
     for axes in (top, middle, bottom):
         axes.set_xlim(edges[0], edges[-1])
-        ticks_at(axes, steps)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
 
 
@@ -235,12 +148,14 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
     large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
     for column, metric in enumerate(("pass@1", "length")):
         axes = figure.add_subplot(large[column])
-        _draw_baseline(axes, curves.runs_that_logged(baseline, metric), metric)
+        others = curves.runs_that_logged(baseline, metric)
+        if len(others):
+            draw_curves(axes, trend_points(others, [metric]), thin=True)
         curve = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in method_styles(dict.fromkeys(curve["arm"])).items():
             axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
-        axes.set(xlabel=_ROLLOUT_STEP, ylabel=LABELS[metric])
-        ticks_at(axes, [step for line in axes.lines for step in line.get_xdata()])
+        axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
         figure.legend(*shown, loc="upper center", ncols=4)
     if len(baseline):
@@ -260,14 +175,3 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
         axes.set_xlabel("step", fontsize=6, labelpad=1)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     return figure
-
-
-def _draw_baseline(axes, frame: pd.DataFrame, metric: str) -> None:
-    """Thin curves of other runs, the mean over the seeds of an arm with its band. `frame` as `curves.load_runs`."""
-    if frame.empty:
-        return
-    points = trend_points(frame, metric)
-    for arm, look in method_styles(curves.arms_of(points)).items():
-        line = points[points["arm"] == arm]
-        axes.plot(line["step"], line["mean"], **(line_kwargs(look) | HOLLOW), label=safe_label(arm))
-        axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.12, linewidth=0)

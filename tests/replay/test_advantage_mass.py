@@ -34,11 +34,9 @@ def test_a_batch_without_advantages_has_no_share():
     found = logged_batches.of_rollouts(rollouts(1, [[(1.0, 0.0, "a"), (1.0, 0.0, "b")]]))
     assert found[logged_batches.SHARE].isna().all()
     table = found.assign(run="r", arm="grpo", seed=0, split=logged_batches.SPLIT, reward_format=0.5)
-    assert (
-        logged_batches.shown(table)
-        == ["reward_format", logged_batches.WORDS]
-        == list(logged_batches.points(table)["metric"])
-    )
+    assert logged_batches.shown(table) == ["reward_format", logged_batches.WORDS]
+    points = training_figures.trend_points(table, logged_batches.shown(table), logged_batches.SPLIT)
+    assert points["metric"].tolist() == logged_batches.shown(table)
     assert logged_batches.sentences(table) == [
         "grpo at step 1: format 0.50 (one seed); words a completion 1.00 (one seed)"
     ]
@@ -59,12 +57,11 @@ def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():
             logged_batches.of_rollouts(one).assign(run=f"{arm}{seed}", arm=arm, seed=seed, split=logged_batches.SPLIT)
         )
     table = pd.concat(parts)
-    drawing = training_figures.metric_panels(table, logged_batches.shown(table), logged_batches.SPLIT)
+    drawing = training_figures.trend(table, logged_batches.shown(table), logged_batches.SPLIT)
     assert [axes.get_ylabel() for axes in drawing.axes] == [
         "advantage mass outside\nmixed groups", "reflection_v2", "words a completion",
     ]  # fmt: skip
     first, second = logged_batches.sentences(table)
     assert first.startswith("grpo at step 10: advantage mass") and "reflection_v2 0.15 [" in second
-    assert set(logged_batches.points(table)["metric"]) == set(logged_batches.shown(table))
     with pytest.raises(KeyError):
         logged_batches.of_rollouts(rollouts(1, [MIXED]).drop(columns="advantage"))

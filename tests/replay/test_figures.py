@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from lead_kit.replay import figures
 
@@ -44,39 +43,3 @@ def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
 
 def test_runs_that_share_a_last_name_keep_their_whole_names():
     assert figures.short_names(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
-
-
-def test_rewards_are_stacked_above_and_below_zero():
-    rows = [("one", "correct", 0.9), ("one", "style", 0.3), ("one", "penalty", -0.2), ("two", "correct", 1.0)]
-    table = pd.DataFrame(rows, columns=["variant", "reward", "Shapley"])
-    figure = figures.by_reward(table.assign(Shapley_high=table["Shapley"] + [0.05, 0.05, 0, 0]))
-    (axes,) = figure.axes
-    whiskers = np.concatenate([bars.get_segments() for bars in axes.collections if len(bars.get_segments())])
-    assert whiskers[:, :, 0].round(2).tolist() == [[0.85, 0.95], [1.15, 1.25]]
-    drawn = {(round(bar.get_x(), 2), round(bar.get_width(), 2)) for bar in axes.patches if bar.get_width()}
-    assert drawn == {(0, 0.9), (0.9, 0.3), (0, -0.2), (0, 1.0)} and legend(figure) == ["correct", "style", "penalty"]
-    low, high = axes.get_xlim()
-    assert low < -0.2 and high > 1.2
-
-
-def test_what_was_learned_shows_growth_and_separation():
-    phrases = pd.DataFrame({"phrase": ["verify", "<b>$x$"], "early": [0.1, 0.0], "late": [0.5, 0.2], "A": [0.3, 0.1]})
-    rows = [("style", third, 0.5, 0.4, 0.6) for third in ("all", "early", "middle", "late")]
-    separation = pd.DataFrame(rows, columns=["reward", "steps", "separation", "low", "high"])
-    left, right = figures.reinforced(phrases, separation).axes
-    assert [text.get_text() for text in left.texts] == ["+0.10", "+0.30"]
-    assert [tick.get_text() for tick in left.get_yticklabels()] == ["<b>$x$", "verify"]
-    assert [tick.get_text() for tick in right.get_xticklabels()] == ["early", "middle", "late"]
-    assert figures.reinforced(phrases, separation.iloc[:0])._repr_png_()
-
-
-def test_over_training_has_a_panel_for_each_number():
-    steps = STEPS[["run", "step"]].assign(truncated=[0.9, 1.0, 0.1, 0.2], repetitive=0.0, reward_style=0.5)
-    for name in ("truncated", "repetitive", "reward_style"):
-        steps = steps.assign(**{f"{name}_low": steps[name] - 0.1, f"{name}_high": steps[name] + 0.1})
-    figure = figures.over_training(steps, "recorded")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["cut off", "repeats itself", "style"]
-    assert figure.axes[0].get_ylim()[1] == pytest.approx(1.03)
-    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
-    assert (band.min(), band.max()) == pytest.approx((0.8, 1.1))
-    assert "Cut off: recorded." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")

@@ -138,40 +138,6 @@ def test_a_csv_without_a_step_is_refused(tmp_path):
         curves.load_runs([str(path)])
 
 
-def completions(path, step):
-    table = {
-        "step": [step] * 4,
-        "prompt": ["p", "p", "q", "q"],
-        "completion": ["aa", "bbbb", "cc", "dd"],
-        "accuracy": [1.0, 0.0, 1.0, 1.0],
-        "advantage": [1.0, -1.0, 0.0, 0.0],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(table).to_parquet(path)
-    return str(path)
-
-
-def test_completions_of_trl_become_means_by_step(tmp_path):
-    frame = curves.load_runs([completions(tmp_path / "lead-s3.parquet", 1)])
-    assert frame[["arm", "seed"]].iloc[0].tolist() == ["lead", 3]
-    assert frame[["reward_accuracy", "zero_variance", "characters"]].iloc[0].tolist() == [0.75, 0.5, 2.5]
-
-
-def test_trl_writes_one_file_a_step_and_they_are_one_run(tmp_path):
-    for step in (1, 2):
-        completions(tmp_path / f"out/grpo-s1/completions/completions_{step:05d}.parquet", step)
-    by_folder = curves.load_runs([str(tmp_path / "out/grpo-s1")])
-    by_glob = curves.load_runs([str(tmp_path / "out/*/completions/*.parquet")])
-    assert by_folder.equals(by_glob)
-    assert by_folder[["arm", "seed", "step"]].to_numpy().tolist() == [["grpo", 1, 1], ["grpo", 1, 2]]
-
-
-def test_a_parquet_of_something_else_is_refused(tmp_path):
-    pd.DataFrame({"step": [1]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="lacks advantage, completion, prompt"):
-        curves.load_runs([str(tmp_path / "x.parquet")])
-
-
 def test_groups_of_a_ledger_by_hand():
     ledger = pd.DataFrame(
         {
@@ -185,3 +151,10 @@ def test_groups_of_a_ledger_by_hand():
     groups = curves.group_statistics(ledger)
     assert groups["rho"].tolist() == [0.5, 1.0] and groups["nonzero"].tolist() == [True, False]
     assert groups["weight"][0] == 1.0 and pd.isna(groups["weight"][1])  # (1.5 + .5)/(1 + 1); 0/0
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_text("")
+    with pytest.raises(InputError, match="is no run: expected a run folder"):
+        curves.load_runs([str(path)])

@@ -50,9 +50,6 @@ GROUP = pd.DataFrame(
 GRADED = pd.DataFrame(
     {"correct": [1, 0] * 16, "length": 12345, "string": [0.0] * 32, "sympy": [1.0] * 32, "verifier": [1, -1] * 16}
 )
-COUNTS = pd.DataFrame(
-    {"step": ["loaded", "a rather long name of a step of the preparation", "kept"], "count": [3453, 3400, 12]}
-)
 BINS = ["(0, 2.5]", "(2.5, 3.5]", "(3.5, 4.5]", "(4.5, 5.5]", "(5.5, 10]", "outside the bins", "no level"]
 BARS = pd.DataFrame({"arm": "lead", "level": BINS, "estimate": 0.5, "low": 0.4, "high": 0.6, "clusters": 120})
 FIGURES = {
@@ -67,7 +64,6 @@ FIGURES = {
     "graders": lambda: evaluation_figures.group_advantages(GRADED[:8], "length (characters)"),
     "graders_of_many_answers": lambda: evaluation_figures.group_advantages(GRADED, "length (characters)"),
     "histograms": lambda: evaluation_figures.histograms([0, 1, 2, 5, 6, None], [1, 2, 5], "difficulty level"),
-    "counts": lambda: evaluation_figures.counts(COUNTS),
 }
 
 
@@ -86,7 +82,7 @@ def test_a_method_has_one_look_in_every_figure():
 
 
 def test_a_figure_shows_itself_in_a_notebook():
-    assert evaluation_figures.counts(COUNTS)._repr_png_().startswith(b"\x89PNG")
+    assert evaluation_figures.group_advantages(GROUP)._repr_png_().startswith(b"\x89PNG")
 
 
 def test_the_unit_of_lengths_is_named():

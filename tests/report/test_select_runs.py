@@ -67,7 +67,7 @@ def test_what_a_run_logged_is_found_as_its_curves_find_it(root, values, found):
     rows += [{"step": step, "split": "train", "reward": 1.0} for step in range(3)]
     folder = root / "runs" / "one"
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert curves._has_metric(folder, "reward") == found
+    assert bool(curves.newest_experiment("reward")[0]) == found
     assert bool(len(curves.runs_that_logged(curves.load_runs([folder]), "reward"))) == found
 
 
@@ -76,5 +76,5 @@ def test_a_step_that_was_logged_again_counts_with_its_newest_line(root):
     folder = root / "runs" / "one"
     rows = [{"step": 1, "split": "validation", "reward": value} for value in (0.5, None)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert not curves._has_metric(folder, "reward")
+    assert not curves.newest_experiment("reward")[0]
     assert not len(curves.runs_that_logged(curves.load_runs([folder]), "reward"))

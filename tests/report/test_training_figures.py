@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from pytest import approx
 
 from lead_kit.evaluate import stats
@@ -81,9 +80,9 @@ FIGURES = {
     "trend_of_one_seed": lambda: training_figures.trend(training(seeds=1)),
     "trend_beside_published": lambda: training_figures.trend(training(), published=published_points()),
     "trend_of_long_names": lambda: training_figures.trend(training(arms=("lead (figure1/tiny/train-lead-s0)" * 2,))),
-    "response_length": lambda: training_figures.response_length(training()),
-    "loss_curve": lambda: training_figures.loss_curve(training()),
-    "reward_components": lambda: training_figures.reward_components(training()),
+    "response_length": lambda: training_figures.trend(training(), ["length"]),
+    "loss_curve": lambda: training_figures.trend(training(), ["loss"], "train"),
+    "trends": lambda: training_figures.trend(training(), ["reward_correct", "loss"], "train"),
     "group_diagnostics": lambda: training_figures.group_diagnostics(groups(), "arm lead, runs/03_grpo"),
     "group_diagnostics_of_one_step": lambda: training_figures.group_diagnostics(groups().query("step == 10"), "x"),
 }
@@ -105,7 +104,7 @@ def test_the_caption_says_what_the_band_is():
     meaning = "Line: mean over 3 seeds; band: 95% t-interval over seeds, problems held fixed. Embedded task."
     assert caption_of(training_figures.trend(training(), note="Embedded task.")) == meaning
     assert "no band" in caption_of(training_figures.trend(training(seeds=1)))
-    assert "held fixed" not in caption_of(training_figures.trend(training(), y="reward", split="train"))
+    assert "held fixed" not in caption_of(training_figures.trend(training(), ["reward"], "train"))
 
 
 def test_the_band_is_the_t_interval_over_seeds():
@@ -120,49 +119,26 @@ def test_a_band_stays_where_values_can_lie():
     assert points["low"].min() == 0 and points["high"].max() == 1
 
 
-def test_the_loss_is_that_of_train_rows_and_its_step_is_explained():
-    points = training_figures.loss_points(training(arms=("sft",), seeds=1))
+def test_the_loss_is_that_of_train_rows():
+    points = training_figures.trend_points(training(arms=("sft",), seeds=1), ["loss"], "train")
     assert points["mean"].tolist() == approx([1.5, 1.48, 1.46, 1.44, 1.42, 1.4])
-    figure = training_figures.loss_curve(training(arms=("sft",), seeds=1))
-    assert caption_of(figure).startswith("A step is one batch; in SFT it is one optimiser update.")
+    figure = training_figures.trend(training(arms=("sft",), seeds=1), ["loss"], "train")
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("step (batches)", "loss (nats per token)")
 
 
 def test_the_spread_and_the_range_of_a_reward_are_no_rewards():
-    assert training_figures.component_names(two_seeds()) == ["correct", "format"]
-
-
-def test_the_shade_of_a_reward_stays_within_the_values_it_had():
-    points = training_figures.component_points(two_seeds()).set_index(["reward", "step"])
-    first, second = points.loc[("correct", 1)], points.loc[("correct", 2)]
-    # step 1: mean of .5 and .7, spread of .3 and .5; step 2: .95 ± .2 would reach 1.15, the greatest was 1
-    assert (first["mean"], first["low"], first["high"]) == approx((0.6, 0.2, 1.0))
-    assert (second["mean"], second["low"], second["high"]) == approx((0.95, 0.75, 1.0))
-
-
-def test_a_reward_without_logged_range_is_not_cut():
-    frame = two_seeds().drop(columns=["reward_correct_min", "reward_correct_max"])
-    points = training_figures.component_points(frame).set_index(["reward", "step"])
-    assert points.loc[("correct", 2), "high"] == approx(1.15)
-    assert points.loc[("format", 1), ["mean", "low", "high"]].tolist() == [0.5, 0.5, 0.5]
-    unknown = two_seeds().assign(reward_correct_max=np.nan)
-    assert training_figures.component_points(unknown)["high"].max() == approx(1.15)
+    assert curves.rewards_in(two_seeds()) == ["reward_correct", "reward_format"]
 
 
 def test_an_arm_has_points_of_the_rewards_it_logged():
-    other = two_seeds().assign(arm="grpo", reward_format=np.nan)
-    points = training_figures.component_points(pd.concat([two_seeds(), other]))
-    assert points.groupby("arm")["reward"].unique().map(list).to_dict() == {
-        "grpo": ["correct"],
-        "lead": ["correct", "format"],
+    frame = pd.concat([two_seeds(), two_seeds().assign(arm="grpo", run="g", reward_format=np.nan)])
+    points = training_figures.trend_points(frame, curves.rewards_in(frame), "train")
+    assert points.groupby("arm")["metric"].unique().map(list).to_dict() == {
+        "grpo": ["reward_correct"],
+        "lead": ["reward_correct", "reward_format"],
     }
-    figure = training_figures.reward_components(pd.concat([two_seeds(), other]))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["correct", "format"]
-
-
-def test_rewards_that_were_not_logged_are_refused():
-    with pytest.raises(ValueError, match="no reward components"):
-        training_figures.reward_components(training().drop(columns=["reward_correct", "reward_correct_std"]))
+    first = points[(points["arm"] == "lead") & (points["metric"] == "reward_correct")].iloc[0]
+    assert first["mean"] == approx(0.6) and first["high"] == approx(0.6 + 12.706 * 0.1, abs=1e-3)  # t of one degree
 
 
 def test_the_diagnostics_name_their_run():
@@ -191,18 +167,6 @@ def test_an_unknown_method_keeps_its_colour_whatever_is_drawn_beside_it():
         arm: style.method_styles([arm])[arm].colour for arm in together
     }
     assert len({(look.colour, look.line, look.marker) for look in together.values()}) == 21
-
-
-@pytest.mark.parametrize(
-    "steps, ticks",
-    [([0, 10, 20, 30], [0, 10, 20, 30]), (range(31), [0, 4, 8, 12, 16, 20, 24, 28]), ([0, 7, 13], [0, 7, 13])],
-)
-def test_ticks_stand_where_points_are(steps, ticks):
-    axes = Figure().subplots()
-    style.ticks_at(axes, list(steps))
-    found = axes.get_xticks().tolist()
-    assert set(found) <= set(steps) and (found == ticks or len(steps) > 9)
-    assert 2 < len(found) <= 9
 
 
 def test_the_setting_of_a_validation_is_read_from_the_runs(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """What is said about a run that measured little."""
 
-from lead_kit.report.read_rollouts import curve_sentence, curve_summary, split_metrics
+from lead_kit.report.curves import curve_sentence, curve_summary, split_metrics
 from lead_kit.runs.files import write_jsonl
 
 

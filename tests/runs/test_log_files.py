@@ -5,8 +5,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.models.sampler import Completion
-from lead_kit.report.curves import NOTHING_RIGHT
-from lead_kit.report.read_rollouts import best_and_worst, curve_sentence, curve_summary
+from lead_kit.report.curves import NOTHING_RIGHT, curve_sentence, curve_summary
 from lead_kit.runs import log_files
 from lead_kit.verify.verdict import Verdict
 
@@ -42,14 +41,6 @@ def test_a_part_that_was_cut_off_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match="step_000001.parquet is not a readable parquet file"):
         log_files.read_rollouts(tmp_path)
-
-
-def test_the_extremes_are_of_different_prompts():
-    rollouts = pd.DataFrame(
-        [row("a", 1, 5), row("a", 1, 6), row("b", 1, 9), row("c", 0, 3), row("c", 0, 8), row("d", 0, 7)]
-    )
-    chosen = best_and_worst(rollouts, n=2)
-    assert list(zip(chosen["id"], chosen["length"], strict=True)) == [("a", 5), ("b", 9), ("c", 8), ("d", 7)]
 
 
 def test_a_curve_of_zeros_says_that_nothing_follows():
