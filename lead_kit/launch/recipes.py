@@ -10,21 +10,13 @@ recipe's first one, and only if a job needs them.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.launch.recipe_model import (
-    CONTROLS,
-    TRAINING,
-    Recipe,
-    Scale,
-    Values,
-    load_recipe,
-    load_scale,
-    refuse_unknown,
-)
+from lead_kit.launch import recipe_model
+from lead_kit.launch.recipe_model import CONTROLS, TRAINING, Recipe, Scale, Values, load_recipe, load_scale
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.files import ROOT, run_folder
 
@@ -78,7 +70,19 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     jobs = [job for job in jobs if job.stage not in scale.stages or job.name in needed]
     if not jobs:
         raise InputError(f"recipe {recipe_name} at {scale_name} has no runs: seeds {seeds}, arms {arms}")
+    _refuse_equal_arms(jobs, f"recipe {recipe_name} at {scale_name}")
     return jobs
+
+
+def _refuse_equal_arms(jobs: list[Job], where: str) -> None:
+    """Raises InputError for two arms that the scale has made the same run, which a table would compare with itself."""
+    arms: dict[str, list[tuple[str, str]]] = {}
+    for job in [job for job in jobs if job.arm]:
+        values = {name: v for name, v in settled(job).items() if name not in ("arm", "run_name", "preflight")}
+        arms.setdefault(job.arm, []).append((job.stage, as_text(values).replace(f"-{job.arm}-", "-")))
+    for first, second in combinations(arms, 2):
+        if arms[first] == arms[second]:
+            raise InputError(f"{where}: the arms {first} and {second} are the same run here, leave one out with --arms")
 
 
 def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
@@ -98,7 +102,7 @@ def _select_arms(asked: list[str], recipe: Recipe, where: str) -> list[str]:
     controls = [name for name in CONTROLS if name in recipe.arms] if _WITH_CONTROLS in asked else []
     if _WITH_CONTROLS in asked and not controls:
         raise InputError(f"--arms {_WITH_CONTROLS}: this recipe trains no arm by rewards, so it has no control arms")
-    refuse_unknown(asked, [*recipe.arms, _WITH_CONTROLS], where)
+    recipe_model.refuse_unknown(asked, [*recipe.arms, _WITH_CONTROLS], where)
     return list(dict.fromkeys([*([arm for arm in asked if arm != _WITH_CONTROLS] or usual), *controls]))
 
 
@@ -111,7 +115,7 @@ def training_parameters(text: str) -> Values:
     recipe_name, _, rest = text.partition("/")
     arm, _, stage = rest.partition("/")
     recipe = load_recipe(recipe_name)
-    refuse_unknown([arm], recipe.arms, f"recipe {recipe_name}, arms")
+    recipe_model.refuse_unknown([arm], recipe.arms, f"recipe {recipe_name}, arms")
     stages = {name: s for name, s in recipe.stages.items() if s.notebook == TRAINING and arm in (s.arms or [arm])}
     if stage and stage not in stages:
         raise InputError(f"{text}: no training stage {stage!r}{nearest_or_all(stage, stages)}")

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from lead_kit.errors import InputError
 from lead_kit.launch import commands, recipe_model, recipes
 from lead_kit.parameters import read_parameters
 from lead_kit.report.published import published_table
 
 NAMES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "recipes").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "scales").glob("*.yaml"))
+SMALL = ("tiny", "smoke", "smollm2")  # scales whose model takes one prompt
 WANTED = {
     *("figure1", "grpo_lead_7b", "grpo_lead_14b", "reflection_1.5b", "reflection_7b", "reflection_lora"),
     *("clip_higher_1.5b", "rlite_on_policy_7b", "rlite_packing_7b"),
@@ -40,8 +42,9 @@ SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 
 @cache
 def planned(name, scale):
-    """The jobs of every arm, the optional ones too, for one seed."""
-    return recipes.plan(name, scale, [0], list(recipe_model.load_recipe(name).arms) or None)
+    """The jobs of every arm, the optional ones too, for one seed; `seed_prompt` not where arms share a prompt."""
+    arms = [arm for arm in recipe_model.load_recipe(name).arms if arm != "seed_prompt" or scale not in SMALL]
+    return recipes.plan(name, scale, [0], arms or None)
 
 
 @cache
@@ -71,12 +74,13 @@ def test_every_recipe_fits_its_notebooks_at_every_scale_with_every_arm(name, sca
     assert planned(name, scale)
 
 
-@pytest.mark.parametrize("scale", ["tiny", "smoke", "smollm2"])
+@pytest.mark.parametrize("scale", SMALL)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_scale_changes_sizes_data_and_model_and_nothing_of_the_method(name, scale):
     big, small = jobs(name), jobs(name, scale)
-    assert set(small) - {"base"} == set(big)  # no stage and no arm is left out
-    for key, values in big.items():
+    assert set(small) - {"base"} == set(big) - {"grpo-seed_prompt"}  # no other stage and no other arm is left out
+    for key in set(small) - {"base"}:
+        values = big[key]
         changed = {p for p in values if values[p] != small[key][p]}
         assert changed <= SIZES, f"{key}: {sorted(changed - SIZES)}"
 
@@ -104,7 +108,8 @@ def test_a_small_scale_downloads_nothing(name, scale):
 def test_lengths_shrink_in_one_proportion_up_to_the_positions_of_the_embedded_model(name):
     recipe, tiny = recipe_model.load_recipe(name), recipe_model.load_scale("tiny")
     factor, most = recipes._length_factor(recipe, tiny), tiny.lengths.most
-    for key, values in jobs(name).items():
+    for key in set(jobs(name, "tiny")) - {"base"}:
+        values = jobs(name)[key]
         for length in set(recipe.lengths) & set(values) - {"max_prompt_tokens"}:
             if length in recipe.stages[key.split("-")[0]].parameters and values[length] > 1:
                 assert jobs(name, "tiny")[key][length] == max(1, round(min(values[length] * factor, most)))
@@ -116,6 +121,15 @@ def test_a_small_scale_fine_tunes_on_whole_solutions(name, scale):
     """Their limit is no length of a rollout: shrunk like one it would leave out the teacher's solutions."""
     limits = [job.parameters.get("max_length") for job in recipes.plan(name, scale) if job.notebook.stem == "02_sft"]
     assert set(limits) <= {512}
+
+
+@pytest.mark.parametrize("name", ["reflection_1.5b", "reflection_7b", "rlite_on_policy_7b", "rlite_packing_7b"])
+@pytest.mark.parametrize("scale", SMALL)
+def test_arms_that_a_scale_has_made_the_same_run_are_refused_together(name, scale):
+    usual = next(iter(recipe_model.load_recipe(name).arms))
+    with pytest.raises(InputError, match=f"arms {usual} and seed_prompt are the same run here, leave one out"):
+        recipes.plan(name, scale, [0, 1], [usual, "seed_prompt"])
+    assert recipes.plan(name, scale, [0], ["seed_prompt"]) and recipes.plan(name, "8x80gb", [0], [usual, "seed_prompt"])
 
 
 @pytest.mark.parametrize("name", NAMES)
