@@ -218,6 +218,15 @@ def test_a_token_s_advantage_holds_all_kl_to_come():
     assert advantage.flatten().tolist() == approx([*((a - mean) / spread for a in raw), 0.0], abs=1e-6)
 
 
+def test_lead_has_advantages_in_all_right_groups_and_none_in_all_wrong_ones():
+    knobs = dict(length_alpha=0.05, wrong_reward=-1.0, weight_low=0.4, weight_high=1.5)
+    lead = estimator("lead", **knobs, weight_midpoint=0.75, weight_steepness=10.0, **STD)
+    right, wrong = lead(group([[1.0] * 2, [0.0] * 2], [[10.0, 30.0], [10.0, 30.0]])).tolist()
+    assert wrong == [0, 0]
+    # z-scores of two are ±1/√2; w(1) = .4834 for the shorter answer, w(0) = 1.4994 for the longer one
+    assert right == approx([0.4834 / sqrt(2), -1.4994 / sqrt(2)], rel=1e-3)
+
+
 def test_kimi_pays_short_answers_and_never_long_wrong_ones():
     reward = kimi_length(tensor([[1.0, 1.0, 0.0, 0.0]]), tensor([[10.0, 30.0, 10.0, 30.0]]))
     assert reward[0].tolist() == [0.5, -0.5, 0.0, -0.5]
