@@ -44,7 +44,9 @@ def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, fork
         if job.notebook.stem in ("02_sft", "03_grpo"):
             assert (folder / "model" / "model.safetensors").is_file(), job.name
         if job.notebook.stem == "03_grpo":
-            steps = [line["step"] for line in lines(folder / "metrics.jsonl") if line["split"] == "train"]
+            batches = [line for line in lines(folder / "metrics.jsonl") if line["split"] == "train"]
+            assert any(line["grad_norm"] for line in batches), f"{job.name}: no batch has a gradient"
+            steps = [line["step"] for line in batches]
             assert steps == list(range(1, job.parameters["steps"] + 1)), job.name
             assert len(list((folder / "rollouts").glob("*.parquet"))) == len(steps), job.name
         if job.notebook.stem == "04_evaluate":
