@@ -13,7 +13,7 @@ JOBS ?= 2
 WORKERS ?= 3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install tools demo demo-reflection demo-real test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
 
 install: $(VENV)/installed
 
@@ -44,6 +44,14 @@ demo-reflection: install
 # A pretrained model of 135M parameters, without a hub: about an hour on two cores; it goes on where it was stopped.
 demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
+
+# Replaces the committed figures by those of the demos' runs, on purpose: each machine's numbers differ a little.
+publish:
+	@for pair in figure1/tiny: figure_reflection/tiny:reflection/ figure_smollm2/smollm2:smollm2/; do \
+	  for file in figures/$${pair#*:}*.*; do \
+	    new=runs/$${pair%:*}/figures/figures/$${file##*/}; if [ -f $$new ]; then cp -v $$new $$file; fi; \
+	  done; \
+	done
 
 test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
 	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadgroup

@@ -60,6 +60,7 @@ def _die_with_parent(context: click.Context, option: click.Option, parent: int |
 
 
 _ACCELERATE = _option("--accelerate", "FSDP or DeepSpeed settings: a file in experiments/accelerate/", metavar="FILE")
+_AT_LEAST_1 = click.IntRange(min=1)
 _LOOSE = _flag("--loose", "accept an answer outside \\boxed{}")
 
 _command("run", "launch.run_notebook:run_command", "execute a notebook in its run folder").params += [
@@ -67,8 +68,8 @@ _command("run", "launch.run_notebook:run_command", "execute a notebook in its ru
     _parameters("a parameter; repeat for more"),
     _ACCELERATE,
     _option("--run-name", "folder under runs/; the same as -p run_name NAME"),
-    _option("--nproc", "processes on each host, one kernel each", type=int, default=1),
-    _option("--nodes", "hosts that share the run; start the same command on each", type=int, default=1),
+    _option("--nproc", "processes on each host, one kernel each", type=_AT_LEAST_1, default=1),
+    _option("--nodes", "hosts that share the run; start the same command on each", type=_AT_LEAST_1, default=1),
     _option("--node-rank", "number of this host, from 0 (in a step of Slurm: its own)", type=int, metavar="R"),
     _option("--rendezvous", "an address of host 0 that the others reach (in Slurm: chosen)", metavar="HOST:PORT"),
     _flag("--again", "repeat a finished run; its files move to attempts/N"),
@@ -84,14 +85,14 @@ _command("check", "launch.commands:check_command", "train one batch and report r
     _parameters("a parameter; repeat for more"),
     _ACCELERATE,
     _option("--run-name", "the run's name; the check is written to runs/NAME-check"),
-    _option("--nproc", "processes, one kernel each", type=int, default=1),
+    _option("--nproc", "processes, one kernel each", type=_AT_LEAST_1, default=1),
 ]
 _command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every stage, arm and seed").params += [
     _argument("recipe", "name of a file in experiments/recipes/"),
     _option("--scale scale_name", "name of a file in experiments/scales/", default="tiny"),
     _option("--seeds", "comma-separated, e.g. 0,1,2 (default: those of the scale)"),
-    _option("--arms", "comma-separated (default: all not optional); +controls adds the arms with control rewards"),
-    _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=int),
+    _option("--arms", "comma-separated (default: all not optional)"),
+    _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=_AT_LEAST_1),
     _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
     _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
 ]
@@ -149,9 +150,8 @@ _command("compare", "report.compare:compare_command", "compare two runs: differe
     _argument("run_b", "the other run"),
     _option("--metric", "the metric to compare", default="pass@1"),
     _option("--seed", "seed of the permutations", type=int, default=0),
-    _option("--missing", "problems that a run lacks: refuse (default), wrong, ..."),
-    _option("--uneven-samples", "problems with fewer samples: refuse (default), fewest, ..."),
-    _option("--duplicates", "samples that occur twice: refuse (default), first, last"),
+    _option("--missing", "problems that a run lacks: refuse (default) or 'leave out'"),
+    _option("--uneven-samples", "problems with fewer samples: refuse (default) or fewest"),
 ]
 
 

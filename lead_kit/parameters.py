@@ -41,29 +41,7 @@ _SECRET_VALUE = re.compile(
 # what `ast` raises for a text that is no Python, no literal, or nested too deeply
 _UNREADABLE = (TypeError, ValueError, SyntaxError, RecursionError, MemoryError)
 _ALIKE = 0.8  # similarity of two names above which one is taken for the other, misspelt
-RENAMED = {  # parameters of the notebooks that had another name; the new one is named where the old one is used
-    "keep": "group_filter",
-    "check": "preflight",
-    "delta": "ratio_bound_negative",
-    "refuse_copies": "reject_restated_problem",
-    "loose": "accept_unboxed",
-    "reuse": "reuse_samples_of",
-    "counted": "prompt_length_of",
-    "slip": "teacher_off_by_one",
-    "repair": "teacher_repair",
-    "untidy": "teacher_untidy",
-    "unboxed": "teacher_unboxed",
-    "stuck": "teacher_stuck",
-    "mixed": "uneven_samples",
-    "primary": "planned_comparison",
-    "margin": "equivalence_margin",
-    "between": "between_problem_share",
-    "lengths": "length_unit",
-    "rollouts_of": "training_run",
-    "beside": "compare_with",
-    "most": "rows_shown",
-}
-SETTLED = "__settled__"  # in a notebook's namespace: the index and the names of the parameters cell settled last
+_SETTLED = "__settled__"  # in a notebook's namespace: the names of the parameters cell settled last
 
 
 class Parameter(NamedTuple):
@@ -164,18 +142,11 @@ def refuse_secrets(values: Mapping) -> None:
             )
 
 
-def new_name(name: str, declared: Iterable[str]) -> str:
-    """The name that a renamed parameter has now, where only that one is declared; else the name itself."""
-    return RENAMED[name] if name not in declared and RENAMED.get(name) in declared else name
-
-
 def _refuse_undeclared(names: Iterable[str], declared: Mapping, where: str) -> None:
     """Raises InputError for a parameter that is not declared."""
     for name in names:
         if name not in declared:
-            now = new_name(name, declared)
-            hint = nearest_or_all(name, declared) if now == name else f": it is called {now!r} now"
-            raise InputError(f"{where} has no parameter {shorten(repr(name))}{hint}")
+            raise InputError(f"{where} has no parameter {shorten(repr(name))}{nearest_or_all(name, declared)}")
 
 
 def _statements(source: str) -> list[ast.stmt]:
@@ -204,17 +175,12 @@ def _injected_names(cells: Iterable[str]) -> list[str]:
     return _unannotated_names(injected[-1]) if injected else []
 
 
-def _misspelt_name(cells: Iterable[str], declared: Iterable[str]) -> tuple[str, str] | None:
-    """The first name, assigned without an annotation in a cell before `settle`, that is almost a parameter's or was one
-    before; and a hint.
-    """
+def _refuse_misspelt(cells: Iterable[str], declared: Iterable[str]) -> None:
+    """Raises InputError for a name, assigned without an annotation before `settle`, that is almost a parameter's."""
     for source in takewhile(lambda cell: "settle(" not in cell, cells):
         for name in [name for name in _unannotated_names(source) if name not in declared]:
-            if (new := new_name(name, declared)) != name:
-                return name, f"it is called {new!r} now"
             if close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE):
-                return name, f"did you mean {close[0]!r}?"
-    return None
+                raise InputError(f"a cell assigns {name!r}, which is no parameter (did you mean {close[0]!r}?)")
 
 
 def _assigned_names(cells: Iterable[str]) -> set[str]:
@@ -231,16 +197,12 @@ def _assigned_names(cells: Iterable[str]) -> set[str]:
     return names
 
 
-def _parameters_cell(cells: list[str], before: int, names: Iterable[str]) -> int:
-    """The index of the parameters cell among the executed cells: since the index `before`, which was settled last with
-    these `names`, the newest with at least half as many declarations as any; `before` when no later cell is like it.
+def _parameters_cell(cells: list[str]) -> int:
+    """The index of the parameters cell among the executed cells: the newest that declares run_name, else the newest
+    with a declaration; 0 without one.
     """
-    sizes = {}
-    for index in range(before + 1, len(cells)):
-        declared = _declared_names(cells[index])
-        if declared and (not names or "run_name" in declared or 2 * len({*declared} & {*names}) >= len(declared)):
-            sizes[index] = len(declared)
-    return max((index for index, size in sizes.items() if 2 * size >= max(sizes.values())), default=before)
+    declared = {index: names for index, source in enumerate(cells) if (names := _declared_names(source))}
+    return max([index for index, names in declared.items() if "run_name" in names] or declared, default=0)
 
 
 def settle(namespace: dict) -> Config:
@@ -253,9 +215,7 @@ def settle(namespace: dict) -> Config:
     declaration, for a name that stands in place of a similar one, and for a wrong type.
     """
     cells = list(namespace.get("In", []))
-    before, settled = namespace.get(SETTLED, (0, ()))
-    before = before if before < len(cells) else 0  # after %reset
-    index = _parameters_cell(cells, before, settled)
+    settled, index = namespace.get(_SETTLED, ()), _parameters_cell(cells)
     if index:
         declared = _declarations(cells[index], "the parameters cell", settled)
     else:
@@ -264,8 +224,7 @@ def settle(namespace: dict) -> Config:
         declared = {part.name: part for line in lines for part in _with_arguments(line, "the parameters cell")}
     passed = _injected_names(cells[index:])
     _refuse_undeclared(passed, declared, "this notebook")
-    if misspelt := _misspelt_name(cells[index + 1 :] if index else [], declared):
-        raise InputError(f"a cell assigns {misspelt[0]!r}, which is no parameter ({misspelt[1]})")
+    _refuse_misspelt(cells[index + 1 :] if index else [], declared)
     gone = [name for name in settled if name not in declared]
     for name in declared:
         if name not in settled and (hint := nearest(name, gone)):
@@ -285,7 +244,7 @@ def settle(namespace: dict) -> Config:
     for name in gone:
         namespace.pop(name, None)
     namespace.update({name: value for name, value in values.items() if not declared[name].argument_of})
-    namespace[SETTLED] = (index, tuple(declared))
+    namespace[_SETTLED] = tuple(declared)
     passed = _split_arguments({name: set_now[name] for name in passed if name in set_now}, declared)
     return Config(values, {name: values[name] for name in passed}, declared)
 
@@ -439,49 +398,49 @@ def _read_declaration(node: ast.stmt, lines: list[str], where: str, known: Itera
     except _UNREADABLE:
         raise InputError(f"{where}: the default must be a literal") from None
     name, kind = node.target.id, ast.unparse(node.annotation).replace(" ", "")
-    comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
-    return Parameter(name, kind, _convert(name, kind, value), comment.partition("#")[2].strip())
+    return Parameter(name, kind, _convert(name, kind, value), _comment(lines[node.end_lineno - 1], node))
 
 
-def _read_choices(text: str) -> list[ast.expr]:
-    """The choices of `name | name(argument=literal, ...)`, where one has arguments; none for any other text."""
+def _read_choices(text: str) -> dict[str, dict[str, ast.expr]]:
+    """The arguments of each choice of `name | name(argument=literal, ...)`; empty for a text without arguments."""
     try:
-        node, choices = ast.parse(f"({text}\n)", mode="eval").body, []
+        node, others = ast.parse(f"({text}\n)", mode="eval").body, []
     except _UNREADABLE:
-        return []
+        return {}
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        node, choices = node.left, [node.right, *choices]
-    choices.insert(0, node)
-    calls = [choice for choice in choices if isinstance(choice, ast.Call)]
-    names = [choice.func if choice in calls else choice for choice in choices]
-    named = not any(call.args or None in [argument.arg for argument in call.keywords] for call in calls)
-    plain = named and all(isinstance(name, ast.Name) for name in names)
-    return choices if plain and any(call.keywords for call in calls) else []
-
-
-def _choice_name(choice: ast.expr) -> str:
-    return choice.func.id if isinstance(choice, ast.Call) else choice.id
+        node, others = node.left, [node.right, *others]
+    choices = {}
+    for choice in [node, *others]:
+        call = choice if isinstance(choice, ast.Call) else ast.Call(choice, [], [])
+        if not isinstance(call.func, ast.Name) or call.args or any(keyword.arg is None for keyword in call.keywords):
+            return {}
+        choices[call.func.id] = {keyword.arg: keyword.value for keyword in call.keywords}
+    return choices if any(choices.values()) else {}
 
 
 def _with_arguments(parameter: Parameter, where: str) -> list[Parameter]:
     """The parameter, and the arguments of its choices. Raises InputError for one that is no literal."""
     text = parameter.default
-    choices = _read_choices(text) if parameter.type == "str" and isinstance(text, str) and "(" in text else []
+    choices = _read_choices(text) if parameter.type == "str" and isinstance(text, str) and "(" in text else {}
     if not choices:
         return [parameter]
     lines = f"({text}".split("\n")
-    parameters = [parameter._replace(default=_choice_name(choices[0]), choices=text)]
-    for argument in [argument for choice in choices for argument in getattr(choice, "keywords", [])]:
+    parameters = [parameter._replace(default=next(iter(choices)), choices=text)]
+    for name, node in [argument for arguments in choices.values() for argument in arguments.items()]:
         try:
-            value = ast.literal_eval(argument.value)
+            value = ast.literal_eval(node)
         except _UNREADABLE:
-            raise InputError(f"{where}, {parameter.name}: {argument.arg} must be a literal") from None
+            raise InputError(f"{where}, {parameter.name}: {name} must be a literal") from None
         kind = type(value).__name__
         kind = f"list[{type(value[0]).__name__}]" if isinstance(value, list) and value else kind
-        comment = lines[argument.value.end_lineno - 1].encode()[argument.value.end_col_offset :].decode()
-        value, help_text = _convert(argument.arg, kind, value), comment.partition("#")[2].strip()
-        parameters.append(Parameter(argument.arg, kind, value, help_text, argument_of=parameter.name))
+        help_text = _comment(lines[node.end_lineno - 1], node)
+        parameters.append(Parameter(name, kind, _convert(name, kind, value), help_text, argument_of=parameter.name))
     return parameters
+
+
+def _comment(line: str, node: ast.AST) -> str:
+    """The comment behind a node that ends on this line."""
+    return line.encode()[node.end_col_offset :].decode().partition("#")[2].strip()
 
 
 def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
@@ -499,7 +458,7 @@ def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict
         for key in arguments:
             if key in known and key in passed:
                 raise InputError(f"{key} has two values: {passed[key]!r}, and {arguments[key]!r} in {name}")
-            if key not in known and choice in map(_choice_name, _read_choices(declared[name].choices)):
+            if key not in known and choice in _read_choices(declared[name].choices):
                 names = [key for key, other in declared.items() if other.argument_of == name]
                 raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, names)}")
         values |= {key: arguments[key] for key in known}

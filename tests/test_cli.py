@@ -30,7 +30,7 @@ def test_a_parameter_may_be_negative_or_look_like_an_option():
         ([], "Missing command (see `lead --help`)"),
         (["rnu"], "Did you mean 'run'?"),
         (["run", "n", "--nprc", "2"], "Did you mean '--nproc'?"),
-        (["run", "n", "--nproc", "two"], "'two' is not a valid integer (see `lead run --help`)"),
+        (["run", "n", "--nproc", "two"], "'two' is not a valid integer range (see `lead run --help`)"),
         (["run"], "Missing argument 'NOTEBOOK'"),
         (["run", "n", "-p", "steps"], "Option '-p' requires 2 arguments (see `lead run --help`)"),
         (["reproduce", "figure1", "--scal", "tiny"], "Did you mean '--scale'?"),
@@ -62,7 +62,7 @@ def test_the_version_and_the_completion_of_the_shell(capsys, monkeypatch):
         (["run", "small", "-p", "steps", "three"], "'steps' must be int, got 'three'"),
         (["run", "small", "-p", "x = 1; import os", "3"], "is not a parameter name"),
         (["run", "small", "--run-name", "../x"], "run_name '../x'"),
-        (["run", "small", "--nproc", "0"], "--nproc 0"),
+        (["run", "small", "--nproc", "0"], "'--nproc': 0 is not in the range"),
         (["run", "small", "--accelerate", "none.yaml"], "no accelerate file"),
     ],
 )
@@ -123,4 +123,6 @@ def test_the_list_names_every_kind_of_part_with_a_line_of_its_docstring(tmp_path
     assert (code, err) == (0, "")
     for line in ("recipes", "  none", "  lead_code  GRPO-LEAD, released code: lead_code → grpo_verl → difficulty_code"):
         assert line in out.splitlines()
+    code = "import sys, lead_kit.cli as cli\ncli.main(['list'])\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300).returncode == 0
     assert "  mixed_groups    " in out and "  rloo       RLOO (2402.14740)" in out

@@ -4,6 +4,7 @@ import doctest
 import importlib
 
 import pytest
+import torch
 
 MODULES = [
     "lead_kit.data.arithmetic", "lead_kit.data.clean", "lead_kit.data.near_duplicates", "lead_kit.data.prompts",
@@ -15,5 +16,5 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_give_what_they_say(name):
-    result = doctest.testmod(importlib.import_module(name))
+    result = doctest.testmod(importlib.import_module(name), extraglobs={"torch": torch})
     assert result.attempted and not result.failed

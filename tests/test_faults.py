@@ -82,7 +82,7 @@ def test_a_half_written_manifest_is_reported(root):
     (root / "runs/small").mkdir(parents=True)
     (root / "runs/small/run.json").write_text('{"run": ')
     code, _, err = call(root, "run", "train")
-    assert code == 2 and "runs/small/run.json is not JSON: delete the folder" in err
+    assert code == 2 and "runs/small/run.json is no record" in err
 
 
 def test_a_notebook_that_is_none_is_told(root):

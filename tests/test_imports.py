@@ -157,6 +157,7 @@ def test_every_import_is_required_or_optional():
         "filelock",
         "psutil",
         "click",
+        "jinja2",
         "pydantic",
         "papermill",
         "nbclient",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.errors import InputError, nearest
-from lead_kit.parameters import RENAMED, bind, convert_values, read_call, read_parameters, select_function, settle
+from lead_kit.parameters import bind, convert_values, read_call, read_parameters, select_function, settle
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL = """\
@@ -101,20 +101,6 @@ def test_a_misspelt_name_gets_the_nearest_and_code_is_no_name(declared):
         convert_values({"learning_rat": "1"}, declared)
     with pytest.raises(InputError, match="not a parameter name"):
         convert_values({"steps=1;import os": "1"}, declared)
-
-
-def test_a_renamed_parameter_is_refused_with_its_new_name():
-    cell = CELL + 'group_filter: str = "every_group"\n'
-    for scope in (namespace(cell, 'keep = "mixed_groups"'), edited(namespace(cell), 'keep = "mixed_groups"')):
-        with pytest.raises(InputError, match="'keep'.*it is called 'group_filter' now"):
-            settle(scope)
-    with pytest.raises(InputError, match="no parameter 'keep'; there are"):  # a notebook that has neither
-        settle(namespace(injected='keep = "mixed_groups"'))
-
-
-def test_every_renamed_parameter_has_its_new_name_in_a_notebook():
-    declared = {name for path in (ROOT / "notebooks").glob("*.ipynb") for name in read_parameters(path)}
-    assert set(RENAMED.values()) <= declared and not set(RENAMED) & declared
 
 
 @pytest.mark.parametrize("value", ["hf_" + "a" * 30, "sk-" + "b" * 40, "https://me:pass@host/x"])

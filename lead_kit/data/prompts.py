@@ -35,8 +35,12 @@ _MULTIPLE_CHOICE = (
 
 
 def named_template(template: str) -> _Template:
-    """The template of that name; a text that holds ``{problem}`` is itself the user turn. Raises InputError."""
-    return _Template("", template) if "{problem}" in template else lookup(PROMPTS, template, "template")
+    """The template of that name; a text that holds ``{problem}`` is itself the user turn, and what stands above a line
+    ``---`` in it the system turn. Raises InputError."""
+    if "{problem}" not in template:
+        return lookup(PROMPTS, template, "template")
+    system, _, user = template.rpartition("\n---\n")
+    return _Template(system, user)
 
 
 def messages(template: str, problem: str) -> list[dict]:

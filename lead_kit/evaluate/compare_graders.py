@@ -1,17 +1,14 @@
 """The same answers under three graders (string equality, plain sympy, the verifier), and the advantages they give."""
 
-import time
 from pathlib import Path
 
 import pandas as pd
 import sympy
 import torch
 
-from lead_kit.data.load import read_frame
-from lead_kit.errors import InputError
+from lead_kit.evaluate.score import read_problems
 from lead_kit.method import advantages
-from lead_kit.verify import Verifier, extract, sympy_judge
-from lead_kit.verify.extraction import NestedBox
+from lead_kit.verify import Verifier, sympy_judge
 from lead_kit.verify.latex_to_sympy import Unreadable, parse
 
 GRADERS = ("string", "sympy", "verifier")
@@ -52,14 +49,12 @@ def builtin_answers() -> list[dict]:
 
 
 def read_answers(path: Path) -> list[dict]:
-    """Rows {id, gold, completion} of a .jsonl or .parquet file (`answer` is read as the gold). Raises InputError."""
-    frame = read_frame(path)
-    frame = frame if "gold" in frame else frame.rename(columns={"answer": "gold"})
-    if missing := [name for name in ("id", "gold", "completion") if name not in frame]:
-        raise InputError(f"{path} has no column {missing[0]!r}, expected id, gold (or answer) and completion")
-    if "thinking" in frame:  # a sample whose prompt opened <think> is graded inside that thought
-        frame["completion"] = frame["completion"].mask(frame["thinking"].eq(True), "<think>" + frame["completion"])
-    return frame[["id", "gold", "completion"]].astype(str).to_dict("records")
+    """Rows {id, gold, completion} of a file as `lead score` reads it. Raises InputError."""
+    return [
+        {"id": problem.id, "gold": problem.golds[0], "completion": text}
+        for problem in read_problems(path)
+        for text in problem.completions
+    ]
 
 
 def warm() -> None:
@@ -80,40 +75,24 @@ def decide(gold: str, answer: str) -> tuple[str, str, str]:
 
 
 def grade(rows: list[dict], workers: int) -> pd.DataFrame:
-    """One row an answer: `string`, `sympy`, `verifier` (bool), their times (ms_…), the verifier's other fields."""
+    """One row an answer: `string`, `sympy`, `verifier` (bool), and the verifier's status, reason and path."""
+    golds = [row["gold"] for row in rows]
     with Verifier(workers).warm() as verifier, _Plain(workers).warm() as plain:
-        return pd.DataFrame([_graded(row, verifier, plain) for row in rows])
-
-
-def _graded(row: dict, verifier: Verifier, plain: _Plain) -> dict:
-    try:
-        answer = extract(row["completion"]) or ""
-    except NestedBox:
-        answer = ""
-    start = time.perf_counter()
-    string = answer.strip() == row["gold"].strip()
-    middle = time.perf_counter()
-    simplified = plain.ask(answer, row["gold"])
-    verdict = verifier.check(row["completion"], row["gold"])
-    return {
-        "id": row["id"], "gold": row["gold"], "answer": answer,
-        "string": string, "sympy": simplified.correct, "verifier": verdict.correct,
-        "ms_string": (middle - start) * 1000, "ms_sympy": simplified.seconds * 1000,
-        "ms_verifier": verdict.seconds * 1000,
-        "status": verdict.status, "reason": verdict.reason, "path": verdict.path, "length": len(row["completion"]),
-    }  # fmt: skip
+        verdicts = verifier.check_many([row["completion"] for row in rows], golds)
+        answers = [verdict.answer or "" for verdict in verdicts]
+        simplified = [plain.ask(answer, gold).correct for answer, gold in zip(answers, golds, strict=True)]
+    graded = pd.DataFrame({"id": [row["id"] for row in rows], "gold": golds, "answer": answers})
+    graded["string"] = graded["answer"].str.strip() == graded["gold"].str.strip()
+    graded["sympy"], graded["verifier"] = simplified, [verdict.correct for verdict in verdicts]
+    for field in ("status", "reason", "path"):
+        graded[field] = [getattr(verdict, field) for verdict in verdicts]
+    return graded.assign(length=[len(row["completion"]) for row in rows])
 
 
 def disagreements(graded: pd.DataFrame) -> pd.DataFrame:
     """The answers on which the graders differ."""
     differ = graded[list(GRADERS)].nunique(axis=1) > 1
     return graded.loc[differ, ["gold", "answer", *GRADERS, "reason"]].reset_index(drop=True)
-
-
-def latency(graded: pd.DataFrame) -> pd.DataFrame:
-    """Milliseconds per answer of each grader: median, 90th and 99th percentile, most."""
-    milliseconds = graded[[f"ms_{name}" for name in GRADERS]].set_axis(GRADERS, axis=1)
-    return milliseconds.quantile([0.5, 0.9, 0.99, 1.0]).set_axis(["median", "p90", "p99", "most"]).T
 
 
 def with_advantages(graded: pd.DataFrame, *, std_ddof: int, std_epsilon: float) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 One row is one sample: benchmark, id, sample, level, gold, completion, answer, length, truncated, correct (and run,
 arm, seed). Every mean assumes the same problems and the same number of samples of each. Samples that break this raise
-an error, or are completed by an explicit choice that `notes` reports.
+an error, or are cut by an explicit choice that `notes` reports.
 """
 
 import json
@@ -25,9 +25,8 @@ _STORED = {"id": str, "sample": int, "gold": str}  # what a stored sample is rec
 _LARGEST = 1e15  # of a number in a column
 _NEEDED = ["id", "sample", "correct"]
 _CHOICES = {
-    "missing": ("refuse", "wrong", "leave out"),  # a run lacks problems of the benchmark or of another run
-    "uneven_samples": ("refuse", "wrong", "fewest"),  # some problems have fewer samples than others
-    "duplicates": ("refuse", "first", "last"),  # a sample of a problem occurs twice
+    "missing": ("refuse", "leave out"),  # a run lacks problems of the benchmark or of another run
+    "uneven_samples": ("refuse", "fewest"),  # some problems have fewer samples than others
 }
 _OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None}  # columns with their defaults
 
@@ -115,97 +114,53 @@ def _check_kinds(frame: pd.DataFrame, path: Path) -> None:
                     raise InputError(f"{shown(path)}, row {row}: {name} is {shorten(repr(value))}, expected {words}")
 
 
-def require_rectangular(frame: pd.DataFrame, **choices: str) -> tuple[pd.DataFrame, list[str]]:
+def require_rectangular(
+    frame: pd.DataFrame, missing: str = "refuse", uneven_samples: str = "refuse"
+) -> tuple[pd.DataFrame, list[str]]:
     """The samples, with the same problems and as many samples of each in every run; and notes on what was changed.
 
-    `choices` completes missing, uneven_samples, duplicates (_CHOICES), else refused. Raises InputError naming rows.
+    `missing` "leave out": problems that a run lacks are left out of every run. `uneven_samples` "fewest": every problem
+    keeps as many samples as the one with the fewest. By default both are refused, as is a sample that occurs twice.
+    Raises InputError naming the rows.
     """
-    for name, choice in choices.items():
-        if choice not in _CHOICES.get(name, ()):
-            raise InputError(f"{name} = {choice!r} is no choice; there are {_CHOICES.get(name, tuple(_CHOICES))}")
-    choices = dict.fromkeys(_CHOICES, "refuse") | choices
+    for name, choice in (("missing", missing), ("uneven_samples", uneven_samples)):
+        if choice not in _CHOICES[name]:
+            raise InputError(f"{name} = {choice!r} is no choice; there are {_CHOICES[name]}")
     if frame.empty:
         raise InputError("there are no samples")
     benchmarks = sorted(frame["benchmark"].unique())
     if len(benchmarks) > 1:
         raise InputError(f"the samples are of several benchmarks ({', '.join(benchmarks)}): take one at a time")
-    notes, parts, problems = [], [], list(dict.fromkeys(frame["id"]))
+    twice = frame[frame.duplicated(["run", "id", "sample"])]
+    if len(twice):
+        names = first_few([f"{row.id} sample {row.sample}" for row in twice.itertuples()])
+        raise InputError(f"{twice['run'].iloc[0]} holds samples twice: {names}")
+    frame, notes = _without_missing_problems(frame, missing)
+    sizes = frame.groupby(["run", "id"], sort=False).size()
+    fewest, most = sizes.min(), sizes.max()
+    if fewest < most:
+        names = first_few([f"{run}: {problem} has {size}" for (run, problem), size in sizes[sizes < most].items()])
+        if uneven_samples == "refuse":
+            cure = f"uneven_samples='fewest' cuts all to {fewest}"
+            raise InputError(f"problems have different numbers of samples, at most {most}: {names}; {cure}")
+        frame = frame.sort_values("sample", kind="stable").groupby(["run", "id"], sort=False).head(fewest).sort_index()
+        notes.append(f"All runs are cut to {fewest} samples per problem ({names}).")
+    return frame.reset_index(drop=True), notes
+
+
+def _without_missing_problems(frame: pd.DataFrame, choice: str) -> tuple[pd.DataFrame, list[str]]:
+    """The samples of the problems that every run has, and a note for each run that lacks some."""
+    problems, notes, absent = list(dict.fromkeys(frame["id"])), [], set()
     for run, rows in frame.groupby("run", sort=False):
-        rows = _without_duplicates(run, rows, choices["duplicates"], notes)
-        rows = _with_all_problems(run, rows, problems, choices["missing"], notes)
-        parts.append(_with_equal_counts(run, rows, choices["uneven_samples"], notes))
-    if choices["missing"] == "leave out":
-        shared = set.intersection(*(set(part["id"]) for part in parts))
-        parts = [part[part["id"].isin(shared)] for part in parts]
-    sizes = {str(part["run"].iloc[0]): part.groupby("id").size().iloc[0] for part in parts}
-    fewest = min(sizes.values())
-    if len(set(sizes.values())) > 1:
-        if choices["uneven_samples"] == "refuse":
-            cure = "uneven_samples='fewest' cuts them"
-            raise InputError(f"runs have different numbers of samples per problem: {sizes}; {cure}")
-        parts = [_first_samples(part, fewest) for part in parts]
-        notes.append(f"All runs are cut to {fewest} samples per problem.")
-    return pd.concat(parts, ignore_index=True), notes
-
-
-def _without_duplicates(run, rows, choice, notes):
-    twice = rows[rows.duplicated(["id", "sample"], keep=False)].drop_duplicates(["id", "sample"])
-    if twice.empty:
-        return rows
-    names = first_few([f"{row.id} sample {row.sample}" for row in twice.itertuples()])
-    if choice == "refuse":
-        raise InputError(f"{run} holds samples twice: {names}; duplicates='first' or 'last' keeps one of each")
-    notes.append(f"{run}: of duplicate samples the {choice} was kept: {names}.")
-    return rows.drop_duplicates(["id", "sample"], keep=choice)
-
-
-def _with_all_problems(run, rows, problems, choice, notes):
-    present = set(rows["id"])
-    missing = [name for name in problems if name not in present]
-    if not missing:
-        return rows
-    if choice == "refuse":
-        raise InputError(
-            f"{run} lacks {len(missing)} of {len(problems)} problems: {first_few(missing)}; "
-            "missing='wrong' counts them as wrong, missing='leave out' leaves them out of every run"
-        )
-    done = "are left out" if choice == "leave out" else "count as wrong"
-    notes.append(f"{run}: {len(missing)} missing problems {done}: {first_few(missing)}.")
-    absent = [] if choice == "leave out" else [(name, k) for name in missing for k in sorted(set(rows["sample"]))]
-    return _with_wrong_samples(rows, absent)
-
-
-def _with_equal_counts(run, rows, choice, notes):
-    sizes = rows.groupby("id", sort=False).size()
-    most, fewest, short = sizes.max(), sizes.min(), sizes[sizes < sizes.max()]
-    if short.empty:
-        return rows
-    names = first_few([f"{name} has {size}" for name, size in short.items()])
-    if choice == "refuse":
-        raise InputError(
-            f"{run} has {most} samples for some problems and fewer for {len(short)}: {names}; "
-            f"uneven_samples='fewest' cuts all to {fewest}, uneven_samples='wrong' counts missing samples as wrong"
-        )
-    if choice == "fewest":
-        notes.append(f"{run}: cut to {fewest} samples per problem, the fewest of any ({names}).")
-        return _first_samples(rows, fewest)
-    notes.append(f"{run}: missing samples count as wrong: {names}.")
-    return _with_wrong_samples(rows, [(name, -1 - k) for name, size in short.items() for k in range(most - size)])
-
-
-def _first_samples(rows, size):
-    return rows.sort_values("sample", kind="stable").groupby("id", sort=False).head(size)
-
-
-def _with_wrong_samples(rows, absent):
-    """The rows and one for each absent (id, sample): wrong, unanswered, of unknown length."""
-    if not absent:
-        return rows
-    labels = {name: rows[name].iloc[0] for name in ("run", "arm", "seed", "benchmark")}
-    blank = pd.DataFrame(absent, columns=["id", "sample"]).assign(correct=False, **labels)
-    if "level" in rows:
-        blank["level"] = blank["id"].map(rows.drop_duplicates("id").set_index("id")["level"])
-    return pd.concat([rows, blank], ignore_index=True)
+        present = set(rows["id"])
+        lacking = [name for name in problems if name not in present]
+        if lacking and choice == "refuse":
+            lacks = f"{run} lacks {len(lacking)} of {len(problems)} problems: {first_few(lacking)}"
+            raise InputError(f"{lacks}; missing='leave out' leaves them out of every run")
+        if lacking:
+            notes.append(f"{run}: {len(lacking)} missing problems are left out: {first_few(lacking)}.")
+        absent.update(lacking)
+    return frame[~frame["id"].isin(absent)].reset_index(drop=True), notes
 
 
 def first_few(names: list) -> str:

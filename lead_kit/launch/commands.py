@@ -10,7 +10,7 @@ import yaml
 
 from lead_kit.errors import InputError
 from lead_kit.launch import recipe_model
-from lead_kit.launch.recipe_model import ControlArm, load_recipe, read_experiment
+from lead_kit.launch.recipe_model import load_recipe, read_experiment
 from lead_kit.launch.recipes import as_text
 from lead_kit.launch.run_notebook import find_notebook, run_command
 from lead_kit.method.named_estimators import ESTIMATORS
@@ -21,7 +21,7 @@ from lead_kit.runs.files import ROOT, file_name, resolve, run_folder
 
 def show_list() -> None:
     """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
-    from lead_kit.method import advantages, rewards  # torch takes seconds: no other command waits for it
+    from lead_kit.method import advantages, rewards  # numpy, which no other command here needs
 
     for kind in ("recipes", "scales"):
         names = sorted(path.stem for path in (recipe_model.EXPERIMENTS / kind).glob("*.yaml"))
@@ -49,7 +49,7 @@ def show_recipe(name: str) -> None:
 def _recipe_table(recipe_name: str) -> list[list[str]]:
     """Rows of stage, parameter, the value of all arms or of each arm, source. Brackets mark the notebook's default."""
     recipe, comments = load_recipe(recipe_name), _comments(recipe_name)
-    arms = {name: arm for name, arm in recipe.arms.items() if not isinstance(arm, ControlArm)}
+    arms = recipe.arms
     rows = [["stage", "parameter", "value", *arms, "source"]]
     for name, stage in recipe.stages.items():
         declared = read_parameters(ROOT / "notebooks" / f"{stage.notebook}.ipynb")

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import psutil
-
 from lead_kit.errors import InputError
 from lead_kit.launch.recipe_model import Rates, Scale
 from lead_kit.launch.recipes import Job, settled
@@ -137,32 +135,10 @@ def minutes(job: Job, rates: Rates, held_out: int) -> float:
     return seconds / 60
 
 
-def require(jobs: list[Job], scale: Scale) -> None:
-    """Raises InputError where a job at a scale for CPUs needs more memory than this machine has."""
-    rates, available = scale.rates, psutil.virtual_memory().total
-    made = _models_of(jobs)
-    for job in jobs if rates else []:
-        if job.notebook.stem not in ("02_sft", "03_grpo") or not (shape := shape_of(settled(job)["model"], made)):
-            continue
-        complete = job._replace(parameters=settled(job))
-        needed = training_bytes(shape, complete, "cpu", rates.prompt, rates.longest)
-        if needed > available:
-            smaller = "pack_tokens" if complete.parameters.get("pack_tokens") else "micro_batch_size"
-            raise InputError(
-                f"{job.name} needs about {needed / GIB:.2g} GiB of memory, and this machine has {available / GIB:.2g}: "
-                f"lower {smaller} in the scale"
-            )
-
-
-def _models_of(jobs: list[Job]) -> dict[str, str]:
-    """Run folder → the model that the run starts from."""
-    return {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
-
-
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     """For each stage: the number of runs, memory for each GPU, rollouts, and the command of its first run."""
     jobs = [job._replace(parameters=settled(job)) for job in jobs]
-    made = _models_of(jobs)
+    made = {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
     lines = [scale.title, f"Memory is estimated for AdamW{how}, not measured.", ""]
     held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)

@@ -38,7 +38,7 @@ from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
 
 _START_SECONDS = 120  # a busy machine may take long to start a kernel
-_CELL_BYTES = 1 << 20  # of one cell's output that the executed notebook keeps
+_OUTPUT_BYTES = 1 << 20  # of one output that the executed notebook keeps
 _OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
 _SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
 _KERNEL = (
@@ -123,55 +123,36 @@ class Kernel(AsyncKernelManager):
         return [sys.executable, "-c", _KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
 
 
-class _Client(PapermillNotebookClient):
-    """Keeps at most CELL_BYTES of a cell's output in the notebook; what is printed still goes to the log in full."""
-
-    def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int):
-        """Takes one output of a cell; an error is always kept."""
-        out = super().output(outs, msg, display_id, cell_index)
-        remaining = _CELL_BYTES - sum(_size(kept) for kept in outs[:-1])
-        if out is None or out.output_type == "error" or _size(out) <= remaining:
-            return out
-        text = out.text[: max(remaining, 0)] if out.output_type == "stream" else ""
-        if remaining >= 0:  # the first output that does not fit
-            rest = "log.txt has the rest" if out.output_type == "stream" else "this output is lost"
-            text += f"\n[lead: a cell keeps {_CELL_BYTES >> 20} MB of output; {rest}]\n"
-        outs[-1] = nbformat.v4.new_output("stream", name=out.get("name", "stderr"), text=text)
-        if remaining < 0:
-            outs.pop()
-        return out
-
-
-def _size(output) -> int:
-    """Characters of an output as the notebook stores it."""
-    return len(output.text) if output.output_type == "stream" else len(json.dumps(output))
+def _cap_outputs(cell) -> None:
+    """Cuts a printed text to OUTPUT_BYTES, which the log has in full, and drops a larger output of another kind."""
+    for number, output in enumerate(cell.get("outputs", [])):
+        stream = output.output_type == "stream"
+        if output.output_type != "error" and len(output.text if stream else json.dumps(output)) > _OUTPUT_BYTES:
+            rest = "log.txt has the rest" if stream else "this output is lost"
+            text = output.text[:_OUTPUT_BYTES] if stream else ""
+            text += f"\n[lead: an output keeps {_OUTPUT_BYTES >> 20} MB; {rest}]\n"
+            cell["outputs"][number] = nbformat.v4.new_output("stream", name=output.get("name", "stderr"), text=text)
 
 
 class _CappedEngine(Engine):
-    """Papermill's engine with the client above. Papermill checks and formats the whole notebook twice a cell; here only
-    at the end."""
+    """Papermill's engine, which checks and writes the whole notebook twice a cell; here it writes what is executed."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, input_path=None, log_output=False, **options):
         options |= {"startup_timeout": start_timeout, "timeout": None, "iopub_timeout": _OUTPUT_SECONDS}
-        options["on_cell_complete"] = lambda cell, cell_index: _keep_so_far(nb_man)
-        nb_man.save = functools.partial(_save_so_far, nb_man)
+        options["on_cell_executed"] = lambda cell, **_unused: _keep_so_far(nb_man, cell)
+        nb_man.save = lambda **_unused: None
+        nb_man.nb.metadata.papermill["host"] = HOST
         try:
-            _Client(nb_man, kernel_name=kernel_name, **options).execute()
+            PapermillNotebookClient(nb_man, kernel_name=kernel_name, **options).execute()
         finally:
             del nb_man.save
 
 
-def _save_so_far(nb_man, **_unused) -> None:
-    """Takes the place of papermill's `save` while cells run."""
-    Path(nb_man.output_path).write_text(json.dumps(nb_man.nb), encoding="utf-8")
-    nb_man.last_save_time = nb_man.now()
-
-
-def _keep_so_far(nb_man) -> None:
+def _keep_so_far(nb_man, cell) -> None:
     """Writes the notebook as far as it is executed, so that a run that goes on can be looked at in its folder."""
-    part = Path(nb_man.output_path)
-    write_text(part.with_name(part.name[1:]), json.dumps(nb_man.nb) + "\n")
+    _cap_outputs(cell)
+    write_text(Path(nb_man.output_path), json.dumps(nb_man.nb) + "\n")
 
 
 def _write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:
@@ -186,24 +167,6 @@ def _write_failure(folder: Path, rank: int, error: PapermillExecutionError | Run
     )
 
 
-def _finish_notebook(part: Path, target: Path, broken: bool) -> None:
-    """Gives the executed notebook its name, after correcting what papermill says of cells that did not run.
-
-    When the kernel died (`broken`), papermill calls the cell in which it died and all later ones completed.
-    """
-    notebook = json.loads(part.read_text(encoding="utf-8"))
-    notes = [cell["metadata"]["papermill"] for cell in notebook["cells"] if "papermill" in cell["metadata"]]
-    started = [note for note in notes if note["start_time"]]
-    if broken and started:
-        started[-1] |= {"status": "failed", "exception": True}
-    for note in notes:
-        if not note["start_time"]:
-            note["status"] = "pending"
-    notebook["metadata"]["papermill"]["host"] = HOST
-    write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    part.unlink()
-
-
 def main() -> int:
     """Executes the notebook; returns 0 when every cell ran."""
     die_with_parent()
@@ -211,14 +174,12 @@ def main() -> int:
     folder, rank = Path(job["folder"]), int(os.environ.get("RANK", "0"))
     target = folder / "notebook.ipynb" if rank == 0 else folder / "ranks" / f"{rank}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}")  # papermill writes here after each cell
     logging.getLogger("papermill").setLevel(logging.ERROR)
     papermill_engines.register("lead", _CappedEngine)
-    broken = False
     try:
         papermill.execute_notebook(
             job["notebook"],
-            part,
+            target,
             parameters=job["parameters"],
             engine_name="lead",
             kernel_name="python3",
@@ -232,11 +193,7 @@ def main() -> int:
         )
     except (PapermillExecutionError, RuntimeError) as error:
         _write_failure(folder, rank, error)
-        broken = isinstance(error, DeadKernelError)
         return 1
-    finally:
-        if part.is_file():
-            _finish_notebook(part, target, broken)
     return 0
 
 

@@ -4,6 +4,7 @@
 `accelerate launch` has started. Their variables say so.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -52,9 +53,6 @@ def locate(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
 
     Raises InputError for what does not fit.
     """
-    for name, value in (("--nproc", ranks.nproc), ("--nodes", ranks.nodes)):
-        if value < 1:
-            raise InputError(f"{name} {value}: expected at least 1")
     if launched := _of_launcher(ranks, variables):
         return launched
     plugin = str(Path(ranks.accelerate).absolute()) if ranks.accelerate else None
@@ -156,8 +154,13 @@ def _distributed_kind(ranks: Ranks) -> str:
 
 
 def has_gpu() -> bool:
-    """Whether a CUDA card is present and visible. Asks the driver, because importing torch takes seconds."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and bool(provenance.command_output("nvidia-smi", "-L"))
+    """Whether a CUDA card is present and visible. Asks the driver: importing torch takes seconds, and a container may
+    lack nvidia-smi."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 == driver.cuDeviceGetCount(ctypes.byref(count)) and count.value > 0
 
 
 def environment(ranks: Ranks, folder: Path) -> dict[str, str]:

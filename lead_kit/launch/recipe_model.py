@@ -13,11 +13,6 @@ The models are the format. For a recipe:
 
 A comment behind a value is its source. Values are never converted: true is no number, and a number is no text. What
 does not fit is refused in one sentence with the key, its value and what was expected. recipes.py makes the jobs.
-
-Every recipe that trains by arms gets two optional control arms, `random` and `format_only`, which show what remains of
-a gain when the reward says nothing about accuracy (Spurious Rewards, 2506.10947). They are its first arm with that
-reward alone, plain GRPO where the arm's estimator reads accuracy itself, and no rule that drops groups by accuracy.
-Accuracy is logged with weight 0.
 """
 
 import re
@@ -26,26 +21,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.method.named_estimators import ESTIMATORS, name_of
+from lead_kit.errors import InputError, nearest_or_all, shorten
 from lead_kit.runs.files import ROOT, read_yaml
 
 EXPERIMENTS = ROOT / "experiments"
-TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink, and its arms get controls
-_EXPECTED = {  # the kinds of error of pydantic, in words
-    "string_type": "a text",
-    "invalid_key": "a text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a number",
-    "greater_than": "a number above {gt:g}",
-    "less_than": "a number below {lt:g}",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "literal_error": "{expected}",
-}
+TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
 Values = dict[str, object]  # parameter: value, checked against the notebook when jobs are planned
 _AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
 
@@ -92,10 +72,6 @@ class Arm(_File):
     @property
     def stages(self) -> dict[str, Values]:
         return self.__pydantic_extra__
-
-
-class ControlArm(Arm):
-    """An arm that the kit adds."""
 
 
 def _named(content):
@@ -166,7 +142,7 @@ class Scale(_File):
 
 
 def load_recipe(name: str) -> Recipe:
-    """A recipe whose keys, stages and arms fit together, with its control arms. Raises InputError otherwise."""
+    """A recipe whose keys, stages and arms fit together. Raises InputError otherwise."""
     content = read_experiment("recipes", name)
     stages, arms = (content[key] if isinstance(content.get(key), dict) else {} for key in ("stages", "arms"))
     for arm, values in arms.items():  # before the model takes a misspelt key for a stage
@@ -179,7 +155,7 @@ def load_recipe(name: str) -> Recipe:
         refuse_unknown(values.arms, recipe.arms, f"recipe {name}, stages, {stage}, arms")
     for scale, values in recipe.scales.items():
         refuse_unknown(values, recipe.stages, f"recipe {name}, scales, {scale}")
-    return _with_controls(recipe)
+    return recipe
 
 
 def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ()) -> Scale:
@@ -224,52 +200,10 @@ def _validated(model: type[_File], content: dict, where: str) -> _File:
 
 
 def _sentence(mistake: dict, where: str) -> str:
-    """An error of pydantic in one sentence: the path of keys, the value, what was expected and the nearest name."""
-    kind, value, path = mistake["type"], mistake["input"], list(mistake["loc"])
-    if path[-1:] == ["[key]"] or kind == "invalid_key":
-        path, subject = path[: -2 if path[-1] == "[key]" else -1], "a key"
-    else:
-        subject = ""
-    keys = [f"item {key + 1}" if isinstance(key, int) else shorten(key) for key in path]
+    """An error of pydantic in one sentence: the path of keys, the value, and what was expected."""
+    keys = [f"item {key + 1}" if isinstance(key, int) else shorten(key) for key in mistake["loc"]]
     where = ", ".join([where, *keys])
-    if kind == "value_error":
+    if mistake["type"] == "value_error":  # an InputError of a validator here
         return f"{where}: {mistake['ctx']['error']}"
-    if kind == "missing":
-        name = keys[-1]
-        expected = f"a name in notebooks/, e.g. {TRAINING}" if name == "notebook" else "a number above 0"
-        return f"{where.removesuffix(f', {name}')}: no {name}, expected {expected}"
-    expected = _EXPECTED[kind].format_map(mistake.get("ctx", {}))
-    hint = nearest(value, re.findall(r"'(\w+)'", expected)) if kind == "literal_error" else ""
-    text = "empty" if value is None else shorten(repr(value))
-    return f"{where}{f': {subject}' if subject else ''} is {text}, expected {expected}{hint}"
-
-
-CONTROLS = {"random": "control: random reward", "format_only": "control: reward for a box alone"}
-_BY_ACCURACY = {"group_shape": "none", "group_weight": "none", "group_filter": "every_group", "refill_batches": 0}
-
-
-def _with_controls(recipe: Recipe) -> Recipe:
-    """The recipe with the control arms that it does not define, if it trains by arms."""
-    stages = [name for name, stage in recipe.stages.items() if stage.notebook == TRAINING and "arm" in stage.per]
-    usual = [name for name, arm in recipe.arms.items() if not arm.optional]
-    if not stages or not usual:
-        return recipe
-    first, added = recipe.arms[usual[0]], {}
-    for name in [name for name in CONTROLS if name not in recipe.arms]:
-        values = first.stages | {stage: _control_values(recipe, stage, first, name) for stage in stages}
-        added[name] = ControlArm(label=CONTROLS[name], optional=True, **values)
-    with_added = {  # a stage of the first arm is one of its controls, too
-        name: stage.model_copy(update={"arms": [*stage.arms, *added]}) if usual[0] in stage.arms else stage
-        for name, stage in recipe.stages.items()
-    }
-    return recipe.model_copy(update={"arms": recipe.arms | added, "stages": with_added})
-
-
-def _control_values(recipe: Recipe, stage: str, first: Arm, reward: str) -> Values:
-    """What a control sets in a training stage: the values of the first arm, and its own reward."""
-    values = dict(first.stages.get(stage, {}))
-    settings = recipe.stages[stage].parameters | values
-    if name_of(str(settings.get("estimator", "lead"))) in ESTIMATORS:  # it has a shape or a weight
-        values["estimator"] = "grpo"
-    values |= {name: value for name, value in _BY_ACCURACY.items() if settings.get(name)}
-    return values | {"rewards": [reward, "correct"], "reward_weights": [1.0, 0.0]}
+    expected = re.sub(" or instance of .*", "", mistake["msg"])
+    return f"{where}: {expected}, found {shorten(repr(mistake['input']))}"

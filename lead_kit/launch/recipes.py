@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.launch import recipe_model
-from lead_kit.launch.recipe_model import CONTROLS, TRAINING, Recipe, Scale, Values, load_recipe, load_scale
+from lead_kit.launch.recipe_model import TRAINING, Recipe, Scale, Values, load_recipe, load_scale, refuse_unknown
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.files import ROOT, run_folder
 
 _AXES = ("seed", "arm", "benchmark")  # in the order in which runs are listed
-_WITH_CONTROLS = "+controls"  # in --arms: the named arms, or the usual ones, and the controls
 _EVALUATION = "04_evaluate"
 _REFERENCE = re.compile(r"\{(\w+)\}")
 
@@ -49,7 +47,8 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     recipe = load_recipe(recipe_name)
     scale = load_scale(scale_name, recipe.task)
     recipe = _add_stages(recipe, scale)
-    arms = _select_arms(arms or [], recipe, f"recipe {recipe_name}, arms")
+    refuse_unknown(arms or [], recipe.arms, f"recipe {recipe_name}, arms")
+    arms = list(dict.fromkeys(arms or [name for name, arm in recipe.arms.items() if not arm.optional]))
     seeds, benchmarks = scale.seeds if seeds is None else seeds, scale.benchmarks or recipe.benchmarks
     jobs: list[Job] = []
     for name, stage in recipe.stages.items():
@@ -93,38 +92,22 @@ def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
     return recipe.model_copy(update={"stages": {name: first} | scale.stages | dict(others)})
 
 
-def _select_arms(asked: list[str], recipe: Recipe, where: str) -> list[str]:
-    """The arms that --arms names: all that are not optional by default, and the controls with `+controls`.
-
-    Raises InputError for an unknown arm, and where controls are asked for and the recipe has none.
-    """
-    usual = [name for name, arm in recipe.arms.items() if not arm.optional]
-    controls = [name for name in CONTROLS if name in recipe.arms] if _WITH_CONTROLS in asked else []
-    if _WITH_CONTROLS in asked and not controls:
-        raise InputError(f"--arms {_WITH_CONTROLS}: this recipe trains no arm by rewards, so it has no control arms")
-    recipe_model.refuse_unknown(asked, [*recipe.arms, _WITH_CONTROLS], where)
-    return list(dict.fromkeys([*([arm for arm in asked if arm != _WITH_CONTROLS] or usual), *controls]))
-
-
 def training_parameters(text: str) -> Values:
-    """What RECIPE/ARM gives to 03_grpo, or RECIPE/ARM/STAGE where the arm trains in stages; a replay takes it as a
-    variant.
+    """What RECIPE/ARM gives to 03_grpo, or RECIPE/ARM/STAGE where the arm trains in stages; a variant of a replay.
 
     Raises InputError for an unknown recipe, arm or stage, and where several stages train.
     """
     recipe_name, _, rest = text.partition("/")
     arm, _, stage = rest.partition("/")
     recipe = load_recipe(recipe_name)
-    recipe_model.refuse_unknown([arm], recipe.arms, f"recipe {recipe_name}, arms")
+    refuse_unknown([arm], recipe.arms, f"recipe {recipe_name}, arms")
     stages = {name: s for name, s in recipe.stages.items() if s.notebook == TRAINING and arm in (s.arms or [arm])}
     if stage and stage not in stages:
         raise InputError(f"{text}: no training stage {stage!r}{nearest_or_all(stage, stages)}")
     if not stages:
         raise InputError(f"{text}: this arm trains nothing")
     if len(stages) > 1 and not stage:
-        raise InputError(
-            f"{text}: this arm trains in the stages {', '.join(stages)}: name one, as in {text}/{min(stages)}"
-        )
+        raise InputError(f"{text} trains in the stages {', '.join(stages)}: name one, as in {text}/{min(stages)}")
     stage = stage or next(iter(stages))
     return stages[stage].parameters | recipe.arms[arm].stages.get(stage, {})
 

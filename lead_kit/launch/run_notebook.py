@@ -7,7 +7,6 @@ dies with its parent, so that nothing keeps running even when `lead` itself is k
 """
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -28,8 +27,8 @@ from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, run_folder, shown
 from lead_kit.safe_text import LONG, safe_line
 
-# the beginnings of the lines of Run.progress, of a stage before the run, and of Run.record_tripwire
-_PROGRESS = re.compile(r"(\S+: )?step \d+/\d+|tripwire \w+, step ")
+# the beginnings of the lines of Run.progress, of a run that this one waits for, and of Run.record_tripwire
+_PROGRESS = re.compile(r"\[\S+\] |step \d+/\d+|tripwire \w+, step ")
 _POLL = 0.5  # seconds between two looks at the folder
 _PATIENCE = 600.0  # seconds that a rank of a launcher waits for rank 0
 
@@ -123,10 +122,10 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         raise
     finally:
         process_tree.end_children()
-        process_tree.end_left_over("LEAD_RUN", variables["LEAD_RUN"])  # by a kernel that is no child of this process
+        # by a kernel that is no child of this process; LEAD_RUN would end those of a new writer of the same name, too
+        process_tree.end_left_over("LEAD_OWNER", variables["LEAD_OWNER"])
         lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
         (folder / process_tree.FILE).unlink(missing_ok=True)
-        _keep_notebooks(folder)
         manifest.close_attempt(folder, status, reason)
 
 
@@ -207,24 +206,8 @@ def _stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: st
 
 def _show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> None:
     """Copies lines to the log and, with the prefix, to the terminal; prints the last state of a line redrawn by \\r."""
-    terminal_open = True
     for line in source:
         log.write(line)
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
-        if terminal_open and (not brief or _PROGRESS.match(text)):
-            try:
-                print(prefix + safe_line(text, LONG), flush=True)
-            except BrokenPipeError:  # the reader has left (`lead run … | head`), which must not stop the run
-                terminal_open = False
-
-
-def _keep_notebooks(folder: Path) -> None:
-    """Gives the notebook of an interrupted execution its name, unless it is only half written."""
-    for part in [folder / ".notebook.ipynb", *folder.glob("ranks/.*.ipynb")]:
-        if not part.is_file():
-            continue
-        try:
-            json.loads(part.read_text(encoding="utf-8"))
-            part.replace(part.with_name(part.name[1:]))
-        except ValueError:
-            part.unlink()
+        if not brief or _PROGRESS.match(text):
+            print(prefix + safe_line(text, LONG), flush=True)

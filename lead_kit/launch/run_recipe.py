@@ -36,16 +36,6 @@ def _lead_run(job: Job) -> list[str]:
     return words + (["--accelerate", job.accelerate] if job.accelerate else [])
 
 
-def _refuse_twice(jobs: list[Job]) -> None:
-    """Raises InputError when two jobs would write the same run folder."""
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        other = seen.setdefault(job.name, job)
-        if other is not job:
-            both = " and ".join(f"stage {j.stage}, arm {j.arm}, benchmark {j.benchmark}" for j in (other, job))
-            raise InputError(f"two runs would have the name {job.name!r}: {both}; rename a stage, arm or benchmark")
-
-
 def _set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[str, str]:
     """The scale's resources with those of --set NAME=VALUE. Raises InputError for anything else."""
     resources = dict(scale.resources)
@@ -107,21 +97,22 @@ def reproduce_recipe(
     settings: Iterable[str],
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
-    if at_once is not None and at_once < 1:
-        raise InputError(f"--jobs {at_once}: expected at least 1")
-    jobs = plan(recipe, scale_name, _parse_seeds(seeds), _parse_arms(arms))
-    _refuse_twice(jobs)
+    arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
+    jobs = plan(recipe, scale_name, _parse_seeds(seeds), arms)
+    names = [job.name for job in jobs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
     scale = load_scale(scale_name)
     resources = _set_resources(scale, settings, scale_name)
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))
         return 0
-    estimates.require(jobs, scale)
     folder = RUNS / recipe / scale_name
     lock.acquire(folder)
     reasons = _jobs_to_run(jobs)
-    finished, left = ([job for job in jobs if (job.name in reasons) == runs] for runs in (False, True))
-    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {_count_finished(finished)}", flush=True)
+    left = [job for job in jobs if job.name in reasons]
+    finished = f"{len(jobs) - len(left)} finished"
+    print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {finished}", flush=True)
     for name in filter(reasons.get, reasons):
         print(f"runs/{name} is repeated: {reasons[name]}", flush=True)
         (run_folder(name) / "done").unlink()
@@ -155,9 +146,9 @@ def _lists_of_runs(job: Job) -> list[str]:
 def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
     """The names of the jobs that have to run, each with the reason if it had finished before; writes nothing.
 
-    A finished run is repeated when an input that it recorded has another hash now, when a run that it needs is
-    repeated, or when only its list of runs changed. Raises InputError for a run folder with other parameters than the
-    recipe gives, and for one with an output that changed since the run wrote it.
+    A finished run is repeated when an input or output that it recorded has another hash now, when a run that it needs
+    is repeated, or when only its list of runs changed. Raises InputError for a run folder with other parameters than
+    the recipe gives.
     """
     reasons: dict[str, str] = {}
     fingerprint = functools.cache(provenance.fingerprint)  # the output of one run is the input of others
@@ -170,58 +161,34 @@ def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
         if earlier is None or earlier["status"] != "done" or not (folder / "done").is_file():
             reasons[job.name] = ""
             continue
-        if damaged := _other_hash(_outputs_in(folder, earlier), fingerprint):
-            raise InputError(f"{shown(damaged)} is not as its run wrote it: copy it again, or delete {shown(folder)}")
-        inputs = {resolve(name): kept for name, kept in earlier["inputs"].items()}
+        files = {resolve(name): kept for name, kept in earlier["inputs"].items()}
+        files |= {folder / name: kept for name, kept in earlier["outputs"].items()}
+        differing = [path for path, kept in files.items() if kept and path.exists() and fingerprint(path) != kept]
         if changed:
             reasons[job.name] = f"{', '.join(changed)} changed"
         elif repeated := [name for name in job.needs if name in reasons]:
             reasons[job.name] = f"it needs runs/{repeated[0]}"
-        elif path := _other_hash(inputs, fingerprint):
-            reasons[job.name] = f"its input {shown(path)} changed"
+        elif differing:  # a file that was deleted to save space does not differ
+            reasons[job.name] = f"{shown(differing[0])} changed"
     return reasons
-
-
-def _outputs_in(folder: Path, earlier: dict) -> dict[Path, dict]:
-    """The outputs that a run recorded in its own folder, with their fingerprints; figures/ belongs to all runs."""
-    paths = {folder / name: kept for name, kept in earlier["outputs"].items()}
-    paths |= {ROOT / name: kept for name, kept in earlier["outputs"].items()}
-    return {path: kept for path, kept in paths.items() if path.is_relative_to(folder)}
-
-
-def _other_hash(kept: dict[Path, dict], fingerprint) -> Path | None:
-    """The first path whose content differs from its recorded fingerprint; a path that is gone does not differ."""
-    return next((p for p, recorded in kept.items() if recorded and p.exists() and fingerprint(p) != recorded), None)
-
-
-def _count_finished(done: list[Job]) -> str:
-    """How many runs are finished, and how many of these ran other code than their notebooks have now."""
-    codes = {job.name: manifest.read_manifest(run_folder(job.name))["attempts"][-1]["code"] for job in done}
-    old = [job for job in done if codes[job.name] != provenance.code_hash(job.notebook)]
-    note = f" ({len(old)} with other code than their notebooks have now; to repeat one, delete its folder)"
-    return f"{len(done)} finished{note if old else ''}"
 
 
 def _parse_seeds(text: str | None) -> list[int] | None:
     """`0,1,2` as numbers; None stays None. Raises InputError for anything else."""
+    seeds = _parse_list(text, "--seeds", "whole numbers separated by commas, e.g. 0,1,2", r"[0-9]{1,18}")
+    return None if seeds is None else [int(seed) for seed in seeds]
+
+
+def _parse_list(text: str | None, option: str, expected: str, pattern: str = ".+") -> list[str] | None:
+    """`a,b` as texts that fit the pattern; None stays None. Raises InputError for another one and for one twice."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
-        raise InputError(f"--seeds {shorten(text)!r}: expected whole numbers separated by commas, e.g. 0,1,2")
-    return list(dict.fromkeys(map(int, parts)))
-
-
-def _parse_arms(text: str | None) -> list[str] | None:
-    """`grpo,lead` as names; None stays None. Raises InputError for an empty name and for one that comes twice."""
-    if text is None:
-        return None
-    arms = [part.strip() for part in text.split(",")]
-    if twice := [arm for arm in arms if arm and arms.count(arm) > 1]:
-        raise InputError(f"--arms {shorten(text)!r} names {twice[0]!r} twice")
-    if "" in arms:
-        raise InputError(f"--arms {shorten(text)!r}: expected names of arms separated by commas, e.g. grpo,length")
-    return arms
+    if not all(re.fullmatch(pattern, part) for part in parts):
+        raise InputError(f"{option} {shorten(text)!r}: expected {expected}")
+    if twice := [part for part in parts if parts.count(part) > 1]:
+        raise InputError(f"{option} {shorten(text)!r} names {twice[0]!r} twice")
+    return parts
 
 
 def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> int:

@@ -4,12 +4,15 @@ Every tensor is (prompts, group) unless marked. Groups are complete: the trainer
 first. A shape takes a Group and returns its reward. A baseline takes the shaped Group and returns one advantage a
 rollout, or (prompts, group, tokens) where it says so. A weight takes that advantage and the shaped Group. Keyword-only
 arguments are notebook parameters of the same name. estimators.py combines SHAPES, BASELINES and WEIGHTS as papers do.
+Formulas use methods of tensors alone: `lead list` reads them without importing torch.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: added to the spread of lengths
 _WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork), released code: minimum variance when whitening a batch
@@ -61,7 +64,7 @@ def length_reward(correct: Tensor, length: Tensor, length_alpha: float, wrong_re
     >>> length_reward(torch.ones(1, 3), torch.tensor([[10.0, 20.0, 30.0]]), length_alpha=0.1, wrong_reward=-1.0)
     tensor([[1.1052, 1.0000, 0.9048]])
     """
-    return torch.where(correct > 0, torch.exp(-length_alpha * length_z(correct, length)), wrong_reward)
+    return (-length_alpha * length_z(correct, length)).exp().where(correct > 0, wrong_reward)
 
 
 def lead(group: Group, *, length_alpha: float, wrong_reward: float) -> Tensor:
@@ -87,12 +90,12 @@ def lead_code(
     reward in groups whose three shortest responses (correct or wrong) have a mean length above length_floor tokens.
     """
     truncated, repetitive = require_fields(group, "truncated", "repetitive")
-    accuracy = torch.where(group.correct > 0, 1.0, wrong_reward)
-    unfinished = torch.where(repetitive > 0, repetitive_reward, truncated_reward)
-    accuracy = torch.where(truncated > 0, unfinished, accuracy)
+    accuracy = (group.correct > 0).float().where(group.correct > 0, wrong_reward)
+    accuracy = accuracy.masked_fill(truncated > 0, truncated_reward)
+    accuracy = accuracy.masked_fill((truncated > 0) & (repetitive > 0), repetitive_reward)
     by_length = length_reward((accuracy > 0).float(), group.length, length_alpha, 0.0)
     shortest = group.length.sort(1).values[:, :_SHORTEST].mean(1, keepdim=True)
-    accuracy = torch.where((accuracy > 0) & (shortest > length_floor), by_length, accuracy)
+    accuracy = by_length.where((accuracy > 0) & (shortest > length_floor), accuracy)
     return group.reward - group.correct + accuracy
 
 
@@ -106,7 +109,7 @@ def kimi_length(correct: Tensor, length: Tensor) -> Tensor:
     """
     shortest, longest = length.amin(1, keepdim=True), length.amax(1, keepdim=True)
     bonus = 0.5 - (length - shortest) / (longest - shortest).clamp(min=1)
-    return torch.where(longest == shortest, 0.0, torch.where(correct > 0, bonus, bonus.clamp(max=0)))
+    return bonus.where(correct > 0, bonus.clamp(max=0)).masked_fill(longest == shortest, 0.0)
 
 
 def kimi(group: Group, *, kimi_weight: float) -> Tensor:
@@ -123,7 +126,7 @@ def _z_score(values: Tensor, ddof: int, epsilon: float) -> Tensor:
     spread = (centred.square().sum(1, keepdim=True) / max(values.shape[1] - ddof, 1)).sqrt()
     equal = values.amax(1, keepdim=True) == values.amin(1, keepdim=True)
     # In an all-equal group rounding can leave a centred value of 1e-8, which a small ε would amplify.
-    return torch.where(equal, 0.0, centred / torch.where(equal, 1.0, spread + epsilon))
+    return (centred / (spread + epsilon).masked_fill(equal, 1.0)).masked_fill(equal, 0.0)
 
 
 def _batch_std(values: Tensor, ddof: int) -> Tensor:
@@ -177,7 +180,7 @@ def maxrl(group: Group) -> Tensor:
         least = group.reward.min().item()
         raise ValueError(f"maxrl divides by the mean reward, so no reward may be negative: got {least:g}")
     mean = group.reward.mean(1, keepdim=True)
-    return torch.where(mean > 0, (group.reward - mean) / torch.where(mean > 0, mean, 1.0), 0.0)
+    return ((group.reward - mean) / mean.masked_fill(mean == 0, 1.0)).masked_fill(mean == 0, 0.0)
 
 
 def opo(group: Group) -> Tensor:
@@ -193,7 +196,7 @@ def opo(group: Group) -> Tensor:
 def gdpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     """GDPO (2601.05242): z-score each reward inside the group, sum with weights, then whiten over the batch."""
     (components,) = require_fields(group, "components")
-    weights = torch.ones(components.shape[-1], device=components.device) if group.weights is None else group.weights
+    weights = components.new_ones(components.shape[-1]) if group.weights is None else group.weights
     total = (_z_score(components, std_ddof, std_epsilon) * weights).sum(-1)
     return (total - total.mean()) / (_batch_std(total, std_ddof) + std_epsilon)
 
@@ -229,13 +232,13 @@ def difficulty_weight(
     >>> difficulty_weight(torch.tensor([0.0, 0.75, 1.0]), 0.4, 1.5, 0.75, 10.0)
     tensor([1.4994, 0.9500, 0.4834])
     """
-    return weight_low + (weight_high - weight_low) / (1 + torch.exp(weight_steepness * (rho - weight_midpoint)))
+    return weight_low + (weight_high - weight_low) / (1 + (weight_steepness * (rho - weight_midpoint)).exp())
 
 
 def _reweight(advantage: Tensor, correct: Tensor, *curve: float) -> Tensor:
     """A·w(ρ) where A > 0, else A·w(1 − ρ), ρ the mean of `correct`. A group's sum is then not 0. `curve`: of w."""
     rho = correct.mean(1, keepdim=True)
-    return advantage * torch.where(advantage > 0, difficulty_weight(rho, *curve), difficulty_weight(1 - rho, *curve))
+    return advantage * difficulty_weight(rho, *curve).where(advantage > 0, difficulty_weight(1 - rho, *curve))
 
 
 def difficulty(
@@ -288,7 +291,7 @@ BATCH_WIDE = ("lite_ppo", "gdpo", "whitened")  # baselines that look at the whol
 
 def every_group(group: Group) -> Tensor:
     """All groups stay; those without variance have an advantage of 0."""
-    return torch.ones(group.reward.shape[0], dtype=torch.bool, device=group.reward.device)
+    return group.reward.new_ones(group.reward.shape[0]).bool()
 
 
 def mixed_groups(group: Group) -> Tensor:

@@ -17,14 +17,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import torch
-from transformers import GenerationConfig
+from peft.tuners.lora import LoraLayer
+from transformers import AutoConfig, GenerationConfig
 from transformers.generation import ContinuousBatchingConfig
 
 from lead_kit.data import prompts
 from lead_kit.data.named_sets import BenchmarkSettings
 from lead_kit.errors import InputError, lookup
 from lead_kit.models import sampler
-from lead_kit.models.chat import Chat, end_tokens
+from lead_kit.models.chat import Chat, end_tokens, set_chat_template
 from lead_kit.models.loading import load_model, load_tokenizer
 from lead_kit.models.sampler import Completion, GeneratedTokens, Request, SamplingSettings
 from lead_kit.models.smollm2 import resolve_model
@@ -46,7 +47,7 @@ class LocalEngine:
         if continuous and sampling.min_p:
             raise InputError(f"continuous_batching knows no min_p ({sampling.min_p}): turn one of the two off")
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
-        self.batch_size, self.continuous = batch_size, continuous
+        self.batch_size, self.continuous, self._exact = batch_size, continuous, False
         self.chat = Chat(tokenizer, template)
         name = "sampler, continuous batching" if continuous else "sampler"
         self.settings = {"engine": name, "template": template, "dtype": str(model.dtype).removeprefix("torch.")}
@@ -54,6 +55,10 @@ class LocalEngine:
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         self.model.eval()
+        limit = self.sampling.max_tokens
+        limits = [sampler.room_for_completion(self.model, len(self.chat.ids(one.record)), limit) for one in requests]
+        if short := sum(tokens < limit for tokens in limits):
+            print(f"the model's positions end {short} of {len(requests)} completions before max_tokens {limit}")
         decode = self._continuous if self.continuous else self._seeded
         for part in self.chat.parts(requests, self.batch_size):
             sampled = [self.sampling.until_stop(one, self.tokenizer) for one in decode(part)]  # it generates on
@@ -63,15 +68,13 @@ class LocalEngine:
                 yield request, Completion(self.sampling.before_stop(text), len(s.ids), s.truncated, thinking)
 
     def _seeded(self, part: list[Request]) -> list[GeneratedTokens]:
-        return sampler.generate(
-            self.model,
-            [self.chat.ids(r.record) for r in part],
-            [r.seed for r in part],
-            self.sampling,
-            eos=end_tokens(self.model, self.tokenizer),
-            pad=self.tokenizer.pad_token_id,
-            batch_size=self.batch_size,
-        )
+        prompts, seeds = [self.chat.ids(r.record) for r in part], [r.seed for r in part]
+        ends = {"eos": end_tokens(self.model, self.tokenizer), "pad": self.tokenizer.pad_token_id}
+        sampled = sampler.generate(self.model, prompts, seeds, self.sampling, **ends, batch_size=self.batch_size)
+        if not self._exact:
+            sampler.require_exact(self.model, prompts, sampled, self.sampling)
+            self._exact = True
+        return sampled
 
     def _continuous(self, part: list[Request]) -> list[GeneratedTokens]:
         ends = end_tokens(self.model, self.tokenizer)
@@ -101,12 +104,22 @@ class VllmEngine:
     """vLLM in this process; its engine lives only while `sample` runs, so it leaves the GPU free for the next model.
 
     As in LocalEngine, prompts are token ids of the chat template and each request has its own seed. The context is
-    that of the longest request, not the model's own, whose cache may not fit. `machine` holds other arguments of LLM.
+    that of the longest request and at most the model's own, whose cache may not fit. `chat_template` holds the
+    arguments of set_chat_template, `machine` other arguments of LLM.
     """
 
     def __init__(
-        self, model: str, template: str, sampling: SamplingSettings, *, dtype: str, batch_size: int, **machine
+        self,
+        model: str,
+        template: str,
+        sampling: SamplingSettings,
+        *,
+        dtype: str,
+        batch_size: int,
+        chat_template: tuple = ("", ()),
+        **machine,
     ):
+        self.chat_template = chat_template
         self.model, self.template, self.sampling = model, template, sampling
         self.dtype, self.batch_size, self.machine = dtype, batch_size, machine
         self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.as_dict()
@@ -116,8 +129,12 @@ class VllmEngine:
             return
         from vllm import LLM, SamplingParams
 
-        chat = Chat(load_tokenizer(self.model), self.template)
+        tokenizer = load_tokenizer(self.model)
+        set_chat_template(tokenizer, *self.chat_template)
+        chat = Chat(tokenizer, self.template)
         context = max(len(chat.ids(request.record)) for request in requests) + self.sampling.max_tokens
+        positions = AutoConfig.from_pretrained(self.model, trust_remote_code=False).get_text_config()
+        context = min(context, getattr(positions, "max_position_embeddings", context))
         fixed = {"trust_remote_code": False, "seed": 0, "max_model_len": context}
         engine = LLM(model=self.model, dtype=self.dtype, **fixed, **self.machine)
         try:
@@ -135,6 +152,20 @@ class VllmEngine:
             del engine
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def sync_exactly(model, sync: Callable[[], None]) -> Callable[[], None]:
+    """`sync`, after which the weights under adapters are those of before: TRL merges the adapters for vLLM and takes
+    them out again, and in bfloat16 each such pair rounds the frozen weights anew (TRL #6688)."""
+
+    def sync_and_restore() -> None:
+        frozen = [part.base_layer.weight for part in model.modules() if isinstance(part, LoraLayer)]
+        before = [weight.detach().clone() for weight in frozen]
+        sync()
+        for weight, value in zip(frozen, before, strict=True):
+            weight.data.copy_(value)
+
+    return sync_and_restore
 
 
 def sample_colocated(
@@ -316,6 +347,7 @@ def _open_sampler(model: str, template: str, sampling: SamplingSettings, config:
     policy, tokenizer = load_model(locate_model(model, run), dtype=config["dtype"])
     if continuous and not hasattr(policy, "generate_batch"):
         raise InputError("continuous_batching: this version of transformers has no generate_batch for the model")
+    set_chat_template(tokenizer, config["chat_template"], config["template_variables"])
     policy = policy.to("cuda" if torch.cuda.is_available() else "cpu")
     return LocalEngine(policy, tokenizer, template, sampling, config["batch_size"], continuous)
 
@@ -329,6 +361,7 @@ def _open_vllm(model: str, template: str, sampling: SamplingSettings, config: di
     if located in SIZES:
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
     machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}
+    machine |= {"chat_template": (config["chat_template"], config["template_variables"])}
     return VllmEngine(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
 
 

@@ -4,12 +4,14 @@ import functools
 import importlib.util
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -18,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import disable_progress_bar
 
 from lead_kit.errors import InputError, lookup, nearest
@@ -110,6 +113,23 @@ def weights_dtype(dtype: str, adapter: str) -> str:
     return "float32" if adapter == "full" else dtype
 
 
+def lora_targets(model, names: list[str]) -> list[str]:
+    """The modules that get an adapter, as PEFT takes them, and prints how many of each name there are.
+
+    `names` are the last parts of module names, or ["all-linear"] for every linear layer but the output head. Raises
+    InputError for a name that matches no linear layer.
+    """
+    linear = [name.split(".")[-1] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)]
+    counts = Counter(name for name in linear if name != "lm_head" or name in names)
+    if names == ["all-linear"]:
+        names = list(counts)
+    if missing := [name for name in names if name not in counts]:
+        known = ", ".join([*counts, "all-linear"])
+        raise InputError(f"lora_targets has {missing[0]!r}, which {type(model).__name__} lacks; there are {known}")
+    print("adapters on", ", ".join(f"{counts[name]} {name}" for name in names))
+    return names
+
+
 def keep_float32(model, dtype: str) -> None:
     """With computation in float32, what trains is float32 too: beside four-bit weights, TRL makes it bfloat16, and a
     module that is trained in full could then not be multiplied with the rest."""
@@ -127,6 +147,18 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    return _keep_thoughts(tokenizer)
+
+
+def _keep_thoughts(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Makes <think> and </think> ordinary tokens: special ones are missing from a decoded text, and with them the
+    place at which the verifier begins to read."""
+    if not {"<think>", "</think>"} & set(tokenizer.all_special_tokens):
+        return tokenizer
+    known = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in known["added_tokens"]:
+        token["special"] &= token["content"] not in ("<think>", "</think>")
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(known))
     return tokenizer
 
 

@@ -6,6 +6,7 @@ DynamicCache would copy all that it holds for each new token.
 """
 
 import inspect
+import math
 from bisect import bisect_left
 from hashlib import blake2b
 from typing import NamedTuple
@@ -250,7 +251,8 @@ def generate(
         batch = _Batch(model, [prompts[row] for row in rows], pad)
         generators = [torch.Generator().manual_seed(seeds[row]) for row in rows]
         draws = torch.stack([torch.rand(sampling.max_tokens, generator=one) for one in generators]).to(model.device)
-        done = _decode(batch, draws, torch.tensor(eos, device=model.device), sampling.temperature, filters)
+        limits = torch.tensor([room_for_completion(model, len(prompts[row]), sampling.max_tokens) for row in rows])
+        done = _decode(batch, draws, limits, torch.tensor(eos, device=model.device), sampling.temperature, filters)
         for row, sample in zip(rows, done, strict=True):
             samples[row] = sample
     return samples
@@ -307,11 +309,23 @@ def require_exact(model, prompts: list[list[int]], samples: list[GeneratedTokens
         )
 
 
-def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filters) -> list[GeneratedTokens]:
-    count, limit = draws.shape
+def room_for_completion(model, prompt: int, max_tokens: int) -> int:
+    """The tokens of a completion after a prompt of so many: max_tokens, or what the model's positions leave. Raises
+    InputError for a prompt that fills them."""
+    positions = getattr(_inner(model).config.get_text_config(), "max_position_embeddings", None) or math.inf
+    if prompt >= positions:
+        raise InputError(f"a prompt has {prompt} tokens, and the model {positions} positions: leave such problems out")
+    return min(max_tokens, positions - prompt)
+
+
+def _decode(
+    batch: _Batch, draws: Tensor, limits: Tensor, eos: Tensor, temperature: float, filters
+) -> list[GeneratedTokens]:
+    """The samples of a batch; one that has filled its `limits` (rows,) without an end token is truncated."""
+    count, limit = len(draws), int(limits.max())
     tokens = torch.zeros(count, limit, dtype=torch.long)
     scores = torch.zeros(count, limit)
-    lengths = torch.full((count,), limit)
+    lengths = limits.clone()
     finished = torch.zeros(count, dtype=torch.bool)
     for step in range(limit):
         logits = batch.logits() if step else batch.first
@@ -322,7 +336,7 @@ def _decode(batch: _Batch, draws: Tensor, eos: Tensor, temperature: float, filte
         fresh = fresh[~finished[fresh]]
         finished[fresh] = True
         lengths[fresh] = step + 1
-        alive = ~finished[batch.rows]
+        alive = ~finished[batch.rows] & (limits[batch.rows] > step + 1)
         if not alive.any():
             break
         batch.extend(token)

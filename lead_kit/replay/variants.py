@@ -12,7 +12,7 @@ from lead_kit.method.advantages import BASELINES, BATCH_WIDE, GROUP_FILTERS, Gro
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
-from lead_kit.parameters import Parameter, convert_values, new_name, read_call, select_function
+from lead_kit.parameters import Parameter, convert_values, read_call, select_function
 from lead_kit.replay.groups import Block, MissingField, RecordedGroup, Rollouts, group_of, require_groups
 from lead_kit.replay.recompute_rewards import computed, rollouts_of
 
@@ -95,7 +95,7 @@ def read_variants(
     """
     variants = [read_variant(f"grpo(label={RECORDED!r})", declared, arm, user_functions)]
     parts = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter")
-    trained = {new_name(name, declared): value for name, value in (trained or {}).items()}
+    trained = trained or {}
     if "estimator" in trained and not any(":" in str(trained.get(part)) for part in parts):
         config = {name: trained.get(name, one.default) for name, one in declared.items()}
         variants.append(_bound(TRAINED, config, None, user_functions))

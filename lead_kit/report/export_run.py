@@ -91,7 +91,7 @@ def document(folder: Path) -> str:
     about = summary_card(folder)
     path = folder / "notebook.ipynb"
     if not path.is_file():
-        raise InputError(f"{shown(folder)} has no executed notebook (notebook.ipynb): `lead run` writes it")
+        raise InputError(f"{shown(folder)} has no executed notebook: `lead run` writes notebook.ipynb there")
     try:
         cells = [_cell_html(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (ValueError, KeyError, TypeError, AttributeError):

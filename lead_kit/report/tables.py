@@ -274,7 +274,7 @@ def _as_latex(text):
     return safe_line(text).translate(_LATEX)
 
 
-_CONTROL = "random"  # the arm whose reward says nothing (lead_kit.launch.controls)
+_CONTROL = "random"  # the arm whose reward says nothing (experiments/recipes/figure1.yaml)
 
 
 def over_control(pairs: pd.DataFrame) -> list[str]:
@@ -285,7 +285,7 @@ def over_control(pairs: pd.DataFrame) -> list[str]:
     ends = f" − {_CONTROL}"
     rows = pairs[pairs["difference"].str.endswith(ends)] if len(pairs) else pairs
     if not len(rows):
-        return ["No arm `random` ran (--arms +controls): what any reward would have gained is not known."]
+        return ["No arm `random` ran: what any reward would have gained is not known."]
     texts = _estimates(rows, sign=True)
     return [
         f"{row.metric}, {row.difference.removesuffix(ends)} over the random-reward control: {text}, {row.verdict}"

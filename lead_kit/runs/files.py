@@ -22,7 +22,6 @@ ROOT = Path(os.environ.get("LEAD_ROOT") or Path(__file__).resolve().parents[2])
 RUNS = ROOT / "runs"
 NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*(/[A-Za-z0-9_+][A-Za-z0-9._+-]*)*")
 _LONGEST_NAME = 200  # characters; systems allow 255 bytes, and files that are written get a prefix
-_MOST_VALUES = 100_000  # in a YAML file, with what its aliases repeat; the largest recipe has under 300
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
 
 
@@ -229,34 +228,16 @@ def read_parquet(path: Path) -> "pyarrow.Table":
 
 
 def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file. Raises InputError for anything else, and for aliases that repeat too much."""
+    """The mapping in a YAML file. Raises InputError for anything else."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        if node is not None and _count(node, {}) > _MOST_VALUES:
-            raise InputError(f"{shown(path)}: its aliases (*name) repeat more than {_MOST_VALUES} values")
-        content = None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown(path)} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise InputError(f"{shown(path)}: lists and mappings are nested too deeply") from None
-    except ValueError as error:  # a date such as 2020-13-45, a number of thousands of digits
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{shown(path)}: a value cannot be read ({shorten(str(error))})") from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # no UTF-8, the date 2020-13-45, a number of thousands of digits
+        raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
     if not isinstance(content, dict):
         raise InputError(f"{shown(path)}: expected keys and values, found {shorten(content)}")
     return content
-
-
-def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """How many values a node stands for, each alias counted as a copy of what it names."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if node not in known:
-        known[node] = _MOST_VALUES + 1  # for an alias inside of what it names
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        known[node] = 1 + sum(_count(part, known) for part in parts)
-    return known[node]

@@ -12,7 +12,6 @@ from lead_kit.parameters import read_parameters
 from lead_kit.runs import lock
 from lead_kit.runs.files import ROOT, RUNS, resolve, shown
 from lead_kit.runs.manifest import read_manifest
-from lead_kit.runs.progress import UpstreamProgress
 
 _READERS = ("huggingface_hub.constants", "datasets.config")  # modules that keep the setting as it was at their import
 _EMBEDDED = ("tiny", "tiny-words", "tiny-bytes", "smollm2")  # models that need neither a folder nor the hub
@@ -63,14 +62,12 @@ def run_notebook_if_missing(path: str | Path) -> Path:
         return target
     print(f"{shown(target)} does not exist yet: running {shown(notebook)} with default parameters", flush=True)
     command = [sys.executable, "-m", "lead_kit.cli", "run", str(notebook), "--wait", "--brief"]
-    command += ["--die-with-parent", str(os.getpid())]
-    progress = UpstreamProgress(notebook.stem)
+    command += ["--prefix", notebook.stem, "--die-with-parent", str(os.getpid())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
-            progress.read_line(line)
+            print(line, end="", flush=True)
     if child.returncode or not target.exists():
         raise InputError(f"`lead run {shown(notebook)}` (exit code {child.returncode}) did not write {shown(target)}")
-    progress.end()
     return target
 
 

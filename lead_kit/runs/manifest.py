@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
-from lead_kit.errors import InputError, shorten
+from lead_kit.errors import InputError
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import ROOT, RUNS, shown, to_json_value, write_text
@@ -42,15 +42,6 @@ class _ManifestToContinue(_Manifest):
     attempts: list[_Attempt] = Field(min_length=1)
 
 
-def _fault(error: ValidationError) -> str:
-    """The first thing that is wrong with a manifest, in words."""
-    fault = error.errors()[0]
-    name, *inner = fault["loc"]
-    if inner or fault["type"] == "too_short":
-        return "an attempt lacks status or code"
-    return f"there is no {name!r}" if fault["type"] == "missing" else f"{name} is {shorten(repr(fault['input']))}"
-
-
 def timestamp() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -63,18 +54,15 @@ def read_manifest(folder: Path, complete: bool = False) -> dict | None:
     path = folder / "run.json"
     if not path.is_file():
         return None
-    remedy = f"delete the folder {shown(folder)} or restore the file"
+    text = path.read_bytes()
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError(f"{shown(path)} is not JSON: {remedy}") from None
-    if not isinstance(manifest, dict):
-        raise InputError(f"{shown(path)} is {shorten(manifest)}, expected the object that a run writes: {remedy}")
-    try:
-        (_ManifestToContinue if complete else _Manifest).model_validate(manifest, strict=True)
+        (_ManifestToContinue if complete else _Manifest).model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise InputError(f"{shown(path)} is not of this version of the kit: {_fault(error)}; {remedy}") from None
-    return manifest
+        fault = error.errors(include_url=False)[0]
+        reason = ": ".join([*map(str, fault["loc"]), fault["msg"]])
+        remedy = f"delete the folder {shown(folder)} or restore the file"
+        raise InputError(f"{shown(path)} is no record of this version of the kit ({reason}): {remedy}") from None
+    return json.loads(text)
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:

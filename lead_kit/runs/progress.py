@@ -1,35 +1,15 @@
-"""How far runs are: lines for the terminal or the log, and in a live notebook one bar a run or the notebook's views."""
+"""How far a run is: lines for the terminal or the log, and in a live notebook a bar or the notebook's views."""
 
 import os
-import re
 import time
 from pathlib import Path
 
 _SECONDS = 2.0  # shortest time between two lines
-_LINE = re.compile(r"(?:(\S+): )?step (\d+)/(\d+)(.*)")  # of Run.progress, or of a stage that another stage started
 
 
 def in_live_notebook() -> bool:
     """Whether this is the kernel of a notebook that a user has open, and not one of `lead run`."""
     return "JPY_SESSION_NAME" in os.environ and "LEAD_OWNER" not in os.environ
-
-
-class _Bars:
-    """Bars by name."""
-
-    def __init__(self):
-        self.by_name = {}
-
-    def advance(self, name: str, step: int, total: int, text: str = "") -> None:
-        from tqdm.auto import tqdm  # imported here: only a live notebook needs its widgets
-
-        if name not in self.by_name:
-            self.by_name[name] = tqdm(desc=name or None, total=total)
-        bar = self.by_name[name]
-        bar.total, bar.n = total, step
-        bar.set_postfix_str(text)
-        if step >= total:
-            bar.close()
 
 
 class Progress:
@@ -40,7 +20,7 @@ class Progress:
 
     def __init__(self, log: Path):
         self.log, self.views = log, []  # type: Path, list[Callable[[str, bool, dict], None]]
-        self.bars, self.first = _Bars(), None
+        self.bar = self.first = None
         self.values, self.last_shown = {}, -_SECONDS
 
     def show(self, step: int, total: int, values: dict) -> None:
@@ -56,7 +36,16 @@ class Progress:
         for view in self.views:
             view(line, last, values)
         if in_live_notebook() and not self.views:
-            self.bars.advance("", step, total, numbers)
+            self._advance_bar(step, total, numbers)
+
+    def _advance_bar(self, step: int, total: int, text: str) -> None:
+        from tqdm.auto import tqdm  # imported here: only a live notebook needs its widgets
+
+        self.bar = self.bar or tqdm(total=total)
+        self.bar.total, self.bar.n = total, step
+        self.bar.set_postfix_str(text)
+        if step >= total:
+            self.bar.close()
 
     def _time_left(self, step: int, total: int, clock: float) -> str:
         """`0:40 left`, from the mean time of a step since the first one that was shown; empty at that one."""
@@ -68,29 +57,3 @@ class Progress:
         """Appends a line to the log."""
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
-
-
-class UpstreamProgress:
-    """The progress of a run that this one waits for, and of those that it starts itself, from the lines it prints."""
-
-    def __init__(self, name: str):
-        self.name, self.bars, self.reached = name, _Bars(), {}
-        self.show(name, 0, 1)
-
-    def read_line(self, line: str) -> None:
-        """Takes a line that the run printed. What is no progress is in the log of its run."""
-        if match := _LINE.match(line.strip()):
-            self.show(match[1] or self.name, int(match[2]), int(match[3]), match[4].strip())
-
-    def show(self, name: str, step: int, total: int, text: str = "") -> None:
-        self.reached[name] = (step, total)
-        if in_live_notebook():
-            self.bars.advance(name, step, total, text)
-        else:
-            print(f"{name}: step {step}/{total}  {text}".rstrip(), flush=True)
-
-    def end(self) -> None:
-        """The run has ended well: what it did not count is done."""
-        for name, (step, total) in self.reached.items():
-            if step < total:
-                self.show(name, total, total)

@@ -6,13 +6,14 @@ needs to check its rank.
 
 import atexit
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
 from lead_kit.parameters import Config, refuse_secrets
-from lead_kit.runs import lock, log_files, manifest, notebook_recorder, provenance
+from lead_kit.runs import lock, log_files, manifest, provenance
 from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint
 from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
 from lead_kit.runs.find import notebook_that_writes
@@ -64,8 +65,6 @@ class Run:
             lock.release(self.path)
             raise
         atexit.register(self._close_unfinished)
-        if in_live_notebook():
-            notebook_recorder.record(self.path)
 
     def _close_unfinished(self) -> None:
         """Marks the attempt as failed when the kernel ends before `finish`; the next kernel continues the run."""
@@ -230,6 +229,8 @@ class Run:
                 self.manifest["outputs"][name] = provenance.fingerprint(self.path / name)
             else:
                 warnings.warn(f"output {name} was announced but never written", stacklevel=2)
+        if not self.config.get("save_steps", 1):  # the checkpoint of the last step was for errors behind the training
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self.manifest["summary"] |= to_json_value(summary)
         self.manifest["attempts"][-1].pop("reason", None)  # of an interruption after which a cell was run again
         self.manifest["attempts"][-1]["finished"] = manifest.timestamp()

@@ -50,6 +50,8 @@ def sizes(
     """
     if batch_size < 2 or steps < 1:
         raise InputError(f"batch_size must be at least 2 and steps at least 1, got {batch_size} and {steps}")
+    if group_size < 2:
+        raise InputError(f"group_size is {group_size}, expected 2 or more: a rollout is compared with its group")
     require_divisor("group_size", group_size, "batch_size", batch_size)
     require_divisor("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
     rows = batch_size // (updates_per_batch * processes())
@@ -63,6 +65,13 @@ def sizes(
         )
     accumulation = rows // micro
     return _Sizes(micro, accumulation, updates_per_batch * accumulation, buffer, steps * buffer)
+
+
+def use_one_gpu(arguments) -> None:
+    """Trains a process on one GPU where it sees several: TRL refuses transformers' copies of the model on all."""
+    if arguments.n_gpu > 1:
+        print(f"this process trains on one of {arguments.n_gpu} GPUs; `lead run --nproc {arguments.n_gpu}` uses all")
+        arguments._n_gpu = 1
 
 
 _OPTIMIZERS = {"muon": "adamw_torch", "adamw": "adamw_torch", "adamw_8bit": "adamw_8bit"}

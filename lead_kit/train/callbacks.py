@@ -22,21 +22,31 @@ _USED = "this trainer was already used; choose Run All to continue from the newe
 _NOTED = "interrupting: this batch is finished first, so that the run can go on from here; interrupt again to stop now"
 
 
+class _AlreadyTrained(Exception):
+    """Raised once a checkpoint of the last step is loaded: the trainer would make another update."""
+
+
 class _InterruptCallback(TrainerCallback):
     """Ends a training that was interrupted, after the last update of a rollout batch, with a checkpoint.
 
-    Inside a batch a checkpoint could not be resumed exactly. `updates` optimiser updates make a batch.
+    Inside a batch a checkpoint could not be resumed exactly. `updates` optimiser updates make a batch. The last step
+    has a checkpoint, too, so that an error behind the training does not cost it; Run.finish removes it.
     """
 
-    def __init__(self, updates: int):
-        self.updates, self.asked, self.begun = updates, False, False
+    def __init__(self, updates: int, keeps_last: bool):
+        self.updates, self.keeps_last, self.asked, self.begun = updates, keeps_last, False, False
 
     def on_train_begin(self, args, state, control, **kwargs):
         if self.begun:
             raise InputError(_USED)
         self.begun = True
+        if state.global_step >= state.max_steps:
+            raise _AlreadyTrained
 
     def on_step_end(self, args, state, control, **kwargs):
+        if self.keeps_last and state.global_step >= state.max_steps and args.save_strategy == "no":
+            args.save_only_model = not provenance.sharded()  # nothing is trained from it
+            control.should_save = True
         if self.asked and state.global_step % self.updates == 0 and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
 
@@ -60,15 +70,15 @@ class _InterruptCallback(TrainerCallback):
         print(_NOTED, flush=True)
 
 
-def train(trainer, run, checkpoint: Path | None, updates: int = 1):
-    """Trains to the last step and returns the trainer's result. `updates` optimiser updates make a step of the run.
+def train(trainer, run, checkpoint: Path | None, updates: int = 1) -> None:
+    """Trains to the last step, from `checkpoint` if there is one. `updates` optimiser updates make a step of the run.
 
     What the run logged after `checkpoint` is deleted first. Raises InputError when the trainer has trained before or
     when there are too few problems for a batch, and Interrupted, with one sentence, when the user interrupts.
     """
     if any(isinstance(callback, _InterruptCallback) for callback in trainer.callback_handler.callbacks):
         raise InputError(_USED)
-    stop = _InterruptCallback(updates)
+    stop = _InterruptCallback(updates, keeps_last=run.config.get("preflight") != "only")
     trainer.callback_handler.callbacks.insert(0, stop)  # before a validation of the start
     provenance.check_processes(trainer.accelerator)
     begin, last = checkpoints.updates_in(checkpoint) // updates, trainer.args.max_steps // updates
@@ -80,13 +90,15 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1):
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except KeyboardInterrupt:
             stop.asked = True
+        except _AlreadyTrained:
+            print(f"the training is done: {shown(checkpoint)}", flush=True)
+            return
     reached = min(trainer.state.global_step // updates, last - (result is None))
     run.reached = (reached, last)
     if reached == begin < last and not stop.asked:
         raise InputError(f"the training ended at step {reached} of {last}: its problems fill no batch")
     if reached < last and stop.asked:
         raise run.interruption(_interruption_message(run.path / "checkpoints", reached, last, updates)) from None
-    return result
 
 
 def _interruption_message(folder: Path, reached: int, last: int, updates: int) -> str:

@@ -209,12 +209,13 @@ class PackedUpdate(GRPOTrainer):
 
     @contextmanager
     def _accumulating(self, model):
-        """A backward pass that leaves the exchange of gradients, and DeepSpeed's step, to a later one."""
-        state, deepspeed = self.accelerator.gradient_state, self.is_deepspeed_enabled
+        """A backward pass that leaves the exchange of gradients, and DeepSpeed's step, to a later one. FSDP exchanges
+        them after every pack, or each process would hold the gradient of the whole model until then."""
+        state, exchanges = self.accelerator.gradient_state, self.is_deepspeed_enabled or self.is_fsdp_enabled
         synced = state.sync_gradients
         state._set_sync_gradients(False)
         try:
-            with nullcontext() if deepspeed else self.accelerator.no_sync(model):
+            with nullcontext() if exchanges else self.accelerator.no_sync(model):
                 yield
         finally:
             state._set_sync_gradients(synced)
@@ -229,8 +230,18 @@ class PackedUpdate(GRPOTrainer):
         return _share_rows(inputs, self.accelerator) if self.pack_tokens else inputs
 
     def _get_per_token_logps_and_entropies(
-        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
+        self,
+        model,
+        input_ids,
+        attention_mask,
+        logits_to_keep,
+        batch_size=None,
+        compute_entropy=False,
+        compute_efficient=False,
+        **others,
     ):
+        if compute_efficient:  # unsloth (2026.10.6) scores inside its own loss
+            return None, None
         layout = (input_ids, attention_mask, logits_to_keep)
         if not self._in_pack:
             self._compare_forwards(model, *layout)

@@ -137,7 +137,7 @@ def _check_format_rewards(rollouts: list, weighted: dict, thinking: bool) -> lis
 def _check_context(rows: list[dict], model, max_tokens: int) -> Item:
     """Whether the longest prompt and a completion fit into the model's positions."""
     longest = max(len(row["prompt_ids"]) for row in rows)
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     sentence = f"the longest prompt has {longest} tokens, a completion up to {max_tokens}"
     if positions and longest + max_tokens > positions:
         return Item("context", STOP, f"{sentence}, but the model has {positions} positions: lower max_tokens")

@@ -27,12 +27,14 @@ def tokenise_solutions(
     """
     lookup(_TOO_LONG, too_long, "too_long")
     lookup(LOSS_ON, loss_on, "loss_on")
-    rows, longer = [], 0
+    rows, longer, refitted = [], 0, 0
     for record in records:
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
-        prompt = chat.chat_prompt(tokenizer, template, record["problem"]).ids
-        completion = tokenizer(record["solution"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+        prompt, thinking = chat.chat_prompt(tokenizer, template, record["problem"])
+        solution = chat.fit_thought(record["solution"], thinking)
+        refitted += solution != record["solution"]
+        completion = tokenizer(solution, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
         if max_length and len(prompt) + len(completion) > max_length:
             longer += 1
             if too_long == "drop" or len(prompt) >= max_length:
@@ -41,6 +43,9 @@ def tokenise_solutions(
         ids = prompt + completion
         labels = ids if loss_on == "all" else [IGNORED] * len(prompt) + completion
         rows.append({"input_ids": ids, "labels": labels, "length": len(ids)})
+    if refitted:
+        opened = "opens" if thinking else "does not open"
+        print(f"the chat template {opened} a thought: <think> or </think> was changed in {refitted} solutions")
     if not rows:
         raise InputError(f"max_length is {max_length}, but every one of the {len(records)} solutions is longer")
     return rows, longer

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate.utils import gather_object
+from peft import PeftModel
 from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
@@ -21,7 +22,7 @@ from lead_kit.method.estimators import Estimate, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
-from lead_kit.models.engines import sample_colocated
+from lead_kit.models.engines import sample_colocated, sync_exactly
 from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.train import packed_loss
@@ -80,6 +81,8 @@ class LeadTrainer(PackedUpdate):
             super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
         self.add_callback(SealCheckpoint)
         self._check_engine()
+        if self.use_vllm and isinstance(self.model, PeftModel):
+            self.vllm_generation.sync_weights = sync_exactly(self.model, self.vllm_generation.sync_weights)
         self.sampler_scores = engine == "sampler" and packed_loss.can_reuse(self.model, self.args)
         self._check_loss(group_filter)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
@@ -95,6 +98,11 @@ class LeadTrainer(PackedUpdate):
             raise InputError(
                 "engine 'sampler' needs the whole model on each process; with FSDP or ZeRO-3 use 'vllm_colocate', "
                 "'vllm_server' or 'generate'"
+            )
+        if self.use_vllm and any(getattr(part, "is_loaded_in_4bit", False) for part in self.model.modules()):
+            raise InputError(
+                f"engine {self.engine!r} cannot take four-bit weights (TRL #3654, #4973): use engine 'sampler' or "
+                "'generate', or adapter 'lora'"
             )
         if self.pays_kl and sharded:
             raise InputError("baseline 'whitened' copies the model as its reference, which FSDP and DeepSpeed split")

@@ -1,16 +1,19 @@
 """The ranks of a run: started by `lead run`, or `lead run` itself started by torchrun, srun or accelerate launch."""
 
+import ctypes
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lead_kit.errors import InputError
 from lead_kit.launch import ranks as ranks_of_runs
-from lead_kit.launch.ranks import Ranks, environment, locate
+from lead_kit.launch.ranks import Ranks, environment, has_gpu, locate
 from lead_kit.runs.log_files import read_metrics
 from tests import small
 from tests.small import FINISH, RANKS, SETTLE, write_notebook
@@ -26,8 +29,6 @@ STEP = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NN
 @pytest.mark.parametrize(
     "ranks, message",
     [
-        (Ranks(nproc=0), "--nproc 0: expected at least 1"),
-        (Ranks(nodes=0), "--nodes 0: expected at least 1"),
         (Ranks(node_rank=1), "--node-rank 1: needs --nodes"),
         (Ranks(nodes=2, node_rank=0), "--nodes 2: needs --node-rank R and --rendezvous HOST:PORT, or a step of Slurm"),
         (Ranks(nodes=2, node_rank=2, rendezvous="h:1"), "--node-rank 2: expected 0 to 1 with --nodes 2"),
@@ -122,3 +123,17 @@ def test_each_rank_has_one_thread_as_under_torchrun(tmp_path):
     command = [sys.executable, *LEAD, "--nproc", "2"]
     done = subprocess.run(command, cwd=tmp_path, env=env | {"LEAD_ROOT": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 0 and "threads 1 0" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("cards, failure", [(2, 0), (0, 0), (0, 100)])  # 100: the driver finds no device
+def test_cuda_s_driver_says_whether_there_is_a_gpu(monkeypatch, cards, failure):
+    def count(reference):
+        reference._obj.value = cards
+        return failure
+
+    driver = SimpleNamespace(cuInit=lambda flags: failure, cuDeviceGetCount=count)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: {"libcuda.so.1": driver}[name])
+    assert has_gpu() == bool(cards)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "")  # no nvidia-smi
+    assert has_gpu() == bool(torch.cuda.device_count())

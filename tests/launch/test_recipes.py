@@ -112,7 +112,7 @@ def test_seeds_and_arms_can_be_chosen_and_an_optional_arm_must_be_named(root):
         (
             "per: [arm, seed]",
             "per: [arm, seeds]",
-            "item 2 is 'seeds', expected 'seed', 'arm' or 'benchmark' (did you mean 'seed'?)",
+            "item 2: Input should be 'seed', 'arm' or 'benchmark', found 'seeds'",
         ),
         ("notebook: judge", "notebook: juge", "did you mean 'judge.ipynb'"),
         ("stages:", "stages: [", "is not YAML"),
@@ -134,8 +134,8 @@ def test_what_does_not_fit_is_told_before_anything_runs(root, old, new, told):
     "new, told",
     [
         ("lengths: {longst: 64}", "scale small, lengths: no 'longst' here (did you mean 'longest'?)"),
-        ("rates: {training: 3}", "scale small, rates: no sampling, expected a number above 0"),
-        ("resources: {gres: [1]}", "scale small, resources, gres is [1], expected a text"),
+        ("rates: {training: 3}", "scale small, rates, sampling: Field required"),
+        ("resources: {gres: [1]}", "scale small, resources, gres: Input should be a valid string, found [1]"),
         ("tasks: {words: {parametrs: {}}}", "tasks, words: no 'parametrs' here (did you mean 'parameters'?)"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_dry_run_prints_command_memory_and_rollouts_and_runs_nothing(scale, ki
 @pytest.mark.slow  # starts `lead`
 def test_bad_seeds_and_jobs_are_refused(root):
     assert "--seeds '0,x'" in call(root, "reproduce", "small", "--scale", "small", "--seeds", "0,x")[2]
-    assert "--jobs 0" in call(root, "reproduce", "small", "--scale", "small", "--jobs", "0")[2]
+    assert "'--jobs': 0 is not in the range" in call(root, "reproduce", "small", "--scale", "small", "--jobs", "0")[2]
 
 
 def attempts(root):

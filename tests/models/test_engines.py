@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from packaging.requirements import Requirement
+from peft import LoraConfig, get_peft_model
 
 from lead_kit.data import arithmetic, named_sets
 from lead_kit.errors import InputError
@@ -25,6 +26,7 @@ from lead_kit.models import engines, sampler
 from lead_kit.models.chat import Chat
 from lead_kit.models.loading import load_model
 from lead_kit.models.sampler import GeneratedTokens, SamplingSettings
+from lead_kit.models.tiny_models import embedded_model
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,3 +323,21 @@ def test_the_environments_differ_only_where_the_engines_ask_for_it():
     assert bounds.keys() == cpu.keys()
     for pinned in (cpu, gpu, unsloth):  # so that installing the package changes no pinned set
         assert [n for n in bounds.keys() & pinned.keys() if pinned[n] not in bounds[n]] == []
+
+
+def test_the_weights_under_adapters_are_exact_after_fifty_syncs():
+    model, _ = embedded_model("tiny")
+    model = get_peft_model(model.bfloat16(), LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+
+    def sync():
+        model.merge_adapter()
+        model.unmerge_adapter()
+
+    exact = engines.sync_exactly(model, sync)
+    for _ in range(50):
+        exact()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    for _ in range(50):
+        sync()
+    assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())

@@ -238,3 +238,28 @@ def test_weights_move_at_a_recipes_rate_only_as_float32_masters():
             optimizer.zero_grad()
         moved[dtype] = (weight != start).float().mean().item()
     assert moved["float32"] > 0.99 and moved["bfloat16"] < 0.3
+
+
+def test_the_marks_of_a_thought_stay_in_decoded_texts_where_they_are_special(models, tmp_path):
+    model, tokenizer = embedded_model("tiny-bytes")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    model.resize_token_embeddings(len(tokenizer))
+    save_model(model, tokenizer, tmp_path)
+    again = models.load_tokenizer(str(tmp_path))
+    ids = again("<think>a</think>b<|end|>", add_special_tokens=False).input_ids
+    assert len(ids) == 5 and again.decode(ids, skip_special_tokens=True) == "<think>a</think>b"
+
+
+def test_adapters_go_on_the_modules_that_are_named_and_a_name_without_one_is_refused(models, capsys):
+    from tests.models.families import build
+
+    phi, _ = build("phi3")
+    with pytest.raises(InputError, match="lora_targets has 'q_proj', which Phi3ForCausalLM lacks; there are o_proj"):
+        models.lora_targets(phi, ["q_proj", "o_proj"])
+    every = models.lora_targets(phi, ["all-linear"])
+    assert sorted(every) == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
+    assert "adapters on 2 o_proj, 2 qkv_proj" in capsys.readouterr().out
+    adapted = get_peft_model(phi, LoraConfig(target_modules=models.lora_targets(phi, ["qkv_proj"])))
+    assert sum("lora_A" in name for name, _ in adapted.named_parameters()) == 2
+    gpt, _ = build("gpt2")
+    assert sorted(models.lora_targets(gpt, ["all-linear"])) == ["c_attn", "c_fc", "c_proj"]

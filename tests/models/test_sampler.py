@@ -7,6 +7,8 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, Qwen2Config
 
+from lead_kit.errors import InputError
+
 pytestmark = pytest.mark.slow
 LIMIT = 24
 
@@ -185,3 +187,14 @@ def test_a_layer_that_forgets_stays_the_librarys_own(kit):
         "_PreallocatedLayer",
         "DynamicSlidingWindowLayer",
     ]
+
+
+def test_a_completion_ends_where_the_model_s_positions_end(kit, monkeypatch):
+    prompt = kit.prompts[0]
+    monkeypatch.setattr(kit.model.config, "max_position_embeddings", len(prompt) + 3)
+    ends = {"eos": [-1], "pad": kit.tokenizer.pad_token_id}
+    long, short = kit.sample.generate(kit.model, [prompt, prompt[:-2]], [0, 1], kit.sample.SamplingSettings(9), **ends)
+    assert (len(long.ids), long.truncated) == (3, True) and (len(short.ids), short.truncated) == (5, True)
+    monkeypatch.setattr(kit.model.config, "max_position_embeddings", len(prompt))
+    with pytest.raises(InputError, match=f"a prompt has {len(prompt)} tokens, and the model {len(prompt)} positions"):
+        generate(kit, [prompt], [0])

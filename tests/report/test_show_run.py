@@ -1,4 +1,4 @@
-"""A run from outside: its state, its curve in letters, its last rollouts; a live run leaves its log and notebook."""
+"""A run from outside: its state, its curve in letters, its last rollouts; a live run leaves its log."""
 
 import fcntl
 import json

@@ -11,7 +11,7 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.parameters import Config
-from lead_kit.runs import files, find, lock, manifest, progress, run
+from lead_kit.runs import files, find, lock, manifest, run
 from lead_kit.runs.checkpoints import mark_complete
 from lead_kit.runs.files import atomic
 from lead_kit.runs.find import run_notebook_if_missing
@@ -242,35 +242,6 @@ def test_a_folder_takes_its_name_only_when_the_block_ends_well(root):
 def test_an_unknown_tracker_is_refused(root, tracker, message):
     with pytest.raises(InputError, match=message):
         Run(settled(tracker=tracker), "n")
-
-
-def test_each_stage_before_a_run_has_lines_of_its_own_and_no_others(capsys):
-    two = progress.UpstreamProgress("02_sft")
-    for line in ("notebooks/02_sft.ipynb → runs/02_sft, attempt 1", "01_preprocess: step 0/1", "2000 rows"):
-        two.read_line(line)
-    for line in ("01_preprocess: step 1/1", "step 9/450  loss 3.88", "step 450/450  loss 0.26  0:00 left"):
-        two.read_line(line)
-    two.end()
-    assert capsys.readouterr().out.splitlines() == [
-        "02_sft: step 0/1",
-        "01_preprocess: step 0/1",
-        "01_preprocess: step 1/1",
-        "02_sft: step 9/450  loss 3.88",
-        "02_sft: step 450/450  loss 0.26  0:00 left",
-    ]
-
-
-def test_a_live_notebook_has_one_bar_for_each_stage(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "in_live_notebook", lambda: True)
-    two = progress.UpstreamProgress("02_sft")
-    for line in ("01_preprocess: step 0/1", "01_preprocess: step 1/1", "step 9/450  loss 3.88"):
-        two.read_line(line)
-    two.end()
-    assert {name: (bar.n, bar.total) for name, bar in two.bars.by_name.items()} == {
-        "02_sft": (450, 450),
-        "01_preprocess": (1, 1),
-    }
-    assert capsys.readouterr().out == ""
 
 
 LIVE = """\

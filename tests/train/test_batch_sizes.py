@@ -1,5 +1,7 @@
 """Sizes: what fits, and what a mistake is told."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from lead_kit.errors import InputError
@@ -69,3 +71,15 @@ def test_a_head_beside_an_adapter_is_refused_where_its_gradient_would_be_of_one_
     batch_sizes.check_saved_modules("lora", ["embed_tokens"])
     with pytest.raises(InputError, match="lora_saved has 'lm_head', whose gradient FSDP2 would not average"):
         batch_sizes.check_saved_modules("lora", ["lm_head"])
+
+
+def test_a_group_has_two_rollouts_or_more():
+    with pytest.raises(InputError, match="group_size is 1, expected 2 or more"):
+        batch_sizes.sizes(**FITS | {"group_size": 1})
+
+
+def test_one_process_takes_one_gpu_of_several(capsys):
+    for count, line in ((8, "this process trains on one of 8 GPUs; `lead run --nproc 8` uses all\n"), (1, ""), (0, "")):
+        arguments = SimpleNamespace(n_gpu=count, _n_gpu=count)
+        batch_sizes.use_one_gpu(arguments)
+        assert arguments._n_gpu == min(count, 1) and capsys.readouterr().out == line

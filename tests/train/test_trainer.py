@@ -189,6 +189,15 @@ def test_dynamic_sampling_says_when_its_cap_is_reached(small_trainer, model_fold
     assert "after 1 generation batches" in capsys.readouterr().out
 
 
+def test_unsloth_s_call_with_seven_arguments_gives_what_it_unpacks(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, pack_tokens=64)
+    ids = torch.randint(6, 60, (2, 12))
+    call = (trainer.model, ids, torch.ones_like(ids), 4, None, False)  # unsloth 2026.10.6, grpo_trainer_compute_loss
+    assert trainer._get_per_token_logps_and_entropies(*call, True) == (None, None)
+    logps, entropies, auxiliary = trainer._get_per_token_logps_and_entropies(*call, False)
+    assert logps.shape == (2, 4) and entropies is None and auxiliary is None
+
+
 def test_the_kl_to_the_start_is_zero_at_first_then_follows_the_policy(small_trainer, model_folder, tmp_path):
     machine = {"learning_rate": 1e-2}
     trainer = small_trainer.trainer(
