@@ -87,7 +87,7 @@ PROMPTS = {
     "reflection": _Template(_REFLECTION, "{problem}"),
     # the same with a box, in which the kit's verifier finds the answer
     "reflection_boxed": _Template(_REFLECTION + " Put the final result within \\boxed{}.", "{problem}"),
-    # RLite as released asks for "####", but its checker reads only \boxed{}; kept to show what that costs
+    # RLite asks for "####", but its checker reads only \boxed{}; kept to show what that costs; the wording is ours
     "rlite": _Template("", "{problem}\nThink step by step, then write the final answer after ####"),
     "rlite_boxed": _Template("", "{problem}\nThink step by step, then " + _BOXED),
     # GRPO_reflection in evaluation (lighteval's own tasks): a last line with the boxed answer; the wording is ours

@@ -10,7 +10,7 @@ recipe's first one, and only if a job needs them.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +69,19 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     jobs = [job for job in jobs if job.stage not in scale.stages or job.name in needed]
     if not jobs:
         raise InputError(f"recipe {recipe_name} at {scale_name} has no runs: seeds {seeds}, arms {arms}")
+    _refuse_equal_arms(jobs, f"recipe {recipe_name} at {scale_name}")
     return jobs
+
+
+def _refuse_equal_arms(jobs: list[Job], where: str) -> None:
+    """Raises InputError for two arms that the scale has made the same run, which a table would compare with itself."""
+    arms: dict[str, list[tuple[str, str]]] = {}
+    for job in [job for job in jobs if job.arm]:
+        values = {name: v for name, v in settled(job).items() if name not in ("arm", "run_name", "preflight")}
+        arms.setdefault(job.arm, []).append((job.stage, as_text(values).replace(f"-{job.arm}-", "-")))
+    for first, second in combinations(arms, 2):
+        if arms[first] == arms[second]:
+            raise InputError(f"{where}: the arms {first} and {second} are the same run here, leave one out with --arms")
 
 
 def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
@@ -81,8 +93,7 @@ def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
 
 
 def training_parameters(text: str) -> Values:
-    """What RECIPE/ARM gives to 03_grpo, or RECIPE/ARM/STAGE where the arm trains in stages; a replay takes it as a
-    variant.
+    """What RECIPE/ARM gives to 03_grpo, or RECIPE/ARM/STAGE where the arm trains in stages; a variant of a replay.
 
     Raises InputError for an unknown recipe, arm or stage, and where several stages train.
     """
@@ -96,9 +107,7 @@ def training_parameters(text: str) -> Values:
     if not stages:
         raise InputError(f"{text}: this arm trains nothing")
     if len(stages) > 1 and not stage:
-        raise InputError(
-            f"{text}: this arm trains in the stages {', '.join(stages)}: name one, as in {text}/{min(stages)}"
-        )
+        raise InputError(f"{text} trains in the stages {', '.join(stages)}: name one, as in {text}/{min(stages)}")
     stage = stage or next(iter(stages))
     return stages[stage].parameters | recipe.arms[arm].stages.get(stage, {})
 

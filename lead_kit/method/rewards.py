@@ -108,12 +108,6 @@ _REFLECTION_STEMS = (
     ("step", "stage", "phase", "subtask", "decompose", "milestone", "checkpoint", "track"),
     ("target", "goal", "required", "backwards", "reverse", "deduce"),
 )
-# Commit e86feff: pattern, weight, decay.
-_REFLECTION_V1 = (
-    (re.compile(r"double-check|verify|re-examine"), 0.3, 0.5),
-    (re.compile(r"cross-validation|alternative approach"), 0.5, 0.6),
-    (re.compile(r"(?:initial thought|calculation) (?:was|is) incorrect"), 0.2, 0.4),
-)
 
 
 def reflection_score(counts: list[int]) -> float:
@@ -136,10 +130,12 @@ def reflection_v2(rollout: Rollout) -> float:
 
 
 def reflection_v1(rollout: Rollout) -> float:
-    """GRPO_reflection, first version: min(1, 1.2 Σ weight (1 − decay^matches)), to two decimals."""
-    text = rollout.completion.lower()
-    score = sum(weight * (1 - decay ** len(pattern.findall(text))) for pattern, weight, decay in _REFLECTION_V1)
-    return round(min(1.0, 1.2 * score), 2)
+    """GRPO_reflection, first version (commit e86feff): 0.0 for every text.
+
+    Meant: min(1, 1.2 Σ weight (1 − decay^matches)) of words in the thought. As released, the capture after <think> is
+    lazy with nothing behind it, so it is empty and nothing matches. tests/references/rewards.py has the whole rule.
+    """
+    return 0.0
 
 
 _REASONING_STEP = re.compile(r"Step \d+:|\A\d+\.|\n[-*]|(?:First|Second|Next|Finally),")

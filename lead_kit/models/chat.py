@@ -138,7 +138,7 @@ def training_row(record: dict, tokenizer, template: str) -> dict:
     """
     if tokenizer.eos_token_id is None:
         raise InputError(prompts.NO_END)
-    kept = {name: record[name] for name in ("id", "problem", "gold", "level")}
+    kept = {name: record[name] for name in ("id", "problem", "gold", "level")} | {"source": record.get("source", "")}
     others = {name: value for name, value in record.items() if name not in (*kept, "golds")}
     kept |= {"golds": record.get("golds") or [record["gold"]], "others": json.dumps(others, default=str)}
     ids, thinking = chat_prompt(tokenizer, template, record["problem"])

@@ -61,18 +61,11 @@ class LocalEngine:
             print(f"the model's positions end {short} of {len(requests)} completions before max_tokens {limit}")
         decode = self._continuous if self.continuous else self._seeded
         for part in self.chat.parts(requests, self.batch_size):
-            sampled = decode(part)
+            sampled = [self.sampling.until_stop(one, self.tokenizer) for one in decode(part)]  # it generates on
             texts = self.tokenizer.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
             for request, text, s in zip(part, texts, sampled, strict=True):
                 thinking = self.chat.prompt(request.record).thinking
-                yield request, self._stopped(Completion(text, len(s.ids), s.truncated, thinking), s.ids)
-
-    def _stopped(self, completion: Completion, ids: list[int]) -> Completion:
-        """The completion up to the first stop: the sampler generates on, and what follows is cut off."""
-        stop = self.sampling.cut_at_stop(
-            completion.text, len(ids), lambda n: self.tokenizer.decode(ids[:n], skip_special_tokens=True)
-        )
-        return completion._replace(text=stop[0], length=stop[1], truncated=False) if stop else completion
+                yield request, Completion(self.sampling.before_stop(text), len(s.ids), s.truncated, thinking)
 
     def _seeded(self, part: list[Request]) -> list[GeneratedTokens]:
         prompts, seeds = [self.chat.ids(r.record) for r in part], [r.seed for r in part]

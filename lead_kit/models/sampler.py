@@ -8,7 +8,6 @@ DynamicCache would copy all that it holds for each new token.
 import inspect
 import math
 from bisect import bisect_left
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -49,16 +48,20 @@ class SamplingSettings(NamedTuple):
         values = self._asdict() | {"stop": list(self.stop)}
         return values if self.stop else {name: value for name, value in values.items() if name != "stop"}
 
-    def cut_at_stop(self, text: str, length: int, decode: Callable[[int], str]) -> tuple[str, int] | None:
-        """The text before the first stop, and the number of its first tokens that hold the stop; None without one.
+    def until_stop(self, sample: "GeneratedTokens", tokenizer) -> "GeneratedTokens":
+        """The first tokens that hold a stop; the whole sample without one."""
 
-        `decode(n)` is the text of the first n of `length` tokens.
-        """
-        places = [text.find(stop) for stop in self.stop if stop in text]
-        if not places:
-            return None
-        held = bisect_left(range(length), True, key=lambda n: any(stop in decode(n) for stop in self.stop))
-        return text[: min(places)], held
+        def stopped(count: int) -> bool:
+            text = tokenizer.decode(sample.ids[:count], skip_special_tokens=True)
+            return any(stop in text for stop in self.stop)
+
+        if not self.stop or not stopped(len(sample.ids)):
+            return sample
+        count = bisect_left(range(len(sample.ids)), True, key=stopped)
+        return GeneratedTokens(sample.ids[:count], sample.logprobs[:count], False)
+
+    def before_stop(self, text: str) -> str:
+        return text[: min((text.find(stop) for stop in self.stop if stop in text), default=len(text))]
 
 
 class Request(NamedTuple):

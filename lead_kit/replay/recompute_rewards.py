@@ -24,7 +24,7 @@ _SAMPLE = 1000  # rollouts on which the published sets of rewards are tried
 _PUBLISHED = {  # sets of rewards of weight 1, tried where the record has no parts and none are given
     "accuracy alone": ("correct",),
     "GRPO_reflection (2603.14041)": ("correct", "format", "reflection_v2"),
-    "GRPO_reflection, first version": ("correct", "format", "reflection_v1"),
+    "accuracy and format": ("correct", "format"),
     "open-r1": ("correct", "format", "reasoning_steps"),
 }
 _LEVELS = ((0.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))  # values that an accuracy part can have: 1 is right

@@ -111,6 +111,4 @@ def schedule_arguments(schedule: str, lr_floor: float) -> dict:
 def require_liger(liger: bool) -> None:
     """Raises InputError when liger's kernels are asked for and not installed."""
     if liger and importlib.util.find_spec("liger_kernel") is None:
-        raise InputError(
-            "liger is true, but liger-kernel is not installed: pip install liger-kernel, or set it to false"
-        )
+        raise InputError("liger is true, but liger-kernel is not installed: install it, or set liger to false")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from lead_kit.data.reasoning_gym import REWARDS as GYM_REWARDS
+from lead_kit.errors import InputError
 from lead_kit.method.advantages import GROUP_FILTERS, Group
 from lead_kit.method.estimators import Estimate, bind_estimator
 from lead_kit.method.rewards import Rollout, bind_rewards
@@ -19,29 +20,23 @@ class Grader:
     """Grades completions against the gold answers and scores them with the chosen rewards.
 
     `reward_table` maps names to functions of one Rollout. A completion is complete if it contains `end_marker`
-    (GRPO-LEAD, released code: </think>); with an empty one, if it ends with an end token. `answer_region` is the
-    verifier's: after_think, or before_think (GRPO-LEAD, released code). With `reject_restated_problem`, rollouts in
-    training earn nothing for an answer that stands in the problem, unless it is the gold answer as written.
+    (GRPO-LEAD, released code: </think>); with an empty one, if it ends with an end token or contains a `stop`.
+    `answer_region` is the verifier's: after_think, or before_think (GRPO-LEAD, released code). With
+    `reject_restated_problem`, rollouts in training earn nothing for an answer that stands in the problem, unless it is
+    the gold answer as written.
     """
 
     def __init__(
-        self,
-        reward_table: dict,
-        verifier,
-        end_marker: str = "",
-        answer_region="after_think",
-        reject_restated_problem=False,
+        self, reward_table, verifier, end_marker="", answer_region="after_think", reject_restated_problem=False, stop=()
     ):
         self.reward_table, self.verifier = reward_table, verifier
-        self.end_marker, self.answer_region, self.reject_restated_problem = (
-            end_marker,
-            answer_region,
-            reject_restated_problem,
-        )
+        self.end_marker, self.answer_region = end_marker, answer_region
+        self.reject_restated_problem, self.stop = reject_restated_problem, stop
 
     def completion(self, text: str, tokens: list[int], ends: list[int], thinking: bool) -> Completion:
         """A Completion from its text and tokens; `ends` are the end tokens."""
-        complete = self.end_marker in text if self.end_marker else bool(tokens) and tokens[-1] in ends
+        ended = bool(tokens) and tokens[-1] in ends or any(stop in text for stop in self.stop)
+        complete = self.end_marker in text if self.end_marker else ended
         return Completion(text, len(tokens), not complete, thinking)
 
     def verdicts(self, records: list[dict], completions: list[Completion], problems: list[str] | None = None) -> list:
@@ -90,5 +85,7 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     rewards = bind_rewards(config["rewards"], mine, seed=config["seed"])
     filters = with_user_functions(GROUP_FILTERS, mine, "group_filter")
     group_filter = select_function(config["group_filter"], filters, "group_filter")
+    if "" in config["stop"]:
+        raise InputError("stop holds an empty text, expected texts that end a completion")
     reading = (config["end_marker"], config["answer_region"], config["reject_restated_problem"])
-    return Method(estimate, Grader(rewards, verifier, *reading), group_filter)
+    return Method(estimate, Grader(rewards, verifier, *reading, tuple(config["stop"])), group_filter)

@@ -1,4 +1,4 @@
-"""Rows for supervised fine-tuning: a problem and its worked solution as tokens, with the loss on the solution only."""
+"""Rows for supervised fine-tuning: a problem and its worked solution as tokens, and which of them carry the loss."""
 
 import math
 from random import Random
@@ -11,13 +11,12 @@ from lead_kit.errors import InputError, lookup
 from lead_kit.models import chat
 
 IGNORED = -100  # label of a token that carries no loss
-
-
+LOSS_ON = dict.fromkeys(("completion", "all"))  # tokens of a row that carry loss; all: the prompt's too
 _TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
 
 
 def tokenise_solutions(
-    records: list[dict], tokenizer, template: str, max_length: int | None, too_long: str = "drop"
+    records: list[dict], tokenizer, template: str, max_length: int | None, too_long="drop", loss_on="completion"
 ) -> tuple[list[dict], dict[str, int]]:
     """Rows {input_ids, labels, length} of the records {problem, solution}, and how many were "dropped" or "shortened".
 
@@ -25,10 +24,11 @@ def tokenise_solutions(
     token (GRPO_reflection's LoRA script). A row whose prompt alone fills max_length is dropped either way. None: no row
     is too long.
     The prompt is the problem in `template` and the chat template; the completion is the solution and the end token.
-    Only the completion has a loss; in GRPO_reflection's LoRA script, prompt and padding do too. Raises InputError for
-    a record without a solution, one with a special token in its text, and a tokenizer without an end token.
+    The completion has a loss; with `loss_on` "all" the prompt does too, as in GRPO_reflection. Raises InputError for a
+    record without a solution, one with a special token in its text, and a tokenizer without an end token.
     """
     lookup(_TOO_LONG, too_long, "too_long")
+    lookup(LOSS_ON, loss_on, "loss_on")
     if tokenizer.eos_token_id is None:
         raise InputError(prompts.NO_END)
     rows, counts, refitted = [], {"dropped": 0, "shortened": 0}, 0
@@ -47,7 +47,8 @@ def tokenise_solutions(
                 continue
             completion = completion[: max_length - len(prompt)]
         ids = prompt + completion
-        rows.append({"input_ids": ids, "labels": [IGNORED] * len(prompt) + completion, "length": len(ids)})
+        labels = ids if loss_on == "all" else [IGNORED] * len(prompt) + completion
+        rows.append({"input_ids": ids, "labels": labels, "length": len(ids)})
     if refitted:
         opened = "opens" if thinking else "does not open"
         print(f"the chat template {opened} a thought: <think> or </think> was changed in {refitted} solutions")

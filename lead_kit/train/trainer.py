@@ -39,9 +39,9 @@ _TRL_LOSS["prompt_mean"] = "dr_grpo"
 class LeadTrainer(PackedUpdate):
     """GRPO by TRL, with lead_kit's estimator, rewards, group filter, sampler and logs.
 
-    `train_dataset` rows hold prompt (messages), prompt_ids, id, problem, gold, level. `group_filter` takes the shaped
-    Group. `engine` is a name of lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every
-    `rollouts_every` batches the rollouts are logged. Other arguments are PackedUpdate's.
+    `train_dataset` rows are those of `chat.training_row`. `group_filter` takes the shaped Group. `engine` is a name of
+    lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every `rollouts_every` batches the rollouts are
+    logged. Other arguments are PackedUpdate's.
     """
 
     @staticmethod
@@ -106,6 +106,8 @@ class LeadTrainer(PackedUpdate):
             )
         if self.pays_kl and sharded:
             raise InputError("baseline 'whitened' copies the model as its reference, which FSDP and DeepSpeed split")
+        if self.grader.stop and self.engine not in ("sampler", "vllm_colocate"):
+            raise InputError(f"engine {self.engine!r} knows no stop in training: use sampler or vllm_colocate")
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):
             raise InputError("engine 'sampler' draws from the whole distribution in training: set top_p 1 and top_k 0")
 
@@ -137,9 +139,9 @@ class LeadTrainer(PackedUpdate):
         return {"prompt_ids": ids} | completions
 
     def complete(self, ids: list[list[int]], seeds: list[int], sampling: SamplingSettings) -> list[GeneratedTokens]:
-        """One sample for each row at these settings. `generate` and `vllm_server` draw all rows from the first row's
-        seed."""
-        ends = list(self.eos_token_ids)
+        """One sample for each row at these settings, which ends with the grader's stop where it holds one. `generate`
+        and `vllm_server` draw all rows from the first row's seed."""
+        ends, sampling = list(self.eos_token_ids), sampling._replace(stop=self.grader.stop)
         if self.engine == "vllm_colocate":
             self._give_weights_to_vllm()
             return sample_colocated(self.vllm_generation, ids, seeds, sampling)
@@ -156,7 +158,7 @@ class LeadTrainer(PackedUpdate):
             if not self._sampler_exact:
                 sampler.require_exact(model, ids, sampled, sampling)
                 self._sampler_exact = True
-            return sampled
+            return [sampling.until_stop(one, self._tokenizer) for one in sampled]
         finally:
             model.train(training)
 

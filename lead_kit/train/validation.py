@@ -25,7 +25,8 @@ class Validation(TrainerCallback):
     """Samples `samples` completions of each record before the first step and every `every` rollout batches.
 
     A sample's seed depends on its problem and number only, so curves of different arms are paired. Writes
-    validation/step_*.parquet and one line of metrics. Set `trainer` once the trainer, which takes the callback, exists.
+    validation/step_*.parquet and one line of metrics, with a pass@1 of each source where there are several. Set
+    `trainer` once the trainer, which takes the callback, exists.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class Validation(TrainerCallback):
             log_files.write_samples(rows, trainer.run.path / "validation" / f"step_{step:06d}.parquet")
         columns = {"pass@1": "correct", "length": "length", "truncated": "truncated"}
         scores = {name: sum(row[column] for row in rows) / max(len(rows), 1) for name, column in columns.items()}
+        sources = {record["id"]: record["source"] for record in self.records}
+        for source in sorted({*sources.values()}) if len({*sources.values()}) > 1 else ():
+            part = [row["correct"] for row in rows if sources[row["id"]] == source]
+            scores[f"pass@1 {source}"] = sum(part) / max(len(part), 1)
         trainer.run.log(step=step, split="validation", **scores)
         trainer.run.progress(step, trainer.args.max_steps // trainer.args.logging_steps, **{"pass@1": scores["pass@1"]})
 

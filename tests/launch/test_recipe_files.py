@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from lead_kit.errors import InputError
 from lead_kit.launch import commands, recipe_model, recipes
 from lead_kit.parameters import read_parameters
 from lead_kit.report.published import published_table
 
 NAMES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "recipes").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "scales").glob("*.yaml"))
+SMALL = ("tiny", "smoke", "smollm2")  # scales whose model takes one prompt
 WANTED = {
     *("figure1", "grpo_lead_7b", "grpo_lead_14b", "reflection_1.5b", "reflection_7b", "reflection_lora"),
     *("clip_higher_1.5b", "rlite_on_policy_7b", "rlite_packing_7b"),
@@ -40,8 +42,9 @@ SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 
 @cache
 def planned(name, scale):
-    """The jobs of every arm, the optional ones too, for one seed."""
-    return recipes.plan(name, scale, [0], list(recipe_model.load_recipe(name).arms) or None)
+    """The jobs of every arm, the optional ones too, for one seed; `seed_prompt` not where arms share a prompt."""
+    arms = [arm for arm in recipe_model.load_recipe(name).arms if arm != "seed_prompt" or scale not in SMALL]
+    return recipes.plan(name, scale, [0], arms or None)
 
 
 @cache
@@ -71,14 +74,20 @@ def test_every_recipe_fits_its_notebooks_at_every_scale_with_every_arm(name, sca
     assert planned(name, scale)
 
 
-@pytest.mark.parametrize("scale", ["tiny", "smoke", "smollm2"])
+@pytest.mark.parametrize("scale", SMALL)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_scale_changes_sizes_data_and_model_and_nothing_of_the_method(name, scale):
     big, small = jobs(name), jobs(name, scale)
-    assert set(small) - {"base"} == set(big)  # no stage and no arm is left out
-    for key, values in big.items():
+    assert set(small) - {"base"} == set(big) - {"grpo-seed_prompt"}  # no other stage and no other arm is left out
+    for key in set(small) - {"base"}:
+        values = big[key]
         changed = {p for p in values if values[p] != small[key][p]}
         assert changed <= SIZES, f"{key}: {sorted(changed - SIZES)}"
+
+
+def flat(values):
+    """Every value of a list and of the lists in it."""
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,7 +99,7 @@ def test_a_small_scale_downloads_nothing(name, scale):
         embedded, task = ("smollm2", "words"), "words"
     for job in planned(name, scale):
         sources = [settled(job).get(p) for p in ("model", "dataset", "data_path", "added_data", "validation_data")]
-        for source in [*filter(None, sources), *settled(job).get("models", [])]:
+        for source in flat([*filter(None, sources), *settled(job).get("models", [])]):
             assert source in embedded or source.startswith(f"runs/{name}/{scale}/"), source
         assert job.benchmark in (None, task) and not settled(job).get("evaluation_sets")
 
@@ -99,7 +108,8 @@ def test_a_small_scale_downloads_nothing(name, scale):
 def test_lengths_shrink_in_one_proportion_up_to_the_positions_of_the_embedded_model(name):
     recipe, tiny = recipe_model.load_recipe(name), recipe_model.load_scale("tiny")
     factor, most = recipes._length_factor(recipe, tiny), tiny.lengths.most
-    for key, values in jobs(name).items():
+    for key in set(jobs(name, "tiny")) - {"base"}:
+        values = jobs(name)[key]
         for length in set(recipe.lengths) & set(values) - {"max_prompt_tokens"}:
             if length in recipe.stages[key.split("-")[0]].parameters and values[length] > 1:
                 assert jobs(name, "tiny")[key][length] == max(1, round(min(values[length] * factor, most)))
@@ -111,6 +121,15 @@ def test_a_small_scale_fine_tunes_on_whole_solutions(name, scale):
     """Their limit is no length of a rollout: shrunk like one it would leave out the teacher's solutions."""
     limits = [job.parameters.get("max_length") for job in recipes.plan(name, scale) if job.notebook.stem == "02_sft"]
     assert set(limits) <= {512}
+
+
+@pytest.mark.parametrize("name", ["reflection_1.5b", "reflection_7b", "rlite_on_policy_7b", "rlite_packing_7b"])
+@pytest.mark.parametrize("scale", SMALL)
+def test_arms_that_a_scale_has_made_the_same_run_are_refused_together(name, scale):
+    usual = next(iter(recipe_model.load_recipe(name).arms))
+    with pytest.raises(InputError, match=f"arms {usual} and seed_prompt are the same run here, leave one out"):
+        recipes.plan(name, scale, [0, 1], [usual, "seed_prompt"])
+    assert recipes.plan(name, scale, [0], ["seed_prompt"]) and recipes.plan(name, "8x80gb", [0], [usual, "seed_prompt"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,6 +192,18 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
             "grpo-lead_code",
             {"length_floor": 4000, "group_filter": "lead_code_keep", "loss_type": "bnpo"},
         ),
+        *[
+            (f"grpo_lead_{size}", arm, {"reject_restated_problem": False})
+            for size, arm in (("7b", "grpo-lead_code"), ("14b", "stage1-lead_code"), ("14b", "stage2-lead_code"))
+        ],
+        ("reflection_7b", "grpo-grpo", {"reject_restated_problem": False}),
+        (
+            "clip_higher_1.5b",
+            "grpo-baseline",
+            {"stop": ["\nuser\n"], "validation_temperature": 0.7, "max_tokens": 1024},
+        ),
+        ("clip_higher_1.5b", "preprocess", {"limit_validation": True}),
+        ("rlite_on_policy_7b", "grpo-on_policy", {"reject_restated_problem": True}),
         ("grpo_lead_14b", "stage1-lead", LEAD | {"steps": 100, "rollouts_every": 1, "max_tokens": 12288}),
         ("grpo_lead_14b", "stage2-lead", LEAD | {"steps": 120, "max_tokens": 14336, "length_alpha": 0.0}),
         ("grpo_lead_14b", "stage2_length-lead", LEAD | {"steps": 120, "max_tokens": 14336}),
@@ -181,9 +212,17 @@ BASELINE = {"estimator": "whitened", "clip_low": 0.2, "updates_per_batch": 2, "b
         ("grpo_lead_14b", "preprocess_stage2-lead", {"min_pass_rate": 0.0, "max_pass_rate": 0.75}),
         ("reflection_1.5b", "grpo-grpo", REFLECTION),
         ("reflection_7b", "grpo-sft_grpo", REFLECTION),
-        ("reflection_7b", "sft", {"learning_rate": 5e-5, "lr_floor": 0.1, "packing": "wrapped", "epochs": 1.0}),
+        (
+            "reflection_7b",
+            "sft",
+            {"loss_on": "all", "learning_rate": 5e-5, "lr_floor": 0.1, "packing": "wrapped", "epochs": 1.0},
+        ),
         ("clip_higher_1.5b", "preprocess", {"max_prompt_tokens": 309, "prompt_length_of": "problem"}),
-        ("reflection_lora", "sft", {"adapter": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4}),
+        (
+            "reflection_lora",
+            "sft",
+            {"loss_on": "all", "adapter": "lora", "lora_rank": 16, "lora_alpha": 64, "learning_rate": 5e-4},
+        ),
         ("clip_higher_1.5b", "grpo-baseline", BASELINE | {"clip_high": 0.2, "lr_floor": 0.1, "kl_reward_coef": 0.01}),
         ("clip_higher_1.5b", "grpo-improved", BASELINE | {"clip_high": 0.28, "lr_floor": 0.8, "kl_reward_coef": 0.0}),
         ("rlite_on_policy_7b", "grpo-on_policy", RLITE | {"max_tokens": 1024, "pack_tokens": 0}),

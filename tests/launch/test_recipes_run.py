@@ -38,13 +38,16 @@ def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, fork
     variables = {"reflection_lora": NO_FORKS, "figure1": {}}.get(name, forks)  # {}: lead reproduce serves the forks
     code, out, err = call(root, "reproduce", name, "--scale", "smoke", "--jobs", AT_ONCE, *arms, **variables)
     assert code == 0, out[-4000:] + err
+    gradients = []
     for job in recipes.plan(name, "smoke", arms=arms[1].split(",") if arms else None):
         folder = root / "runs" / job.name
         assert (folder / "done").is_file(), job.name
         if job.notebook.stem in ("02_sft", "03_grpo"):
             assert (folder / "model" / "model.safetensors").is_file(), job.name
         if job.notebook.stem == "03_grpo":
-            steps = [line["step"] for line in lines(folder / "metrics.jsonl") if line["split"] == "train"]
+            batches = [line for line in lines(folder / "metrics.jsonl") if line["split"] == "train"]
+            gradients += [line["grad_norm"] for line in batches]
+            steps = [line["step"] for line in batches]
             assert steps == list(range(1, job.parameters["steps"] + 1)), job.name
             assert len(list((folder / "rollouts").glob("*.parquet"))) == len(steps), job.name
         if job.notebook.stem == "04_evaluate":
@@ -52,3 +55,4 @@ def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, fork
             assert sampled == set(job.parameters["models"]), job.name
         if job.notebook.stem == "05_figures":
             assert "|" in (folder / "table.md").read_text() and list((folder / "figures").glob("*.png")), job.name
+    assert any(gradients), "no batch of the recipe has a gradient"

@@ -218,6 +218,15 @@ def test_a_token_s_advantage_holds_all_kl_to_come():
     assert advantage.flatten().tolist() == approx([*((a - mean) / spread for a in raw), 0.0], abs=1e-6)
 
 
+def test_lead_has_advantages_in_all_right_groups_and_none_in_all_wrong_ones():
+    knobs = dict(length_alpha=0.05, wrong_reward=-1.0, weight_low=0.4, weight_high=1.5)
+    lead = estimator("lead", **knobs, weight_midpoint=0.75, weight_steepness=10.0, **STD)
+    right, wrong = lead(group([[1.0] * 2, [0.0] * 2], [[10.0, 30.0], [10.0, 30.0]])).tolist()
+    assert wrong == [0, 0]
+    # z-scores of two are ±1/√2; w(1) = .4834 for the shorter answer, w(0) = 1.4994 for the longer one
+    assert right == approx([0.4834 / sqrt(2), -1.4994 / sqrt(2)], rel=1e-3)
+
+
 def test_kimi_pays_short_answers_and_never_long_wrong_ones():
     reward = kimi_length(tensor([[1.0, 1.0, 0.0, 0.0]]), tensor([[10.0, 30.0, 10.0, 30.0]]))
     assert reward[0].tolist() == [0.5, -0.5, 0.0, -0.5]
@@ -247,6 +256,20 @@ def test_in_the_released_code_length_counts_only_above_the_floor_of_the_three_sh
     # correct lengths 5, 4, 9 thousand: mean 6, spread √((1+4+9)/2) = √7
     expected = [exp(0.05 / sqrt(7)), exp(0.1 / sqrt(7)), -1, exp(-0.15 / sqrt(7))]
     assert lead_code(long, **CODE_REWARD)[0].tolist() == approx(expected)
+
+
+def test_the_floor_of_a_group_of_two_is_the_mean_of_both():
+    # the released code counts the missing third length as infinite, so that there even these short ones are rewarded
+    short, long = code_group([[1.0, 1.0]], [[3000.0, 5000.0]]), code_group([[1.0, 1.0]], [[3002.0, 5000.0]])
+    assert lead_code(short, **CODE_REWARD)[0].tolist() == [1.0, 1.0]
+    first, second = lead_code(long, **CODE_REWARD)[0].tolist()  # z = -1/√2, 1/√2
+    assert (first, second) == approx((exp(0.05 / sqrt(2)), exp(-0.05 / sqrt(2))))
+
+
+def test_kimi_compares_lengths_inside_a_group_only():
+    # over the whole batch the second group would earn from 1/6 down; its own shortest earns 1/2
+    reward = kimi_length(ones(2, 2), tensor([[10.0, 20.0], [30.0, 40.0]]))
+    assert reward.tolist() == [[0.5, -0.5], [0.5, -0.5]]
 
 
 def test_the_released_code_drops_hopeless_groups_and_those_that_all_earn_one():

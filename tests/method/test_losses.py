@@ -156,5 +156,17 @@ def test_the_local_token_mean_changes_with_the_split():
     assert over_splits(losses.token_mean_local, LOSS, MASK, [1, 1], summed=False) == 3
 
 
+def test_verl_weighs_a_micro_batch_by_its_rows_and_counts_dropped_rows():
+    loss, mask = torch.cat([LOSS, LOSS[:1]]), torch.cat([MASK, MASK[:1]])
+
+    def by_rows(rows):
+        return over_splits(lambda a, b: losses.token_mean_by_rows(a, b, rows=rows), loss, mask, [2, 1], summed=True)
+
+    # means of the micro-batches: 2 and 1; by rows (2·2 + 1·1)/3, with three dropped rows half of it, equally 3/2
+    assert by_rows(3).item() == approx(5 / 3)
+    assert by_rows(6).item() == approx(5 / 6)
+    assert over_splits(losses.token_mean_local, loss, mask, [2, 1], summed=False) == 1.5
+
+
 def test_names_in_the_table_are_the_functions_names():
     assert all(function.__name__ == name for name, function in AGGREGATIONS.items())

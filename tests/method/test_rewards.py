@@ -33,6 +33,7 @@ from lead_kit.method.rewards import (
     unfinished,
 )
 from lead_kit.verify.verdict import STATUSES, Verdict
+from tests.references.rewards import meant_reflection_v1, released_reflection_v1
 
 COSINE = dict(max_length=100)
 
@@ -223,9 +224,34 @@ def test_the_recorded_reward_minus_our_reflection_is_an_integer(lead_data, run):
 def test_the_first_reflection_reward():
     # one of the first list: .3(1 - .5) = .15; two of the second: .5(1 - .36) = .32; one of the third: .2(1 - .4) = .12
     text = "Verify. cross-validation, alternative approach. The initial thought was incorrect."
-    assert reflection_v1(rollout("Verify")) == 0.18
-    assert reflection_v1(rollout(text)) == approx(1.2 * (0.15 + 0.32 + 0.12), abs=0.005)
-    assert reflection_v1(rollout("verify " * 50 + "cross-validation " * 50 + "calculation is incorrect " * 50)) == 1
+    assert meant_reflection_v1("Verify") == 0.18
+    assert meant_reflection_v1(text) == approx(1.2 * (0.15 + 0.32 + 0.12), abs=0.005)
+    every = "verify " * 50 + "cross-validation " * 50 + "initial calculation is flawed " * 50
+    assert meant_reflection_v1(every) == 1 and meant_reflection_v1("calculation is incorrect") == 0
+    # the words that its docstring leaves out
+    assert meant_reflection_v1("confirm, re-examine, double check, validate") == approx(
+        1.2 * 0.3 * (1 - 0.5**4), abs=0.005
+    )
+    assert meant_reflection_v1("step verification") == approx(1.2 * 0.5 * 0.4, abs=0.005)
+    assert meant_reflection_v1("a mistake in step 12; correcting myself") == approx(1.2 * 0.2 * (1 - 0.16), abs=0.005)
+
+
+PAID_BY_V1 = [
+    "verify",
+    "double-check",
+    "alternative approach",
+    "correcting error",
+    "<think>",
+    "</think>",
+    "\n",
+    "<answer>",
+]
+
+
+@given(st.lists(st.sampled_from(PAID_BY_V1) | st.text(max_size=20), max_size=30).map(" ".join))
+def test_the_first_reflection_reward_as_released_pays_nothing(text):
+    for completion in (text, f"<think>{text}</think>"):
+        assert reflection_v1(rollout(completion)) == released_reflection_v1(completion) == 0.0
 
 
 def test_three_steps_of_reasoning_are_enough():

@@ -25,7 +25,7 @@ from lead_kit.evaluate import draw_samples
 from lead_kit.models import engines, sampler
 from lead_kit.models.chat import Chat
 from lead_kit.models.loading import load_model
-from lead_kit.models.sampler import SamplingSettings
+from lead_kit.models.sampler import GeneratedTokens, SamplingSettings
 from lead_kit.models.tiny_models import embedded_model
 
 pytestmark = pytest.mark.slow
@@ -265,6 +265,12 @@ def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder
         "openai", "m", SETTINGS, CONFIG | {"server": served, "stop": ["####"]}, run=None
     )
     assert server.body(requests(kit, 1)[0])["stop"] == ["####"]
+    settings = SamplingSettings(60, stop=("\n(2)", "\\boxed"))
+    ids = tokenizer("\n(1) 1+5=6\n(2) 6+1=7").input_ids
+    sample = GeneratedTokens(ids, [0.0] * len(ids), True)
+    first = settings.until_stop(sample, tokenizer)  # what training keeps: the stop is its end
+    assert tokenizer.decode(first.ids) == "\n(1) 1+5=6\n(2) " and len(first.logprobs) == len(first.ids)
+    assert not first.truncated and SamplingSettings(60).until_stop(sample, tokenizer) is sample
     with pytest.raises(InputError, match="stop holds an empty text"):
         kit.engines.for_evaluation("sampler", "tiny", SETTINGS, CONFIG | {"stop": [""]}, run=None)
 

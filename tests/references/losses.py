@@ -91,6 +91,12 @@ def token_mean_local(loss: Tensor, mask: Tensor) -> Tensor:
     return (loss * mask).sum() / mask.sum().clamp(min=1)
 
 
+def token_mean_by_rows(loss: Tensor, mask: Tensor, *, rows: int) -> Tensor:
+    """GRPO-LEAD's verl: the mean over the tokens of this micro-batch times its share of the `rows` of the mini-batch,
+    dropped ones included; micro-batches are summed."""
+    return token_mean_local(loss, mask) * len(loss) / rows
+
+
 def token_mean_global(loss: Tensor, mask: Tensor, *, tokens: Tensor | float) -> Tensor:
     """DAPO (2503.14476), TRL `dapo`: divided by the tokens of the whole step; micro-batches are summed."""
     return (loss * mask).sum() / tokens
@@ -110,6 +116,7 @@ def prompt_mean(loss: Tensor, mask: Tensor, *, group_size: int) -> Tensor:
 AGGREGATIONS = {
     "seq_mean_token_mean": seq_mean_token_mean,
     "token_mean_local": token_mean_local,
+    "token_mean_by_rows": token_mean_by_rows,
     "token_mean_global": token_mean_global,
     "token_sum_const": token_sum_const,
     "prompt_mean": prompt_mean,

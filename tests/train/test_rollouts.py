@@ -7,9 +7,11 @@ import torch
 from trl import GRPOTrainer
 
 from bench import small_trainer
+from lead_kit.errors import InputError
 from lead_kit.models.loading import save_model
 from lead_kit.models.sampler import SamplingSettings, row_seed
 from lead_kit.models.tiny_models import embedded_model
+from lead_kit.runs.files import read_jsonl
 from lead_kit.train import packed_loss
 from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import Validation
@@ -118,3 +120,36 @@ def test_the_loader_hands_on_the_numbers_of_the_rows_that_trl_would_read(fresh, 
     trainer.model.train()
     trainer._prepare_inputs(numbers)
     assert trainer._rows == rows
+
+
+def test_a_stop_ends_rollouts_and_validation_samples_and_is_their_end(fresh, tmp_path):
+    trainer = trainer_on(fresh, tmp_path)
+    trainer.grader.stop = ("1",)
+    _, forwards = scored(trainer)
+    stopped = [one for one in trainer._rollouts if "1" in one.completion]
+    assert forwards == 0 and len(stopped) > 4 and not any(one.truncated for one in stopped)
+    assert all(
+        one.completion.index("1") >= len(one.completion) - 4 for one in stopped
+    )  # in the last token, such as (12)
+    prompts = [row["prompt_ids"] for row in trainer._rows]
+    samples = trainer.complete(prompts, list(range(32)), SamplingSettings(24))
+    assert not any("1" in trainer.processing_class.decode(one.ids[:-1]) for one in samples)
+    trainer.engine = "generate"
+    with pytest.raises(InputError, match="engine 'generate' knows no stop in training"):
+        trainer._check_engine()
+
+
+def test_validation_on_several_sets_logs_a_curve_of_each(fresh, tmp_path):
+    trainer = trainer_on(fresh, tmp_path)
+    records = [trainer.train_dataset[number] | {"source": f"set {number % 2}"} for number in range(6)]
+    validation = Validation(records, max_tokens=24, temperature=1.0, every=1, samples=2, seed=0)
+    validation.trainer = trainer
+    right = {record["id"] for record in records[::2]}
+    rows = [row | {"correct": row["id"] in right} for row in validation.rows(records)]
+    validation.rows = lambda _: rows
+    validation.measure()
+    (line,) = read_jsonl(tmp_path / "metrics.jsonl")
+    assert (line["pass@1"], line["pass@1 set 0"], line["pass@1 set 1"]) == (0.5, 1.0, 0.0)
+    validation.records = [record | {"source": "one"} for record in records]
+    validation.measure()
+    assert "pass@1 one" not in read_jsonl(tmp_path / "metrics.jsonl")[-1]

@@ -37,6 +37,16 @@ def test_only_the_solution_and_the_end_carry_loss(tokenizer):
 
 
 @pytest.mark.slow
+def test_with_loss_on_all_every_token_of_the_row_is_learned(tokenizer):
+    (row,), _ = sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 128, loss_on="all")
+    assert row["labels"] == row["input_ids"]
+    packed = sft_rows.pack_solutions([row], 64, "wrapped", seed=0)[0]
+    assert packed["labels"] == packed["input_ids"]
+    with pytest.raises(InputError, match="loss_on is 'prompt', expected one of completion, all"):
+        sft_rows.tokenise_solutions([RECORD], tokenizer, "plain", 128, loss_on="prompt")
+
+
+@pytest.mark.slow
 def test_long_solutions_are_cut_where_the_recipe_cut_them(tokenizer):
     long = RECORD | {"solution": RECORD["solution"] * 20}
     full = RECORD | {"problem": RECORD["problem"] + " (2) +5." * 20}  # the prompt alone is longer
