@@ -191,6 +191,26 @@ def generated(verifier: Verifier, peer: Verifier, count: int) -> None:
     )
 
 
+def reported(verifier: Verifier, peer: Verifier) -> None:
+    """Cases after public reports on graders, by kind: how many are decided as expected, ours and math-verify."""
+    rows = [json.loads(line) for line in open(DATA / "verifier" / "reports.jsonl", encoding="utf-8")]
+    kinds: dict[str, list[int]] = {}
+    accepted = 0
+    for row in rows:
+        text = boxed(row["text"]) if row["mode"] == "a" else row["text"]
+        ours = verifier.check(text, row["gold"], loose=row["mode"] == "l").correct
+        theirs = peer.check(text, row["gold"]).correct
+        counts = kinds.setdefault("plain reports" if row["kind"].startswith("report") else row["kind"], [0, 0, 0])
+        for place, right in enumerate((True, ours == row["expected"], theirs == row["expected"])):
+            counts[place] += right
+        accepted += ours and not row["expected"]
+    for kind, (total, ours, theirs) in sorted(kinds.items()):
+        print(f"| {kind} | {total} | {ours} | {theirs} |")
+    sums = [sum(counts[place] for counts in kinds.values()) for place in range(3)]
+    shown = f"ours {sums[1]}, math-verify {sums[2]}; unequal accepted {accepted}"
+    bar(f"reported cases (n={sums[0]}): >= 95%, no unequal one", shown, sums[1] >= 0.95 * sums[0] and not accepted)
+
+
 BOMB = "\\boxed{\\sum_{k=1}^{9999}\\frac{\\sin(k^2)}{k\\sqrt{k+1}}}"
 
 
@@ -337,6 +357,7 @@ def main() -> int:
         adversarial(verifier)
         bomb(verifier)
         with Peer(2) as peer:
+            reported(verifier, peer)
             generated(verifier, peer, count)
     under_load(answers)
     everywhere()

@@ -50,10 +50,10 @@ def score_command(
 ) -> int:
     """Grades the completions of a JSONL or parquet file, prints the table and writes one verdict a line to `out`.
 
-    Rows {id, answer, completions: [...]} or {id, answer, completion}; rows of the same id are one problem. `answer`
-    may be a list of alternatives, any of which is correct. `k`: samples of Pass@k (default: the fewest of any
-    problem). `thinking`: the prompts opened <think>, so a completion that does not close it holds no answer; a column
-    `thinking` says so row by row. Raises InputError.
+    Rows {id, answer, completions: [...]} or {id, answer, completion}, or those of verl; rows of the same id are one
+    problem. `answer` may be a list of alternatives, any of which is correct. `k`: samples of Pass@k (default: the
+    fewest of any problem). `thinking`: the prompts opened <think>, so a completion that does not close it holds no
+    answer; a column `thinking` says so row by row. Raises InputError.
     """
     if answer_region not in REGIONS:
         raise InputError(f"--answer-region {answer_region!r}: expected one of {', '.join(REGIONS)}")
@@ -114,13 +114,16 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
 
 
 def _problem(where: str, row: dict, thinking: bool) -> _Problem:
+    if isinstance(model := row.get("reward_model"), dict):  # a row of verl
+        extra = row["extra_info"] if isinstance(row.get("extra_info"), dict) else {}
+        row = {"answer": model.get("ground_truth"), "id": extra.get("index"), **row}
     name = "gold" if row.get("gold") is not None else "answer"  # data sets call the gold `answer`
     columns = shorten(", ".join(sorted(row)), 200)
     for needed in ("id", name):
         if row.get(needed) is None:
             raise InputError(f"{where}: no {needed!r}; it has {columns}")
     golds = row[name] if isinstance(row[name], list) else [row[name]]
-    completions = row.get("completions", [row["completion"]] if "completion" in row else None)
+    completions = row.get("completions", [row["completion"]] if "completion" in row else row.get("responses"))
     if not isinstance(completions, list) or not completions or not all(isinstance(text, str) for text in completions):
         raise InputError(f"{where}: expected 'completions', a list of texts, or 'completion', a text; it has {columns}")
     if not golds or not all(_is_value(gold) and str(gold).strip() for gold in golds):
@@ -128,8 +131,7 @@ def _problem(where: str, row: dict, thinking: bool) -> _Problem:
     for label in ("id", "benchmark"):
         if row.get(label) is not None and not _is_value(row[label]):
             raise InputError(f"{where}: {label} is {shorten(row[label])}, expected a text or a number")
-    thinking = row.get("thinking", thinking)
-    if thinking not in (True, False, None):
+    if (thinking := row.get("thinking", thinking)) not in (True, False, None):
         raise InputError(f"{where}: thinking is {shorten(thinking)}, expected true or false")
     identity = f"{row['benchmark']}/{row['id']}" if row.get("benchmark") else str(row["id"])
     opened = "<think>" if thinking else ""

@@ -15,18 +15,9 @@ from lead_kit.verify.pool import Verifier
 from lead_kit.verify.verdict import STATUSES, Fault, Verdict
 
 __all__ = [
-    "STATUSES",
-    "Fault",
-    "Verdict",
-    "Verifier",
-    "check",
-    "check_many",
-    "cluster",
-    "extract",
-    "lint_golds",
-    "normal",
+    "STATUSES", "Fault", "Verdict", "Verifier", "check", "check_many", "cluster", "extract", "lint_golds", "normal",
     "shared",
-]
+]  # fmt: skip
 _shared: list[Verifier] = []
 
 
@@ -63,9 +54,8 @@ def check_many(
     order: str = "any",
 ) -> list[Verdict]:
     """`check` for lists of the same length; the order is kept."""
-    return shared().check_many(
-        completions, golds, loose=loose, answer_region=answer_region, problems=problems, order=order
-    )
+    options = {"loose": loose, "answer_region": answer_region, "problems": problems, "order": order}
+    return shared().check_many(completions, golds, **options)
 
 
 def cluster(answers: Sequence[str | None], verifier: Verifier | None = None) -> list[int]:

@@ -1,86 +1,28 @@
 """The kinds of answer that a text can be read as. Leaves keep their text, in normal form."""
 
-from typing import NamedTuple
+from collections import namedtuple
 
-
-class Leaf(NamedTuple):
-    """One expression with the unit that follows it ("" if none); `percent` and degrees are units."""
-
-    text: str
-    unit: str = ""
-
-
-class Words(NamedTuple):
-    """Prose or a choice: its words, lower case."""
-
-    words: tuple[str, ...]
-
-
-class Row(NamedTuple):
-    """Ordered items in brackets: a point, a vector, an interval (two items); `brackets` as written, such as "[)"."""
-
-    items: tuple
-    brackets: str
-
-
-class Bag(NamedTuple):
-    """Several values. `free`: their order never counts (a set, a union, ±); else it is a list, whose order may."""
-
-    items: tuple
-    free: bool = False
-
-
-class Clock(NamedTuple):
-    """A time of day; `half` is "a", "p" or "" where it is not said."""
-
-    hour: int
-    minute: int
-    half: str
-
-
-class Congruence(NamedTuple):
-    """`left ≡ residue (mod modulus)`; `left` may be empty; a residue of digits is reduced."""
-
-    left: str
-    residue: object
-    modulus: str
-
-
-class Pieces(NamedTuple):
-    """A function by cases: (value, condition) pairs."""
-
-    items: tuple[tuple, ...]
-
-
-class Grid(NamedTuple):
-    """A matrix of at least two rows and two columns."""
-
-    rows: tuple[tuple, ...]
-
-
-class Named(NamedTuple):
-    """`name = value`, also `name: value`; `arguments` of a function's name."""
-
-    name: str
-    arguments: tuple[str, ...]
-    value: object
-
-
-class Relation(NamedTuple):
-    """Any other relation: operators and the texts between them."""
-
-    operators: tuple[str, ...]
-    sides: tuple[str, ...]
-
-
-class Ratio(NamedTuple):
-    """`a:b:c`."""
-
-    parts: tuple
-
-
-class Qualified(NamedTuple):
-    """A value with a condition in words behind it."""
-
-    value: object
-    condition: str
+# One expression with the unit that follows it ("" if none); `percent` and degrees are units.
+Leaf = namedtuple("Leaf", "text unit", defaults=[""])
+# Prose or a choice: its words, lower case, as a tuple.
+Words = namedtuple("Words", "words")
+# Ordered items in brackets: a point, a vector, an interval (two items); `brackets` as written, such as "[)".
+Row = namedtuple("Row", "items brackets")
+# Several values. `free`: their order never counts (a set, a union, ±); else it is a list, whose order may.
+Bag = namedtuple("Bag", "items free", defaults=[False])
+# A time of day; `half` is "a", "p" or "" where it is not said; `second` is -1 where it is not said.
+Clock = namedtuple("Clock", "hour minute half second", defaults=[-1])
+# `left ≡ residue (mod modulus)`; `left` may be empty; a residue of digits is reduced.
+Congruence = namedtuple("Congruence", "left residue modulus")
+# A function by cases: a tuple of (value, condition) pairs.
+Pieces = namedtuple("Pieces", "items")
+# A matrix of at least two rows and two columns, as a tuple of tuples.
+Grid = namedtuple("Grid", "rows")
+# `name = value`, also `name: value`; `arguments`, a tuple of texts, of a function's name.
+Named = namedtuple("Named", "name arguments value")
+# Any other relation: operators and the texts between them.
+Relation = namedtuple("Relation", "operators sides")
+# `a:b:c`, as a tuple.
+Ratio = namedtuple("Ratio", "parts")
+# A value with a condition in words behind it.
+Qualified = namedtuple("Qualified", "value condition")

@@ -87,10 +87,8 @@ class _Comparisons:
             digits = rationals.decimals(leader.gold)
             if digits is None or abs(leader.number - answer.number) > Fraction(1, 10**digits):
                 return False
-        if leader.gold == answer.form:
-            return True
-        if self.spent():
-            return None
+        if leader.gold == answer.form or self.spent():
+            return leader.gold == answer.form or None
         if self.cannot_match(leader.node, answer.node):
             return False
         try:
@@ -100,14 +98,12 @@ class _Comparisons:
 
     def cannot_match(self, gold: object, answer: object) -> bool:
         """Whether two lists of expressions have no chance to match: an item of one is like none of the other."""
-        if not (isinstance(gold, Bag) and isinstance(answer, Bag) and len(gold.items) == len(answer.items)):
+        lists = isinstance(gold, Bag) and isinstance(answer, Bag) and len(gold.items) == len(answer.items)
+        if not lists or not all(isinstance(item, Leaf) for item in gold.items + answer.items):
             return False
-        if not all(isinstance(item, Leaf) for item in gold.items + answer.items):
-            return False
+        alike = compare.equal_up_to_parameter
         try:
-            return any(
-                not any(compare.equal_up_to_parameter(g, a, self.judge) for a in answer.items) for g in gold.items
-            )
+            return any(not any(alike(g, a, self.judge) for a in answer.items) for g in gold.items)
         except Undecided:
             return False
 

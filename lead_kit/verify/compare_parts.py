@@ -68,7 +68,7 @@ def equal_leaves(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
     """
     if not _evaluated(gold, answer):
         return False
-    if "percent" in (gold.unit, answer.unit) and gold.unit != answer.unit:
+    if {"percent", "pct"} & {gold.unit, answer.unit} and gold.unit != answer.unit:
         return _percent(gold, answer, judge)
     for degrees, radians, factor in ((gold, answer, "180/\\pi"), (answer, gold, "\\pi/180")):
         if degrees.unit == "degree" and (radians.unit == "rad" or not radians.unit and "\\pi" in radians.text):
@@ -88,72 +88,71 @@ def _evaluated(gold: Leaf, answer: Leaf) -> bool:
     if (number := rationals.value(answer.text)) is not None:
         divided = [_QUOTIENT.search(text) is not None for text in (gold.text, answer.text)]
         return number.denominator > 1 or divided != [False, True]
-    stated = rationals.decimals(gold.text) is not None or gold.unit in ("percent", "degree")
+    stated = rationals.decimals(gold.text) is not None or gold.unit in ("percent", "pct", "degree")
     return stated and _CLOSED.fullmatch(answer.text) is not None and re.search(r"sqrt|\\pi", answer.text) is not None
 
 
 def _percent(gold: Leaf, answer: Leaf, judge: Exact) -> bool:
-    texts = gold.text, answer.text
-    if gold.unit == "percent" and answer.unit == "":
-        return judge.equal_expressions(*texts) or judge.equal_up_to_factor(*texts, "100")
-    if answer.unit == "percent" and gold.unit == "":
-        value = rationals.value(gold.text)
-        return judge.equal_up_to_factor(*texts, "1/100") or (value or 0) > 1 and judge.equal_expressions(*texts)
+    texts, bare = (gold.text, answer.text), "pct" not in (gold.unit, answer.unit)  # the sign may be left out
+    if {gold.unit, answer.unit} == {"percent", "pct"}:
+        return judge.equal_expressions(*texts)
+    if answer.unit == "":
+        return bare and judge.equal_expressions(*texts) or judge.equal_up_to_factor(*texts, "100")
+    if gold.unit == "":
+        bare = bare and (rationals.value(gold.text) or 0) > 1
+        return judge.equal_up_to_factor(*texts, "1/100") or bare and judge.equal_expressions(*texts)
     return False
 
 
 def equal_words(gold: Words, answer: Words, judge: Exact) -> bool:
-    return [word.lower() for word in gold.words] == [word.lower() for word in answer.words]
+    """The same words; a sentence such as "it is odd" may stand for its end."""
+    pair = [" ".join(node.words).lower() for node in (gold, answer)]
+    short, long = sorted(pair, key=len)
+    stated = long.rpartition(" is ")[2] == short and not units.DENIAL.search(long)
+    return pair[0] == pair[1] or stated
 
 
 def equal_clocks(gold: Clock, answer: Clock, judge: Exact) -> bool:
     """The same time; 15:00 says which half of the day it means."""
-    theirs, ours = (
-        (each.hour % 12, each.minute, each.half or "ap"[each.hour > 12] * (each.hour > 12)) for each in (gold, answer)
-    )
-    return theirs == ours
+    times = []
+    for each in (gold, answer):
+        half = each.half or ("p" if each.hour > 12 else "a" if each.hour == 0 else "")
+        times.append((each.hour % 12, each.minute, max(each.second, 0), half))
+    return times[0] == times[1]
 
 
 def as_ratio(clock: Clock) -> object:
-    parts = (Leaf(str(clock.hour)), Leaf(str(clock.minute)))
-    return clock if clock.half else Ratio(parts)
+    parts = [clock.hour, clock.minute, clock.second][: 3 if clock.second >= 0 else 2]
+    return clock if clock.half else Ratio(tuple(Leaf(str(part)) for part in parts))
 
 
 def equal_ratios(gold: object, answer: object, judge: Exact) -> bool:
     """a:b is the ratio a:b in any multiple, and the fraction a/b; a decimal is not a way to state a ratio."""
     if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-        if len(gold.parts) != len(answer.parts):
+        pairs = list(zip(gold.parts, answer.parts, strict=False))
+        named = [tuple(getattr(part, "unit", "") for part in pair) for pair in pairs]
+        if len(gold.parts) != len(answer.parts) or any("percent" in pair for pair in named):
             return False
-        pairs = list(zip(gold.parts, answer.parts, strict=True))
-        if any("percent" in (getattr(part, "unit", "") for part in pair) for pair in pairs):
+        if any(units.conversion(*pair) != 1 for pair in named):
             return False
-        if any(units.conversion(*(getattr(part, "unit", "") for part in pair)) != 1 for pair in pairs):
-            return False
-        if any(
-            rationals.value(_text(part)) == 0 for part in gold.parts + answer.parts
-        ):  # nothing cross-multiplies with 0
-            return all(rationals.value(_text(g)) == rationals.value(_text(a)) for g, a in pairs)
+        if any(rationals.value(text_of(part)) == 0 for part in gold.parts + answer.parts):  # 0 multiplies nothing
+            return all(rationals.value(text_of(g)) == rationals.value(text_of(a)) for g, a in pairs)
         (first, other), *_ = pairs
         return all(judge.equal_expressions(_times(g, other), _times(a, first)) for g, a in pairs)
     if isinstance(gold, Leaf) and len(answer.parts) == 2 and not gold.unit:
-        return judge.equal_expressions(gold.text, _quotient(*map(_text, answer.parts)))
+        top, bottom = map(text_of, answer.parts)
+        return judge.equal_expressions(gold.text, f"\\frac{{{top}}}{{{bottom}}}")
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if len(ratio.parts) != 2 or not isinstance(other, Leaf) or other.unit or "." in other.text:
         return False
-    return judge.equal_expressions(_times(ratio.parts[1], other), _text(ratio.parts[0]))
+    return judge.equal_expressions(_times(ratio.parts[1], other), text_of(ratio.parts[0]))
 
 
-def _text(node: object) -> str:
+def text_of(node: object) -> str:
     return node.text if isinstance(node, Leaf) else "\\text{}"
 
 
-def _quotient(top: str, bottom: str) -> str:
-    return f"\\frac{{{top}}}{{{bottom}}}"
-
-
 def _times(left: object, right: object) -> str:
-    values = rationals.value(_text(left)), rationals.value(_text(right))
-    if None in values:
-        return f"({_text(left)})\\cdot({_text(right)})"
-    value = values[0] * values[1]
-    return f"{value.numerator}" if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+    texts = text_of(left), text_of(right)
+    values = [rationals.value(text) for text in texts]
+    return "({})\\cdot({})".format(*texts) if None in values else rationals.text(values[0] * values[1])

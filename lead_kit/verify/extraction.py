@@ -1,25 +1,37 @@
 """The answer in a completion. Every function is linear in the length of the text."""
 
 import re
+from collections.abc import Callable
 
 from lead_kit.verify.latex_scan import is_balanced
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[\s\S]|[{}]")
-_WRAPPING = re.compile(r"(?:\\(?:boxed|fbox)\s*\{\s*)*")
+_NAME = r"(?:\\{1,2}(?:boxed|fbox|framebox)|(?<![A-Za-z\\])boxed)"
+_BOX = re.compile(rf"{_NAME}\s*\{{|\\[\s\S]|[{{}}]")
+_WRAPPING = re.compile(rf"(?:{_NAME}\s*\{{\s*)*")
+_NESTED = re.compile(_NAME)
+# a box without braces, up to the end of its formula, sentence or number
+_START, _END = r"(?=[-+\d.]|\\(?:frac|dfrac|tfrac|sqrt|pi)(?![a-z]))", r"(?:\$|\\[)\]]|\n|\. |\Z| [A-Za-z]{2})"
+_BARE_BOX = re.compile(rf"\\(?:boxed|fbox|framebox) *{_START}(.*?){_END}")
+_TAG = re.compile(r"<(?:final_?)?answer>|\[answer\]", re.IGNORECASE)
+_ENDING_TAG = re.compile(r"</(?:final_?)?answer>|\[/answer\]", re.IGNORECASE)
+_JSON = re.compile(r'"(?:final_)?answer"\s*:\s*(?:"((?:[^"\\\n]|\\.){0,500})"|([^\s",}]{1,500}))')
 REGIONS = ("after_think", "before_think")
 _MARKER = re.compile(
-    r"(?:final answer|answer|réponse|respuesta|antwort|答案)\s*(?:is|est|es|ist|are|是|为)?\s*[:：]?|####",
-    re.IGNORECASE,
+    r"(?i)(?:final answer|answer|réponse|respuesta|antwort|ответ|答案)[*\"]*\s*"
+    r"(?:(?:is|est|es|ist|are|would be)\b|是|为)?\s*[:：=]?|####"
 )
 _LABELLED = re.compile(r"(?:^|\n)[ *]*A[ *]*[:：][ *]*([^\n]{1,80})$")  # "A: 18" as the last line
 _PRICE = re.compile(r"(?<!\\)\$(?=\d[\d,.]*(?![\d$\w\\^_{])(?:[^$]*(?:\Z|\$\s?\d)|[^$\\]*[A-Za-z]{3}[^$\\]*\$))")
-_FINAL = re.compile(r"final answer is\W{0,6}(?!\\boxed)\w|####\s*\S", re.IGNORECASE)
+_FINAL = re.compile(
+    r"(?i)final answer(?: is|:| =)\W{0,6}(?!\\boxed)\w|####\s*\S|\n[ *#_]*answer[ *_]*[:：=]\W{0,6}(?!boxed)\w"
+)
 _MATH = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\[^)])*)\\\)|\\\[((?:[^\\]|\\[^\]])*)\\\]")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?|-?\.\d+")
 _JOINED = re.compile(
-    r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox)"
-    r"|and|or|[\s$,;.()\\{}]|[\w()]+ = |for part \(\w\)){0,24}"
+    r"\}?[\s$,;.()\\{}]*(?:\\(?:quad|qquad|text|textbf|\(|\)|boxed|fbox|framebox)"
+    r"|and|or|[\s$,;.()\\{}]|[\w()]+ ?= ?|for part \(\w\)){0,24}"
 )
+_CONNECTED = re.compile(rf"(?=[^.]*(?:[,;]|and|or))(?!.*\.){_JOINED.pattern}", re.DOTALL)
 _SENTENCE = re.compile(r"\n\s*\n|(?<!\d)\.\s+(?=[A-Z])|(?<=\d)\.\s+(?=[A-Z])|<\|")
 _CONCLUSION = re.compile(r"\b(?:therefore|thus|hence|so|in total|there (?:are|is))\b,?", re.IGNORECASE)
 _PROSE = re.compile(r"[^\W\d_]{3,}")
@@ -33,55 +45,54 @@ class NestedBox(ValueError):
     """A box holds another box beside other text: which of the two is the answer is not said."""
 
 
-def region(completion: str, answer_region: str = "after_think") -> str | None:
+def _region(completion: str, answer_region: str = "after_think") -> str | None:
     """The part of a completion in which an answer counts; None if the thinking was never closed.
 
     `after_think`: what follows the last `</think>`. `before_think`: what precedes it (GRPO-LEAD, released code).
     """
     if answer_region not in REGIONS:
         raise ValueError(f"answer_region is {answer_region!r}, expected one of {', '.join(REGIONS)}")
-    close = completion.rfind("</think>")
+    before, closed, after = completion.rpartition("</think>")
     if answer_region == "before_think":
-        return completion[:close] if close >= 0 else None
-    if completion.rfind("<think>") > close:
-        return None
-    return completion[close + len("</think>") :] if close >= 0 else completion
+        return before if closed else None
+    return None if "<think>" in after else after
 
 
-def boxes(text: str) -> list[tuple[int, int]]:
+def _boxes(text: str) -> list[tuple[int, int]]:
     """Spans (start of the content, end of the content) of all balanced boxes, outermost only, in order."""
     spans: list[tuple[int, int]] = []
     stack: list[tuple[bool, int]] = []
     for match in _BOX.finditer(text):
         token = match.group()
-        if token == "}":
-            if stack:
-                boxed, start = stack.pop()
-                if boxed:
-                    while spans and spans[-1][0] > start:
-                        spans.pop()
-                    spans.append((start, match.start()))
-        elif token == "{":
-            stack.append((False, match.end()))
-        elif token[-1] == "{" and len(token) > 2:
-            stack.append((True, match.end()))
+        if token[-1] == "{" and token != "\\{":
+            stack.append((token != "{", match.end()))
+        elif token == "}" and stack:
+            boxed, start = stack.pop()
+            while boxed and spans and spans[-1][0] > start:
+                spans.pop()
+            spans += [(start, match.start())] if boxed else []
     return spans
 
 
-def last_box(text: str) -> str | None:
-    """Content of the last balanced box; None if there is none.
+def _last_boxes(text: str, joined: Callable[[str], bool]) -> str | None:
+    """The last box that is not empty, with those before it that what stands between joins to it; None without a box.
 
     A box that wraps nothing but another box is unwrapped; any other nesting raises NestedBox.
     """
-    if "boxed" not in text and "fbox" not in text:
+    if not _NESTED.search(text):
         return None
-    spans = boxes(text)
-    if not spans:
-        return None
-    content = text[slice(*spans[-1])].strip()
-    if "\\boxed" not in content and "\\fbox" not in content:
-        return content
-    return _unwrapped(content)
+    spans = _boxes(text)
+    filled = [span for span in spans if text[slice(*span)].strip(" ~\n.")]
+    bare = next(reversed(list(_BARE_BOX.finditer(text))), None)
+    if bare and (not filled or bare.start() > filled[-1][1]):
+        return bare[1].strip(" .")
+    if not filled:
+        return "" if spans else None
+    start = len(filled) - 1
+    while start and joined(text[filled[start - 1][1] + 1 : filled[start][0]]):
+        start -= 1
+    contents = [_unwrapped(text[slice(*span)].strip()) for span in filled[start:]]
+    return ", ".join(dict.fromkeys(contents))
 
 
 def _unwrapped(content: str) -> str:
@@ -89,42 +100,34 @@ def _unwrapped(content: str) -> str:
     prefix = _WRAPPING.match(content).group()
     layers = prefix.count("{")
     core = content[len(prefix) : len(content) - layers]
-    wraps = layers and content.endswith("}" * layers) and len(content) >= len(prefix) + layers and is_balanced(core)
-    if not wraps or "boxed" in core or "fbox" in core:
+    wraps = content.endswith("}" * layers) and len(content) >= len(prefix) + layers and is_balanced(core)
+    if layers and not wraps or _NESTED.search(core if layers else content):
         raise NestedBox("a box inside a box")
     return core.strip()
 
 
+def last_box(text: str) -> str | None:
+    """The answer in the last box, or in the last ones if "and", "or" or a comma join them; None if there is none."""
+    return _last_boxes(text, lambda between: len(between) < _LINK and _CONNECTED.fullmatch(between))
+
+
 def _joined_boxes(text: str) -> str | None:
-    """The last box, together with those before it that only words such as "and" or a comma separate from it."""
-    spans = boxes(text)
-    if not spans:
-        return None
-    start = len(spans) - 1
-    while start and _joined(text, spans[start - 1][1] + 1, spans[start][0]):
-        start -= 1
-    return ", ".join(text[slice(*span)].strip() for span in spans[start:])
-
-
-def _joined(text: str, end: int, start: int) -> bool:
-    return start - end < _LINK and _JOINED.fullmatch(text, end, start) is not None
+    """The last box, together with those before it that only words such as "and", a comma or nothing separate."""
+    return _last_boxes(text, lambda between: len(between) < _LINK and _JOINED.fullmatch(between))
 
 
 def _last_stated(text: str) -> str | None:
-    """The loose mode: what follows the last "answer is", "####" …; else the last conclusion; else the last formula or
-    number."""
+    """What follows the last "answer is", "####" …; else the last conclusion; else the last formula or number."""
     text = _PRICE.sub("", text[-_LOOSE_TAIL:].strip())  # two prices are no pair of formula signs
     if (line := _LABELLED.search(text.rstrip(" .*\n"))) and len(_SENTENCE.split(line[1])) == 1:
         return _of_sentence(line[1])
     for marker in reversed(list(_MARKER.finditer(text))):
-        tail = _SENTENCE.split(text[marker.end() :].strip(" *\n\t:："), maxsplit=1)[0]
+        tail = _SENTENCE.split(text[marker.end() :].strip(" *_}\n\t:："), maxsplit=1)[0]
         if tail:
             return _of_sentence(tail)
-    conclusions = list(_CONCLUSION.finditer(text))
-    if conclusions and (
-        conclusion := _of_sentence(_SENTENCE.split(text[conclusions[-1].end() :], maxsplit=1)[0], last=True)
-    ):
-        return conclusion
+    for conclusion in list(_CONCLUSION.finditer(text))[-1:]:
+        if stated := _of_sentence(_SENTENCE.split(text[conclusion.end() :], maxsplit=1)[0], last=True):
+            return stated
     return _of_text(text)
 
 
@@ -135,17 +138,15 @@ def _formulas(text: str) -> list[str]:
 
 
 def _of_sentence(sentence: str, last: bool = False) -> str | None:
-    """Of the sentence after a marker: its formula, itself if it is short, else its first (last, if it computes)
-    number."""
-    formulas = _formulas(sentence)
-    rest = _MATH.sub(" ", sentence)
+    """Of the sentence after a marker: its formula, itself if short, else its first (last, if it computes) number."""
+    formulas, rest = _formulas(sentence), _MATH.sub(" ", sentence)
     if formulas and (_VALUE.search(formulas[-1]) or not _NUMBER.search(rest)):
         return ", ".join(formulas) if not rest.replace("and", "").replace("or", "").strip(" ,.;*\n") else formulas[-1]
     line = (rest if formulas else sentence).split("\n", 1)[0].strip(" *.")
     numbers = _NUMBER.findall(line)
     if numbers and len(line.split()) > 3 and not re.search(r"[\\(]", line):
         return numbers[-1 if last or "=" in line else 0].rstrip(",")
-    return None if last else line or None
+    return None if last and "=" not in line else line or None
 
 
 def _of_text(text: str) -> str | None:
@@ -159,27 +160,39 @@ def _of_text(text: str) -> str | None:
     numbers = _NUMBER.findall(text[matches[-1].end() :] if formulas else text)
     if numbers and (not formulas or not _VALUE.search(formulas[-1])):
         return numbers[-1].rstrip(",")
-    if formulas:
-        return ", ".join(formulas) if not _MATH.sub("", text).replace("and", "").strip(" ,.;\n") else formulas[-1]
-    return text.strip(" .") if len(text) < 200 else None
+    if not formulas:
+        return text.strip(" .") if len(text) < 200 else None
+    return formulas[-1] if _MATH.sub("", text).replace("and", "").strip(" ,.;\n") else ", ".join(formulas)
 
 
 def extract(completion: str, loose: bool = False, answer_region: str = "after_think") -> str | None:
     """The answer of a completion as text; None if it gives none. Raises NestedBox."""
-    text = region(completion, answer_region)
-    if text is None:
-        return None
-    if not loose:
-        return last_box(text)
+    text = _region(completion, answer_region)
+    if text is None or not loose:
+        return text if text is None else last_box(text)
+    if tags := list(_TAG.finditer(text)):
+        text = _ENDING_TAG.split(text[tags[-1].end() :], maxsplit=1)[0].strip()
+        if _joined_boxes(text) is None and not _MARKER.search(text):
+            return _bare(text) or None
     answer = _joined_boxes(text)
-    if answer is None or _FINAL.search(text, boxes(text)[-1][1]):
-        return _last_stated(text)
-    return answer
+    if answer is None and (stated := list(_JSON.finditer(text[-_LOOSE_TAIL:]))):
+        return (stated[-1][2] or stated[-1][1]).replace("\\\\", "\\")
+    if answer is None or (spans := _boxes(text)) and _FINAL.search(text, spans[-1][1]):
+        answer = _last_stated(text)
+    return answer if answer is None else _bare(answer)
+
+
+def _bare(answer: str) -> str:
+    """An answer without the marks of emphasis, code and quotes around it."""
+    answer = re.sub(r"^(\*\*|__|[`'\"“]+)(.*?)(\*\*|__|[`'\"”]+)$", r"\2", answer.strip(), flags=re.DOTALL)
+    formula = _MATH.fullmatch(answer)
+    return answer if formula is None else "".join(filter(None, formula.groups())).strip()
 
 
 def gold_text(gold: str) -> str:
     """A gold as its answer alone: the content of its last box, or boxes, if it has any."""
-    if "\\boxed" not in gold and "\\fbox" not in gold:
+    try:
+        boxed = _joined_boxes(gold)
+    except NestedBox:
         return gold
-    boxed = _joined_boxes(gold)
     return gold if boxed is None else boxed

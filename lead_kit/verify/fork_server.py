@@ -32,8 +32,7 @@ def send(sock: socket.socket, message: object) -> None:
 
 
 def receive(sock: socket.socket) -> object:
-    """Read one length-prefixed JSON message. Raises EOFError when the other side is gone, ValueError when it is too
-    long."""
+    """Read one length-prefixed JSON message. Raises EOFError when the other side is gone, ValueError for a long one."""
     (size,) = struct.unpack("!I", _exactly(sock, 4))
     if size > _MAX_MESSAGE:
         raise ValueError(f"a message of {size} bytes is longer than {_MAX_MESSAGE}")
@@ -41,14 +40,13 @@ def receive(sock: socket.socket) -> object:
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:
-    chunks = []
-    while size:
-        chunk = sock.recv(size)
+    data = b""
+    while len(data) < size:
+        chunk = sock.recv(size - len(data))
         if not chunk:
             raise EOFError("the other side closed the socket")
-        chunks.append(chunk)
-        size -= len(chunk)
-    return b"".join(chunks)
+        data += chunk
+    return data
 
 
 def _confine(memory: int) -> None:
@@ -56,15 +54,13 @@ def _confine(memory: int) -> None:
     with open("/proc/self/statm") as statm:
         loaded = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (loaded + memory, loaded + memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
+        resource.setrlimit(limit, (0, 0))
 
 
 def _serve(sock: socket.socket, judge: ModuleType, cpu_seconds: float, memory: int) -> None:
     """The life of a worker: one [gold, answer] or [gold, answer, order] in, one [status, reason, path] out; or one
-    [text] in, for its sketch, and [real part, imaginary part] or [] out. The CPU seconds since the last
-    one follow what goes out.
+    [text] in, for its sketch, and [real part, imaginary part] or [] out. CPU seconds follow what goes out.
 
     The kernel ends it (SIGPROF, default action) when it has used `cpu_seconds` of its own CPU time on one pair, also
     inside C code.
@@ -93,6 +89,17 @@ def main() -> None:
     """
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a notebook must not reach the workers
+    for needed in (signal.SIGCHLD, signal.SIGPROF):  # a launcher's or cron's children inherit that these are ignored
+        signal.signal(needed, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    try:
+        _answer_requests(control)
+    except (ConnectionError, ChildProcessError):
+        os._exit(0)  # the process that asks has ended, or asks for a worker of another server
+
+
+def _answer_requests(control: socket.socket) -> None:
+    """Serves spawn and reap until the control socket closes."""
     if not control.recv(1, socket.MSG_PEEK):
         os._exit(0)
     judge = importlib.import_module(sys.argv[2])
@@ -145,13 +152,9 @@ class Server:
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, "-c", _COMMAND, str(there.fileno()), judge]
-        process = subprocess.Popen(
-            command,
-            pass_fds=[there.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # a kernel that ends would wait for those of its own group; this one ends with its socket
-        )
+        # a kernel that ends would wait for those of its own process group; this one ends with its socket
+        settings = {"env": environment, "stdin": subprocess.DEVNULL, "process_group": 0}
+        process = subprocess.Popen(command, pass_fds=[there.fileno()], **settings)
         there.close()
         return control, process
 
@@ -192,10 +195,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
         return f"exit code {self.process.wait()}"
-
-    def cpu_time(self) -> float:
-        """CPU seconds of the server and of the workers it has buried."""
-        return cpu_time(self.process.pid)
 
 
 def acquire(judge: str) -> Server:

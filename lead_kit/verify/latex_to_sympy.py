@@ -5,7 +5,7 @@ know (integrals, sums, limits) goes to latex2sympy2_extended, whose grammar is w
 """
 
 import re
-from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 
 import sympy
@@ -16,21 +16,13 @@ _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\[{}|]|\*\*|!!|[A-Za-
 _GROUPING = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])")
 
 
-def _symmetric(name: str) -> Callable:
-    """A function of a set of numbers."""
-    return lambda *values: Function(name)(*sorted(values, key=str))
-
-
 _FUNCTIONS = {
-    "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
-    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec,
-    "arccsc": sympy.acsc,
-    "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "ln": sympy.log, "exp": sympy.exp,
-    "lg": lambda x: sympy.log(x, 10), "log": sympy.log, "det": Function("det"), "deg": Function("deg"),
-    "arg": sympy.arg,
-    "arsinh": sympy.asinh, "arcosh": sympy.acosh, "artanh": sympy.atanh, "arcsinh": sympy.asinh, "arccosh": sympy.acosh,
-    "arctanh": sympy.atanh, "sgn": sympy.sign, "gcd": _symmetric("gcd"), "lcm": _symmetric("lcm"), "min": sympy.Min,
-    "max": sympy.Max,
+    **{name: getattr(sympy, name) for name in "sin cos tan cot sec csc sinh cosh tanh coth exp arg log".split()},
+    **{f"arc{name}": getattr(sympy, f"a{name}") for name in "sin cos tan cot sec csc sinh cosh tanh".split()},
+    **{f"ar{name}": getattr(sympy, f"a{name}") for name in "sinh cosh tanh".split()},
+    "ln": sympy.log, "lg": lambda x: sympy.log(x, 10), "det": Function("det"), "deg": Function("deg"),
+    "sgn": sympy.sign, "min": sympy.Min, "max": sympy.Max,  # gcd and lcm are of a set of numbers
+    **{n: lambda *values, n=n: Function(n)(*sorted(values, key=str)) for n in ("gcd", "lcm")},
 }  # fmt: skip
 _INVERSE = {sympy.sin: sympy.asin, sympy.cos: sympy.acos, sympy.tan: sympy.atan, sympy.cot: sympy.acot}
 _CONSTANTS = {"\\pi": pi, "\\infty": oo, "e": E, "i": I}
@@ -39,9 +31,7 @@ _TIMES = frozenset(("*", "\\times", "\\cdot"))
 _OVER = frozenset(("/", "\\div"))
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 _APPLIED = frozenset(("f", "g", "h", "F", "G", "H", "\\varphi", "\\Phi", "\\psi", "\\Psi"))
-_ENDS = (
-    frozenset((")", "]", "}", "\\}", ",", "+", "-", "=", "|", "\\rfloor", "\\rceil", "\\mod", "\\|")) | _TIMES | _OVER
-)
+_ENDS = frozenset([*") ] } \\} , + - = | \\rfloor \\rceil \\mod \\|".split(), *_TIMES, *_OVER])
 _MAX_POWER = 10**4  # an exponent beyond this stays unevaluated by being refused
 _MAX_BITS = 2**17  # of a power of numbers
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
@@ -58,8 +48,7 @@ class _Reader:
         text = _GROUPING.sub(lambda number: number.group().replace(",", ""), text).strip()
         self.tokens, self.position, end = [], 0, 0
         while end < len(text):
-            match = _TOKEN.match(text, end)
-            if match is None:
+            if (match := _TOKEN.match(text, end)) is None:
                 raise Unreadable(f"{text[end : end + 10]!r}")
             self.tokens.append(match[1])
             end = match.end()
@@ -170,21 +159,41 @@ class _Reader:
     def numeral(self, token: str) -> sympy.Expr:
         if self.peek() == "_":
             self.take()
-            base = self.group()
-            return Symbol(f"{token}_{base}")
+            return Symbol(f"{token}_{self.group()}")
         return Rational(token)
 
     def symbol(self, token: str) -> sympy.Expr:
         name = token
         if self.peek() == "_":
             self.take()
-            name = f"{token}_{self.group()}"
+            name = f"{token}_{self.subscript()}"
         while self.peek() == "'":
             name += self.take()
         if self.peek() == "(" and (token in _APPLIED or token.isupper() and self._numeral_in_brackets()):
             self.take()
             return Symbol(f"{name}({', '.join(map(str, self.listed(')')))})")
         return _CONSTANTS.get(name, None) or Symbol(name)
+
+    def subscript(self) -> str:
+        """An index as it is worked out, else the words that name a quantity."""
+        start, words = self.position, self.raw().replace("\\", "")
+        end = self.position
+        if not words.isalpha():  # ij is no product
+            self.position = start
+            with suppress(Unreadable):
+                return str(self.group())
+        self.position = end
+        return words
+
+    def raw(self) -> str:
+        """The tokens of a group in braces, or one token, as text."""
+        if self.peek() != "{":
+            return self.take()
+        tokens, depth = [], 0
+        while not tokens or depth:
+            tokens.append(self.take())
+            depth += {"{": 1, "}": -1}.get(tokens[-1], 0)
+        return "".join(tokens[1:-1])
 
     def _numeral_in_brackets(self) -> bool:
         """`I(0)`, `V(2)`: the value of a function, not a product."""
@@ -206,14 +215,13 @@ class _Reader:
         return _power(function(*self.arguments()), power)
 
     def arguments(self) -> list[sympy.Expr]:
-        if self.peek() not in ("(", "\\{"):
-            return [self.argument()]
         start = self.position
-        values = self.listed(_CLOSING[self.take()])
-        if len(values) == 1 and self.peek() == "^":
-            self.position = start
-            return [self.argument()]
-        return values
+        if self.peek() in ("(", "\\{"):
+            values = self.listed(_CLOSING[self.take()])
+            if len(values) > 1 or self.peek() != "^":
+                return values
+        self.position = start
+        return [self.argument()]
 
     def listed(self, closing: str) -> list[sympy.Expr]:
         """Expressions with commas between them, and the bracket behind them."""
@@ -225,18 +233,13 @@ class _Reader:
         return values
 
     def argument(self) -> sympy.Expr:
-        r"""What a function acts on: a bracket, else the factors up to the next operator or function (`\sin 2x\cos
-        x`)."""
+        r"""A bracket, else the factors up to the next operator or function (`\sin 2x\cos x`)."""
         if self.peek() in ("(", "{", "["):
             return self.group()
         value = self.signed()
         while (token := self.peek()) and token not in _ENDS and token not in "([" and token[1:] not in _FUNCTIONS:
             value = value * self.power()
         return value
-
-    def fraction(self) -> sympy.Expr:
-        top = self.group()
-        return top / self.group()
 
     def root(self) -> sympy.Expr:
         index = Integer(2)
@@ -249,10 +252,9 @@ class _Reader:
 
     def binomial(self) -> sympy.Expr:
         top = self.group()
-        bottom = self.group()
         if top.is_number and abs(top) > 5000:
             raise Unreadable("a binomial of that")
-        return sympy.binomial(top, bottom)
+        return sympy.binomial(top, self.group())
 
     def between(self, closing: str, function: object) -> sympy.Expr:
         value = self.sum()
@@ -261,18 +263,13 @@ class _Reader:
 
     def opaque(self) -> sympy.Expr:
         """`\\text{word}` and accents: a symbol of that name."""
-        self.take("{")
-        name = ""
-        while self.peek() != "}":
-            name += self.take()
-        self.take("}")
-        return _CONSTANTS.get(name) or Symbol(name)
+        return self.symbol(self.raw())
 
     def marked(self) -> sympy.Expr:
         """A letter under an accent is another letter; a bar over two is the segment."""
         accent = self.tokens[self.position - 1]
-        inside = self.opaque()
-        return Symbol(f"{accent}{inside}") if len(str(inside)) == 1 else inside
+        inside = re.sub(r"_\{(\w+)\}", r"_\1", self.raw())
+        return self.symbol(inside if accent == "\\bar" and re.fullmatch("[A-Z]{2,}", inside) else accent + inside)
 
 
 def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
@@ -288,7 +285,7 @@ def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
 
 
 _COMMANDS = {
-    "\\frac": _Reader.fraction, "\\sqrt": _Reader.root, "\\binom": _Reader.binomial,
+    "\\frac": lambda reader: reader.group() / reader.group(), "\\sqrt": _Reader.root, "\\binom": _Reader.binomial,
     "\\lfloor": lambda reader: reader.between("\\rfloor", sympy.floor),
     "\\lceil": lambda reader: reader.between("\\rceil", sympy.ceiling),
     "\\ldots": lambda reader: Symbol("..."),
@@ -297,10 +294,9 @@ _COMMANDS = {
     "\\mathcal": _Reader.opaque,
 }  # fmt: skip
 _UNKNOWN = frozenset(
-    "\\int \\sum \\prod \\lim \\begin \\end \\iint \\oint "
-    "\\partial \\nabla \\cup \\cap \\setminus \\leq \\geq \\neq \\in \\pm \\mp \\circ "
-    "\\forall \\exists \\to \\rfloor \\rceil \\approx "
-    "\\equiv \\subset \\emptyset \\times \\cdot \\div \\langle \\rangle \\mod \\angle".split()
+    r"\int \sum \prod \lim \begin \end \iint \oint \partial \nabla \cup \cap \setminus \leq \geq \neq \in \pm \mp "
+    r"\circ \forall \exists \to \rfloor \rceil \approx \equiv \subset \emptyset \times \cdot \div \langle \rangle \mod "
+    r"\angle".split()
 )
 
 

@@ -1,5 +1,4 @@
-"""Verifier: the checks that need algebra, in processes that can be killed; verdicts cached; safe from threads,
-asyncio and forks."""
+"""Verifier: checks in processes that can be killed; verdicts cached; safe from threads, asyncio and forks."""
 
 import contextlib
 import os
@@ -48,10 +47,8 @@ class Verifier:
 
     def __init__(self, workers: int = 2, cpu_seconds: float = 2.0, memory_mb: int = 1024):
         if workers < 1 or cpu_seconds <= 0 or memory_mb < 64:
-            raise ValueError(
-                f"workers={workers}, cpu_seconds={cpu_seconds}, memory_mb={memory_mb}: expected workers >= 1, "
-                "cpu_seconds > 0 and memory_mb >= 64"
-            )
+            limits = f"workers={workers}, cpu_seconds={cpu_seconds}, memory_mb={memory_mb}"
+            raise ValueError(f"{limits}: expected workers >= 1, cpu_seconds > 0 and memory_mb >= 64")
         self.workers, self.cpu_seconds, self.memory_mb = workers, cpu_seconds, memory_mb
         self._reset()
         _ALL.add(self)
@@ -64,6 +61,10 @@ class Verifier:
         self._server: fork_server.Server | None = None
         self.algebra_seconds = 0.0  # CPU time of the comparisons that workers made
         self._cache: OrderedDict[tuple[str, str, str], tuple[str, str, str]] = OrderedDict()
+
+    def __reduce__(self) -> tuple:
+        """A copy, also by pickle, is a verifier with the same limits and processes of its own."""
+        return type(self), (self.workers, self.cpu_seconds, self.memory_mb)
 
     def __enter__(self) -> "Verifier":
         return self
@@ -92,7 +93,7 @@ class Verifier:
         with self._lock:
             if self._server is None:
                 return 0.0
-            return self._server.cpu_time() + sum(fork_server.cpu_time(each.pid) for each in self._idle)
+            return sum(map(fork_server.cpu_time, [self._server.process.pid, *(each.pid for each in self._idle)]))
 
     def check(
         self,
@@ -110,13 +111,10 @@ class Verifier:
         order: `given` if the order of a list counts, `any` if not.
         """
         answer = self._at_once(completion, gold, loose, answer_region)
-        return answer if isinstance(answer, Verdict) else self._compare(answer, gold, problem, order)
+        return answer if isinstance(answer, Verdict) else self.compare(answer, gold, problem, order)
 
-    def compare(self, answer: str, gold: str) -> Verdict:
+    def compare(self, answer: str, gold: str, problem: str = "", order: str = "any") -> Verdict:
         """Like `check`, for an answer that is already extracted."""
-        return self._compare(answer, gold, "", "any")
-
-    def _compare(self, answer: str, gold: str, problem: str, order: str) -> Verdict:
         start = time.perf_counter()
         if order not in _ORDERS:
             raise ValueError(f"order is {order!r}, expected one of {', '.join(_ORDERS)}")
@@ -140,17 +138,15 @@ class Verifier:
         """Verdicts in the order given. Long lists show their progress."""
         problems = [""] * len(golds) if problems is None else problems
         if not len(completions) == len(golds) == len(problems):
-            raise ValueError(
-                f"{len(completions)} completions and {len(golds)} golds: expected as many of one as of the other"
-                + (f", and {len(problems)} problems" if len(problems) != len(golds) else "")
-            )
+            also = f", and {len(problems)} problems" if len(problems) != len(golds) else ""
+            counts = f"{len(completions)} completions and {len(golds)} golds"
+            raise ValueError(f"{counts}: expected as many of one as of the other{also}")
         pairs = zip(completions, golds, strict=True)
         verdicts = [self._at_once(completion, gold, loose, answer_region) for completion, gold in pairs]
         rest = [index for index, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
         with ThreadPoolExecutor(self.workers) as threads:
-            compared = threads.map(
-                lambda index: self._compare(verdicts[index], golds[index], problems[index], order), rest
-            )
+            left = ([verdicts[i] for i in rest], [golds[i] for i in rest], [problems[i] for i in rest])
+            compared = threads.map(self.compare, *left, [order] * len(rest))
             try:
                 for index, verdict in zip(rest, _progress(compared, len(rest)), strict=True):
                     verdicts[index] = verdict
@@ -172,12 +168,17 @@ class Verifier:
     def _at_once(self, completion: str, gold: str, loose: bool, answer_region: str) -> Verdict | str:
         """The verdict, if extraction or a comparison of digits gives it; else the extracted answer."""
         start = time.perf_counter()
+        if not isinstance(completion, str):
+            return Verdict("no_answer", "", f"the completion is {type(completion).__name__}, expected text", "extract")
         try:
             answer = extraction.extract(completion, loose, answer_region)
         except extraction.NestedBox as problem:
             return Verdict("rejected", "", str(problem), "extract", time.perf_counter() - start)
         if answer is None:
-            return Verdict("no_answer", "", _missing(completion, loose), "extract", time.perf_counter() - start)
+            opened = completion.rfind("<think>") > completion.rfind("</think>")
+            reason = "no answer is stated" if loose else "no balanced \\boxed{} in the answer region"
+            reason = "the thinking was opened and never closed" if opened else reason
+            return Verdict("no_answer", "", reason, "extract", time.perf_counter() - start)
         decided = compare.quick(answer, gold) if isinstance(gold, str) else None
         return answer if decided is None else Verdict(decided[0], answer, *decided[1:], time.perf_counter() - start)
 
@@ -223,8 +224,8 @@ class Verifier:
         if refusal := latex_scan.why_refused(gold):
             return refusal
         text = normal(extraction.gold_text(gold))
-        if not text or text == "None":
-            return "the gold is empty"
+        if reason := compare.missing_answer(text):
+            return reason
         if rationals.value(text) is not None:
             return ""
         status, reason, _ = self._ask(text, text)
@@ -312,12 +313,6 @@ class Verifier:
         mine.sock.close()
         with contextlib.suppress(fork_server.Ended):
             mine.server.reap(mine.pid, kill=True)
-
-
-def _missing(completion: str, loose: bool) -> str:
-    if completion.rfind("<think>") > completion.rfind("</think>"):
-        return "the thinking was opened and never closed"
-    return "no answer is stated" if loose else "no balanced \\boxed{} in the answer region"
 
 
 def _cause(code: int) -> str:

@@ -7,6 +7,7 @@ _INT = r"\d+|\d{1,3}(?:,\d{3})+"
 _DECIMAL = re.compile(rf"([-+]?)((?:{_INT})?(?:\.\d*)?)")
 _FRACTION = re.compile(r"([-+]?)\(?\\frac\{([-+]?[\d.]+)\}\{([-+]?[\d.]+)\}\)?")
 _MIXED = re.compile(r"([-+]?)(\d+) ?\\frac\{(\d+)\}\{(\d+)\}")
+_SUM = re.compile(r"()(\d+)\+(?:\\frac\{)?(\d+)(?:/|\}\{)(\d+)\}?")  # a mixed number as the sum that it is
 _SLASH = re.compile(r"([-+]?)\(?([-+]?[\d.]+)\)?(?:/|\\div ?)\(?([-+]?[\d.]+)\)?")
 _SCIENTIFIC = re.compile(r"([-+]?[\d.]+)(?:\\times|\\cdot|\*)10\^\{?\(?([-+]?\d{1,4})\)?\}?")
 _POWER_OF_TEN = re.compile(r"10\^\{?([-+]?\d{1,4})\}?")
@@ -27,18 +28,19 @@ def value(text: str) -> Fraction | None:
     """The exact value of a numeral in normal form; None if it is not a plain numeral."""
     if not text or text[-1] not in "0123456789.})" or len(text) > 900:
         return None
+    text = text.replace(" \\", "\\")
     plain = decimal(text)
     if plain is not None:
         return plain
-    if (match := _MIXED.fullmatch(text)) and int(match[4]):
+    match = _MIXED.fullmatch(text) or (total := _SUM.fullmatch(text)) and int(total[3]) < int(total[4]) and total
+    if match and int(match[4]):
         mixed = int(match[2]) + Fraction(int(match[3]), int(match[4]))
         return -mixed if match[1] == "-" else mixed
-    for pattern in (_FRACTION, _SLASH):
-        if match := pattern.fullmatch(text):
-            top, bottom = decimal(match[2]), decimal(match[3])
-            if top is None or not bottom:
-                return None
-            return -top / bottom if match[1] == "-" else top / bottom
+    if match := _FRACTION.fullmatch(text) or _SLASH.fullmatch(text):
+        top, bottom = decimal(match[2]), decimal(match[3])
+        if top is None or not bottom:
+            return None
+        return -top / bottom if match[1] == "-" else top / bottom
     if match := _REPEATING.fullmatch(text):
         return _repeating(*match.groups())
     if match := _SCIENTIFIC.fullmatch(text):
@@ -67,18 +69,14 @@ def based(text: str) -> str:
 
 
 def rounds_to(gold: str, theirs: Fraction, answer: str, ours: Fraction, factor: Fraction = Fraction(1)) -> bool:
-    """The stated precision: a decimal gold of at least three significant digits equals a value written exactly that
-    rounds to it."""
+    """A decimal gold of at least three significant digits equals a value written exactly that rounds to it."""
     digits = decimals(gold)
-    return (
-        digits is not None and decimals(answer) is None and abs(ours * factor - theirs) * 2 <= Fraction(10) ** -digits
-    )
+    difference = abs(ours * factor - theirs)
+    return digits is not None and decimals(answer) is None and difference * 2 <= Fraction(10) ** -digits
 
 
 def decimals(text: str) -> int | None:
     """Digits after the point of a decimal precise enough to be compared by rounding; None for anything else."""
     match = re.fullmatch(r"[-+]?([\d,]*)\.(\d+)", text)
-    if match is None:
-        return None
-    significant = (match[1] + match[2]).replace(",", "").lstrip("0")
-    return len(match[2]) if len(significant) >= _ROUNDED_FROM else None
+    precise = match and len((match[1] + match[2]).replace(",", "").lstrip("0")) >= _ROUNDED_FROM
+    return len(match[2]) if precise else None

@@ -1,6 +1,7 @@
 """The judge with algebra; runs in a worker."""
 
 import random
+from contextlib import suppress
 from fractions import Fraction
 from itertools import combinations
 
@@ -50,33 +51,24 @@ class _Algebra(compare_parts.Exact):
     path = "symbolic"
 
     def equal_expressions(self, gold: str, answer: str) -> bool:
-        try:
+        with suppress(compare_parts.Undecided):
             return super().equal_expressions(gold, answer)
-        except compare_parts.Undecided:
-            pass
-        theirs = _parse_gold(gold)
-        try:
-            ours = parse(answer)
-        except Unreadable:
-            return False
-        return _equal_functions(theirs, ours) or self._rounds(gold, answer, ours)
+        return self._equal(gold, answer, _parsed(answer))
 
     def equal_within_answer(self, left: str, right: str) -> bool:
-        try:
+        with suppress(_GoldUnreadable):
             return self.equal_expressions(left, right)
-        except _GoldUnreadable:
-            return False
+        return False
 
     def equal_up_to_factor(self, gold: str, answer: str, factor: str) -> bool:
-        try:
+        with suppress(compare_parts.Undecided):
             return super().equal_up_to_factor(gold, answer, factor)
-        except compare_parts.Undecided:
-            pass
-        try:
-            theirs, ours = _parse_gold(gold), parse(answer) * parse(factor)
-        except Unreadable:
-            return False
-        return _equal_functions(theirs, ours) or self._rounds(gold, answer, ours)
+        ours = _parsed(answer)
+        return self._equal(gold, answer, ours if ours is None else ours * parse(factor))
+
+    def _equal(self, gold: str, answer: str, ours: sympy.Expr | None) -> bool:
+        theirs = _parse_gold(gold)
+        return ours is not None and (_equal_functions(theirs, ours) or self._rounds(gold, answer, ours))
 
     def _rounds(self, gold: str, answer: str, ours: sympy.Expr) -> bool:
         """A decimal gold and an exact value that rounds to it."""
@@ -93,64 +85,58 @@ class _Algebra(compare_parts.Exact):
             return False
         (letter,), (counter,) = letter, counter
         step, other = theirs.diff(letter), ours.diff(counter)
-        if step.free_symbols or other.free_symbols or step == 0:
-            return False
-        if not (_is_zero(step - other) or _is_zero(step + other)):
+        steady = not step.free_symbols and not other.free_symbols and step != 0
+        if not steady or not (_is_zero(step - other) or _is_zero(step + other)):
             return False
         shift = sympy.simplify((theirs.subs(letter, 0) - ours.subs(counter, 0)) / step)
         return bool(shift.is_Integer)
 
     def equivalent_relations(self, gold: Relation, answer: Relation) -> bool:
-        """Two equations or inequalities are the same if their differences are multiples of one another (positive for
-        inequalities)."""
+        """The same if the differences of their sides are multiples of one another (positive for inequalities)."""
         if gold == answer:
             return True
         if gold.operators != answer.operators:
             flipped = tuple(FLIPPED.get(op, op) for op in answer.operators[::-1])
-            if gold.operators != flipped:
-                return self._reversed(gold, answer)
+            if gold.operators != flipped:  # -x ≥ -1 is x ≤ 1
+                two = (
+                    len(gold.sides) == len(answer.sides) == 2 and FLIPPED.get(answer.operators[0]) == gold.operators[0]
+                )
+                return two and self._multiple(gold, Relation(gold.operators, answer.sides[::-1]), False)
             answer = Relation(flipped, answer.sides[::-1])
         if len(gold.sides) != len(answer.sides):
             return False
-        if all(self._side(g, a) for g, a in zip(gold.sides, answer.sides, strict=True)):
+        if all(compare.equal_nodes(read(g), read(a), self) for g, a in zip(gold.sides, answer.sides, strict=True)):
             return True
-        if len(gold.sides) != 2 or gold.operators[0] not in ("=", "<", ">", "\\leq", "\\geq", "\\neq"):
-            return False
-        return self._multiple(gold, answer, gold.operators[0] in ("=", "\\neq"))
-
-    def _reversed(self, gold: Relation, answer: Relation) -> bool:
-        """-x ≥ -1 is x ≤ 1."""
-        if len(gold.sides) != 2 or FLIPPED.get(answer.operators[0]) != gold.operators[0] or len(answer.sides) != 2:
-            return False
-        return self._multiple(gold, Relation(gold.operators, answer.sides[::-1]), False)
-
-    def _side(self, gold: str, answer: str) -> bool:
-        return compare.equal_nodes(read(gold), read(answer), self)
+        simple = len(gold.sides) == 2 and gold.operators[0] in ("=", "\\neq", *FLIPPED)
+        return simple and self._multiple(gold, answer, gold.operators[0] in ("=", "\\neq"))
 
     def _multiple(self, gold: Relation, answer: Relation, any_sign: bool) -> bool:
-        try:
-            theirs, ours = (parse(each.sides[0]) - parse(each.sides[1]) for each in (gold, answer))
-        except Unreadable:
-            return False
-        factor = _constant_ratio(theirs, ours)
+        theirs, ours = _sides_apart(gold), _sides_apart(answer)
+        factor = None if theirs is None or ours is None else _constant_ratio(theirs, ours)
         return factor is not None and bool(any_sign or factor.is_positive)
 
     def solves_relation(self, gold: Relation, answer: str) -> bool:
-        """`xy = 6` and `6/x`: put the answer for one letter that it does not contain, and the equation becomes an
-        identity."""
-        if len(gold.sides) != 2:
-            return False
-        try:
-            theirs, ours = parse(gold.sides[0]) - parse(gold.sides[1]), parse(answer)
-        except Unreadable:
+        """`xy = 6` and `6/x`: put for a letter that it does not hold, the answer makes an identity of the equation."""
+        theirs, ours = _sides_apart(gold), _parsed(answer)
+        if len(gold.sides) != 2 or theirs is None or ours is None:
             return False
         unknown = theirs.free_symbols - ours.free_symbols
         if not ours.free_symbols or len(unknown) != 1 or theirs.free_symbols - unknown != ours.free_symbols:
             return False
         letter = unknown.pop()
-        if theirs.diff(letter) == 0:
-            return False
-        return _equal_functions(theirs.subs(letter, ours) + 1, sympy.Integer(1))
+        return theirs.diff(letter) != 0 and _equal_functions(theirs.subs(letter, ours) + 1, sympy.Integer(1))
+
+
+def _parsed(answer: str) -> sympy.Expr | None:
+    """The answer's expression; None if it is none."""
+    with suppress(Unreadable):
+        return parse(answer)
+
+
+def _sides_apart(relation: Relation) -> sympy.Expr | None:
+    """The first side minus the second."""
+    left, right = map(_parsed, relation.sides[:2])
+    return None if left is None or right is None else left - right
 
 
 def _parse_gold(gold: str) -> sympy.Expr:
@@ -176,26 +162,18 @@ def sketch(text: str) -> tuple[float, ...]:
     Expressions whose values differ are not `identical`: those with breaks, and those whose branch at this point may
     be another than elsewhere, are left out.
     """
-    try:
-        expression = parse(text)
-    except Unreadable:
+    expression = _parsed(text)
+    letters = set() if expression is None else expression.free_symbols
+    if expression is None or expression.has(*_BROKEN, *_ADDED) or _collapsed(expression):
         return ()
-    letters = expression.free_symbols
-    if expression.has(*_BROKEN, *_ADDED) or _collapsed(expression):
-        return ()
-    point = {x: 5 + ord(str(x)[0]) % 7 if str(x)[0] in _COUNTING else _number(str(x)) for x in letters}
+    point = {}
+    for name in map(str, letters):  # a number between 1 and 2, another for each letter
+        mixed = sum(ord(char) * 31**at for at, char in enumerate(name)) % 89
+        point[Symbol(name)] = 5 + ord(name[0]) % 7 if name[0] in _COUNTING else 1 + Rational(mixed + 1, 97)
     value = expression.subs(point).evalf(15)
     parts = value.as_real_imag() if value.is_number and not _collapsed(value) else ()
-    if any(not part.is_Float and part != 0 or part.is_Float and part._prec < 40 for part in parts):
-        return ()
-    if letters and any(parts[1:]):
-        return ()
-    return tuple(map(float, parts))
-
-
-def _number(letter: str) -> sympy.Rational:
-    """A number between 1 and 2, another for each letter."""
-    return 1 + sympy.Rational(sum(ord(char) * 31**at for at, char in enumerate(letter)) % 89 + 1, 97)
+    exact = all(part._prec >= 40 if part.is_Float else part == 0 for part in parts)
+    return tuple(map(float, parts)) if exact and not (letters and any(parts[1:])) else ()
 
 
 def _inspect(gold: str) -> compare.Outcome:
@@ -220,6 +198,7 @@ _RANGES = (  # of the letters, one for each point
 )  # fmt: skip
 _STARTS = (4, 8, 9)  # the points from which one letter goes to a break
 _DENOMINATORS = (61, 97)  # of the points, so that no gold is made for them
+_COARSE = (2, 3, 5)  # of exponents: roots of another order take sympy minutes
 _KINKS = 8  # breaks of abs, min, max, floor looked at
 _BESIDE = (Integer(0), Rational(1, 7), Rational(-1, 7))
 _EXPANDED = 40  # degree up to which polynomials are multiplied out
@@ -227,23 +206,39 @@ _COUNTING = frozenset("nkmNK")  # letters that stand for integers where they are
 _BROKEN = (sympy.Abs, sympy.Min, sympy.Max, sympy.floor, sympy.ceiling, sympy.sign)
 _SMALLEST = sympy.Float(10) ** (20 - _WORKING)
 _ADDED = (sympy.Sum, sympy.Product)
+_CONSTANTS = ("c", "K", "k", "C_1", "c_1", "C_0", "D")  # other names of the constant of integration C
+_COUNTED = (sympy.factorial, sympy.factorial2, sympy.binomial)  # 0 or undefined for small integers
+_LARGEST = 5000  # integer up to which terms that vanish at small integers are looked for
+_TRUSTED = 300  # digits that the numbers of an expression may reach before a tiny difference is left to algebra
 _ENOUGH = 3  # points of agreement that outweigh those where a branch of a root or logarithm is another
 
 
 def _equal_functions(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
-    """Are two expressions the same function of their letters?"""
+    """Are two expressions the same function of their letters? What neither algebra nor points decide is not."""
     if theirs == ours:
         return theirs != 0 and not theirs.has(sympy.nan, sympy.zoo)  # 0: collapsed; numerals came before
-    if _collapsed(theirs) or _collapsed(ours):
+    if any(_collapsed(each) or any(power.base == 0 for power in each.atoms(sympy.Pow)) for each in (theirs, ours)):
         return False
+    ours = _with_constant_of(theirs, ours)
     letters = sorted(theirs.free_symbols | ours.free_symbols, key=str)
     if not letters:
-        return _is_zero(theirs - ours)
+        return _is_zero(theirs - ours) is True
     if theirs.is_rational_function(*letters) and ours.is_rational_function(*letters):
         decided = _equal_polynomials(theirs, ours, letters)
         if decided is not None:
             return decided
     return _equal_at_points(theirs, ours, letters)
+
+
+def _with_constant_of(theirs: sympy.Expr, ours: sympy.Expr) -> sympy.Expr:
+    """The answer with the gold's name of the constant of integration."""
+    names = [sorted(map(str, one.free_symbols - other.free_symbols)) for one, other in ((theirs, ours), (ours, theirs))]
+    if names[0] != ["C"] or len(names[1]) != 1 or names[1][0] not in _CONSTANTS:
+        return ours
+    constant, other = Symbol("C"), Symbol(names[1][0])
+    factors = theirs.diff(constant), ours.diff(other)
+    linear = names[1] == ["c"] and not factors[0].has(constant) and not factors[1].has(other)
+    return ours.subs(other, constant) if factors == (1, 1) or linear else ours
 
 
 def _equal_polynomials(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool | None:
@@ -252,24 +247,24 @@ def _equal_polynomials(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbo
     numbers = theirs.atoms(sympy.Number) | ours.atoms(sympy.Number)
     if sum(sizes) > _EXPANDED or len(letters) > 4 or not all(number.is_Rational for number in numbers):
         return None
-    if any(not base.is_Rational for each in (theirs, ours) for base in each.atoms(sympy.NumberSymbol, sympy.Function)):
-        return None
-    if any(not power.exp.is_Integer for each in (theirs, ours) for power in each.atoms(sympy.Pow)):
-        return None
+    for each in (theirs, ours):
+        if each.has(sympy.NumberSymbol, sympy.Function) or not all(p.exp.is_Integer for p in each.atoms(sympy.Pow)):
+            return None
     top, _ = sympy.fraction(sympy.together(theirs - ours))
     return sympy.expand(top) == 0
 
 
 def _equal_at_points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> bool:
     """Equal at every point where both are real; at least two such points, else equal as complex numbers."""
+    if not _same_steps(theirs, ours):
+        return False
     seen = agreed = 0
     for point in _points(theirs, ours, letters):
         left, right = (each.subs(point).doit() if each.has(*_ADDED) else each.subs(point) for each in (theirs, ours))
-        if _collapsed(left) or _collapsed(right):
-            continue
-        if left == 0 and right == 0:
+        if _collapsed(left) or _collapsed(right) or left == 0 and right == 0:
             continue  # that both vanish here says nothing: binom(n, 99) and binom(n, 98) are 0 for every small n
-        close = _is_zero(left - right)
+        if (close := _is_zero(left - right)) is None:
+            continue
         if not close and left.is_real and right.is_real:
             return False
         seen += 1
@@ -277,22 +272,45 @@ def _equal_at_points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]
     return agreed >= 2 and (agreed == seen or agreed >= _ENOUGH)
 
 
+def _same_steps(theirs: sympy.Expr, ours: sympy.Expr) -> bool:
+    """Can points tell the two apart? Not where a floor of no polynomial may be 0 almost everywhere, nor where a
+    factorial or binomial is 0 up to a large integer; then these must be the same on both sides."""
+    sides = []
+    for each in (theirs, ours):
+        floors = each.atoms(sympy.floor, sympy.ceiling, sympy.sign)
+        hidden = {part for part in floors if not part.args[0].is_polynomial(*part.free_symbols)}
+        counts = [part for part in each.atoms(*_COUNTED) if part.free_symbols and max(_integers_in(part)) > _LARGEST]
+        sides.append(hidden.union(counts))
+    return sides[0] == sides[1]
+
+
+def _integers_in(value: sympy.Expr) -> list[int]:
+    return [0, *(abs(int(number)) for number in value.atoms(sympy.Integer))]
+
+
 def _points(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> list[dict]:
     """Values of the letters: drawn for this pair, the same in every process; and beside the breaks of both sides."""
     draw = random.Random(f"{theirs} {ours}")
     integers = _integers(theirs, ours, letters)
+    powers = {power for each in (theirs, ours) for power in each.atoms(sympy.Pow) if power.exp.free_symbols}
+    exponents = set().union(*(power.exp.free_symbols for power in powers))
     points = []
-    for low, high in _RANGES:
+    for lowest, highest in _RANGES:
         point = {}
         for letter in letters:
-            over = draw.choice(_DENOMINATORS)
-            value = Rational(draw.randrange(low * over + 1, high * over), over)
-            point[letter] = (
-                Integer(draw.randint(1 if low >= 0 else -30, min(max(high, 9), 30))) if letter in integers else value
-            )
+            over = draw.choice(_COARSE if letter in exponents else _DENOMINATORS)
+            low, high = (max(lowest, -3), min(max(highest, 0), 3)) if letter in exponents else (lowest, highest)
+            low, high = (low, high) if low < high else (-3, 3)
+            point[letter] = Rational(draw.randrange(low * over + 1, high * over), over)
+            if letter in integers:
+                point[letter] = Integer(draw.randint(1 if low >= 0 else -30, min(max(high, 9), 30)))
         points.append(point)
     if integers and not (theirs.has(sympy.floor, sympy.ceiling) or ours.has(sympy.floor, sympy.ceiling)):
         points = [{x: abs(v) + 1 if x in integers else v for x, v in point.items()} for point in points]
+    if any(part.free_symbols & integers for each in (theirs, ours) for part in each.atoms(*_COUNTED)):
+        beyond = min(max(_integers_in(theirs) + _integers_in(ours)), _LARGEST)
+        points += [{x: Integer(beyond + draw.randint(1, 9)) if x in integers else v for x, v in point.items()}
+                   for point in points[:3]]  # fmt: skip
     return points + [at for start in _STARTS for at in _kinks(theirs, ours, points[start], integers)]
 
 
@@ -326,13 +344,10 @@ def _collapsed(value: sympy.Expr) -> bool:
 def _integers(theirs: sympy.Expr, ours: sympy.Expr, letters: list[Symbol]) -> set[Symbol]:
     """Letters that count: n in (-1)^n, k in sin(kπ), the n of n!."""
     marks = (sympy.pi, sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling, *_ADDED)
-    if not any(each.has(*marks) or _signed_power(each) for each in (theirs, ours)):
-        return set()
-    return {letter for letter in letters if str(letter)[:1] in _COUNTING}
-
-
-def _signed_power(value: sympy.Expr) -> bool:
-    return any(power.base.is_negative and power.exp.free_symbols for power in value.atoms(sympy.Pow))
+    powers = theirs.atoms(sympy.Pow) | ours.atoms(sympy.Pow)
+    signed = any(power.base.is_negative and power.exp.free_symbols for power in powers)
+    counted = signed or theirs.has(*marks) or ours.has(*marks)
+    return {letter for letter in letters if counted and str(letter)[:1] in _COUNTING}
 
 
 def _constant_ratio(theirs: sympy.Expr, ours: sympy.Expr) -> sympy.Expr | None:
@@ -343,22 +358,32 @@ def _constant_ratio(theirs: sympy.Expr, ours: sympy.Expr) -> sympy.Expr | None:
     for point in _points(theirs, ours, letters):
         left, right = theirs.subs(point), ours.subs(point)
         if left != 0 and right != 0 and not _collapsed(left) and not _collapsed(right):
-            factor = left / right
-            return factor if _equal_functions(theirs, ours * factor) else None
+            return left / right if _equal_functions(theirs, ours * left / right) else None
     return None
 
 
-def _is_zero(difference: sympy.Expr) -> bool:
+def _is_zero(difference: sympy.Expr) -> bool | None:
     """Is a number zero? Exactly if it is rational; else to more digits than any cancellation that honest answers
-    show."""
+    show. None if its numbers are so large or small that it could be smaller still, and algebra does not decide."""
     if difference.is_Rational:
         return difference == 0
     value = difference.evalf(15, maxn=_WORKING)
     if not value.is_number or value.has(sympy.nan):
         return False
-    return all(_negligible(part) for part in value.as_real_imag())
+    for part in value.as_real_imag():  # a tiny value with digits is not zero; one without any at WORKING digits may be
+        if part != 0 and not (part.is_Float and (part._prec <= 1 or abs(part) < _SMALLEST)):
+            return False
+    return True if _digits(difference) < _TRUSTED or sympy.expand(difference) == 0 else None
 
 
-def _negligible(part: sympy.Expr) -> bool:
-    """Zero, or a value of which no digit stands at WORKING digits; a tiny value with digits is not zero."""
-    return part == 0 or part.is_Float and (part._prec <= 1 or abs(part) < _SMALLEST)
+def _digits(value: sympy.Expr) -> float:
+    """Digits before or behind the point that the parts of a number may have."""
+    if value.is_Rational:
+        return len(str(abs(value.p))) + len(str(value.q)) - 1
+    parts = sum(map(_digits, value.args)) if value.args else 1
+    if isinstance(value, sympy.Pow | sympy.exp):
+        base, exponent = value.as_base_exp()
+        return _digits(base) * max(1.0, float(abs(exponent.evalf(5)))) + parts
+    if isinstance(value, sympy.Function):
+        return parts + max((float(abs(each.evalf(5))) for each in value.args), default=0)
+    return parts

@@ -1,6 +1,9 @@
 """`lead score` and `lead verify`: rows in, table and verdicts out."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +112,17 @@ def test_verdicts_do_not_replace_their_input(tmp_path):
         with pytest.raises(InputError, match="is the input, which it would replace"):
             score_command(path, out=out)
     assert read_jsonl(tmp_path / "x.jsonl") == ROWS
+
+
+def test_rows_of_verl_are_read_as_they_are(tmp_path):
+    row = {"data_source": "x", "reward_model": {"style": "rule", "ground_truth": "1/2"}, "extra_info": {"index": 7}}
+    rows = [row | {"responses": ["\\boxed{0.5}", "\\boxed{3}"]}, row | {"id": "b", "completion": "\\boxed{1/2}"}]
+    assert score_command(write(tmp_path / "x.jsonl", rows)) == 0
+    graded = [(each["id"], each["correct"]) for each in read_jsonl(tmp_path / "x.verdicts.jsonl")]
+    assert graded == [("7", True), ("7", False), ("b", True)]
+
+
+def test_a_gold_and_an_answer_may_start_with_a_minus():
+    lead = ["lead", "verify", "--gold", "-\\frac{1}{2}", "--answer", "-0.5"]
+    run = subprocess.run([Path(sys.executable).with_name(lead[0]), *lead[1:]], capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout.startswith("correct"), run.stderr

@@ -57,8 +57,8 @@ def restated(draw):
 
 
 def followed_by_words(draw):
-    n, units = draw.randint(2, 90), "cm kg hours people dollars points ways apples".split()
-    words = "million thousand dozen squared cubed factorial below xyz blorgs halves wrong minus".split()
+    n, units = draw.randint(2, 90), "cm kg hours people dollars points ways apples blorgs".split()
+    words = "million thousand dozen squared cubed factorial below xyz halves wrong minus".split()
     phrases = ["is wrong", "or more", "and a half", "or so", *words]
     others = [f"{n} {word}" for word in words] + [f"{n}\\text{{ {phrase}}}" for phrase in phrases]
     return (
