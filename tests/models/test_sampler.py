@@ -198,3 +198,13 @@ def test_a_completion_ends_where_the_model_s_positions_end(kit, monkeypatch):
     monkeypatch.setattr(kit.model.config, "max_position_embeddings", len(prompt))
     with pytest.raises(InputError, match=f"a prompt has {len(prompt)} tokens, and the model {len(prompt)} positions"):
         generate(kit, [prompt], [0])
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0, "top_p": 0.5}, {"top_p": 0.5}, {"top_k": 3}, {"min_p": 0.1}])
+def test_samples_are_those_of_a_plain_forward_at_any_settings_and_others_are_refused(kit, settings):
+    seeds = list(range(len(kit.prompts)))
+    samples, sampling = generate(kit, kit.prompts, seeds, **settings), kit.sample.SamplingSettings(LIMIT, **settings)
+    kit.sample.require_exact(kit.model, kit.prompts, samples, sampling)
+    shifted = [one._replace(logprobs=[value - 0.1 for value in one.logprobs]) for one in samples]
+    with pytest.raises(InputError, match="the kit's sampler cannot sample from LlamaForCausalLM: .* differ by 0.1 a"):
+        kit.sample.require_exact(kit.model, kit.prompts, shifted, sampling)
