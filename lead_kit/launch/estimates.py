@@ -115,10 +115,8 @@ def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str],
         raise InputError(f"it needs about {total:.0f} GiB a GPU, and the scale has {card:g}{ways}")
     weights = shape.parameters * 2 / values.get("vllm_tensor_parallel", 1) / GIB
     if 0 < engine < weights:
-        raise InputError(
-            f"vllm_memory {values['vllm_memory']:g} of {card:g} GiB is {engine:.3g} GiB, but vLLM's weights take "
-            f"{weights:.3g} GiB a GPU; raise vllm_memory or vllm_tensor_parallel"
-        )
+        gives = f"vllm_memory {values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
+        raise InputError(f"vLLM's weights take {weights:.3g} GiB a GPU, and {gives}")
 
 
 def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None = None) -> str:
@@ -238,12 +236,9 @@ def _seconds_a_batch(shape: Shape, job: Job, scale: Scale) -> dict[str, float]:
     """
     values = job.parameters
     length = values.get("max_length") or values["max_tokens"]
-    if "max_length" in values:
-        row = length * (0.5 if values["packing"] == "none" else 1)
-    elif values["pack_tokens"]:
-        row = PROMPT_TOKENS / values["group_size"] + length / 2
-    else:
-        row = PROMPT_TOKENS + length
+    packed, prompt = values.get("pack_tokens"), 0 if "max_length" in values else PROMPT_TOKENS
+    is_full = not packed if prompt else values["packing"] != "none"  # padded rows count as long as the longest
+    row = prompt / (values["group_size"] if packed else 1) + length * (1 if is_full else 0.5)
     tokens = values["batch_size"] * row * values.get("num_iterations", 1)
     parts = {"training": 8 * shape.parameters * tokens / (job.nproc * scale.gpu_flops * _USE_OF_PEAK)}
     if values.get("engine") != "vllm_colocate":

@@ -172,8 +172,7 @@ def load_layers(name: str, above: tuple[str, ...] = ()) -> dict[str, Scale]:
 
 
 def load_scale(name: str, task: str = "arithmetic") -> Scale:
-    """A scale with the values of the scale that it is `like`, and the benchmarks of an embedded task; `parameters` are
-    those of its own file. Raises InputError as load_layers does."""
+    """A scale with what it takes from those that it is `like`, except `parameters`, which are its own file's."""
     merged = Scale()
     for scale in load_layers(name).values():
         changes = {field: getattr(scale, field) for field in scale.model_fields_set}

@@ -16,7 +16,9 @@ def stage(**changes):
 def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the_weights():
     assert "of them vLLM's" in estimates.describe(stage(), {}, 80)
     # 14.8e9 weights of 2 bytes are 27.6 GiB, and .3 of 80 GiB are 24
-    with pytest.raises(InputError, match="24 GiB, but vLLM's weights take 27.6 GiB a GPU; raise vllm_memory or vllm_t"):
+    with pytest.raises(
+        InputError, match="vLLM's weights take 27.6 GiB a GPU, and vllm_memory 0.3 gives it 24; raise it or vllm_t"
+    ):
         estimates.require([stage(vllm_tensor_parallel=1)], recipe_model.load_scale("8x80gb"))
 
 
