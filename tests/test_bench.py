@@ -1,12 +1,18 @@
 """The table of the benchmarks: what counts as superlinear, what a missed bar and a failed benchmark look like."""
 
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from pytest import approx
 
 from bench import __main__ as bench
 from bench import growth, table
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZES = (10, 100, 1000)
 
 
@@ -50,3 +56,19 @@ def test_a_missed_bar_fails_the_table():
 def test_a_benchmark_that_cannot_run_is_a_row_that_says_why():
     (row,) = bench.measured("of_another_kit")
     assert row.verdict == table.FAIL and "No module named 'bench.of_another_kit'" in row.value
+
+
+@pytest.mark.slow  # two processes that import TRL
+def test_a_part_of_the_gpu_checks_is_ended_at_its_limit_and_the_report_says_so(tmp_path):
+    words = ["--device", "cpu", "--out", str(tmp_path), "--seconds", "12", "--only", "Notebooks"]
+    done = subprocess.run([sys.executable, "-m", "bench.gpu", *words], capture_output=True, text=True, cwd=ROOT)
+    report = (tmp_path / "report.md").read_text()
+    assert done.returncode == 1 and report in done.stdout, done.stderr
+    assert "\n## Notebooks\n" in report and "\n- STOPPED after 12 s\n" in report
+
+
+def test_the_wheels_for_a_gpu_host_are_pinned():
+    lines = (ROOT / "bench/gpu_wheels.txt").read_text().splitlines()
+    names = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", name) for name in names)
+    assert {"trl==1.16.0", "datasets==5.2.0", "math-verify==0.9.0", "papermill==2.7.0"} <= set(names)

@@ -1,39 +1,52 @@
-"""What a recipe would need: memory for each GPU or process, numbers of rollouts, and minutes where a scale gives its
-speed. Estimates, not measurements."""
+"""What a recipe would need, and whether it can run: memory for each GPU or process, time, numbers of rollouts, and what
+its runs would refuse. Estimates, not measurements."""
 
+import contextlib
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError
-from lead_kit.launch.recipe_model import Rates, Scale
+from lead_kit.launch import recipe_model
+from lead_kit.launch.recipe_model import Rates, Scale, load_scale
 from lead_kit.launch.recipes import Job, settled
 from lead_kit.method.named_estimators import needs_reference
+from lead_kit.train import batch_sizes
 
 GIB = 1 << 30
 _PROGRAM = 0.7 * GIB  # Python with torch, transformers and TRL, on a CPU
+_LIBRARIES = 2 * GIB  # CUDA's context and the buffers of cuBLAS and NCCL, on a GPU
+_USE_OF_PEAK = 0.5  # share of a GPU's peak that training reaches
+_LINK = 1e11  # bytes a second between the trainer and vLLM
 PROMPT_TOKENS = 1024  # the prompt limit of GRPO-LEAD's released script
 WITH_MODEL = ("02_sft", "03_grpo", "04_evaluate")  # notebooks that need a GPU
 _SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
+_KINDS = {"fsdp2": "fsdp2", "zero2": "deepspeed", "zero3": "deepspeed"}  # as provenance.sharded says it
 
 
 class Shape(NamedTuple):
-    """The sizes of a model that decide its memory."""
+    """The sizes of a model that decide its memory and its speed."""
 
     parameters: float
     layers: int
     hidden: int
     vocabulary: int
+    keys: int = 0  # units of a token's keys in a layer, and of its values
+    positions: int = 0  # of the context, where the name tells it
 
 
-NAMED = {"tiny": Shape(1.13e5, 2, 64, 98), "smollm2": Shape(1.345e8, 30, 576, 49152)}  # by the beginning of a name
+_TINY = Shape(1.13e5, 2, 64, 98, 64, 512)
+NAMED = {"tiny-bytes": _TINY._replace(positions=8192), "tiny": _TINY}  # by the beginning of a name
+NAMED |= {"smollm2": Shape(1.345e8, 30, 576, 49152, 192, 8192)}
 SHAPES = [  # the Qwen2.5 family, from which all models of the papers descend
-    Shape(0.5e9, 24, 896, 151936),
-    Shape(1.5e9, 28, 1536, 151936),
-    Shape(3.1e9, 36, 2048, 151936),
-    Shape(7.6e9, 28, 3584, 152064),
-    Shape(14.8e9, 48, 5120, 152064),
-    Shape(32.8e9, 64, 5120, 152064),
+    Shape(0.5e9, 24, 896, 151936, 128),
+    Shape(1.5e9, 28, 1536, 151936, 256),
+    Shape(3.1e9, 36, 2048, 151936, 256),
+    Shape(7.6e9, 28, 3584, 152064, 512),
+    Shape(14.8e9, 48, 5120, 152064, 1024),
+    Shape(32.8e9, 64, 5120, 152064, 1024),
 ]
 
 
@@ -43,8 +56,10 @@ def shape_of(model: str, made: Mapping[str, str]) -> Shape | None:
         model = made.get(model.removesuffix("/model"), model)
     if known := [shape for name, shape in NAMED.items() if model.startswith(name)]:
         return known[0]
-    size = re.search(r"(\d+(?:\.\d+)?)[bB]\b", model)
-    return min(SHAPES, key=lambda s: abs(s.parameters - float(size[1]) * 1e9)) if size else None
+    if (size := re.search(r"(\d+(?:\.\d+)?)[bB]\b", model)) is None:
+        return None
+    shape = min(SHAPES, key=lambda s: abs(s.parameters - float(size[1]) * 1e9))
+    return shape._replace(positions=4096 * ("Qwen2.5-Math" in model))
 
 
 def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_TOKENS, row: float = 0) -> float:
@@ -53,12 +68,13 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
 
     - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
       QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`), and a frozen copy where a KL to
-      the start is used; `plugin` shards them
+      the start is used; `plugin` shards them, and gathers two layers in bfloat16 and the gradient of one
     - for the tokens of one forward (a micro-batch, or a pack, which holds one rollout at least): the inputs of every
       layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti et al. 2022, eq. 1,
       without scores). On a CPU there is no gradient checkpointing: the activations of all layers in float32
-    - the logits of the completions in fp32, and once more for their gradient; on a CPU their softmax, too
-    - on a CPU the program itself
+    - on a GPU the gradient of the output head in float32, since TRL's fused head makes no logits; on a CPU the logits
+      of the completions in fp32, their gradient and their softmax
+    - on a CPU the program itself, on a GPU its libraries
     """
     values = job.parameters
     adapter = values.get("adapter", "full")
@@ -73,11 +89,34 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
     row = row if row and "max_length" in values else length + prompt * ("max_length" not in values)
     packed = values.get("pack_tokens", 0)
     tokens = max(packed, row) if packed else values.get("micro_batch_size", 1) * row
-    on_cpu = plugin == "cpu"
-    activations = tokens * shape.hidden * (68 * shape.layers if on_cpu else 2 * (shape.layers + 17))
-    logits = tokens * min(1, length / row) * shape.vocabulary * (12 if on_cpu else 8)
-    weight_shards, learned_shards = (job.nproc if sharded else 1 for sharded in _SHARDED.get(plugin, (False, False)))
-    return weights / weight_shards + learned / learned_shards + activations + logits + on_cpu * _PROGRAM
+    if plugin == "cpu":
+        logits = tokens * min(1, length / row) * shape.vocabulary * 12
+        return weights + learned + tokens * shape.hidden * 68 * shape.layers + logits + _PROGRAM
+    spread, learned_spread = _SHARDED.get(plugin, (False, False))
+    sharded = weights / (job.nproc if spread else 1) + learned / (job.nproc if learned_spread else 1)
+    gathered = spread * shape.parameters / shape.layers * 6
+    head = 4 * shape.hidden * shape.vocabulary * (adapter == "full")
+    return sharded + gathered + tokens * shape.hidden * 2 * (shape.layers + 17) + head + _LIBRARIES
+
+
+def _on_card(shape: Shape, job: Job, card: float) -> tuple[float, float]:
+    """GiB on one GPU while training, with vLLM beside it, and vLLM's part of them."""
+    values = job.parameters
+    engine = values.get("vllm_memory", 0) * card if values.get("engine") == "vllm_colocate" else 0
+    return training_bytes(shape, job, Path(job.accelerate).stem) / GIB + engine, engine
+
+
+def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str], list[Job]] | None) -> None:
+    """Raises InputError where a job needs more memory than a GPU has, or vLLM's part of it cannot hold the weights."""
+    card, values = scale.gpu_memory, job.parameters
+    total, engine = _on_card(shape, job, card)
+    if total > card:
+        ways = f"; {_way_out(job, shape, scale, plan_at)}" if plan_at else ""
+        raise InputError(f"it needs about {total:.0f} GiB a GPU, and the scale has {card:g}{ways}")
+    weights = shape.parameters * 2 / values.get("vllm_tensor_parallel", 1) / GIB
+    if 0 < engine < weights:
+        gives = f"vllm_memory {values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
+        raise InputError(f"vLLM's weights take {weights:.3g} GiB a GPU, and {gives}")
 
 
 def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None = None) -> str:
@@ -94,17 +133,69 @@ def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None
             return f"about {(shape.parameters * 4 + _PROGRAM) / GIB:.2g} GiB, plus the cache of its batch"
         return f"about {training_bytes(shape, job, 'cpu', rates.prompt, rates.longest) / GIB:.2g} GiB"
     if stem == "04_evaluate":
-        return f"{shape.parameters * 2 / GIB:.2g} GiB of weights in bf16, plus the engine's cache"
-    engine = values.get("vllm_memory", 0) * card if values.get("engine") == "vllm_colocate" else 0
-    vllm_weights = shape.parameters * 2 / values.get("vllm_tensor_parallel", 1) / GIB
-    if engine and vllm_weights > engine:
-        raise InputError(
-            f"{job.name}: vllm_memory {values['vllm_memory']:g} of {card:g} GiB is {engine:.3g} GiB, but vLLM's "
-            f"weights take {vllm_weights:.3g} GiB a GPU; raise vllm_memory or vllm_tensor_parallel"
-        )
-    total = training_bytes(shape, job, job.accelerate.rpartition("/")[2].removesuffix(".yaml")) / GIB + engine
-    text = f"about {total:.2g} GiB a GPU" + (f", {engine:.2g} of them vLLM's" if engine else "")
-    return text + (f": more than the card's {card:g}" if card and total > card else "")
+        is_cut = 0 < shape.positions <= values["max_tokens"]
+        ends = f"; the model's {shape.positions:,} positions end its answers" if is_cut else ""
+        return f"{shape.parameters * 2 / GIB:.2g} GiB of weights in bf16, plus the engine's cache{ends}"
+    total, engine = _on_card(shape, job, card)
+    return f"about {total:.2g} GiB a GPU" + (f", {engine:.2g} of them vLLM's" if engine else "")
+
+
+def _complete(jobs: list[Job], scale: Scale) -> tuple[list[Job], dict[str, str]]:
+    """The jobs with all parameters and with the processes of all hosts as their nproc, and the model that the run of
+    each folder starts from."""
+    hosts = int(scale.resources.get("nodes", 1))
+    jobs = [job._replace(parameters=settled(job), nproc=job.nproc * (hosts if job.nproc > 1 else 1)) for job in jobs]
+    return jobs, {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
+
+
+def _check_parameters(job: Job, shape: Shape | None, prompt: int) -> None:
+    """Raises InputError for what the run of a complete job would refuse: sizes, engine, optimiser, and the context
+    after a prompt of so many tokens."""
+    values, kind, adapter = job.parameters, _KINDS.get(Path(job.accelerate).stem, ""), job.parameters["adapter"]
+    if job.notebook.stem == "02_sft":
+        batch_sizes.require_divisor("the number of processes", job.nproc, "batch_size", values["batch_size"])
+        share = values["batch_size"] // job.nproc
+        micro = min(values["micro_batch_size"], share)
+        batch_sizes.require_divisor("micro_batch_size", micro, "the rows of one update and process", share)
+        batch_sizes.optimizer_by_name(values["optimizer"], kind)
+        batch_sizes.check_saved_modules(adapter, values["lora_saved"], kind)
+        return
+    names = inspect.signature(batch_sizes.sizes).parameters
+    batch_sizes.sizes(**{name: values[name] for name in names if name != "world"}, world=job.nproc)
+    batch_sizes.check_engine(values["engine"], kind, pays_kl=needs_reference(values), four_bits=adapter == "qlora")
+    if shape and 0 < shape.positions < prompt + values["max_tokens"]:
+        lengths = f"max_tokens {values['max_tokens']} after a prompt of {prompt}"
+        raise InputError(f"{lengths} is more than the model's {shape.positions} positions: lower max_tokens")
+
+
+def require(jobs: list[Job], scale: Scale, plan_at: Callable[[str], list[Job]] | None = None) -> None:
+    """Raises InputError for the first job that its run would refuse, or that needs more memory than a GPU of the scale
+    has. With `plan_at`, which makes the plan of another scale by name, the error says what fits."""
+    jobs, made = _complete(jobs, scale)
+    prompt = max((job.parameters.get("max_prompt_tokens", 0) for job in jobs), default=0)
+    for job in [job for job in jobs if job.notebook.stem in WITH_MODEL[:2]]:
+        shape = shape_of(job.parameters["model"], made)
+        try:
+            _check_parameters(job, shape, prompt)
+            if shape and scale.gpu_memory:
+                _check_memory(shape, job, scale, plan_at)
+        except InputError as error:
+            raise InputError(f"{job.name}: {error}") from None
+
+
+def _way_out(job: Job, shape: Shape, scale: Scale, plan_at: Callable[[str], list[Job]]) -> str:
+    """The smallest scale, and the adapter, with which a job fits that does not fit its scale, in words."""
+    scales = {path.stem: load_scale(path.stem) for path in (recipe_model.EXPERIMENTS / "scales").glob("*.yaml")}
+    ways, size = [], lambda name: (max(scales[name].nproc.values(), default=1), scales[name].gpu_memory)
+    for name in sorted(scales, key=size):
+        with contextlib.suppress(InputError):
+            if scales[name].gpu_memory and not ways:
+                require(plan_at(name), scales[name])
+                ways.append(f"--scale {name} fits")
+    total, _ = _on_card(shape, job._replace(parameters=job.parameters | {"adapter": "lora"}), scale.gpu_memory)
+    if total <= scale.gpu_memory:
+        ways.append(f"adapter lora in the scale's {job.notebook.stem} takes {total:.0f} GiB")
+    return ", ".join(ways) or "no scale fits"
 
 
 def rollouts(job: Job) -> int:
@@ -135,12 +226,49 @@ def minutes(job: Job, rates: Rates, held_out: int) -> float:
     return seconds / 60
 
 
+def _seconds_a_batch(shape: Shape, job: Job, scale: Scale) -> dict[str, float]:
+    """The least seconds of a rollout batch (02_sft: of an update) on the scale's GPUs, by part; answers have half of
+    max_tokens on average, rows of 02_sft half of max_length.
+
+    Training takes 8 operations for each parameter and token (one forward is for gradient checkpointing) at half of the
+    peak. In generation by vLLM beside the trainer, a step reads the weights and the cache of the rows that fit; there
+    are as many steps as the longest answer has tokens, or more where rows take turns. Sync sends float32 weights.
+    """
+    values = job.parameters
+    length = values.get("max_length") or values["max_tokens"]
+    packed, prompt = values.get("pack_tokens"), 0 if "max_length" in values else PROMPT_TOKENS
+    is_full = not packed if prompt else values["packing"] != "none"  # padded rows count as long as the longest
+    row = prompt / (values["group_size"] if packed else 1) + length * (1 if is_full else 0.5)
+    tokens = values["batch_size"] * row * values.get("num_iterations", 1)
+    parts = {"training": 8 * shape.parameters * tokens / (job.nproc * scale.gpu_flops * _USE_OF_PEAK)}
+    if values.get("engine") != "vllm_colocate":
+        return parts
+    cards, weights, of_token = values["vllm_tensor_parallel"], 2 * shape.parameters, 4 * shape.layers * shape.keys
+    rows = values["batch_size"] * cards / job.nproc
+    cache = values["vllm_memory"] * scale.gpu_memory * GIB * cards - weights
+    running = max(1, min(rows, cache // (of_token * (PROMPT_TOKENS + length / 2))))
+    steps = max(length, rows * length / 2 / running)
+    read = weights + running * of_token * (PROMPT_TOKENS + length / 4)
+    return parts | {"generation": steps * read / (cards * scale.gpu_bandwidth), "sync": 4 * shape.parameters / _LINK}
+
+
+def _time(job: Job, made: Mapping[str, str], scale: Scale) -> str:
+    """The time of a training on GPUs in words; empty where it cannot be estimated."""
+    values, shape = job.parameters, shape_of(job.parameters.get("model", ""), made)
+    if job.notebook.stem not in WITH_MODEL[:2] or not scale.gpu_flops or shape is None:
+        return ""
+    parts = _seconds_a_batch(shape, job, scale)
+    total, words = sum(parts.values()), ", ".join(f"{name} {seconds:,.1f}" for name, seconds in parts.items())
+    hours = "" if values.get("epochs") else f", {total * values['steps'] / 3600:,.1f} h for {values['steps']} batches"
+    return f"at least {total:,.1f} s a batch ({words}){hours}"
+
+
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
-    """For each stage: the number of runs, memory for each GPU, rollouts, and the command of its first run."""
-    jobs = [job._replace(parameters=settled(job)) for job in jobs]
-    made = {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
+    """For each stage: the number of runs, memory for each GPU, time, rollouts, and the command of its first run."""
+    jobs, made = _complete(jobs, scale)
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
-    lines = [scale.title, f"Memory is estimated for AdamW{how}, not measured.", ""]
+    what = "Memory and time are" if scale.gpu_flops else "Memory is"
+    lines = [scale.title, f"{what} estimated for AdamW{how}, not measured.", ""]
     held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)
     for stage in dict.fromkeys(job.stage for job in jobs):
         group = [(job, command) for job, command in zip(jobs, commands, strict=True) if job.stage == stage]
@@ -153,6 +281,8 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
         if rates and first.notebook.stem in WITH_MODEL:
             lines.append(f"  time      about {minutes(first, rates, held_out):.0f} min each on two idle cores")
+        elif time := _time(first, made, scale):
+            lines.append(f"  time      {time}")
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")
         lines.append(f"  command   {command}")
         lines += [f"            and {len(group) - 1} more", ""] if len(group) > 1 else [""]

@@ -92,7 +92,7 @@ class Recipe(_File):
     benchmarks: Annotated[dict[str, Values], BeforeValidator(_named)] = {}  # what 04_evaluate does with each
     arms: dict[str, Arm] = {}
     stages: dict[str, Stage] = {}
-    scales: dict[str, dict[str, Values]] = {}  # by scale and stage; `accelerate` is the way to share out the weights
+    scales: dict[str, dict[str, Values]] = {}  # by scale and stage, `accelerate` too; of all scales that are like it
 
 
 class Lengths(_File):
@@ -129,6 +129,8 @@ class Scale(_File):
     jobs: int = 0  # runs at a time; 0: one on each core
     threads: int = 1
     gpu_memory: float = 0.0  # GiB
+    gpu_flops: float = 0.0  # of dense bfloat16 products, a second
+    gpu_bandwidth: float = 0.0  # bytes of its memory, a second
     lengths: Lengths = Lengths()
     parameters: dict[str, Values] = {}  # by notebook, as nproc and accelerate
     nproc: dict[str, Annotated[int, Field(gt=0)]] = {}
@@ -158,21 +160,25 @@ def load_recipe(name: str) -> Recipe:
     return recipe
 
 
-def load_scale(name: str, task: str = "arithmetic", above: tuple[str, ...] = ()) -> Scale:
-    """A scale with the values of the scale that it is `like`, and what it sets for an embedded task. Raises InputError
-    for an unknown key or a wrong type. `above`: the scales that are `like` this one.
+def load_layers(name: str, above: tuple[str, ...] = ()) -> dict[str, Scale]:
+    """The scale by name behind those that it is `like`, the first of all at the front, each as its file says.
+
+    Raises InputError for an unknown key or a wrong type. `above`: the scales that are `like` this one.
     """
     if name in above:
         raise InputError(f"scale {name} is like itself: {' → '.join([*above, name])}")
     scale = _validated(Scale, read_experiment("scales", name), f"scale {name}")
-    base = load_scale(scale.like, task, (*above, name)) if scale.like else Scale()
-    of_task = scale.tasks.get(task, Task())
-    parameters = dict(base.parameters)
-    for values_of in (scale.parameters, of_task.parameters):
-        parameters |= {notebook: parameters.get(notebook, {}) | values for notebook, values in values_of.items()}
-    changes = {field: getattr(scale, field) for field in scale.model_fields_set} | {"parameters": parameters}
-    scale = base.model_copy(update=changes)
-    return scale.model_copy(update={"benchmarks": of_task.benchmarks or scale.benchmarks})
+    return (load_layers(scale.like, (*above, name)) if scale.like else {}) | {name: scale}
+
+
+def load_scale(name: str, task: str = "arithmetic") -> Scale:
+    """A scale with what it takes from those that it is `like`, except `parameters`, which are its own file's."""
+    merged = Scale()
+    for scale in load_layers(name).values():
+        changes = {field: getattr(scale, field) for field in scale.model_fields_set}
+        of_task = scale.tasks.get(task, Task()).benchmarks
+        merged = merged.model_copy(update=changes | ({"benchmarks": of_task} if of_task else {}))
+    return merged
 
 
 def refuse_unknown(keys: Iterable[str], allowed: Iterable[str], where: str) -> None:

@@ -1,6 +1,7 @@
 """The jobs that a recipe and a scale give together, and the parameters of each.
 
-Later values win: notebook, stage, arm, scale, the recipe's block for the scale. `{STAGE}` in a value becomes the run
+Later values win: notebook, stage, arm, scale, the recipe's block for the scale. A scale that is `like` another comes
+after it and after the recipe's block for it. `{STAGE}` in a value becomes the run
 folder of that stage's job with the same arm, seed and benchmark; a list parameter takes all matching jobs. `{arm}`,
 `{seed}`, `{benchmark}` are the job's own. A value that refers to a stage is kept: a scale replaces what comes from
 outside, not what the recipe makes. Lengths and the warm-up shrink in proportion. A scale's stages run after the
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
-from lead_kit.launch.recipe_model import TRAINING, Recipe, Scale, Values, load_recipe, load_scale, refuse_unknown
+from lead_kit.launch import recipe_model
+from lead_kit.launch.recipe_model import TRAINING, Recipe, Scale, Task, Values, load_recipe, load_scale, refuse_unknown
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.files import ROOT, run_folder
 
@@ -45,7 +47,7 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
     Raises InputError before anything runs when something does not fit.
     """
     recipe = load_recipe(recipe_name)
-    scale = load_scale(scale_name, recipe.task)
+    scale, layers = load_scale(scale_name, recipe.task), recipe_model.load_layers(scale_name)
     recipe = _add_stages(recipe, scale)
     refuse_unknown(arms or [], recipe.arms, f"recipe {recipe_name}, arms")
     arms = list(dict.fromkeys(arms or [name for name, arm in recipe.arms.items() if not arm.optional]))
@@ -57,12 +59,11 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
         axes = (seeds, [arm for arm in arms if arm in (stage.arms or arms)], benchmarks)  # as in _AXES
         choices = [values if axis in stage.per else [None] for axis, values in zip(_AXES, axes, strict=True)]
         for seed, arm, benchmark in product(*choices):
-            values = _stage_values(recipe, scale, scale_name, name, arm)
+            values = _stage_values(recipe, scale, layers, name, arm)
             values |= recipe.benchmarks.get(benchmark, {}) if stage.notebook == _EVALUATION else {}
             parts = [name, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
             run = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
-            nproc, accelerate = scale.nproc.get(stage.notebook, 1), scale.accelerate.get(stage.notebook, "")
-            accelerate = recipe.scales.get(scale_name, {}).get(name, {}).get("accelerate", accelerate)
+            nproc, accelerate = scale.nproc.get(stage.notebook, 1), values.pop("accelerate", "")
             job = Job(run, name, arm, seed, notebook, values, [], nproc, accelerate, benchmark)
             jobs.append(_settle_job(job, jobs, set(recipe.stages), declared))
     needed = {name for job in jobs for name in job.needs}
@@ -162,17 +163,23 @@ def _replace_external(old, new):
     return old if isinstance(old, str) and _REFERENCE.search(old) else new
 
 
-def _stage_values(recipe: Recipe, scale: Scale, scale_name: str, stage: str, arm: str | None) -> Values:
-    """The parameters of a stage in an arm, with references to stages not yet replaced; later sources win."""
+def _stage_values(recipe: Recipe, scale: Scale, layers: Mapping[str, Scale], stage: str, arm: str | None) -> Values:
+    """The parameters of a stage in an arm, with references to stages not yet replaced, and the stage's `accelerate`
+    file; later sources win. `layers` are those of load_layers."""
     content = recipe.stages[stage]
     original = content.parameters | (recipe.arms[arm].stages.get(stage, {}) if arm else {})
-    values = _scale_lengths(original, recipe, scale)
-    by_notebook = scale.parameters.get(content.notebook, {})
+    scaled = _scale_lengths(original, recipe, scale)
+    values = dict(scaled)
+    for name, layer in layers.items():
+        of_task = layer.tasks.get(recipe.task, Task())
+        for by_notebook in (layer.parameters, of_task.parameters):
+            changes = by_notebook.get(content.notebook, {})
+            values |= {key: _replace_external(original.get(key), value) for key, value in changes.items()}
+        if content.notebook in layer.accelerate:
+            values["accelerate"] = layer.accelerate[content.notebook]
+        values |= recipe.scales.get(name, {}).get(stage, {})
     if stage in scale.stages:
-        return by_notebook | values
-    values |= {name: _replace_external(original.get(name), value) for name, value in by_notebook.items()}
-    block = recipe.scales.get(scale_name, {}).get(stage, {})
-    values |= {name: value for name, value in block.items() if name != "accelerate"}
+        return values | scaled
     if original.get("warmup_steps", 0) and original.get("steps", 0):  # the warm-up stays the same share of the run
         warmup, before = _number(original["warmup_steps"], "warmup_steps"), _number(original["steps"], "steps")
         values["warmup_steps"] = max(1, round(warmup * _number(values["steps"], "steps") / before))

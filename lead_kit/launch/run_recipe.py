@@ -8,6 +8,8 @@ below runs/<recipe>/<scale>/.
 
 import contextlib
 import functools
+import importlib.util
+import itertools
 import json
 import os
 import re
@@ -49,6 +51,13 @@ def _set_resources(scale: Scale, pairs: Iterable[str], scale_name: str) -> dict[
     return resources
 
 
+def _require_plugin(scale: Scale, scale_name: str) -> None:
+    """Raises InputError when Snakemake lacks the plug-in of the scale's executor."""
+    executor = dict(itertools.pairwise(scale.snakemake)).get("--executor")
+    if executor and importlib.util.find_spec(f"snakemake_executor_plugin_{executor.replace('-', '_')}") is None:
+        raise InputError(f"scale {scale_name} lacks a plug-in: pip install snakemake-executor-plugin-{executor}")
+
+
 def _resources_of(job: Job, resources: dict[str, str]) -> dict:
     """The resources of one job: without a model it needs no GPU, and alone it needs no second host."""
     left_out = ["gres"] * (job.notebook.stem not in estimates.WITH_MODEL) + ["nodes"] * (job.nproc == 1)
@@ -71,6 +80,7 @@ def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str
         asked = _resources_of(job, resources)
         if (nodes := asked.get("nodes", 1)) > 1:  # one `lead run` on each host
             srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+            srun += ["--cpus-per-task", str(asked["cpus_per_task"])] if "cpus_per_task" in asked else []
             words = [*srun, *words, "--nodes", str(nodes)]
             asked |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
         entries[job.name] = {"command": shlex.join(words), "needs": needs, "resources": asked}
@@ -98,15 +108,19 @@ def reproduce_recipe(
 ) -> int:
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
-    jobs = plan(recipe, scale_name, _parse_seeds(seeds), arms)
+    seeds = _parse_seeds(seeds)
+    jobs = plan(recipe, scale_name, seeds, arms)
     names = [job.name for job in jobs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
     scale = load_scale(scale_name)
     resources = _set_resources(scale, settings, scale_name)
+    scale = scale.model_copy(update={"resources": resources})
+    estimates.require(jobs, scale, lambda name: plan(recipe, name, seeds, arms))
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))
         return 0
+    _require_plugin(scale, scale_name)
     folder = RUNS / recipe / scale_name
     lock.acquire(folder)
     reasons = _jobs_to_run(jobs)

@@ -38,12 +38,14 @@ def sizes(
     save_steps: int,
     num_iterations: int = 1,
     pack_tokens: int = 0,
+    world: int = 0,
 ) -> _Sizes:
     """The sizes for `steps` rollout batches of batch_size rollouts over all processes, group_size of each prompt.
 
     Each batch is split into updates_per_batch optimiser updates and used num_iterations times; a forward has at most
     micro_batch_size rollouts of a process. With pack_tokens, all rollouts of an update are handed on at once, and
-    LeadTrainer splits them into packs. Raises InputError where the numbers do not fit.
+    LeadTrainer splits them into packs. `world` is the number of processes, 0 for those of this run. Raises InputError
+    where the numbers do not fit.
 
     >>> sizes(batch_size=64, group_size=8, updates_per_batch=2, micro_batch_size=16, steps=10, save_steps=0).updates
     20
@@ -53,8 +55,9 @@ def sizes(
     if group_size < 2:
         raise InputError(f"group_size is {group_size}, expected 2 or more: a rollout is compared with its group")
     require_divisor("group_size", group_size, "batch_size", batch_size)
-    require_divisor("updates_per_batch × processes", updates_per_batch * processes(), "batch_size", batch_size)
-    rows = batch_size // (updates_per_batch * processes())
+    shares = updates_per_batch * (world or processes())
+    require_divisor("updates_per_batch × processes", shares, "batch_size", batch_size)
+    rows = batch_size // shares
     micro = rows if pack_tokens else min(micro_batch_size, rows)
     require_divisor("micro_batch_size", micro, "the rollouts of one update and process", rows)
     buffer = updates_per_batch * num_iterations
@@ -79,23 +82,39 @@ PACKINGS = dict.fromkeys(("none", "bfd", "wrapped"))  # SFT rows as they are, wh
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine_with_min_lr"}
 
 
-def optimizer_by_name(name: str) -> str:
-    """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix."""
-    known = lookup(_OPTIMIZERS, name, "optimizer")
-    if name == "muon" and sharded():
-        raise InputError(
-            f"optimizer 'muon' needs whole matrices, and {sharded()} spreads them: use 'adamw' or ddp.yaml"
-        )
+def optimizer_by_name(name: str, kind: str | None = None) -> str:
+    """The name by which transformers knows the optimiser. Raises InputError for Muon on shares of a matrix. `kind` is
+    what spreads weights, as `sharded` says it; None: of this run."""
+    known, kind = lookup(_OPTIMIZERS, name, "optimizer"), sharded() if kind is None else kind
+    if name == "muon" and kind:
+        raise InputError(f"optimizer 'muon' needs whole matrices, and {kind} spreads them: use 'adamw' or ddp.yaml")
     return known
 
 
-def check_saved_modules(adapter: str, lora_saved: list[str]) -> None:
+def check_engine(engine: str, kind: str, *, pays_kl: bool, four_bits: bool) -> None:
+    """Raises InputError for an engine or a reference that does not go with what spreads the weights (`kind`, empty when
+    nothing does), and for vLLM with four-bit weights."""
+    if engine == "sampler" and kind:
+        raise InputError(
+            "engine 'sampler' needs the whole model on each process; with FSDP or ZeRO-3 use 'vllm_colocate', "
+            "'vllm_server' or 'generate'"
+        )
+    if engine.startswith("vllm") and four_bits:
+        raise InputError(
+            f"engine {engine!r} cannot take four-bit weights (TRL #3654, #4973): use engine 'sampler' or 'generate', "
+            "or adapter 'lora'"
+        )
+    if pays_kl and kind:
+        raise InputError("baseline 'whitened' copies the model as its reference, which FSDP and DeepSpeed split")
+
+
+def check_saved_modules(adapter: str, lora_saved: list[str], kind: str | None = None) -> None:
     """Raises InputError for an output head that would train beside an adapter under FSDP2.
 
     TRL's loss reads the weights of such a head itself, and the gradient of each process's share of them would be that
     of its own rows, not the mean over all processes.
     """
-    if adapter != "full" and "lm_head" in lora_saved and sharded() == "fsdp2":
+    if adapter != "full" and "lm_head" in lora_saved and (sharded() if kind is None else kind) == "fsdp2":
         raise InputError(
             "lora_saved has 'lm_head', whose gradient FSDP2 would not average over the processes: leave it out, or "
             "use zero2.yaml, zero3.yaml or ddp.yaml"

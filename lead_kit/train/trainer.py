@@ -26,6 +26,7 @@ from lead_kit.models.engines import sample_colocated, sync_exactly
 from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.train import packed_loss
+from lead_kit.train.batch_sizes import check_engine
 from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
@@ -93,19 +94,10 @@ class LeadTrainer(PackedUpdate):
             packed_loss.give_positions(self.reference)
 
     def _check_engine(self) -> None:
-        sharded = str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED")
-        if self.engine == "sampler" and sharded:
-            raise InputError(
-                "engine 'sampler' needs the whole model on each process; with FSDP or ZeRO-3 use 'vllm_colocate', "
-                "'vllm_server' or 'generate'"
-            )
-        if self.use_vllm and any(getattr(part, "is_loaded_in_4bit", False) for part in self.model.modules()):
-            raise InputError(
-                f"engine {self.engine!r} cannot take four-bit weights (TRL #3654, #4973): use engine 'sampler' or "
-                "'generate', or adapter 'lora'"
-            )
-        if self.pays_kl and sharded:
-            raise InputError("baseline 'whitened' copies the model as its reference, which FSDP and DeepSpeed split")
+        kind = str(self.accelerator.distributed_type).split(".")[-1]
+        kind = kind.lower() if kind in ("FSDP", "DEEPSPEED") else ""
+        four_bits = any(getattr(part, "is_loaded_in_4bit", False) for part in self.model.modules())
+        check_engine(self.engine, kind, pays_kl=self.pays_kl, four_bits=four_bits)
         if self.grader.stop and self.engine not in ("sampler", "vllm_colocate"):
             raise InputError(f"engine {self.engine!r} knows no stop in training: use sampler or vllm_colocate")
         if self.engine == "sampler" and (self.args.top_p < 1 or self.args.top_k):

@@ -1,4 +1,4 @@
-"""Memory of a dry run: what a process holds, and vLLM's share that cannot hold its weights."""
+"""A dry run: what a process holds, how long it takes, and what its run would refuse."""
 
 import pytest
 
@@ -16,22 +16,33 @@ def stage(**changes):
 def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the_weights():
     assert "of them vLLM's" in estimates.describe(stage(), {}, 80)
     # 14.8e9 weights of 2 bytes are 27.6 GiB, and .3 of 80 GiB are 24
-    with pytest.raises(InputError, match="24 GiB, but vLLM's weights take 27.6 GiB a GPU; raise vllm_memory or vllm_t"):
-        estimates.describe(stage(vllm_tensor_parallel=1), {}, 80)
+    with pytest.raises(
+        InputError, match="vLLM's weights take 27.6 GiB a GPU, and vllm_memory 0.3 gives it 24; raise it or vllm_t"
+    ):
+        estimates.require([stage(vllm_tensor_parallel=1)], recipe_model.load_scale("8x80gb"))
 
 
 def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not():
     full, lora = (estimates.training_bytes(BIG, stage(adapter=adapter), "fsdp2") for adapter in ("full", "lora"))
     # on 8 processes: 16 bytes a parameter (weights, gradients, two moments) against 2 bytes and a hundredth trained
-    assert full - lora == pytest.approx(BIG.parameters * (16 - 2 - 0.06) / 8, rel=0.01)
+    # and the head's gradient, 4 bytes for each of 152,064 x 5,120 weights
+    head = 4 * 152064 * 5120
+    assert full - lora == pytest.approx(BIG.parameters * (16 - 2 - 0.06) / 8 + head, rel=0.01)
 
 
 def test_deepspeed_keeps_masters_beside_a_model_in_bfloat16():
     zero2, zero3 = (estimates.training_bytes(BIG, stage(), plugin) for plugin in ("zero2", "zero3"))
     # ZeRO-3 spreads the 2 bytes a weight over 8 processes, ZeRO-2 does not
-    assert zero2 - zero3 == pytest.approx(2 * BIG.parameters * 7 / 8)
+    # and gathers two layers of 48 and the gradient of one
+    assert zero2 - zero3 == pytest.approx(2 * BIG.parameters * 7 / 8 - 6 * BIG.parameters / 48)
     # FSDP2's 16 bytes a weight are float32 weights, gradients and two moments; ZeRO-3 has 2 bytes more
     assert zero3 - estimates.training_bytes(BIG, stage(), "fsdp2") == pytest.approx(2 * BIG.parameters / 8)
+
+
+def test_sharded_weights_are_gathered_layer_by_layer():
+    spread, whole = (estimates.training_bytes(BIG, stage()._replace(nproc=1), plugin) for plugin in ("fsdp2", "ddp"))
+    # two layers of 48 in bfloat16, and a gradient of one
+    assert spread - whole == pytest.approx(6 * BIG.parameters / 48)
 
 
 def test_a_forward_holds_a_pack_or_one_longer_rollout():
@@ -78,3 +89,59 @@ def test_on_a_cpu_all_layers_keep_their_activations():
     one, two = (estimates.training_bytes(shape, small("grpo", pack_tokens=n), "cpu", 57) for n in (1000, 2000))
     # a token: 68 bytes of each of 576 units of 30 layers, and 12 of each of 49,152 logits where it is scored
     assert two - one == pytest.approx(1000 * (68 * 576 * 30 + 80 / 137 * 12 * 49152))
+
+
+def test_seconds_of_a_batch_come_from_operations_and_bytes_read():
+    scale = recipe_model.Scale(gpu_memory=80.0, gpu_flops=3e14, gpu_bandwidth=2e12)
+    changes = {"batch_size": 256, "max_tokens": 8192, "vllm_tensor_parallel": 1}
+    shape = estimates.SHAPES[3]
+    parts = estimates._seconds_a_batch(shape, stage(**changes), scale)
+    # 256 answers of 4,096 tokens and an eighth of a prompt of 1,024: 8 operations a weight on 8 GPUs at half of 3e14
+    assert parts["training"] == pytest.approx(8 * 7.6e9 * 256 * (4096 + 128) / (8 * 1.5e14))
+    # 8,192 steps read 15.2 GB of weights and, for each of 32 rows, 57,344 bytes for a prompt and a quarter of 8,192
+    assert parts["generation"] == pytest.approx(8192 * (15.2e9 + 32 * 57344 * (1024 + 2048)) / 2e12)
+    # a cache of .24 of the card has room for fewer rows, which take turns
+    crowded = estimates._seconds_a_batch(shape, stage(**changes, vllm_memory=0.2), scale)
+    assert crowded["generation"] > 2 * parts["generation"] and crowded["training"] == parts["training"]
+
+
+@pytest.mark.parametrize(
+    "changes, accelerate, sentence",
+    [
+        ({"estimator": "whitened", "kl_reward_coef": 0.01}, "fsdp2", "baseline 'whitened' copies the model"),
+        ({"engine": "sampler"}, "zero3", "engine 'sampler' needs the whole model on each process"),
+        ({"adapter": "qlora"}, "ddp", "engine 'vllm_colocate' cannot take four-bit weights"),
+        ({"batch_size": 24}, "fsdp2", None),
+        ({"batch_size": 36, "group_size": 6}, "fsdp2", "updates_per_batch × processes must divide batch_size: 36 % 8"),
+        ({"save_steps": 3, "updates_per_batch": 2}, "fsdp2", "save_steps is 3"),
+        ({"model": "Qwen/Qwen2.5-Math-7B", "max_tokens": 4097}, "fsdp2", "max_tokens 4097 after a prompt of 0 is more"),
+        ({"model": "Qwen/Qwen2.5-Math-7B", "max_tokens": 4096}, "fsdp2", None),
+        ({"model": "tiny", "max_tokens": 600}, "ddp", "more than the model's 512 positions"),
+    ],
+)
+def test_a_plan_refuses_what_its_run_would_refuse(changes, accelerate, sentence):
+    job = stage(model="x-1.5B", vllm_tensor_parallel=1)
+    job = job._replace(parameters=job.parameters | changes, accelerate=f"experiments/accelerate/{accelerate}.yaml")
+    if sentence is None:
+        estimates.require([job], recipe_model.load_scale("8x80gb"))
+        return
+    with pytest.raises(InputError, match=f"stage1-lead-s0: {sentence}" if "positions" not in sentence else sentence):
+        estimates.require([job], recipe_model.load_scale("8x80gb"))
+
+
+def test_processes_of_all_hosts_share_a_batch():
+    job = next(job for job in recipes.plan("grpo_lead_14b", "8x80gb", [0]) if job.stage == "sft")
+    estimates.require([job], recipe_model.load_scale("8x80gb"))
+    with pytest.raises(InputError, match="the number of processes must divide batch_size: 24 % 16 is not 0"):
+        estimates.require([job], recipe_model.load_scale("2x8x80gb"))
+
+
+def test_a_plan_beyond_the_card_names_a_scale_and_an_adapter_that_fit():
+    def plan_at(scale):
+        return recipes.plan("grpo_lead_7b", scale, [0], ["grpo"])
+
+    # 16 bytes for each of 7.6e9 weights are 113 GiB
+    with pytest.raises(
+        InputError, match=r"needs about 1\d\d GiB .*has 80; --scale 8x80gb fits, adapter lora in the sc"
+    ):
+        estimates.require(plan_at("1x80gb"), recipe_model.load_scale("1x80gb"), plan_at)

@@ -1,5 +1,6 @@
 """What the jobs of a cluster ask for."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.launch.recipe_model import Scale, load_scale
 from lead_kit.launch.recipes import Job
-from lead_kit.launch.run_recipe import _resources_of, _set_resources
+from lead_kit.launch.run_recipe import _require_plugin, _resources_of, _set_resources, _write_plan
 
 GIVEN = {"gres": "gpu:8", "runtime": "60", "nodes": "2"}
 
@@ -46,3 +47,19 @@ def test_what_is_no_resource_is_refused(pair):
         _set_resources(Scale(resources=GIVEN), [pair], "slurm")
     with pytest.raises(InputError, match="submits to no cluster"):
         _set_resources(Scale(), ["runtime=60"], "tiny")
+
+
+def test_a_step_on_several_hosts_asks_for_its_cores_itself(tmp_path):
+    """Since 22.05, srun does not take --cpus-per-task from its job."""
+    resources = GIVEN | {"cpus_per_task": "64"}
+    plan = json.loads(_write_plan(tmp_path, [job("03_grpo", 8)], Scale(), resources).read_text())
+    command = plan["jobs"]["a/b/c"]["command"]
+    srun = "srun --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 64 "
+    assert command.startswith(srun) and command.endswith(" --nodes 2")
+
+
+def test_a_missing_plug_in_is_one_sentence():
+    _require_plugin(Scale(), "tiny")
+    scale = Scale(snakemake=["--executor", "no-such"])
+    with pytest.raises(InputError, match="^scale s lacks a plug-in: pip install snakemake-executor-plugin-no-such$"):
+        _require_plugin(scale, "s")
