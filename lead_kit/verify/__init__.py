@@ -45,16 +45,8 @@ def check(
     return shared().check(completion, gold, loose=loose, answer_region=answer_region, problem=problem, order=order)
 
 
-def check_many(
-    completions: Sequence[str],
-    golds: Sequence[str],
-    loose: bool = False,
-    answer_region: str = "after_think",
-    problems: Sequence[str] | None = None,
-    order: str = "any",
-) -> list[Verdict]:
-    """`check` for lists of the same length; the order is kept."""
-    options = {"loose": loose, "answer_region": answer_region, "problems": problems, "order": order}
+def check_many(completions: Sequence[str], golds: Sequence[str], **options) -> list[Verdict]:
+    """`check` for lists of the same length, with the options of `Verifier.check_many`; the order is kept."""
     return shared().check_many(completions, golds, **options)
 
 

@@ -138,9 +138,8 @@ class Verifier:
         """Verdicts in the order given. Long lists show their progress."""
         problems = [""] * len(golds) if problems is None else problems
         if not len(completions) == len(golds) == len(problems):
-            also = f", and {len(problems)} problems" if len(problems) != len(golds) else ""
-            counts = f"{len(completions)} completions and {len(golds)} golds"
-            raise ValueError(f"{counts}: expected as many of one as of the other{also}")
+            counts = f"{len(completions)} completions, {len(golds)} golds and {len(problems)} problems"
+            raise ValueError(f"{counts}: expected as many of each")
         pairs = zip(completions, golds, strict=True)
         verdicts = [self._at_once(completion, gold, loose, answer_region) for completion, gold in pairs]
         rest = [index for index, verdict in enumerate(verdicts) if not isinstance(verdict, Verdict)]
@@ -157,11 +156,9 @@ class Verifier:
     def check_any(self, completions: Sequence[str], golds: Sequence[Sequence[str]], **how) -> list[Verdict]:
         """`check_many` with several golds each: the verdict of the first that it equals, else that of the first."""
         repeats = [index for index, forms in enumerate(golds) for _ in forms]
-        if how.get("problems") is not None:
-            how["problems"] = [how["problems"][index] for index in repeats]
-        flat = iter(
-            self.check_many([completions[i] for i in repeats], [one for forms in golds for one in forms], **how)
-        )
+        how |= {"problems": [how["problems"][index] for index in repeats]} if how.get("problems") else {}
+        every = [gold for forms in golds for gold in forms]
+        flat = iter(self.check_many([completions[index] for index in repeats], every, **how))
         rows = [[next(flat) for _ in forms] for forms in golds]
         return [next((verdict for verdict in row if verdict.correct), row[0]) for row in rows]
 
