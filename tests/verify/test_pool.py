@@ -89,7 +89,7 @@ def test_every_status(verifier):
 def test_bad_limits_are_refused():
     with pytest.raises(ValueError, match="workers=0"):
         Verifier(0)
-    with pytest.raises(ValueError, match="2 completions and 1 golds"):
+    with pytest.raises(ValueError, match="2 completions, 1 golds and 1 problems"):
         check_many(["a", "b"], ["c"])
 
 
