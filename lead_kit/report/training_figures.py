@@ -88,9 +88,10 @@ def trend(
     extra = "" if published is None else "Thin, hollow: published curve (another model, other problems)."
     caption, height = " ".join(filter(None, [meaning, extra, note])), 1.4 if len(names) > 1 else 2.3
     figure, stacked = figure_with_caption(caption, len(names), height)
+    letters = 16 if len(names) > 1 else 22  # of a line beside a panel
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, points[points["metric"] == name])
-        axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), 22))
+        axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), letters))
     for arm, look in method_styles([] if published is None else dict.fromkeys(published["arm"])).items():
         line, style = published[published["arm"] == arm], line_kwargs(look) | HOLLOW
         stacked[0].plot(line["step"], line["value"], **style, label=safe_label(f"{arm} (published)"))
