@@ -58,8 +58,8 @@ def test_the_figure_has_a_panel_for_each_number_and_a_sentence_for_each_arm():
         )
     table = pd.concat(parts)
     drawing = training_figures.trend(table, logged_batches.shown(table), logged_batches.SPLIT)
-    assert [axes.get_ylabel() for axes in drawing.axes] == [
-        "advantage mass outside\nmixed groups", "reflection_v2", "words a completion",
+    assert [axes.get_ylabel().replace("\n", " ") for axes in drawing.axes] == [
+        "advantage mass outside mixed groups", "reflection_v2", "words a completion",
     ]  # fmt: skip
     first, second = logged_batches.sentences(table)
     assert first.startswith("grpo at step 10: advantage mass") and "reflection_v2 0.15 [" in second
