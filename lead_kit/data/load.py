@@ -461,7 +461,7 @@ def save_verl(rows: list[dict], path: Path, template: str, split: str) -> Path:
     shaped = [
         {
             "data_source": row["source"],
-            "prompt": prompts.messages(template, row["problem"]),
+            "prompt": prompts.messages(template, row["problem"], row.get("target_tokens")),
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": row["gold"]},
             "extra_info": {"split": split, "index": index, "id": row["id"]},

@@ -47,13 +47,20 @@ def named_template(template: str) -> _Template:
     return _Template(system, user)
 
 
-def messages(template: str, problem: str) -> list[dict]:
+def messages(template: str, problem: str, target_tokens: float | None = None) -> list[dict]:
     """The chat messages for `problem` with a template, as `named_template` reads it.
+
+    ``{target_tokens}`` in a template stands for the problem's target length (L1, 2503.04697). Raises InputError for
+    such a template without one.
 
     >>> messages("Solve {problem}.", "1 + 1 = x")
     [{'role': 'user', 'content': 'Solve 1 + 1 = x.'}]
     """
     system, user = named_template(template)
+    if "{target_tokens}" in user:
+        if target_tokens is None:
+            raise InputError(f"the template has {{target_tokens}}, but {shorten(problem)!r} has no such column")
+        user = user.replace("{target_tokens}", f"{target_tokens:.0f}")
     # replace, not format: templates and problems contain braces
     turns = [{"role": "user", "content": user.replace("{problem}", problem, 1)}]
     return [{"role": "system", "content": system}, *turns] if system else turns

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: added to the spread of lengths
-_WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork), released code: minimum variance when whitening a batch
+_WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork): minimum variance when whitening a batch; verl adds it
 _SHORTEST = 3  # GRPO-LEAD, released code: responses whose mean length decides whether the length reward applies
 
 
@@ -117,6 +117,18 @@ def kimi(group: Group, *, kimi_weight: float) -> Tensor:
     return group.reward + kimi_weight * kimi_length(group.correct, group.length)
 
 
+def alp(group: Group, *, alp_price: float) -> Tensor:
+    """ALP (2506.05256): r − alp_price · max(p, 1/G) · |o|, p the group's share of correct answers.
+
+    alp_price is the paper's β/N, the price of one token of a problem that every rollout solves.
+
+    >>> alp(Group(*torch.tensor([[[1.0, 0.0]], [[10.0, 20.0]], [[1.0, 0.0]]])), alp_price=0.01)
+    tensor([[ 0.9500, -0.1000]])
+    """
+    solved = group.correct.mean(1, keepdim=True).clamp(min=1 / group.correct.shape[1])
+    return group.reward - alp_price * solved * group.length
+
+
 # -- baselines: the shaped Group in, advantages out --------------------------------------------------------------------
 
 
@@ -201,6 +213,75 @@ def gdpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     return (total - total.mean()) / (_batch_std(total, std_ddof) + std_epsilon)
 
 
+def _among_best(group: Group, rank: Tensor, keep: int, ddof: int, epsilon: float) -> Tensor:
+    """z-scores among the `keep` rollouts of lowest rank, of equal ones the first; 0 for the others."""
+    if not 2 <= keep <= group.reward.shape[1]:
+        raise ValueError(f"gfpo_keep is {keep}, expected 2 to group_size, which is {group.reward.shape[1]}")
+    best = rank.sort(dim=1, stable=True).indices[:, :keep]
+    return group.reward.new_zeros(group.reward.shape).scatter(
+        1, best, _z_score(group.reward.gather(1, best), ddof, epsilon)
+    )
+
+
+def gfpo(group: Group, *, gfpo_keep: int, std_ddof: int, std_epsilon: float) -> Tensor:
+    """GFPO (2508.09726, §3): A = m (r − mean)/(std + ε) over the gfpo_keep shortest rollouts; m = 0 for the others.
+
+    The others stay in the divisor of the loss, as in the paper.
+
+    >>> gfpo(Group(*torch.tensor([[[1.0, 0.0, 1.0]], [[3.0, 5.0, 9.0]], [[1.0, 0.0, 1.0]]])), gfpo_keep=2, std_ddof=0,
+    ...      std_epsilon=0.0)
+    tensor([[ 1., -1.,  0.]])
+    """
+    return _among_best(group, group.length, gfpo_keep, std_ddof, std_epsilon)
+
+
+def gfpo_efficiency(group: Group, *, gfpo_keep: int, std_ddof: int, std_epsilon: float) -> Tensor:
+    """GFPO (2508.09726, §3) by token efficiency: the gfpo_keep rollouts with the largest r/|o| are kept."""
+    return _among_best(group, -group.reward / group.length.clamp(min=1), gfpo_keep, std_ddof, std_epsilon)
+
+
+def pass_at_k(group: Group, *, pass_k: int) -> Tensor:
+    """Pass@k training (2508.10751, analytical): with n wrong of G, R = 1 − C(n, k)/C(G, k) and σ = √(R(1 − R)).
+
+    A = (1 − R)/σ where right, (1 − R − C(n − 1, k − 1)/C(G − 1, k − 1))/σ where wrong; 0 where σ is 0. Raises
+    ValueError for a reward that is neither 0 nor 1, or a pass_k that is not 1 to G.
+
+    >>> pass_at_k(Group(*torch.tensor([[[1.0, 0.0, 0.0, 0.0]]] * 3)), pass_k=2)
+    tensor([[ 1.0000, -0.3333, -0.3333, -0.3333]])
+    """
+    size, wrong = group.reward.shape[1], group.reward == 0
+    if not 1 <= pass_k <= size:
+        raise ValueError(f"pass_k is {pass_k}, expected 1 to group_size, which is {size}")
+    if not (wrong | (group.reward == 1)).all():
+        raise ValueError("pass_at_k takes rewards of 0 and 1 alone: set rewards to one that gives no other number")
+    count = wrong.sum(1, keepdim=True).to(group.reward.dtype)
+    others_fail = count.new_ones(count.shape)  # C(n − 1, k − 1)/C(G − 1, k − 1)
+    for drawn in range(1, pass_k):
+        others_fail = others_fail * (count - drawn).clamp(min=0) / (size - drawn)
+    all_fail = others_fail * count / size  # C(n, k)/C(G, k)
+    spread = (all_fail * (1 - all_fail)).sqrt()
+    advantage = (all_fail - others_fail).where(wrong, all_fail)
+    return (advantage / spread.masked_fill(spread == 0, 1.0)).masked_fill(spread == 0, 0.0)
+
+
+def _whiten_by_token(values: Tensor, length: Tensor) -> Tensor:
+    """(x − mean)/√(var + 1e-8), where each rollout counts once a token and var divides by tokens − 1 (as in verl)."""
+    tokens = length.sum()
+    centred = values - (values * length).sum() / tokens.clamp(min=1)
+    spread = ((centred.square() * length).sum() / (tokens - 1).clamp(min=1) + _WHITEN_FLOOR).sqrt()
+    return (centred / spread).masked_fill(values.max() == values.min(), 0.0)
+
+
+def reinforce_pp(group: Group) -> Tensor:
+    """REINFORCE++ (2501.03262), as in verl with γ = 1: the rewards, whitened over all tokens of the batch."""
+    return _whiten_by_token(group.reward, group.length)
+
+
+def reinforce_pp_baseline(group: Group) -> Tensor:
+    """REINFORCE++-baseline (2501.03262), as in verl: r − mean of the group, whitened over all tokens of the batch."""
+    return _whiten_by_token(dr_grpo(group), group.length)
+
+
 def whitened(group: Group, *, kl_reward_coef: float, std_ddof: int, std_epsilon: float) -> Tensor:
     """cs2916 hw1's baseline, released code: (prompts, group, tokens), whitened over all generated tokens.
 
@@ -277,16 +358,18 @@ def difficulty_code(
     return advantage * lead_code_keep(group).unsqueeze(1)
 
 
-SHAPES = {"none": no_shape, "lead": lead, "lead_code": lead_code, "kimi": kimi}
+SHAPES = {"none": no_shape, "lead": lead, "lead_code": lead_code, "kimi": kimi, "alp": alp}
 BASELINES = {
     "grpo": grpo, "grpo_verl": grpo_verl, "dr_grpo": dr_grpo, "rloo": rloo, "lite_ppo": lite_ppo, "maxrl": maxrl,
-    "opo": opo, "gdpo": gdpo, "whitened": whitened,
+    "opo": opo, "gdpo": gdpo, "gfpo": gfpo, "gfpo_efficiency": gfpo_efficiency, "pass_at_k": pass_at_k,
+    "reinforce_pp": reinforce_pp, "reinforce_pp_baseline": reinforce_pp_baseline, "whitened": whitened,
 }  # fmt: skip
 WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": difficulty_code}
 
 REPLACE_CORRECT = ("lead", "lead_code")  # shapes that replace the reward `correct`, which must then have weight 1
 PER_REWARD = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
-BATCH_WIDE = ("lite_ppo", "gdpo", "whitened")  # baselines that look at the whole batch, beyond the group
+# baselines that look at the whole batch, beyond the group
+BATCH_WIDE = ("lite_ppo", "gdpo", "reinforce_pp", "reinforce_pp_baseline", "whitened")
 
 
 def every_group(group: Group) -> Tensor:
@@ -309,4 +392,19 @@ def varied_groups(group: Group) -> Tensor:
     return group.reward.amax(1) > group.reward.amin(1)
 
 
-GROUP_FILTERS = {rule.__name__: rule for rule in (every_group, mixed_groups, varied_groups, lead_code_keep)}
+def finished_rollouts(group: Group) -> Tensor:
+    """DAPO's overlong filtering (2503.14476, §3.4): (prompts, group), False for truncated rollouts.
+
+    Their advantage still counts in the group's mean; they have no part in the loss.
+    """
+    (truncated,) = require_fields(group, "truncated")
+    return truncated == 0
+
+
+_FILTERS = (every_group, mixed_groups, varied_groups, finished_rollouts, lead_code_keep)
+GROUP_FILTERS = {rule.__name__: rule for rule in _FILTERS}
+
+
+def rollouts_kept(kept: Tensor, group_size: int) -> Tensor:
+    """(prompts, group): what a group filter keeps, which says so for groups, (prompts,), or for rollouts."""
+    return kept if kept.dim() == 2 else kept[:, None].expand(-1, group_size)

@@ -12,7 +12,7 @@ def _ratio_of_sums(of: Tensor, among: Tensor) -> float:
 
 
 def diagnose(group: Group, advantage: Tensor, kept: Tensor, reward_names: list[str]) -> dict[str, float]:
-    """Means over the batch; `group` has its shaped reward, `advantage` is (prompts, group), `kept` (prompts,)."""
+    """Means over the batch; `group` has its shaped reward, `advantage` and `kept` are (prompts, group)."""
     right = group.correct > 0
     flat_reward = group.reward.amax(1) == group.reward.amin(1)
     flat_accuracy = (group.correct.amax(1) == group.correct.amin(1))[:, None]

@@ -19,6 +19,7 @@ class Parts(NamedTuple):
 ESTIMATORS = {  # every baseline alone is also an estimator
     "lead": Parts("lead", "grpo", "difficulty", "GRPO-LEAD (2504.09696, §2.1–2.3)"),
     "lead_code": Parts("lead_code", "grpo_verl", "difficulty_code", "GRPO-LEAD, released code"),
+    "grpo_alp": Parts("alp", "grpo", "none", "GRPO with the adaptive length penalty ALP (2506.05256)"),
     "grpo_kimi": Parts("kimi", "grpo", "none", "GRPO with the length reward of Kimi k1.5 (2501.12599, §2.3.3)"),
 }
 KL_PRICE_ARGUMENT = {"whitened": "kl_reward_coef"}  # baselines that subtract the KL of every token, times this argument

@@ -232,6 +232,35 @@ def unfinished(rollout: Rollout, *, penalty: float = -1.0) -> float:
     return penalty if rollout.truncated else 0.0
 
 
+def _target(rollout: Rollout) -> float:
+    """The column target_tokens of the rollout's problem. Raises InputError where it is missing or no number."""
+    target = rollout.record.get("target_tokens")
+    if isinstance(target, int | float) and target > 0:
+        return target
+    raise InputError(
+        f"target_tokens of the problem {shorten(rollout.problem)!r} is {target!r}, expected a number of tokens: the "
+        "rewards l1_exact and l1_max need this column, and {target_tokens} in the template"
+    )
+
+
+def l1_exact(rollout: Rollout, *, alpha: float = 0.0003) -> float:
+    """L1-Exact (LCPO, 2503.04697, eq. 1): 1 if correct, minus alpha for each token above or below target_tokens.
+
+    >>> l1_exact(Rollout("1 + 1", "2", "2", 15, False, Verdict("correct", *"2  "), {"target_tokens": 10}), alpha=0.01)
+    0.95
+    """
+    return correct(rollout) - alpha * abs(_target(rollout) - rollout.length)
+
+
+def l1_max(rollout: Rollout, *, alpha: float = 0.0003, delta: float = 0.5) -> float:
+    """L1-Max (LCPO, 2503.04697, eq. 2): alpha · (target_tokens − length) + delta within [0, 1] if correct, else 0.
+
+    >>> l1_max(Rollout("1 + 1", "2", "2", 15, False, Verdict("correct", *"2  "), {"target_tokens": 10}), alpha=0.01)
+    0.45
+    """
+    return correct(rollout) * min(1.0, max(0.0, alpha * (_target(rollout) - rollout.length) + delta))
+
+
 def finite(name: str, value: float, rollout: Rollout) -> float:
     """The reward's value. Raises InputError, with the rollout, for one that is no finite number."""
     if isinstance(value, bool | int | float | np.number) and isfinite(value):
@@ -265,7 +294,7 @@ REWARDS = {
     "correct": correct, "format": format, "format_boxed": format_boxed, "format_only": format_only, "random": random,
     "reflection_v1": reflection_v1, "reflection_v2": reflection_v2, "reasoning_steps": reasoning_steps,
     "cosine": cosine, "ngram_repetition": ngram_repetition, "repetition_chain": repetition_chain,
-    "soft_overlong": soft_overlong, "unfinished": unfinished,
+    "soft_overlong": soft_overlong, "unfinished": unfinished, "l1_exact": l1_exact, "l1_max": l1_max,
 }  # fmt: skip
 # at most 0, so that 0 in every rollout is the best that can be
 PENALTIES = frozenset({"ngram_repetition", "repetition_chain", "soft_overlong", "unfinished"})

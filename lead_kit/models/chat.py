@@ -31,7 +31,8 @@ class Chat:
 
     def prompt(self, record: dict) -> _Prompt:
         if record["id"] not in self._prompts:
-            self._prompts[record["id"]] = chat_prompt(self.tokenizer, self.template, record["problem"])
+            asked = (self.template, record["problem"], record.get("target_tokens"))
+            self._prompts[record["id"]] = chat_prompt(self.tokenizer, *asked)
         return self._prompts[record["id"]]
 
     def ids(self, record: dict) -> list[int]:
@@ -116,10 +117,10 @@ def fit_thought(solution: str, thinking: bool) -> str:
     return f"<think>{solution}" if closed >= 0 and not 0 <= opened < closed else solution
 
 
-def chat_prompt(tokenizer, template: str, problem: str) -> _Prompt:
+def chat_prompt(tokenizer, template: str, problem: str, target_tokens: float | None = None) -> _Prompt:
     """The prompt of a problem in the tokenizer's chat template. Raises InputError for special tokens in the problem."""
     prompts.refuse_special_tokens(tokenizer, problem)
-    text = _rendered(tokenizer, prompts.messages(template, problem))
+    text = _rendered(tokenizer, prompts.messages(template, problem, target_tokens))
     return _Prompt(tokenizer(text, add_special_tokens=False).input_ids, _OPEN_THOUGHT.search(text) is not None)
 
 
@@ -141,8 +142,9 @@ def training_row(record: dict, tokenizer, template: str) -> dict:
     kept = {name: record[name] for name in ("id", "problem", "gold", "level")} | {"source": record.get("source", "")}
     others = {name: value for name, value in record.items() if name not in (*kept, "golds")}
     kept |= {"golds": record.get("golds") or [record["gold"]], "others": json.dumps(others, default=str)}
-    ids, thinking = chat_prompt(tokenizer, template, record["problem"])
-    messages = prompts.messages(template, record["problem"])
+    asked = (template, record["problem"], record.get("target_tokens"))
+    ids, thinking = chat_prompt(tokenizer, *asked)
+    messages = prompts.messages(*asked)
     return kept | {"prompt": messages, "prompt_ids": ids, "thinking": thinking}
 
 

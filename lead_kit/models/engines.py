@@ -256,7 +256,9 @@ class OpenAIClient:
 
     def body(self, request: Request) -> dict:
         """The request as JSON; min_p, which OpenAI's API lacks, is sent only if it is on."""
-        asked = {"model": self.model, "messages": prompts.messages(self.template, request.record["problem"])}
+        target = request.record.get("target_tokens")
+        turns = prompts.messages(self.template, request.record["problem"], target)
+        asked = {"model": self.model, "messages": turns}
         return asked | {name: v for name, v in self.sampling.items() if name != "min_p" or v} | {"seed": request.seed}
 
     def _ask(self, client: httpx.Client, request: Request) -> Completion:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lead_kit.errors import InputError
-from lead_kit.method.advantages import BASELINES, BATCH_WIDE, GROUP_FILTERS, Group, every_group, no_shape
+from lead_kit.method.advantages import BASELINES, BATCH_WIDE, GROUP_FILTERS, Group, every_group, no_shape, rollouts_kept
 from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
@@ -188,7 +188,7 @@ def _advantages(
     for block in _blocks_of_batches(data, _batch_wide(estimate)):
         bound, group = _without_unused(estimate, group_of(data, block, total, components, weights))
         shaped, _, advantage = bound.steps(group)
-        kept = group_filter(shaped)[:, None].expand(block.rows.shape)
+        kept = rollouts_kept(group_filter(shaped), block.rows.shape[1])
         values = (shaped.reward, _per_rollout(advantage, group), kept)
         result[:, block.rows] = np.stack([value.double().numpy() for value in values])
     result[1] *= result[2]

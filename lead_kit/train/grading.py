@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lead_kit.data.reasoning_gym import REWARDS as GYM_REWARDS
@@ -74,6 +75,19 @@ class Method(NamedTuple):
         return "\n".join(map(repr, (self.estimate, *self.grader.reward_table.values(), self.group_filter)))
 
 
+def _try_estimator(estimate: Estimate, group_filter: Callable, group_size: int, rewards: int) -> None:
+    """Raises InputError where the estimator cannot take groups of this size, before anything is sampled."""
+    correct = torch.eye(2, group_size)
+    components = correct[..., None].expand(-1, -1, rewards)
+    tokens = correct[..., None]
+    extra = {"truncated": 1 - correct, "repetitive": correct, "components": components, "kl": tokens, "mask": tokens}
+    group = Group(correct, 1 + correct, correct, weights=torch.ones(rewards), **extra)
+    try:
+        group_filter(estimate.steps(group)[0])
+    except ValueError as error:
+        raise InputError(f"estimator with group_size {group_size}: {error}") from None
+
+
 def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     """The method that the parameters of 03_grpo name.
 
@@ -85,6 +99,7 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     rewards = bind_rewards(config["rewards"], mine, seed=config["seed"])
     filters = with_user_functions(GROUP_FILTERS, mine, "group_filter")
     group_filter = select_function(config["group_filter"], filters, "group_filter")
+    _try_estimator(estimate, group_filter, config["group_size"], len(rewards))
     if "" in config["stop"]:
         raise InputError("stop holds an empty text, expected texts that end a completion")
     reading = (config["end_marker"], config["answer_region"], config["reject_restated_problem"])

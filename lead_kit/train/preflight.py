@@ -17,6 +17,7 @@ from scipy import stats
 from lead_kit.data import clean, near_duplicates
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.diagnostics import variance_shares
+from lead_kit.method.rewards import finite
 from lead_kit.runs.log_files import read_metrics, read_rollouts
 from lead_kit.safe_text import safe_line
 
@@ -91,6 +92,9 @@ def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, gr
         )
     thinking = problems[0]["thinking"]
     form, rollouts = _grade_ideal_answers(problems, tokenizer, grader)
+    for name, reward in grader.reward_table.items():  # one that needs a column or fails says so before any rollout
+        if rollouts[0].verdict.status != "gold_unparseable":
+            finite(name, reward(rollouts[0]), rollouts[0])
     weighted = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
     return [
         check_golds([row for row in problems + held_out if "gold" in row]),

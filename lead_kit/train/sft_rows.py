@@ -36,7 +36,7 @@ def tokenise_solutions(
         if not record.get("solution"):
             raise InputError(f"record {record['id']} has no solution: SFT needs a worked solution in every row")
         prompts.refuse_special_tokens(tokenizer, record["solution"])
-        prompt, thinking = chat.chat_prompt(tokenizer, template, record["problem"])
+        prompt, thinking = chat.chat_prompt(tokenizer, template, record["problem"], record.get("target_tokens"))
         solution = chat.fit_thought(record["solution"], thinking)
         refitted += solution != record["solution"]
         completion = tokenizer(solution, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]

@@ -16,7 +16,7 @@ from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.method.advantages import Group
+from lead_kit.method.advantages import Group, rollouts_kept
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import Estimate, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
@@ -111,7 +111,7 @@ class LeadTrainer(PackedUpdate):
             )
         if self.beta and self.loss_type in DIVIDED_BY_ROWS and group_filter.__name__ != "every_group":
             raise InputError(
-                f"group_filter {group_filter.__name__!r} drops groups from loss_type {self.loss_type!r}, whose "
+                f"group_filter {group_filter.__name__!r} drops rollouts from loss_type {self.loss_type!r}, whose "
                 "mean over rows then no longer weighs the KL as beta says: set beta to 0, or loss_type to dapo"
             )
 
@@ -240,7 +240,7 @@ class LeadTrainer(PackedUpdate):
             self._weight_sync.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
-        kept = self.group_filter(shaped)
+        kept = rollouts_kept(self.group_filter(shaped), self.num_generations)
         local = self._local(self._scaled(advantages, kept, output))
         if local.dim() == 2:  # one advantage per token: cut to the width of this process's completions
             local = local[:, : output["completion_ids"].shape[1]]
@@ -250,22 +250,22 @@ class LeadTrainer(PackedUpdate):
         return output
 
     def _scaled(self, advantages: Tensor, kept: Tensor, output: dict) -> Tensor:
-        """Advantages for TRL's loss: dropped groups leave the batch, and a prompt mean becomes a factor of each row.
+        """Advantages for TRL's loss: dropped rollouts leave the batch, and a prompt mean becomes a factor of each row.
 
         The loss is linear in a positive factor of A, so a factor is equivalent to another normaliser.
         """
-        groups = len(kept)
+        per_token = [1] * (advantages.dim() - 2)
         if not kept.all():
-            rows = self._local(kept[:, None].expand(groups, self.num_generations))
-            output["completion_mask"] = output["completion_mask"] * rows[:, None]
+            output["completion_mask"] = output["completion_mask"] * self._local(kept)[:, None]
             output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
-            advantages = advantages * kept.view(-1, *[1] * (advantages.dim() - 1))
+            advantages = advantages * kept.view(*kept.shape, *per_token)
+            counted = kept.any(1) if self.prompt_mean else kept
             if self.loss_type in DIVIDED_BY_ROWS and kept.any():
-                advantages = advantages * groups / kept.sum()
+                advantages = advantages * counted.numel() / counted.sum()
         if self.prompt_mean:
-            tokens = self._group.length.sum(1, keepdim=True)
+            tokens = (self._group.length * kept).sum(1, keepdim=True).clamp(min=1)
             factor = self.num_generations * self.max_completion_length / tokens
-            advantages = advantages * factor.view(-1, *[1] * (advantages.dim() - 1))
+            advantages = advantages * factor.view(*factor.shape, *per_token)
         return advantages
 
     def _local(self, values: Tensor) -> Tensor:

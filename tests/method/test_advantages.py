@@ -14,10 +14,14 @@ from lead_kit.method.advantages import (
     SHAPES,
     WEIGHTS,
     Group,
+    alp,
     difficulty_weight,
     dr_grpo,
     every_group,
+    finished_rollouts,
     gdpo,
+    gfpo,
+    gfpo_efficiency,
     grpo,
     grpo_verl,
     kimi_length,
@@ -29,7 +33,11 @@ from lead_kit.method.advantages import (
     maxrl,
     mixed_groups,
     opo,
+    pass_at_k,
+    reinforce_pp,
+    reinforce_pp_baseline,
     rloo,
+    rollouts_kept,
     varied_groups,
     whitened,
 )
@@ -240,6 +248,66 @@ def test_grpo_kimi_without_weight_is_grpo():
     assert advantage[0] > advantage[2]
 
 
+def test_alp_makes_tokens_of_solved_problems_dearer():
+    batch = group([[1.0, 1.0, 1.0, 0.0], [0.0] * 4], [[100.0, 200.0, 100.0, 100.0]] * 2)
+    # .001 a token: 3/4 of it where three of four are right, 1/4 (one of G) where none is
+    assert alp(batch, alp_price=0.001)[0].tolist() == approx([0.925, 0.85, 0.925, -0.075])
+    assert alp(batch, alp_price=0.001)[1].tolist() == approx([-0.025, -0.05, -0.025, -0.025])
+
+
+def test_gfpo_compares_the_shortest_among_each_other_alone():
+    batch = group([[1.0, 0.0, 1.0, 0.0]], [[30.0, 10.0, 20.0, 40.0]])
+    # kept: 0 and 1, whose deviations are ±1/2 and their spread 1/√2; the long right and the long wrong get nothing
+    assert gfpo(batch, gfpo_keep=2, std_ddof=1, std_epsilon=0.0)[0].tolist() == approx(
+        [0.0, -1 / sqrt(2), 1 / sqrt(2), 0.0]
+    )
+    assert torch.allclose(gfpo(batch, gfpo_keep=4, **STD), grpo(batch, **STD))
+
+
+def test_gfpo_by_efficiency_keeps_the_largest_reward_a_token_and_of_equal_ones_the_first():
+    batch = group([[1.0, 0.0, 1.0, 0.0]], [[30.0, 10.0, 20.0, 40.0]])
+    advantage = gfpo_efficiency(batch, gfpo_keep=3, std_ddof=0, std_epsilon=0.0)[0]  # 1/20, 1/30, then the first 0
+    assert advantage.tolist() == approx([1 / sqrt(2), -sqrt(2), 1 / sqrt(2), 0.0])
+
+
+def test_pass_at_k_rewards_a_group_and_not_each_of_its_answers():
+    # G 4, two wrong, k 2: R = 1 - C(2,2)/C(4,2) = 5/6, σ = √5/6; a wrong answer's groups: 1 - C(1,1)/C(3,1) = 2/3
+    advantage = pass_at_k(group([[1.0, 1.0, 0.0, 0.0]]), pass_k=2)[0]
+    assert advantage.tolist() == approx([1 / sqrt(5), 1 / sqrt(5), -1 / sqrt(5), -1 / sqrt(5)])
+    # with fewer than k wrong answers every draw of k has a right one, so nothing is left to learn
+    assert not pass_at_k(group([[1.0, 1.0, 1.0, 0.0], [0.0] * 4]), pass_k=2).any()
+
+
+def test_pass_at_1_is_grpo_with_the_population_spread():
+    batch = group([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 1.0]])
+    assert torch.allclose(pass_at_k(batch, pass_k=1), grpo(batch, std_ddof=0, std_epsilon=0.0))
+
+
+def test_reinforce_pp_counts_a_rollout_once_a_token():
+    # 3 tokens of 1 and 1 of 0: mean 3/4, variance (3/16 + 9/16)/3 = 1/4, so (1 - 3/4)/(1/2) and (0 - 3/4)/(1/2)
+    batch = group([[1.0, 0.0]], [[3.0, 1.0]])
+    assert reinforce_pp(batch)[0].tolist() == approx([0.5, -1.5], rel=1e-6)
+    assert not reinforce_pp(group([[1.0, 1.0], [1.0, 1.0]])).any()
+
+
+def test_reinforce_pp_baseline_subtracts_the_groups_mean_first():
+    batch = group([[1.0, 0.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])  # ½, −½, 0, 0: variance (1/4 + 1/4)/3
+    assert reinforce_pp_baseline(batch).flatten().tolist() == approx([sqrt(1.5), -sqrt(1.5), 0, 0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda batch: gfpo(batch, gfpo_keep=5, **STD), "gfpo_keep is 5, expected 2 to group_size, which is 4"),
+        (lambda batch: pass_at_k(batch, pass_k=0), "pass_k is 0, expected 1 to group_size, which is 4"),
+        (lambda batch: pass_at_k(batch._replace(reward=batch.reward * 2), pass_k=1), "takes rewards of 0 and 1 alone"),
+    ],
+)
+def test_an_argument_that_a_group_cannot_have_is_refused(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call(group([[1.0, 0.0, 1.0, 0.0]]))
+
+
 def test_in_the_released_code_truncation_is_better_than_a_wrong_answer():
     batch = code_group(
         [[1.0, 0.0, 1.0, 0.0]], [[9.0] * 4], truncated=[[0.0, 0.0, 1.0, 1.0]], repetitive=[[1.0, 0.0, 0.0, 1.0]]
@@ -290,6 +358,10 @@ def test_group_filters():
     assert every_group(batch).tolist() == [True, True, True]
     assert mixed_groups(batch).tolist() == [False, True, False]
     assert varied_groups(batch).tolist() == [True, True, False]
+    cut = finished_rollouts(batch._replace(truncated=tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0]])))
+    assert cut.tolist() == [[True, False], [True, True], [False, False]]
+    assert rollouts_kept(cut, 2) is cut
+    assert rollouts_kept(mixed_groups(batch), 2).tolist() == [[False, False], [True, True], [False, False]]
 
 
 def test_a_group_filter_sees_the_reward_that_the_estimator_sees():

@@ -1,6 +1,7 @@
 """The formulas against other ways to compute them: plain loops, the released order of operations, TRL's own loss."""
 
 import math
+from itertools import combinations
 from statistics import fmean, stdev
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pytest import approx
 from torch import tensor
 
-from lead_kit.method.advantages import Group, gdpo, grpo, lite_ppo, whitened
+from lead_kit.method.advantages import Group, gdpo, gfpo, grpo, lite_ppo, pass_at_k, reinforce_pp, whitened
 from lead_kit.method.estimators import bind_estimator
 from tests.references import losses
 
@@ -98,6 +99,36 @@ def test_batch_whitening_is_the_plain_loop(rewards, seed):
     mean = fmean(raw)
     scale = max(fmean([(a - mean) ** 2 for a in raw]), 1e-8) ** -0.5
     assert ours[mask.bool()].tolist() == approx([(a - mean) * scale for a in raw], rel=1e-5, abs=1e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=2, max_size=9), st.data())
+def test_pass_at_k_is_the_mean_over_all_draws_of_k(right, data):
+    """Pass@k training, full sampling: each answer's advantage is the mean of those of all groups of k that hold it."""
+    k = data.draw(st.integers(1, len(right)))
+    draws = list(combinations(range(len(right)), k))
+    rewards = [float(any(right[i] for i in draw)) for draw in draws]
+    spread = (fmean(rewards) * (1 - fmean(rewards))) ** 0.5
+    ours = pass_at_k(Group(*tensor([[[float(r) for r in right]]] * 3, dtype=torch.float64)), pass_k=k)[0]
+    for i, advantage in enumerate(ours.tolist()):
+        of_draws = [reward - fmean(rewards) for reward, draw in zip(rewards, draws, strict=True) if i in draw]
+        assert advantage == approx(fmean(of_draws) / spread if spread else 0.0, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(GROUPS, st.data())
+def test_gfpo_and_reinforce_pp_are_the_plain_loops(rows, data):
+    correct = tensor([[float(c) for c, _ in row] for row in rows], dtype=torch.float64)
+    length = tensor([[float(n) for _, n in row] for row in rows], dtype=torch.float64)
+    batch, keep = Group(correct, length, correct), data.draw(st.integers(2, len(rows[0])))
+    for row, ours in zip(rows, gfpo(batch, gfpo_keep=keep, **STD).tolist(), strict=True):
+        best = sorted(range(len(row)), key=lambda i: row[i][1])[:keep]
+        z = dict(zip(best, standardised([float(row[i][0]) for i in best], 1e-6), strict=True))
+        assert ours == approx([z.get(i, 0.0) for i in range(len(row))], abs=1e-6)
+    tokens = [float(c) for row in rows for c, n in row for _ in range(n % 50 + 1)]
+    scale = (stdev(tokens) ** 2 + 1e-8) ** 0.5 if len(set(tokens)) > 1 else 1.0
+    ours = reinforce_pp(batch._replace(length=length % 50 + 1)).flatten().tolist()
+    assert ours == approx([(float(c) - fmean(tokens)) / scale for row in rows for c, _ in row], abs=1e-6)
 
 
 def by_trl(rewards, scale):

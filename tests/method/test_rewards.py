@@ -21,6 +21,8 @@ from lead_kit.method.rewards import (
     format,
     format_boxed,
     format_only,
+    l1_exact,
+    l1_max,
     ngram_repetition,
     random,
     reasoning_steps,
@@ -39,8 +41,9 @@ COSINE = dict(max_length=100)
 
 
 def rollout(completion="", status="wrong", length=0):
-    """One completion with a given verdict."""
-    return Rollout("1+1?", completion, "2", length, False, Verdict(status, "", "because", "same"))
+    """One completion with a given verdict, of a problem with a target of 100 tokens."""
+    verdict = Verdict(status, "", "because", "same")
+    return Rollout("1+1?", completion, "2", length, False, verdict, {"target_tokens": 100})
 
 
 def test_only_the_status_correct_pays():
@@ -324,6 +327,19 @@ HOSTILE = [
     "a " * 150_000,
     " ".join(f"w{i % 31}" for i in range(100_000)),
 ]
+
+
+def test_l1_rewards_a_right_answer_near_or_below_the_target():
+    lengths = (50, 100, 150)
+    assert [l1_exact(rollout("", "correct", n), alpha=0.01) for n in lengths] == approx([0.5, 1.0, 0.5])
+    assert [l1_exact(rollout("", "wrong", n), alpha=0.01) for n in lengths] == approx([-0.5, 0.0, -0.5])
+    # above the target by 1/alpha · delta tokens or more nothing is left; below it the reward stops at 1
+    assert [l1_max(rollout("", "correct", n), alpha=0.01) for n in (10, 50, 100, 149, 200)] == approx(
+        [1.0, 1.0, 0.5, 0.01, 0.0]
+    )
+    assert l1_max(rollout("", "wrong", 50)) == 0.0
+    with pytest.raises(InputError, match="target_tokens of the problem '1\\+1' is None, expected a number"):
+        l1_max(rollout("", "correct", 9)._replace(problem="1+1", record={}))
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

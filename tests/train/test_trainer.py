@@ -11,7 +11,7 @@ import torch
 
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
-from lead_kit.method.advantages import mixed_groups
+from lead_kit.method.advantages import finished_rollouts, mixed_groups
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.models.sampler import SamplingSettings
 from lead_kit.runs import log_files
@@ -170,6 +170,17 @@ def test_a_dropped_group_leaves_the_token_count(small_trainer, model_folder, tmp
     assert (inputs["completion_mask"][~kept] == 0).all()
     assert inputs["num_items_in_batch"] == inputs["completion_mask"].sum()
     assert (inputs["advantages"][~kept] == 0).all()
+
+
+def test_a_truncated_rollout_has_no_part_in_the_loss_but_in_the_mean(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(
+        model_folder, tmp_path, group_filter=finished_rollouts, machine={"max_completion_length": 8}
+    )
+    inputs = scored_batch(trainer)
+    cut = trainer._group.truncated.flatten() > 0
+    assert (inputs["completion_mask"].any(1) == ~cut).all()
+    assert inputs["num_items_in_batch"] == inputs["completion_mask"].sum()
+    assert inputs["advantages"].tolist() == trainer.estimate(trainer._group).flatten().masked_fill(cut, 0.0).tolist()
 
 
 def test_dynamic_sampling_fills_the_batch_with_mixed_groups(small_trainer, model_folder, tmp_path):
@@ -365,7 +376,7 @@ def test_every_process_validates_as_many_problems_as_the_others():
         ({"loss_type": "cispo"}, "cispo caps the ratio itself at clip_high, which is 0.2"),
         (
             {"loss_type": "grpo", "beta": 0.1, "group_filter": mixed_groups},
-            "group_filter 'mixed_groups' drops groups from loss_type",
+            "group_filter 'mixed_groups' drops rollouts from loss_type",
         ),
     ],
 )
