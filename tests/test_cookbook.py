@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lead_kit.parameters import load_notebook
+from lead_kit.runs import log_files
 from tests.laboratory import Lab, with_values
 from tests.small import call
 
@@ -22,6 +23,7 @@ FUNCTIONS = ["brief", "shorter_half", "from_median", "on_hard_groups", "some_rig
 SIZES = {"model": "tiny", "train_data": "my_problems.jsonl", "validation_data": "held_out.jsonl", "steps": 1}
 SIZES |= {"batch_size": 8, "group_size": 4, "updates_per_batch": 1, "max_tokens": 12, "validate_every": 1}
 SIZES |= {"rollouts_every": 1}
+SFT_SIZES = ("model", "validation_data", "batch_size", "max_tokens")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cookbook")]
 
@@ -38,6 +40,12 @@ def root(tmp_path_factory):
     baseline.mkdir(parents=True)
     rows = [{"step": step, "split": "validation", "pass@1": 0.1, "length": 9.0} for step in (0, 1)]
     (baseline / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rollout = {"id": "a", "problem": "Start at 4:\n(1) +3.", "gold": "7", "truncated": False, "length": 9}
+    rollouts = [("\n\\boxed{7}", True), ("\n\\boxed{8}", False)]
+    log_files.write_samples(
+        [rollout | {"completion": text, "correct": right} for text, right in rollouts],
+        baseline / "rollouts" / "step_000001.parquet",
+    )
     return folder
 
 
@@ -78,15 +86,17 @@ def given(command):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: given(words)["run_name"])
 def test_a_command_of_the_page_runs(command, root, trained, forks):
-    evaluation = "04_evaluate" in command[1]
-    sizes = {} if evaluation else {name: value for name, value in SIZES.items() if name not in given(command)}
+    evaluation, imitation = "04_evaluate" in command[1], "02_sft" in command[1]
+    known = {name for name in (SFT_SIZES if imitation else SIZES) if name not in given(command)}
+    sizes = {} if evaluation else {name: SIZES[name] for name in known}
     words = [{"runs/03_grpo/model": "runs/brief/model"}.get(word, word) for word in command]
     words += ["-p", "models", "runs/brief/model"] if evaluation else []
     words += [word for pair in sizes.items() for word in ("-p", *map(str, pair))]
     code, out, err = call(root, *words, **forks)
     assert code == 0, out[-1000:] + err[-3000:]
     about = json.loads((root / "runs" / given(command)["run_name"] / "run.json").read_text())
-    assert about["status"] == "done" and "my_problems.jsonl" in about["inputs"]
+    assert about["status"] == "done"
+    assert ("runs/03_grpo/rollouts" if imitation else "my_problems.jsonl") in about["inputs"]
     if given(command)["run_name"] == "again":
         first = json.loads((trained / "run.json").read_text())["own"]["brief"]
         again = about["own"]["brief"]

@@ -1,18 +1,40 @@
 """Rows for supervised fine-tuning: a problem and its worked solution as tokens, and which of them carry the loss."""
 
 import math
+from pathlib import Path
 from random import Random
 
 from datasets import Dataset
 from trl import pack_dataset
 
 from lead_kit.data import prompts
+from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, lookup
 from lead_kit.models import chat
+from lead_kit.runs import log_files
 
 IGNORED = -100  # label of a token that carries no loss
 LOSS_ON = dict.fromkeys(("completion", "all"))  # tokens of a row that carry loss; all: the prompt's too
 _TOO_LONG = dict.fromkeys(("drop", "truncate"))  # what becomes of a row above max_length
+
+
+def read_solutions(run, path: Path, rollouts_per_problem: int, notes: list[str]) -> list[dict]:
+    """Records with a solution, which `run` reads from a data file or from another run's folder.
+
+    Of a run, the right rollouts that it logged are the solutions (RFT, rejection-sampling fine-tuning, 2308.01825): for
+    each problem at most `rollouts_per_problem` different ones that were not cut off, the shortest first. `notes` gets
+    sentences on what was read. Raises InputError where none is right.
+    """
+    if not log_files.has_rollouts(path):
+        return load_problems(run.input(path), need_gold=False, notes=notes)
+    run.input(path / "rollouts")
+    frame = log_files.read_rollouts(path)
+    right = frame[frame["correct"] & ~frame["truncated"]].drop_duplicates(["problem", "completion"])
+    best = right.sort_values("length", kind="stable").groupby("problem").head(max(rollouts_per_problem, 0))
+    if best.empty:
+        raise InputError(f"of {len(frame)} rollouts in {path}, none is right and whole: there is nothing to imitate")
+    notes.append(f"{len(best)} right rollouts of {best['problem'].nunique()} problems, of {len(frame)} logged")
+    return best.rename(columns={"completion": "solution"})[["id", "problem", "gold", "solution"]].to_dict("records")
 
 
 def tokenise_solutions(

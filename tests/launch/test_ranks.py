@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,17 @@ def start(root, *words, **variables):
     return process
 
 
+def is_free(port):
+    """Whether nothing listens at this port of the host."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) != 0
+
+
 def start_steps(root, *words):
-    """Two tasks as srun starts them."""
-    tasks = [STEP | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    """Two tasks as srun starts them, of a job whose port is free: another suite may run on this host."""
+    job = next(number for number in range(os.getpid() % 9000, 10_000) if is_free(20_000 + number))
+    step = STEP | {"SLURM_JOB_ID": str(job)}
+    tasks = [step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
     return [start(root, *words, **task) for task in tasks]
 
 

@@ -8,6 +8,7 @@ import torch
 from lead_kit.errors import InputError
 from lead_kit.models import loading
 from lead_kit.models.tiny_models import arithmetic_tokenizer, embedded_model
+from lead_kit.runs import log_files
 from lead_kit.train import sft_rows
 
 RECORD = {"id": "a", "problem": "Start at 1:\n(1) +5.", "solution": "\n(1) 1+5=6\n\\boxed{6}"}
@@ -23,6 +24,31 @@ def models():
 @pytest.fixture(scope="module")
 def tokenizer(models):
     return arithmetic_tokenizer()
+
+
+class Inputs:
+    """What a run notes of its inputs."""
+
+    def __init__(self):
+        self.paths = []
+
+    def input(self, path):
+        self.paths.append(path)
+        return path
+
+
+def test_the_shortest_right_rollouts_of_a_run_are_solutions(tmp_path):
+    texts = [("p", "long but right", 9, True, False), ("p", "right", 3, True, False), ("p", "right", 3, True, False)]
+    texts += [("p", "middle", 5, True, False), ("p", "cut", 1, True, True), ("q", "wrong", 2, False, False)]
+    names = ("problem", "completion", "length", "correct", "truncated")
+    rows = [{"id": text[0], "gold": "2"} | dict(zip(names, text, strict=True)) for text in texts]
+    log_files.write_samples(rows, tmp_path / "rollouts" / "step_000001.parquet")
+    run, notes = Inputs(), []
+    records = sft_rows.read_solutions(run, tmp_path, 2, notes)
+    assert [(record["problem"], record["solution"]) for record in records] == [("p", "right"), ("p", "middle")]
+    assert notes == ["2 right rollouts of 1 problems, of 6 logged"] and run.paths == [tmp_path / "rollouts"]
+    with pytest.raises(InputError, match="of 6 rollouts in .*, none is right and whole"):
+        sft_rows.read_solutions(run, tmp_path, 0, notes)
 
 
 @pytest.mark.slow
