@@ -35,6 +35,8 @@ from lead_kit.train.validation import SealCheckpoint
 _TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
 # ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
 _TRL_LOSS["prompt_mean"] = "dr_grpo"
+_PAIRS = {"sapo_temperatures": "sapo_temperature", "vespo_powers": "vespo_k", "vespo_decays": "vespo_lambda"}
+_CORRECTIONS = dict.fromkeys(("sequence_mask", "sequence_truncate", "token_mask", "token_truncate"))
 
 
 class LeadTrainer(PackedUpdate):
@@ -49,6 +51,27 @@ class LeadTrainer(PackedUpdate):
     def trl_loss(loss_type: str) -> str:
         """TRL's name for a loss. Raises InputError for an unknown one."""
         return lookup(_TRL_LOSS, loss_type, "loss_type")
+
+    @staticmethod
+    def trl_settings(loss, vllm, adapter: str) -> dict:
+        """TRL's settings of the arguments that `loss_type` and `engine` have in 03_grpo beyond those of every loss.
+
+        SAPO (2511.20347) and VESPO take a constant where A > 0 and one elsewhere. Raises InputError for a list that is
+        no pair, an unknown mode of the correction, and a reference that is mixed (TR-DPO) where there is none.
+        """
+        settings = {"off_policy_mask_threshold": loss.off_policy_mask or None}
+        for name, theirs in _PAIRS.items():
+            if len(pair := getattr(loss, name)) != 2:
+                raise InputError(f"{name} is {pair}, expected two numbers: where A > 0, and elsewhere")
+            settings |= {f"{theirs}_pos": pair[0], f"{theirs}_neg": pair[1]}
+        if loss.reference_sync:
+            if not loss.beta or adapter != "full":
+                raise InputError("reference_sync mixes the reference of beta above 0, with adapter full: set both")
+            settings |= {"sync_ref_model": True, "ref_model_sync_steps": loss.reference_sync}
+        lookup(_CORRECTIONS, vllm.vllm_correction_mode, "vllm_correction_mode")
+        settings |= {"vllm_importance_sampling_correction": vllm.vllm_correction}
+        settings |= {"vllm_importance_sampling_mode": vllm.vllm_correction_mode}
+        return settings | {"vllm_importance_sampling_clip_max": vllm.vllm_correction_max}
 
     def __init__(
         self,

@@ -4,10 +4,12 @@ import functools
 import inspect
 import json
 import weakref
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from trl import GRPOConfig
 
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
@@ -19,6 +21,7 @@ from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
 from lead_kit.train import packing
 from lead_kit.train.packing import micro_batches
+from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import equal_part
 from tests import ranks
 
@@ -383,3 +386,46 @@ def test_every_process_validates_as_many_problems_as_the_others():
 def test_a_loss_that_would_not_mean_what_it_says_is_refused(small_trainer, model_folder, tmp_path, settings, sentence):
     with pytest.raises(InputError, match=sentence):
         small_trainer.trainer(model_folder, tmp_path, estimator="grpo", **settings)
+
+
+def test_the_reference_follows_the_policy_where_it_is_synced(small_trainer, model_folder, tmp_path):
+    machine = {"sync_ref_model": True, "ref_model_sync_steps": 1}
+    trainer = small_trainer.trainer(model_folder, tmp_path, beta=0.1, steps=1, updates_per_batch=1, machine=machine)
+    start = [parameter.clone() for parameter in trainer.ref_model.parameters()]
+    trainer.train()
+    policy = list(trainer.model.parameters())
+    for first, now, trained in zip(start, trainer.ref_model.parameters(), policy, strict=True):
+        assert torch.allclose(now, 0.6 * trained + 0.4 * first, atol=1e-6)
+    assert any((now != first).any() for first, now in zip(start, trainer.ref_model.parameters(), strict=True))
+
+
+LOSS = dict(beta=0.0, off_policy_mask=0.0, reference_sync=0, sapo_temperatures=[1.0, 1.05])
+LOSS |= dict(vespo_powers=[2.0, 3.0], vespo_decays=[3.0, 2.0])
+VLLM = dict(vllm_correction=True, vllm_correction_mode="sequence_mask", vllm_correction_max=3.0)
+
+
+def trl_settings(adapter="full", **changes):
+    loss, vllm = ({name: changes.get(name, value) for name, value in known.items()} for known in (LOSS, VLLM))
+    return LeadTrainer.trl_settings(SimpleNamespace(**loss), SimpleNamespace(**vllm), adapter)
+
+
+def test_the_defaults_of_the_notebook_are_trl_s():
+    for name, value in trl_settings().items():
+        assert GRPOConfig.__dataclass_fields__[name].default == value, name
+    mixed = trl_settings(beta=0.1, reference_sync=8, off_policy_mask=0.5, vespo_powers=[1.0, 4.0])
+    assert (mixed["sync_ref_model"], mixed["ref_model_sync_steps"]) == (True, 8)
+    assert (mixed["off_policy_mask_threshold"], mixed["vespo_k_pos"], mixed["vespo_k_neg"]) == (0.5, 1.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"sapo_temperatures": [1.0]}, "sapo_temperatures is .1.0., expected two numbers"),
+        ({"reference_sync": 8}, "mixes the reference of beta above 0"),
+        ({"reference_sync": 8, "beta": 0.1, "adapter": "lora"}, "with adapter full"),
+        ({"vllm_correction_mode": "token_clip"}, "vllm_correction_mode is 'token_clip'"),
+    ],
+)
+def test_settings_that_trl_would_refuse_late_are_refused_before_a_model_is_loaded(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        trl_settings(**changes)
