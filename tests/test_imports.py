@@ -16,7 +16,7 @@ MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "runs": set(),
     "data": {"verify", "runs"},
     "models": {"data", "runs"},
-    "train": {"models", "method", "data", "runs"},
+    "train": {"models", "method", "data", "runs", "verify"},
     "evaluate": {"models", "method", "verify", "data", "runs"},
     "report": {"evaluate", "data", "runs"},
     "replay": {"report", "evaluate", "method", "verify", "data", "runs"},

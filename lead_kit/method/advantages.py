@@ -31,6 +31,7 @@ class Group(NamedTuple):
     weights: Tensor | None = None  # (k,): their weights
     kl: Tensor | None = None  # (prompts, group, tokens): log π_θ − log π_ref
     mask: Tensor | None = None  # (prompts, group, tokens): 1 on generated tokens
+    answer: Tensor | None = None  # number of the class of equal answers in the group, by first appearance; −1 for none
 
 
 def require_fields(group: Group, *fields: str) -> list[Tensor]:
@@ -115,6 +116,17 @@ def kimi_length(correct: Tensor, length: Tensor) -> Tensor:
 def kimi(group: Group, *, kimi_weight: float) -> Tensor:
     """Kimi k1.5 (2501.12599, §2.3.3): r + kimi_weight · kimi_length."""
     return group.reward + kimi_weight * kimi_length(group.correct, group.length)
+
+
+def majority(group: Group) -> Tensor:
+    """TTRL (2504.16084), a control without gold answers: 1 for the group's most frequent answer takes the place of
+    `correct`; of several, for the one that appeared first. 0 where no rollout has an answer.
+    """
+    (answer,) = require_fields(group, "answer")
+    answered = answer >= 0
+    votes = ((answer[:, :, None] == answer[:, None, :]).sum(-1)) * answered
+    elected = answer.gather(1, votes.argmax(1, keepdim=True))
+    return group.reward - group.correct + ((answer == elected) & answered).to(group.reward.dtype)
 
 
 def alp(group: Group, *, alp_price: float) -> Tensor:
@@ -358,7 +370,7 @@ def difficulty_code(
     return advantage * lead_code_keep(group).unsqueeze(1)
 
 
-SHAPES = {"none": no_shape, "lead": lead, "lead_code": lead_code, "kimi": kimi, "alp": alp}
+SHAPES = {"none": no_shape, "lead": lead, "lead_code": lead_code, "kimi": kimi, "alp": alp, "majority": majority}
 BASELINES = {
     "grpo": grpo, "grpo_verl": grpo_verl, "dr_grpo": dr_grpo, "rloo": rloo, "lite_ppo": lite_ppo, "maxrl": maxrl,
     "opo": opo, "gdpo": gdpo, "gfpo": gfpo, "gfpo_efficiency": gfpo_efficiency, "pass_at_k": pass_at_k,
@@ -366,7 +378,12 @@ BASELINES = {
 }  # fmt: skip
 WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": difficulty_code}
 
-REPLACE_CORRECT = ("lead", "lead_code")  # shapes that replace the reward `correct`, which must then have weight 1
+REPLACE_CORRECT = (
+    "lead",
+    "lead_code",
+    "majority",
+)  # shapes that replace the reward `correct`, which must then have weight 1
+VOTING = ("majority",)  # shapes that compare the answers of a group with each other
 PER_REWARD = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
 # baselines that look at the whole batch, beyond the group
 BATCH_WIDE = ("lite_ppo", "gdpo", "reinforce_pp", "reinforce_pp_baseline", "whitened")

@@ -19,6 +19,9 @@ class Parts(NamedTuple):
 ESTIMATORS = {  # every baseline alone is also an estimator
     "lead": Parts("lead", "grpo", "difficulty", "GRPO-LEAD (2504.09696, §2.1–2.3)"),
     "lead_code": Parts("lead_code", "grpo_verl", "difficulty_code", "GRPO-LEAD, released code"),
+    "grpo_majority": Parts(
+        "majority", "grpo", "none", "control: GRPO with the group's majority answer (TTRL, 2504.16084)"
+    ),
     "grpo_alp": Parts("alp", "grpo", "none", "GRPO with the adaptive length penalty ALP (2506.05256)"),
     "grpo_kimi": Parts("kimi", "grpo", "none", "GRPO with the length reward of Kimi k1.5 (2501.12599, §2.3.3)"),
 }

@@ -26,6 +26,7 @@ _MEANINGS = {
     "weights": "each reward alone (-p recorded_rewards, or -p columns reward_NAME=COLUMN)",
     "mask": "the mask of generated tokens",
     "kl": "the log-probabilities of policy and reference",
+    "answer": "classes of equal answers, which only a run computes",
 }
 
 

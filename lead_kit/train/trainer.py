@@ -16,7 +16,7 @@ from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.method.advantages import Group, rollouts_kept
+from lead_kit.method.advantages import VOTING, Group, rollouts_kept
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import Estimate, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
@@ -31,6 +31,7 @@ from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
 from lead_kit.train.validation import SealCheckpoint
+from lead_kit.verify import cluster
 
 _TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
 # ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
@@ -237,7 +238,17 @@ class LeadTrainer(PackedUpdate):
         correct, length, truncated, repetitive = gathered.view(-1, self.num_generations, 4).unbind(-1)
         components = scores.view(*correct.shape, -1)
         weights = self.reward_weights.to(scores.device)
-        return Group(correct, length, (components * weights).sum(-1), truncated, repetitive, components, weights)
+        group = Group(correct, length, (components * weights).sum(-1), truncated, repetitive, components, weights)
+        return (
+            group._replace(answer=self._answer_classes(rollouts)) if self.estimate.shape.__name__ in VOTING else group
+        )
+
+    def _answer_classes(self, rollouts: list[Rollout]) -> Tensor:
+        """(prompts, group): the class of each answer in its group, as `verify.cluster` numbers them."""
+        answers, size = gather_object([rollout.verdict.answer for rollout in rollouts]), self.num_generations
+        groups = [answers[first : first + size] for first in range(0, len(answers), size)]
+        classes = [cluster(group, self.grader.verifier) for group in groups]
+        return torch.tensor(classes, device=self.accelerator.device)
 
     def _get_dataloader(self, dataset, *args, **kwargs):
         """The loader of the numbers of the training rows. TRL asks for the whole batch at every update and reads it

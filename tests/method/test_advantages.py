@@ -30,6 +30,7 @@ from lead_kit.method.advantages import (
     length_reward,
     length_z,
     lite_ppo,
+    majority,
     maxrl,
     mixed_groups,
     opo,
@@ -253,6 +254,15 @@ def test_alp_makes_tokens_of_solved_problems_dearer():
     # .001 a token: 3/4 of it where three of four are right, 1/4 (one of G) where none is
     assert alp(batch, alp_price=0.001)[0].tolist() == approx([0.925, 0.85, 0.925, -0.075])
     assert alp(batch, alp_price=0.001)[1].tolist() == approx([-0.025, -0.05, -0.025, -0.025])
+
+
+def test_the_majority_of_a_group_is_right_whatever_its_gold_is():
+    # two votes each for classes 0 and 2: the first to appear counts; no answer at all is no class
+    batch = group([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0] * 5], answer=tensor([[1, 0, 2, 0, 2], [-1, -1, -1, 3, -1]]))
+    assert majority(batch).tolist() == [[0.0, 1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0]]
+    assert not majority(batch._replace(answer=-ones(2, 5))).any()
+    with pytest.raises(ValueError, match="needs Group.answer"):
+        majority(group([[1.0, 0.0]]))
 
 
 def test_gfpo_compares_the_shortest_among_each_other_alone():

@@ -15,6 +15,7 @@ from lead_kit.errors import InputError
 from lead_kit.method import advantages
 from lead_kit.method.advantages import finished_rollouts, mixed_groups
 from lead_kit.method.estimators import bind_estimator
+from lead_kit.method.rewards import Rollout
 from lead_kit.models.sampler import SamplingSettings
 from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
@@ -23,6 +24,7 @@ from lead_kit.train import packing
 from lead_kit.train.packing import micro_batches
 from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import equal_part
+from lead_kit.verify.verdict import Verdict
 from tests import ranks
 
 pytestmark = pytest.mark.slow
@@ -184,6 +186,14 @@ def test_a_truncated_rollout_has_no_part_in_the_loss_but_in_the_mean(small_train
     assert (inputs["completion_mask"].any(1) == ~cut).all()
     assert inputs["num_items_in_batch"] == inputs["completion_mask"].sum()
     assert inputs["advantages"].tolist() == trainer.estimate(trainer._group).flatten().masked_fill(cut, 0.0).tolist()
+
+
+def test_the_majority_reward_votes_on_equal_answers(small_trainer, model_folder, tmp_path):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo_majority")
+    verdicts = [Verdict("wrong", answer, "", "same") for answer in ("1/2", "0.5", "7", "", "3", "4", "4", "8")]
+    rollouts = [Rollout("p", "c", "9", 1, False, verdict) for verdict in verdicts]
+    batch = trainer.as_group(rollouts, torch.zeros(8, 1))
+    assert trainer.estimate.shape(batch).tolist() == [[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
 
 
 def test_dynamic_sampling_fills_the_batch_with_mixed_groups(small_trainer, model_folder, tmp_path):
