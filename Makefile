@@ -13,7 +13,7 @@ JOBS ?= 2
 WORKERS ?= 3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack clean
+.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean
 
 install: $(VENV)/installed
 
@@ -139,5 +139,21 @@ test-stack: tools
 	test ! -e .venv-shards/installed || .venv-shards/bin/python -m pytest $(SHARDED) -rs
 	test ! -e .venv-vllm/installed || .venv-vllm/bin/python -m pytest tests/stack/test_vllm.py
 
+# The documentation as a site in build/site, with executed notebooks of the demo. Its search needs a server, for example
+# `python -m http.server -d build/site --bind 127.0.0.1`; everything else also opens as a file.
+DEMO = runs/figure1/$(SCALE)
+docs: demo .venv-docs/installed
+	$(BIN)/lead run notebooks/00_tour.ipynb -p run_name site/00_tour -p model $(DEMO)/sft/model
+	$(BIN)/lead run notebooks/06_replay.ipynb -p run_name site/06_replay -p rollouts $(DEMO)/grpo-lead-s0
+	$(BIN)/lead run notebooks/07_verifier_audit.ipynb -p run_name site/07_verifier_audit
+	$(BIN)/lead run notebooks/08_rollouts.ipynb -p run_name site/08_rollouts -p training_run $(DEMO)/grpo-lead-s0
+	$(BIN)/python docs/build_site.py $(DEMO) runs/site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q
+
+.venv-docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-unsloth .venv-shards build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-unsloth .venv-shards .venv-docs build *.egg-info .pytest_cache .ruff_cache .hypothesis
