@@ -13,7 +13,7 @@ JOBS ?= 2
 WORKERS ?= 3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean
+.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims
 
 install: $(VENV)/installed
 
@@ -45,13 +45,20 @@ demo-reflection: install
 demo-real: install
 	$(BIN)/lead reproduce figure_smollm2 --scale smollm2 --jobs 1
 
-# Replaces the committed figures by those of the demos' runs, on purpose: each machine's numbers differ a little.
+# Replaces the committed figures and points by those of the demos' runs, on purpose: each machine's numbers differ a little.
+# `python -m tests.claims --write` then writes the numbers in the text.
 publish:
 	@for pair in figure1/tiny: figure_reflection/tiny:reflection/ figure_smollm2/smollm2:smollm2/; do \
 	  for file in figures/$${pair#*:}*.*; do \
 	    new=runs/$${pair%:*}/figures/figures/$${file##*/}; if [ -f $$new ]; then cp -v $$new $$file; fi; \
 	  done; \
+	  points=figures/points/$${pair%%/*}; new=runs/$${pair%:*}/figures/points; \
+	  if [ -d $$new ]; then rm -rf $$points; mkdir -p figures/points; cp -rv $$new $$points; fi; \
 	done
+
+# Recomputes the numbers of README.md and docs/results.md from figures/points/; `make test` does it, too.
+claims: tools
+	$(BIN)/python -m tests.claims
 
 test: tools lint $(if $(shell command -v chromium),$(VENV)/driver)
 	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadgroup

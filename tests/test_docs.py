@@ -77,20 +77,11 @@ def test_the_advantage_mass_of_the_results_is_that_of_the_committed_points():
     points = pd.read_csv(ROOT / "figures/smollm2/advantage_mass.csv")
     mass = points[points["metric"] == "advantage mass outside mixed groups"]
     last, first = (mass[part].groupby("arm")["mean"].mean() for part in (mass["step"] > 15, mass["step"] <= 5))
-    text = " ".join((ROOT / "docs/results.md").read_text(encoding="utf-8").split())
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "docs/results.md").read_text(encoding="utf-8"))
+    text = " ".join(text.split())
     assert f"`lead` had {last['lead']:.0%} of its advantage mass outside mixed groups" in text
     assert f"and `reflection` {last['reflection']:.0%}" in text and last["grpo"] == 0
     assert f"The share was {first['lead']:.0%} in the first five batches" in text
-
-
-def test_the_planned_difference_of_the_results_is_that_of_the_committed_points():
-    points = pd.read_csv(ROOT / "figures/validation_trend.csv")
-    curve, last = points.groupby("arm")["mean"].mean(), points[points["step"] == 80].set_index("arm")
-    row = next(line for line in (ROOT / "docs/results.md").read_text().splitlines() if ", this page | Intel" in line)
-    differences = curve["length"] - curve["grpo"], last["mean"]["length"] - last["mean"]["grpo"]
-    final = last.loc["length_reweighting", ["mean", "low", "high"]].tolist()
-    for number in (*differences, *final):
-        assert f"{number:.3f}".removeprefix("0") in row
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -4,8 +4,7 @@ Samples of one problem are not independent, so the unit is the cluster: `values`
 problem or per seed; leading dimensions are separate suites computed at once. Everything random takes a seed.
 """
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ class Interval(NamedTuple):
 
 
 class _Difference(NamedTuple):
-    """A − B on the same clusters: t-interval and its p, cluster-bootstrap interval, sign-flip permutation p."""
+    """A − B on the same clusters: t-interval and its p, cluster-bootstrap interval."""
 
     estimate: float
     low: float
@@ -35,7 +34,6 @@ class _Difference(NamedTuple):
     bootstrap_low: float
     bootstrap_high: float
     p_t: float
-    p: float
     clusters: int
 
 
@@ -148,42 +146,40 @@ def two_level_bootstrap(values, *, seed: int) -> Interval:
     return Interval(values.mean(), low, high, min(seeds, problems))
 
 
-def sign_flip_p(differences, *, seed: int):
-    """Two-sided permutation p of "mean 0": each cluster's difference changes sign at random; exact where flips are few.
+def interquartile_mean(scores):
+    """The mean of the middle half of (..., runs, tasks) scores, pooled over both (Agarwal et al. 2021, §4.3).
 
-    Five clusters cannot be significant at .05: their smallest p is 2/32. Shares of few samples tie often, and ties
-    count against the difference, so the false-alarm rate is below alpha.
-
-    >>> float(sign_flip_p([1.0, 1.0, 1.0, 1.0, 1.0], seed=0))
-    0.0625
+    >>> float(interquartile_mean([[0.0], [1.0], [2.0], [9.0]]))
+    1.5
     """
-    differences, _ = _columns(differences, None)
-    if differences.shape[-1] == 1:
-        return np.ones(differences.shape[:-1])[()]
-    observed, by_cluster = differences.mean(axis=-1), np.moveaxis(differences, -1, 0)[:, None]
-    margin = 100 * np.finfo(float).eps * np.abs(observed)  # equal means may differ in their last digits
-    exact = 2 ** differences.shape[-1] <= RESAMPLES
-    below = above = total = 0 if exact else 1  # the observed signs count among the random ones
-    for signs in _flips(differences.shape[-1], exact, max(1, 10**6 // differences.size), seed):
-        means = (signs.reshape(*signs.shape, *[1] * observed.ndim) * by_cluster).mean(axis=0)
-        below = below + (means <= observed + margin).sum(axis=0)
-        above = above + (means >= observed - margin).sum(axis=0)
-        total += len(means)
-    return np.minimum(2 * np.minimum(below, above) / total, 1.0)
+    scores = np.asarray(scores, float)
+    pooled = np.sort(scores.reshape(*scores.shape[:-2], -1))
+    cut = pooled.shape[-1] // 4
+    return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)
 
 
-def _flips(clusters: int, exact: bool, batch: int, seed: int) -> Iterator[np.ndarray]:
-    """Signs (clusters, flips): all of them, or RESAMPLES random ones in batches, those of scipy's permutation_test.
+def probability_of_improvement(x, y):
+    """P(X > Y) of (..., runs, tasks) scores: the share of pairs of runs in which x is above y, a tie counting half,
+    mean over tasks (Agarwal et al. 2021, §4.3).
 
-    scipy works cluster by cluster in each batch, which takes seconds for thousands of clusters.
+    >>> float(probability_of_improvement([[1.0], [2.0]], [[0.0], [1.0]]))
+    0.875
     """
-    if exact:
-        yield np.array([*product((1.0, -1.0), repeat=clusters)]).T.copy()
-        return
-    random, pairs = np.random.default_rng(seed), np.tile([0, 1], (min(batch, RESAMPLES), clusters, 1))
-    for done in range(0, RESAMPLES, len(pairs)):
-        flipped = random.permuted(pairs, axis=-1)[: RESAMPLES - done, :, 0]
-        yield 1.0 - 2.0 * flipped.T.copy()
+    x, y = np.asarray(x, float)[..., :, None, :], np.asarray(y, float)[..., None, :, :]
+    return ((x > y) + (x == y) / 2).mean(axis=(-3, -2, -1))
+
+
+def stratified_bootstrap(statistic: Callable, *scores, seed: int) -> Interval:
+    """`statistic` of sets of (runs, tasks) scores, and its percentile interval (Agarwal et al. 2021, §4.1).
+
+    The runs of each task are drawn again, independently of other tasks and of the other sets: the tasks are held fixed.
+    """
+    random, drawn = np.random.default_rng(seed), []
+    for values in (np.asarray(values, float) for values in scores):
+        rows = random.integers(len(values), size=(RESAMPLES, *values.shape))
+        drawn.append(np.take_along_axis(values[None], rows, axis=1))
+    low, high = np.quantile(statistic(*drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(statistic(*scores)), float(low), float(high), len(scores[0]))
 
 
 def _t_test_p(differences) -> float:
@@ -192,6 +188,11 @@ def _t_test_p(differences) -> float:
     if len(differences) > 1 and np.ptp(differences) == 0:
         return float(differences[0] == 0)
     return float(stats.ttest_1samp(differences, 0).pvalue) if len(differences) > 1 else float("nan")
+
+
+def leave_one_out_p(differences) -> np.ndarray:
+    """p of the paired t-test without each cluster in turn, (clusters,)."""
+    return np.array([_t_test_p(np.delete(differences, left_out)) for left_out in range(len(differences))])
 
 
 def paired_difference(a, b, denominators=None, *, seed: int) -> _Difference:
@@ -205,8 +206,7 @@ def paired_difference(a, b, denominators=None, *, seed: int) -> _Difference:
     parts = a - b if denominators is None else linearised(a, denominators[0]) - linearised(b, denominators[1])
     parts = np.round(parts, 12)  # sums of the same numbers in another order are equal
     interval, resampled = t_interval(parts), cluster_bootstrap(parts, seed=seed)
-    p_values = _t_test_p(parts), sign_flip_p(parts, seed=seed)
-    return _Difference(*map(float, [*interval[:3], *resampled[1:3], *p_values]), len(parts))
+    return _Difference(*map(float, [*interval[:3], *resampled[1:3], _t_test_p(parts)]), len(parts))
 
 
 def linearised(numerator, denominator):

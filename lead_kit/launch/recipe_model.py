@@ -10,11 +10,15 @@ The models are the format. For a recipe:
       NAME: {notebook: 03_grpo, per: [arm, seed], parameters: {parameter: value}}     # one run for each arm and seed
     scales:
       SCALE: {STAGE: {parameter: value}}
+    planned: {question: ..., primary: "METRIC: LATER − EARLIER", ...}     # see Planned
 
 A comment behind a value is its source. Values are never converted: true is no number, and a number is no text. What
 does not fit is refused in one sentence with the key, its value and what was expected. recipes.py makes the jobs.
 """
 
+import datetime
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -83,6 +87,23 @@ def _named(content):
     return content
 
 
+class Planned(_File):
+    """The comparisons for which a recipe is run, each "METRIC: LATER − EARLIER" of two arms, with a date."""
+
+    question: str
+    primary: str
+    secondaries: list[str] = []
+    difference: str  # what counts as one
+    date: datetime.date
+    chosen: Literal["before the runs", "after a pilot"]
+
+    def record(self) -> dict[str, object]:
+        """The block as JSON with a hash of its content: what run.json keeps."""
+        block = self.model_dump(mode="json")
+        content = json.dumps(block, sort_keys=True, ensure_ascii=False)
+        return block | {"hash": hashlib.sha256(content.encode()).hexdigest()[:12]}
+
+
 class Recipe(_File):
     """A method of a paper: its stages in the order in which they run, and its arms."""
 
@@ -93,6 +114,7 @@ class Recipe(_File):
     arms: dict[str, Arm] = {}
     stages: dict[str, Stage] = {}
     scales: dict[str, dict[str, Values]] = {}  # by scale and stage, `accelerate` too; of all scales that are like it
+    planned: Planned | None = None
 
 
 class Lengths(_File):
@@ -157,6 +179,11 @@ def load_recipe(name: str) -> Recipe:
         refuse_unknown(values.arms, recipe.arms, f"recipe {name}, stages, {stage}, arms")
     for scale, values in recipe.scales.items():
         refuse_unknown(values, recipe.stages, f"recipe {name}, scales, {scale}")
+    for comparison in [recipe.planned.primary, *recipe.planned.secondaries] if recipe.planned else []:
+        pair = comparison.partition(": ")[2].split(" − ")
+        if len(pair) != 2:
+            raise InputError(f"recipe {name}, planned: {comparison!r}, expected METRIC: LATER − EARLIER")
+        refuse_unknown(pair, recipe.arms, f"recipe {name}, planned, {comparison}")
     return recipe
 
 

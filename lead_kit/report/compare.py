@@ -7,7 +7,7 @@ import pandas as pd
 
 from lead_kit.errors import InputError
 from lead_kit.evaluate import graded_samples, metrics, stats
-from lead_kit.report.tables import format_interval, format_number, format_p
+from lead_kit.report.tables import format_interval, format_number
 from lead_kit.runs.files import RUNS, resolve
 
 _TOKENS = ("length", "length_correct", "tokens_per_correct")  # printed with one decimal
@@ -21,7 +21,7 @@ def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 
 
 
 def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str) -> str:
-    """A − B on the problems of both runs: interval, permutation p, verdict, and the smallest detectable effect.
+    """A − B on the problems of both runs: intervals, verdict, and the smallest detectable effect.
 
     A run is a folder (its samples, else its last validation), a samples file, or a name under runs/; `RUN@ARM` chooses
     one of several arms. Raises InputError where the two cannot be paired.
@@ -75,10 +75,8 @@ def _sentences(names, suites, metric, seed):
     difference, over = _difference(*measured, seed)
     lines.append(f"A − B = {format_interval(difference, digits, sign=True)}  95% t-interval over {over}")
     if not np.isnan(difference.low):
-        low, high = (
-            format_number(end, digits, sign=True) for end in (difference.bootstrap_low, difference.bootstrap_high)
-        )
-        lines.append(f"bootstrap [{low}, {high}]; sign flips of problems p {format_p(difference.p)}")
+        ends = difference.bootstrap_low, difference.bootstrap_high
+        lines.append(f"bootstrap [{', '.join(format_number(end, digits, sign=True) for end in ends)}]")
     return [*lines, _verdict(difference, _WORDS.get(metric, ("higher", "lower")), digits)]
 
 

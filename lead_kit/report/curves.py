@@ -21,6 +21,7 @@ from lead_kit.runs.log_files import has_rollouts, read_metrics
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import safe_line
 
+POINTS = ("pass@1", "length", "truncated")  # of each problem, in a validation.parquet of points.py
 NOTHING_RIGHT = "No answer was correct, so these numbers cannot tell methods apart."
 _KEYS = ["run", "arm", "seed", "step", "split"]
 _STEP_COLUMNS = ("step", "Step", "_step", "train/global_step", "trainer/global_step")
@@ -34,7 +35,7 @@ _ARMS = ("sft", "random", "format_only", "grpo", "length", "length_reweighting",
 
 
 def load_runs(runs: list[str]) -> pd.DataFrame:
-    """The tidy frame of run folders, globs or wandb exports; empty where a glob matches nothing.
+    """The tidy frame of run folders, globs, wandb exports or committed points; empty where a glob matches nothing.
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
@@ -69,6 +70,9 @@ def _read(path: Path) -> pd.DataFrame:
     """The metrics of a run folder (or its metrics.jsonl) with run, arm and seed, from its record or else its name."""
     if path.suffix == ".csv":
         return _wandb_export(path)
+    if path.name == "validation.parquet":
+        problems = pd.read_parquet(path).groupby(["run", "arm", "seed", "step"])
+        return problems[list(POINTS)].mean().reset_index().assign(split="validation")
     folder = path if path.is_dir() else path.parent
     if path.is_file() and path.name != "metrics.jsonl":
         raise InputError(

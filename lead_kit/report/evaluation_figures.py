@@ -84,7 +84,7 @@ def forest_points(differences: pd.DataFrame) -> pd.DataFrame:
 def forest(differences: pd.DataFrame, note: str = "") -> Figure:
     """Paired differences with their intervals: one panel for each metric, one row for each difference.
 
-    `differences` from `tables.differences`; `note` is added to the caption, such as `tables.correction`. Raises
+    `differences` from `tables.differences`; `note` is added to the caption, such as `meaning` of a report. Raises
     ValueError where no difference has an interval.
     """
     points = forest_points(differences)
@@ -95,7 +95,7 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
     row = 0.05 + 0.12 * max(label.count("\n") + 1 for label in labels)  # inches
     caption = (
         "Point: estimate of the paired difference; bar: its 95% t-interval, not corrected. "
-        f"Filled: a difference after Holm's correction; hollow: no detectable difference. {note}"
+        f"Filled: a difference was detected; hollow: none was detected, or the comparison is exploratory. {note}"
     )
     figure, panels = figure_with_caption(caption, len(metrics), 1.0 + row * len(names), 2 + len(metrics), across=True)
     for axes, metric in zip(panels, metrics, strict=True):

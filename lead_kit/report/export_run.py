@@ -237,11 +237,9 @@ def _result(folder: Path, manifest: dict) -> str:
         return _rows(values) + "\nThis notebook has no samples, so these numbers have no interval.\n"
     try:
         frame, _ = graded_samples.require_rectangular(frame)
-        arms, differences, notes = tables.evaluation(graded_samples.suites(frame))
+        return tables.evaluation(graded_samples.suites(frame)).text
     except InputError as error:
         return f"No result: {safe_line(error)}\n"
-    printed = [tables.printed_arms(arms), *([tables.printed_differences(differences)] if len(differences) else [])]
-    return "\n".join([*map(tables.markdown, printed), *(f"{note}\n" for note in notes if note)])
 
 
 def _samples(folder: Path, manifest: dict) -> pd.DataFrame | None:

@@ -166,9 +166,8 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     (one step at least); for the reward and each of its parts, the gap: the mean reward of the completions with the unit
     minus that of the others, within a group, mean over groups (missing where no group has both).
     """
-    steps, texts, units = np.sort(rollouts["step"].unique()), rollouts["completion"], _UNITS[unit]
-    end = max(1, int(len(steps) * share))
-    before, after = (_rates(texts[rollouts["step"].isin(part)], units) for part in (steps[:end], steps[-end:]))
+    texts, units = rollouts["completion"], _UNITS[unit]
+    before, after = word_rates(rollouts, unit, share)
     growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
     names = sorted((name for name in growth if growth[name] > 0), key=lambda name: (-growth[name], name))[:most]
     held = [units(text).keys() & set(names) for text in texts]
@@ -180,6 +179,15 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
         gaps = {f"{part.removeprefix('reward_')} gap": _gap(means[part]) for part in rewards}
         rows.append({unit: name, "before": before.get(name, 0.0), "after": after[name], **gaps})
     return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
+
+
+def word_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -> tuple[dict, dict]:
+    """How often each unit occurs a completion in the first and in the last `share` of the steps, one step at least."""
+    steps = np.sort(rollouts["step"].unique())
+    end = max(1, int(len(steps) * share))
+    halves = (rollouts.loc[rollouts["step"].isin(part), "completion"] for part in (steps[:end], steps[-end:]))
+    before, after = (_rates(texts, _UNITS[unit]) for texts in halves)
+    return before, after
 
 
 def _rates(texts, units) -> dict[str, float]:

@@ -6,6 +6,7 @@ All tables come from one long frame: metric, arm, unit, cluster, value. The clus
 several seeds, else the problem (`unit` says which). Every interval and every pairing is over clusters.
 """
 
+from collections.abc import Callable
 from itertools import combinations
 from numbers import Number
 from typing import NamedTuple
@@ -16,7 +17,8 @@ import pandas as pd
 from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
-from lead_kit.report import curves
+from lead_kit.report import curves, planned
+from lead_kit.report.planned import Plan
 from lead_kit.safe_text import SHORT, as_markdown, safe_line
 
 _CONS = "Cons@{n}"
@@ -24,6 +26,11 @@ FEWEST = 5  # problems of a level from which it has an interval
 _LENGTH, _TRUNCATED, _PRECISION = "mean length", "share truncated", "precision"
 _COLUMNS = ["metric", "arm", "unit", "cluster", "value"]
 _WORDS = {_LENGTH: ("longer", "shorter")}  # other metrics are higher or lower
+_FAMILIES = (planned.PRIMARY, planned.SECONDARY, planned.UNPLANNED, planned.EXPLORATORY)  # in the order of a table
+_FEW_SEEDS = (
+    "IQM: mean of the middle half of the seeds. P(later > earlier): share of the pairs of seeds in which the later arm "
+    "is above. Their brackets: 95% stratified bootstrap over seeds (Agarwal et al. 2021)."
+)
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"}
     | {sign: "\\" + sign for sign in "&%$#_{}"}
@@ -35,6 +42,7 @@ class _Report(NamedTuple):
 
     text: str  # Markdown
     latex: str
+    meaning: str  # the caption: what the brackets are, and which comparisons were planned
     arms: pd.DataFrame
     differences: pd.DataFrame
 
@@ -88,26 +96,29 @@ def _of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> 
     return rows
 
 
-def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "") -> _Report:
-    """The table of arms, their paired differences and a caption, from the long frame; `primary` as in `differences`."""
+def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None = None) -> _Report:
+    """The tables of arms and of their paired differences, with a caption, from the long frame."""
+    plan = plan or Plan()
     if values.empty:
-        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
-    arms, pairs = _arm_table(values), differences(values, seed, primary)
-    meaning = f"{_caption(values)} {correction(pairs, primary)}".strip()
-    printed = [printed_arms(arms), printed_differences(pairs)] if len(pairs) else [printed_arms(arms)]
+        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", "", values, values)
+    arms, pairs = _arm_table(values), differences(values, seed, plan)
+    printed = [printed_arms(arms), *([printed_differences(pairs)] if len(pairs) else [])]
+    meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
+    if "iqm" in arms:
+        printed.insert(1, printed_arms(_with_estimate(arms[arms["iqm"].notna()], "iqm"), "arm, IQM"))
+        notes = [_FEW_SEEDS, *notes]
     text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
-    return _Report(text, "".join(_latex(table, meaning) for table in printed), arms, pairs)
+    return _Report(text, "".join(_latex(table, meaning) for table in printed), meaning, arms, pairs)
 
 
-def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Of one evaluation: the table of its models, their paired differences, and sentences on both."""
+def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
+    """The report on one evaluation: its models and their paired differences."""
     wanted = {"Pass@1": "pass@1", _CONS: "cons@n", "Pass@{n}": "pass@n", _PRECISION: "precision"}
     wanted |= {_LENGTH: "length", _TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
         wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # these would repeat Pass@1
     values = pd.DataFrame(_of_suites(suites, wanted), columns=_COLUMNS)
-    pairs = differences(values, seed)
-    return _arm_table(values), pairs, [_caption(values), correction(pairs)]
+    return report(values, [], seed)
 
 
 def _interval_of(cell: pd.DataFrame) -> stats.Interval:
@@ -121,48 +132,79 @@ def _interval_of(cell: pd.DataFrame) -> stats.Interval:
 
 
 def _arm_table(values: pd.DataFrame) -> pd.DataFrame:
-    """One row for each arm and metric: arm, metric, estimate, low, high, clusters."""
+    """One row for each arm and metric: arm, metric, estimate, low, high, clusters, and over seeds the interquartile
+    mean with its bootstrap interval: iqm, iqm_low, iqm_high."""
     rows = []
     for metric in dict.fromkeys(values["metric"]):
         for arm in curves.arms_of(values):
             cell = values[(values["arm"] == arm) & (values["metric"] == metric)]
             if len(cell):
                 rows.append({"arm": arm, "metric": metric, **_interval_of(cell)._asdict()})
+                if cell["unit"].iloc[0] == "seed" and len(cell) > 1:
+                    rows[-1] |= _of_seeds("iqm", stats.interquartile_mean, cell["value"])
     return pd.DataFrame(rows)
 
 
-def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFrame:
+def _of_seeds(name: str, statistic: Callable, *arms: pd.Series) -> dict[str, float]:
+    """A statistic of the seeds of these arms and the bounds of its bootstrap; the benchmark is the only task."""
+    interval = stats.stratified_bootstrap(statistic, *(arm.to_numpy()[:, None] for arm in arms), seed=0)
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def differences(values: pd.DataFrame, seed: int, plan: Plan | None = None) -> pd.DataFrame:
     """Every later arm minus every earlier one, paired by cluster: one row each, with its interval and verdict.
 
-    `p_holm` is the t-test's p after Holm's correction over all rows, and the verdict follows it. `primary` names the
-    planned comparison, "METRIC: LATER − EARLIER", which is not corrected. A pair uses the clusters that both arms have.
-    An arm of one seed (the common start) is not paired where other arms have several.
+    `p_holm` is the t-test's p after Holm's correction in its `family`, and the verdict follows it; exploratory rows
+    have neither. `above` is P(later > earlier) over seeds, `sensitivity` what would change the verdict. A pair uses the
+    clusters that both arms have. An arm of one seed (the common start) is not paired where others have several.
     """
-    rows, pairs = [], []
+    rows = []
     for metric in dict.fromkeys(values["metric"]):
-        table = values[values["metric"] == metric].pivot(index="cluster", columns="arm", values="value")
+        cells = values[values["metric"] == metric]
+        table, unit = cells.pivot(index="cluster", columns="arm", values="value"), cells["unit"].iloc[0]
         arms = [arm for arm in curves.arms_of(values) if arm in table]
         for earlier, later in combinations(arms, 2):
             both = table[[later, earlier]].dropna()
             if both.empty or (len(both) == 1 and len(table) > 1):
                 continue
-            pairs.append(stats.paired_difference(both[later], both[earlier], seed=seed))
-            rows.append({"metric": metric, "difference": f"{later} − {earlier}", **pairs[-1]._asdict()})
+            pair = stats.paired_difference(both[later], both[earlier], seed=seed)
+            rows.append({"metric": metric, "difference": f"{later} − {earlier}", "unit": unit, **pair._asdict()})
+            if unit == "seed" and len(both) > 1:
+                rows[-1] |= _of_seeds("above", stats.probability_of_improvement, both[later], both[earlier])
+                p_values = stats.leave_one_out_p((both[later] - both[earlier]).to_numpy().round(12))
+                rows[-1] |= {f"p without {at}": p for at, p in zip(both.index, p_values, strict=True)}
     frame = pd.DataFrame(rows)
     if not len(frame):
         return frame
-    planned = frame["metric"] + ": " + frame["difference"] == primary
-    frame["p_holm"] = frame["p_t"].where(planned)
-    corrected = frame["p_t"].notna() & ~planned
-    frame.loc[corrected, "p_holm"] = stats.holm(frame.loc[corrected, "p_t"])
-    units = dict(zip(values["metric"], values["unit"], strict=True))
-    verdicts = []
-    for row, pair in zip(frame.itertuples(), pairs, strict=True):
-        words = _WORDS.get(row.metric, ("higher", "lower"))
-        verdict = stats.verdict(pair, *words, p=row.p_holm)
-        one_seed = verdict in words and units[row.metric] == "problem"  # other seeds could give other models
-        verdicts.append(f"{verdict}, for these runs" if one_seed else verdict)
-    return frame.assign(verdict=verdicts)
+    frame["family"] = planned.families(frame["metric"] + ": " + frame["difference"], plan or Plan())
+    frame["p_holm"] = planned.corrected(frame["p_t"], frame)
+    deciding = planned.seeds_that_decide(frame)
+    frame["sensitivity"] = [_sensitivity(*row) for row in zip(frame.itertuples(), deciding, strict=True)]
+    return frame.assign(verdict=[_verdict(row) for row in frame.itertuples()])
+
+
+def _sensitivity(row, deciding: list[str]) -> str:
+    """What would change the verdict on a row of `differences`: a seed left out, or the size of the difference."""
+    if row.family == planned.EXPLORATORY or row.unit != "seed" or row.clusters < 3:
+        return ""
+    detected = row.p_holm < 1 - stats.CONFIDENCE
+    if deciding:
+        return f"{'not ' * detected}detected without seed {' or '.join(deciding)}"
+    if detected:
+        return "detected without any one seed"
+    error = (row.high - row.low) / 2 / stats.critical(row.clusters)
+    least = stats.minimum_detectable_effect(error, row.clusters)
+    return f"{row.clusters} seeds detect {format_number(least, _digits(row.metric))} with 80% power"
+
+
+def _verdict(row) -> str:
+    """The words for one row of `differences`."""
+    if row.family == planned.EXPLORATORY:
+        return planned.EXPLORATORY
+    words = _WORDS.get(row.metric, ("higher", "lower"))
+    verdict = stats.verdict(row, *words, p=row.p_holm)
+    one_seed = verdict in words and row.unit == "problem"  # other seeds could give other models
+    return f"{verdict}, for these runs" if one_seed else verdict
 
 
 def evaluation_setting(suites: dict[tuple[str, int], Suite], temperature: str = "") -> str:
@@ -230,28 +272,47 @@ def format_interval(row, digits: int, sign: bool = False) -> str:
 
 
 def _estimates(table, sign=False):
-    """The estimates with their intervals: lengths with one decimal, shares with three."""
-    return [format_interval(row, 1 if row.metric == _LENGTH else 3, sign) for row in table.itertuples()]
+    """The estimates with their intervals."""
+    return [format_interval(row, _digits(row.metric), sign) for row in table.itertuples()]
 
 
-def printed_arms(table: pd.DataFrame) -> pd.DataFrame:
-    """`arm_table` as text: one row for each arm, one column for each metric."""
+def _digits(metric: str) -> int:
+    """The decimals of a metric: one for lengths, three for shares."""
+    return 1 if metric == _LENGTH else 3
+
+
+def _with_estimate(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with another column and its bounds as the estimate."""
+    return table.assign(estimate=table[name], low=table[f"{name}_low"], high=table[f"{name}_high"])
+
+
+def printed_arms(table: pd.DataFrame, arm: str = "arm") -> pd.DataFrame:
+    """`arm_table` as text: one row for each arm, whose column is called `arm`, one column for each metric."""
     wide = table.assign(text=_estimates(table)).pivot(index="arm", columns="metric", values="text").fillna("–")
-    return wide.loc[curves.arms_of(table), list(dict.fromkeys(table["metric"]))].reset_index()
+    return wide.loc[curves.arms_of(table), list(dict.fromkeys(table["metric"]))].reset_index(names=arm)
 
 
 def printed_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """`differences` as text."""
+    """`differences` as text, planned ones first; an exploratory one has no p."""
+    table = table.sort_values("family", key=lambda names: names.map(_FAMILIES.index), kind="stable")
+    judged = table["family"] != planned.EXPLORATORY
+    few = {}
+    if "above" in table:
+        above = _with_estimate(table, "above").itertuples()
+        few["P(later > earlier)"] = [format_interval(row, 2) for row in above]
+        few["what would change the verdict"] = table["sensitivity"]
     return pd.DataFrame(
         {
+            "family": table["family"],
             "metric": table["metric"],
             "difference": table["difference"],
             "estimate [95%]": _estimates(table, sign=True),
-            "p (t)": table["p_t"].map(format_p),
+            "p (t)": table["p_t"].where(judged).map(format_p),
             "p (Holm)": table["p_holm"].map(format_p),
             "pairs": table["clusters"].astype(str),
             "verdict": table["verdict"],
         }
+        | few
     )
 
 
@@ -272,36 +333,6 @@ def _latex(frame: pd.DataFrame, caption: str) -> str:
 
 def _as_latex(text):
     return safe_line(text).translate(_LATEX)
-
-
-_CONTROL = "random"  # the arm whose reward says nothing (experiments/recipes/figure1.yaml)
-
-
-def over_control(pairs: pd.DataFrame) -> list[str]:
-    """For each arm and metric, a sentence on its gain over the random-reward control, with interval and verdict.
-
-    `pairs` is from `differences`. A sentence says so where no such control ran.
-    """
-    ends = f" − {_CONTROL}"
-    rows = pairs[pairs["difference"].str.endswith(ends)] if len(pairs) else pairs
-    if not len(rows):
-        return ["No arm `random` ran: what any reward would have gained is not known."]
-    texts = _estimates(rows, sign=True)
-    return [
-        f"{row.metric}, {row.difference.removesuffix(ends)} over the random-reward control: {text}, {row.verdict}"
-        for row, text in zip(rows.itertuples(), texts, strict=True)
-    ]
-
-
-def correction(pairs: pd.DataFrame, primary: str = "") -> str:
-    """Sentences on the correction of the p-values in `differences`; empty without a comparison."""
-    if not len(pairs):
-        return ""
-    if primary in set(pairs["metric"] + ": " + pairs["difference"]):
-        others = f"Verdicts on the other {len(pairs) - 1} comparisons follow p after Holm's correction."
-        return f"Planned primary comparison: {primary}; its p is not corrected. {others}"
-    missing = f"The planned primary comparison ({primary}) is not among these runs. " if primary else ""
-    return f"{missing}Verdicts follow p after Holm's correction over all {len(pairs)} comparisons."
 
 
 def _caption(values: pd.DataFrame) -> str:

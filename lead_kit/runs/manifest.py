@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from lead_kit.errors import InputError
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
-from lead_kit.runs.files import ROOT, RUNS, shown, to_json_value, write_text
+from lead_kit.runs.files import ROOT, RUNS, parse_json, shown, to_json_value, write_text
 from lead_kit.runs.lock import check_not_replaced, process_name, release
 from lead_kit.runs.log_files import delete_later_logs
 
@@ -135,9 +135,19 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
     manifest |= {"status": "running", "start": attempt["start"], "end": None}
     manifest |= {"given": dict(passed), "parameters": dict(settled)}
     manifest |= {"seeds": {name: value for name, value in settled.items() if "seed" in name}}
+    if planned := _planned(folder, old):
+        manifest["planned"] = planned
     manifest |= {"inputs": {}, "outputs": {}, "summary": {}, "attempts": [*(old["attempts"] if old else []), attempt]}
     write_manifest(folder, manifest)
     return manifest
+
+
+def _planned(folder: Path, old: Mapping | None) -> dict | None:
+    """The planned comparisons of the recipe that starts this run; a run that continues keeps those it began with."""
+    plan = folder.parent / "plan.json"
+    if old and old["status"] != "done":
+        return old.get("planned")
+    return parse_json(plan.read_bytes(), plan).get("planned") if plan.is_file() else None
 
 
 def _remove_partial_files(folder: Path) -> None:
