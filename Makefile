@@ -13,7 +13,7 @@ JOBS ?= 2
 WORKERS ?= 3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims
+.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims test-newest
 
 install: $(VENV)/installed
 
@@ -162,5 +162,18 @@ docs: demo .venv-docs/installed
 	.venv-docs/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
+# Every library at its newest version that goes with the others, in an environment of its own: the pure tests, one recipe
+# at smoke and the trainer's tests; prints the versions beside the pins, and what broke. torch stays at its pin, since
+# PyPI's own wheel brings CUDA; for the newest: NEWEST_TORCH=torch TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+NEWEST_TORCH ?= $(shell grep '^torch==' requirements.txt)
+NEWEST := .venv-newest/bin/python
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	sed -E '/^(#|torch==)/d; s/==.*//' requirements.txt requirements-dev.txt > .venv-newest/requirements.txt
+	$(NEWEST) -m pip install -q --disable-pip-version-check --no-compile $(TORCH_ARGS) "$(NEWEST_TORCH)"
+	$(NEWEST) -m pip install -q --disable-pip-version-check --no-compile "$(NEWEST_TORCH)" -r .venv-newest/requirements.txt
+	$(NEWEST) -m pip install -q --disable-pip-version-check --no-deps -e .
+	$(NEWEST) -m tests.newest
+
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-unsloth .venv-shards .venv-docs build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf$(VENV) .venv-vllm .venv-unsloth .venv-shards .venv-docs build *.egg-info .pytest_cache .ruff_cache .hypothesis .venv-newest

@@ -2,7 +2,9 @@
 its runs would refuse. Estimates, not measurements."""
 
 import contextlib
+import datetime
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +15,8 @@ from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import Rates, Scale, load_scale
 from lead_kit.launch.recipes import Job, settled
 from lead_kit.method.named_estimators import needs_reference
+from lead_kit.runs import manifest
+from lead_kit.runs.files import run_folder
 from lead_kit.train import batch_sizes
 
 GIB = 1 << 30
@@ -20,6 +24,10 @@ _PROGRAM = 0.7 * GIB  # Python with torch, transformers and TRL, on a CPU
 _LIBRARIES = 2 * GIB  # CUDA's context and the buffers of cuBLAS and NCCL, on a GPU
 _USE_OF_PEAK = 0.5  # share of a GPU's peak that training reaches
 _LINK = 1e11  # bytes a second between the trainer and vLLM
+_GRAPHS = 1 * GIB  # of vLLM: its graphs, and activations of the 4,096 prompt tokens that TRL lets it take at once
+_LOGIT = 16  # bytes of vLLM for a logit of each of its rows: four tensors in float32, to scale and to draw
+_ASLEEP = 2 * GIB  # what vLLM keeps while it sleeps
+_SPARE = 0.05  # share of a GPU that `share_cards` leaves free
 PROMPT_TOKENS = 1024  # the prompt limit of GRPO-LEAD's released script
 WITH_MODEL = ("02_sft", "03_grpo", "04_evaluate")  # notebooks that need a GPU
 _SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
@@ -64,11 +72,17 @@ def shape_of(model: str, made: Mapping[str, str]) -> Shape | None:
 
 def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_TOKENS, row: float = 0) -> float:
     """Bytes on one GPU while training with AdamW, without vLLM; `plugin` cpu: of a process. `prompt` and `row` are
-    tokens of a prompt and of a row of 02_sft (0: its max_length). The sum of:
+    tokens of a prompt and of a row of 02_sft (0: its max_length)."""
+    return sum(_held_bytes(shape, job, plugin, prompt, row))
+
+
+def _held_bytes(shape: Shape, job: Job, plugin: str, prompt=PROMPT_TOKENS, row: float = 0) -> tuple[float, float]:
+    """As `training_bytes`: those that stay between updates (weights, moments, copy, program), and the others. In all:
 
     - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
-      QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`), and a frozen copy where a KL to
-      the start is used; `plugin` shards them, and gathers two layers in bfloat16 and the gradient of one
+      QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`; its gradients last), and a frozen
+      copy where a KL to the start is used; `plugin` shards them, and gathers two layers in bfloat16 and the gradient
+      of one
     - for the tokens of one forward (a micro-batch, or a pack, which holds one rollout at least): the inputs of every
       layer and the activations of one layer: 34 bytes for each hidden unit and token (Korthikanti et al. 2022, eq. 1,
       without scores). On a CPU there is no gradient checkpointing: the activations of all layers in float32
@@ -82,7 +96,8 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
     master = 2 if half and adapter != "full" else 4  # trained: float32 masters
     width = 2 if half and plugin.startswith("zero") else master  # DeepSpeed keeps them beside a model in bfloat16
     weights = shape.parameters * (0.5 if adapter == "qlora" else width)
-    learned = (3 + (width < master)) * master * shape.parameters * (1 if adapter == "full" else 0.01)
+    gradients = master * shape.parameters * (1 if adapter == "full" else 0.01)
+    moments = (2 + (width < master)) * gradients
     reference = (values.get("beta", 0) > 0 and adapter == "full") or needs_reference(values)
     weights += reference * shape.parameters * width
     length = values.get("max_length") or values.get("max_tokens", 0)  # 02_sft counts the prompt, 03_grpo does not
@@ -91,19 +106,75 @@ def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_T
     tokens = max(packed, row) if packed else values.get("micro_batch_size", 1) * row
     if plugin == "cpu":
         logits = tokens * min(1, length / row) * shape.vocabulary * 12
-        return weights + learned + tokens * shape.hidden * 68 * shape.layers + logits + _PROGRAM
-    spread, learned_spread = _SHARDED.get(plugin, (False, False))
-    sharded = weights / (job.nproc if spread else 1) + learned / (job.nproc if learned_spread else 1)
-    gathered = spread * shape.parameters / shape.layers * 6
+        return weights + moments + _PROGRAM, gradients + tokens * shape.hidden * 68 * shape.layers + logits
+    is_spread = _SHARDED.get(plugin, (False, False))
+    spread, learned_spread = (job.nproc if part else 1 for part in is_spread)
+    gathered = is_spread[0] * shape.parameters / shape.layers * 6
     head = 4 * shape.hidden * shape.vocabulary * (adapter == "full")
-    return sharded + gathered + tokens * shape.hidden * 2 * (shape.layers + 17) + head + _LIBRARIES
+    lasting = weights / spread + moments / learned_spread + _LIBRARIES
+    passing = gathered + tokens * shape.hidden * 2 * (shape.layers + 17) + head
+    stays = plugin.startswith("zero") * gradients / learned_spread
+    return lasting + stays, passing + gradients / learned_spread - stays
 
 
 def _on_card(shape: Shape, job: Job, card: float) -> tuple[float, float]:
-    """GiB on one GPU while training, with vLLM beside it, and vLLM's part of them."""
+    """GiB on one GPU while training and sampling, and vLLM's part of them while it is awake."""
     values = job.parameters
-    engine = values.get("vllm_memory", 0) * card if values.get("engine") == "vllm_colocate" else 0
-    return training_bytes(shape, job, Path(job.accelerate).stem) / GIB + engine, engine
+    lasting, passing = _held_bytes(shape, job, Path(job.accelerate).stem)
+    engine = values["vllm_memory"] * card * GIB if values.get("engine") == "vllm_colocate" else 0
+    sleeps = engine and values["vllm_sleep"]
+    total = lasting + (max(passing + _ASLEEP, engine) if sleeps else passing + engine)
+    return total / GIB, engine / GIB
+
+
+def _engine_bytes(shape: Shape, job: Job) -> float:
+    """Bytes on each GPU of a vLLM engine beside the trainer, without its cache: weights in bfloat16, logits, graphs."""
+    cards = job.parameters["vllm_tensor_parallel"]
+    rows = job.parameters["batch_size"] * cards // job.nproc
+    return 2 * shape.parameters / cards + _LOGIT * rows * shape.vocabulary + _GRAPHS
+
+
+def _rollout_bytes(shape: Shape, length: float) -> float:
+    """Bytes of the keys and values of a rollout with so many tokens, in bfloat16."""
+    return 4 * shape.layers * shape.keys * (PROMPT_TOKENS + length)
+
+
+def _at_once(shape: Shape, job: Job, card: float, memory: float) -> tuple[int, int]:
+    """How many rollouts with half of max_tokens fit at once into the cache of one vLLM engine that has the share
+    `memory` of its GPUs, and how many it samples of a batch."""
+    cards = job.parameters["vllm_tensor_parallel"]
+    cache = cards * (memory * card * GIB - _engine_bytes(shape, job))
+    fit = int(cache / _rollout_bytes(shape, job.parameters["max_tokens"] / 2))
+    return max(0, fit), job.parameters["batch_size"] * cards // job.nproc
+
+
+def share_cards(jobs: list[Job], scale: Scale) -> list[Job]:
+    """The jobs, those with vLLM beside the trainer with vllm_memory and vllm_sleep where they leave vllm_memory out.
+
+    vLLM gets what training leaves, at most what whole rollouts of max_tokens need. It sleeps during training where
+    otherwise not all rollouts with half of max_tokens would fit at once.
+    """
+    complete, made = _complete(jobs, scale)
+    shared = []
+    for job, full in zip(jobs, complete, strict=True):
+        shape = shape_of(full.parameters.get("model", ""), made)
+        if shape and scale.gpu_memory and "vllm_memory" not in job.parameters:
+            job = job._replace(parameters=job.parameters | _share(shape, full, scale.gpu_memory))
+        shared.append(job)
+    return shared
+
+
+def _share(shape: Shape, job: Job, card: float) -> dict:
+    """vllm_memory, in hundredths, and vllm_sleep of a complete job that trains beside vLLM; else nothing."""
+    values = job.parameters
+    if values.get("engine") != "vllm_colocate":
+        return {}
+    lasting, passing = (part / (card * GIB) for part in _held_bytes(shape, job, Path(job.accelerate).stem))
+    fit, rows = _at_once(shape, job, card, 1 - _SPARE - lasting - passing)
+    left = 1 - _SPARE - lasting - passing * (fit >= rows)
+    cache = rows * _rollout_bytes(shape, values["max_tokens"]) / values["vllm_tensor_parallel"]
+    needed = (cache + _engine_bytes(shape, job)) / (card * GIB)
+    return {"vllm_memory": max(1, min(int(100 * left), math.ceil(100 * needed))) / 100, "vllm_sleep": fit < rows}
 
 
 def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str], list[Job]] | None) -> None:
@@ -113,10 +184,10 @@ def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str],
     if total > card:
         ways = f"; {_way_out(job, shape, scale, plan_at)}" if plan_at else ""
         raise InputError(f"it needs about {total:.0f} GiB a GPU, and the scale has {card:g}{ways}")
-    weights = shape.parameters * 2 / values.get("vllm_tensor_parallel", 1) / GIB
-    if 0 < engine < weights:
+    if engine and not _at_once(shape, job, card, values["vllm_memory"])[0]:
+        takes = f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache"
         gives = f"vllm_memory {values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
-        raise InputError(f"vLLM's weights take {weights:.3g} GiB a GPU, and {gives}")
+        raise InputError(f"{takes}, and {gives}")
 
 
 def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None = None) -> str:
@@ -137,7 +208,12 @@ def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None
         ends = f"; the model's {shape.positions:,} positions end its answers" if is_cut else ""
         return f"{shape.parameters * 2 / GIB:.2g} GiB of weights in bf16, plus the engine's cache{ends}"
     total, engine = _on_card(shape, job, card)
-    return f"about {total:.2g} GiB a GPU" + (f", {engine:.2g} of them vLLM's" if engine else "")
+    if not engine:
+        return f"about {total:.2g} GiB a GPU"
+    fit, rows = _at_once(shape, job, card, values["vllm_memory"])
+    sleeps = ", which sleeps during training" if values["vllm_sleep"] else ""
+    fits = f"{min(fit, rows):,} of its {rows:,} rollouts fit at once"
+    return f"about {total:.2g} GiB a GPU, {engine:.2g} of them vLLM's{sleeps}; {fits}"
 
 
 def _complete(jobs: list[Job], scale: Scale) -> tuple[list[Job], dict[str, str]]:
@@ -190,9 +266,11 @@ def _way_out(job: Job, shape: Shape, scale: Scale, plan_at: Callable[[str], list
     for name in sorted(scales, key=size):
         with contextlib.suppress(InputError):
             if scales[name].gpu_memory and not ways:
-                require(plan_at(name), scales[name])
+                require(share_cards(plan_at(name), scales[name]), scales[name])
                 ways.append(f"--scale {name} fits")
-    total, _ = _on_card(shape, job._replace(parameters=job.parameters | {"adapter": "lora"}), scale.gpu_memory)
+    lora = job._replace(parameters=job.parameters | {"adapter": "lora"})
+    lora = lora._replace(parameters=lora.parameters | _share(shape, lora, scale.gpu_memory))
+    total, _ = _on_card(shape, lora, scale.gpu_memory)
     if total <= scale.gpu_memory:
         ways.append(f"adapter lora in the scale's {job.notebook.stem} takes {total:.0f} GiB")
     return ", ".join(ways) or "no scale fits"
@@ -231,8 +309,8 @@ def _seconds_a_batch(shape: Shape, job: Job, scale: Scale) -> dict[str, float]:
     max_tokens on average, rows of 02_sft half of max_length.
 
     Training takes 8 operations for each parameter and token (one forward is for gradient checkpointing) at half of the
-    peak. In generation by vLLM beside the trainer, a step reads the weights and the cache of the rows that fit; there
-    are as many steps as the longest answer has tokens, or more where rows take turns. Sync sends float32 weights.
+    peak. In generation by vLLM beside the trainer, a step reads the weights, and for each unfinished row its cache;
+    there are as many steps as the longest answer has tokens, or more where rows take turns. Sync sends float32 weights.
     """
     values = job.parameters
     length = values.get("max_length") or values["max_tokens"]
@@ -243,18 +321,19 @@ def _seconds_a_batch(shape: Shape, job: Job, scale: Scale) -> dict[str, float]:
     parts = {"training": 8 * shape.parameters * tokens / (job.nproc * scale.gpu_flops * _USE_OF_PEAK)}
     if values.get("engine") != "vllm_colocate":
         return parts
-    cards, weights, of_token = values["vllm_tensor_parallel"], 2 * shape.parameters, 4 * shape.layers * shape.keys
-    rows = values["batch_size"] * cards / job.nproc
-    cache = values["vllm_memory"] * scale.gpu_memory * GIB * cards - weights
-    running = max(1, min(rows, cache // (of_token * (PROMPT_TOKENS + length / 2))))
-    steps = max(length, rows * length / 2 / running)
-    read = weights + running * of_token * (PROMPT_TOKENS + length / 4)
-    return parts | {"generation": steps * read / (cards * scale.gpu_bandwidth), "sync": 4 * shape.parameters / _LINK}
+    fit, rows = _at_once(shape, job, scale.gpu_memory, values["vllm_memory"])
+    drawn = rows * length / 2
+    steps = max(length, drawn / max(1, min(rows, fit)))
+    read = steps * 2 * shape.parameters + drawn * _rollout_bytes(shape, length / 4)
+    generation = read / (values["vllm_tensor_parallel"] * scale.gpu_bandwidth)
+    return parts | {"generation": generation, "sync": 4 * shape.parameters / _LINK}
 
 
-def _time(job: Job, made: Mapping[str, str], scale: Scale) -> str:
-    """The time of a training on GPUs in words; empty where it cannot be estimated."""
+def _time(job: Job, made: Mapping[str, str], scale: Scale, held_out: int) -> str:
+    """The time of a job on a CPU, and of a training on GPUs, in words; empty where it cannot be estimated."""
     values, shape = job.parameters, shape_of(job.parameters.get("model", ""), made)
+    if scale.rates and job.notebook.stem in WITH_MODEL:
+        return f"about {minutes(job, scale.rates, held_out):.0f} min each on two idle cores"
     if job.notebook.stem not in WITH_MODEL[:2] or not scale.gpu_flops or shape is None:
         return ""
     parts = _seconds_a_batch(shape, job, scale)
@@ -263,12 +342,24 @@ def _time(job: Job, made: Mapping[str, str], scale: Scale) -> str:
     return f"at least {total:,.1f} s a batch ({words}){hours}"
 
 
+def _measured(jobs: list[Job]) -> str:
+    """The time of the first of these complete jobs whose run was finished in one attempt with the parameters of the
+    plan, in words; empty without one."""
+    for job in jobs:
+        record = manifest.read_manifest(run_folder(job.name))
+        if record and record["status"] == "done" and len(record["attempts"]) == 1:
+            start, end = (datetime.datetime.fromisoformat(record[name]) for name in ("start", "end"))
+            if not manifest.changes_from_run(record, job.parameters, job.notebook):
+                return f"{(end - start).total_seconds() / 60:,.1f} min each, measured in runs/{job.name}"
+    return ""
+
+
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     """For each stage: the number of runs, memory for each GPU, time, rollouts, and the command of its first run."""
     jobs, made = _complete(jobs, scale)
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
     what = "Memory and time are" if scale.gpu_flops else "Memory is"
-    lines = [scale.title, f"{what} estimated for AdamW{how}, not measured.", ""]
+    lines = [scale.title, f"{what} estimated for AdamW{how}, except where a run is named as measured.", ""]
     held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)
     for stage in dict.fromkeys(job.stage for job in jobs):
         group = [(job, command) for job, command in zip(jobs, commands, strict=True) if job.stage == stage]
@@ -279,9 +370,7 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         s, es = "s" * (len(group) > 1), "es" * (first.nproc > 1)
         lines.append(f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each")
         lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
-        if rates and first.notebook.stem in WITH_MODEL:
-            lines.append(f"  time      about {minutes(first, rates, held_out):.0f} min each on two idle cores")
-        elif time := _time(first, made, scale):
+        if time := _measured([job for job, _ in group]) or _time(first, made, scale, held_out):
             lines.append(f"  time      {time}")
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")
         lines.append(f"  command   {command}")

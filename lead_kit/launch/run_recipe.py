@@ -113,13 +113,13 @@ def reproduce_recipe(
     """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
     arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
     seeds = _parse_seeds(seeds)
-    jobs = plan(recipe, scale_name, seeds, arms)
-    names = [job.name for job in jobs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
     scale = load_scale(scale_name)
     resources = _set_resources(scale, settings, scale_name)
     scale = scale.model_copy(update={"resources": resources})
+    jobs = estimates.share_cards(plan(recipe, scale_name, seeds, arms), scale)
+    names = [job.name for job in jobs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
     estimates.require(jobs, scale, lambda name: plan(recipe, name, seeds, arms))
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))

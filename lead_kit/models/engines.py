@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import torch
 from peft.tuners.lora import LoraLayer
-from transformers import AutoConfig, GenerationConfig
-from transformers.generation import ContinuousBatchingConfig
+from transformers import AutoConfig
 
 from lead_kit.data import prompts
 from lead_kit.data.named_sets import BenchmarkSettings
@@ -33,24 +32,15 @@ from lead_kit.models.tiny_models import SIZES
 from lead_kit.runs.files import _replace_lone_surrogates
 from lead_kit.runs.find import locate_model
 
-_PAGES = None  # of continuous batching's cache; None: as many as fit into the memory
-
 
 class LocalEngine:
-    """A transformers model in this process, with the kit's sampler: finished rows leave the batch.
+    """A transformers model in this process, with the kit's sampler: finished rows leave the batch."""
 
-    `continuous` uses the library's continuous batching instead (paged cache, a free place is refilled at once). It
-    draws all rows from one random stream, so samples depend on the order of the requests and not on their seeds.
-    """
-
-    def __init__(self, model, tokenizer, template: str, sampling: SamplingSettings, batch_size=256, continuous=False):
-        if continuous and sampling.min_p:
-            raise InputError(f"continuous_batching knows no min_p ({sampling.min_p}): turn one of the two off")
+    def __init__(self, model, tokenizer, template: str, sampling: SamplingSettings, batch_size=256):
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
-        self.batch_size, self.continuous, self._exact = batch_size, continuous, False
+        self.batch_size, self._exact = batch_size, False
         self.chat = Chat(tokenizer, template)
-        name = "sampler, continuous batching" if continuous else "sampler"
-        self.settings = {"engine": name, "template": template, "dtype": str(model.dtype).removeprefix("torch.")}
+        self.settings = {"engine": "sampler", "template": template, "dtype": str(model.dtype).removeprefix("torch.")}
         self.settings |= sampling.as_dict()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
@@ -59,9 +49,8 @@ class LocalEngine:
         limits = [sampler.room_for_completion(self.model, len(self.chat.ids(one.record)), limit) for one in requests]
         if short := sum(tokens < limit for tokens in limits):
             print(f"the model's positions end {short} of {len(requests)} completions before max_tokens {limit}")
-        decode = self._continuous if self.continuous else self._seeded
         for part in self.chat.parts(requests, self.batch_size):
-            sampled = [self.sampling.until_stop(one, self.tokenizer) for one in decode(part)]  # it generates on
+            sampled = [self.sampling.until_stop(one, self.tokenizer) for one in self._seeded(part)]  # it generates on
             texts = self.tokenizer.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
             for request, text, s in zip(part, texts, sampled, strict=True):
                 thinking = self.chat.prompt(request.record).thinking
@@ -75,29 +64,6 @@ class LocalEngine:
             sampler.require_exact(self.model, prompts, sampled, self.sampling)
             self._exact = True
         return sampled
-
-    def _continuous(self, part: list[Request]) -> list[GeneratedTokens]:
-        ends = end_tokens(self.model, self.tokenizer)
-        torch.manual_seed(part[0].seed)
-        config = GenerationConfig(
-            do_sample=self.sampling.temperature > 0,
-            temperature=self.sampling.temperature or None,
-            top_k=self.sampling.top_k,
-            top_p=self.sampling.top_p,
-            max_new_tokens=self.sampling.max_tokens,
-            eos_token_id=ends,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
-        outputs = self.model.generate_batch(
-            [self.chat.ids(r.record) for r in part],
-            generation_config=config,
-            continuous_batching_config=ContinuousBatchingConfig(num_blocks=_PAGES),
-        ).values()
-        failed = [output.error for output in outputs if output.error]
-        if failed or len(outputs) != len(part):
-            raise RuntimeError(f"continuous batching answered {len(outputs)} of {len(part)} requests: {failed[:1]}")
-        ids = [output.generated_tokens for output in outputs]
-        return [GeneratedTokens(row, [], not row or row[-1] not in ends) for row in ids]
 
 
 class VllmEngine:
@@ -330,7 +296,7 @@ def for_training(name: str) -> _Engine:
 def for_evaluation(name: str, model: str, settings: BenchmarkSettings, config: dict, run):
     """The engine `name` for a model (folder or name), with a benchmark's settings.
 
-    `config` holds the parameters of 04_evaluate from stop to continuous_batching. A model folder is
+    `config` holds the parameters of 04_evaluate from stop to batch_size. A model folder is
     recorded as an input of the run. Raises InputError for an unknown engine, one that this machine cannot run, and an
     empty stop.
     """
@@ -343,15 +309,10 @@ def for_evaluation(name: str, model: str, settings: BenchmarkSettings, config: d
 
 
 def _open_sampler(model: str, template: str, sampling: SamplingSettings, config: dict, run) -> LocalEngine:
-    continuous = config["continuous_batching"]
-    if continuous and not torch.cuda.is_available():
-        raise InputError("continuous_batching needs a CUDA GPU; without it, finished rows leave the batch anyway")
     policy, tokenizer = load_model(locate_model(model, run), dtype=config["dtype"])
-    if continuous and not hasattr(policy, "generate_batch"):
-        raise InputError("continuous_batching: this version of transformers has no generate_batch for the model")
     set_chat_template(tokenizer, config["chat_template"], config["template_variables"])
     policy = policy.to("cuda" if torch.cuda.is_available() else "cpu")
-    return LocalEngine(policy, tokenizer, template, sampling, config["batch_size"], continuous)
+    return LocalEngine(policy, tokenizer, template, sampling, config["batch_size"])
 
 
 def _open_vllm(model: str, template: str, sampling: SamplingSettings, config: dict, run) -> VllmEngine:

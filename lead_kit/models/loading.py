@@ -316,6 +316,16 @@ def save_trained(trainer, tokenizer, example: torch.Tensor, folder: Path, load: 
     return note
 
 
+def whole_model(trainer, folder: Path, dtype: str):
+    """The trained model to sample from: the trainer's, or where processes share its weights, which would be gathered
+    for every token, the saved one of `folder`, in each process."""
+    if not sharded():
+        return trainer.accelerator.unwrap_model(trainer.model)
+    unset_hf_deepspeed_config()
+    trainer.accelerator.wait_for_everyone()  # the first process has written it
+    return load_model(str(folder), dtype=dtype)[0].to(trainer.accelerator.device)
+
+
 @torch.no_grad()
 def logits(model, ids: torch.Tensor) -> torch.Tensor:
     """The model's logits on `ids` (rows, tokens), on the CPU; every process takes part where weights are spread."""

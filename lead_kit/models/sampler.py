@@ -27,6 +27,7 @@ from lead_kit.errors import InputError
 
 _ROWS, _SMALL_ROWS = 256, 512  # of a forward at most
 _SMALL = 10_000_000  # parameters below which Python takes longer than the arithmetic
+_CACHE_SHARE = 0.5  # of a GPU's free memory: a cache that grows leaves gaps
 _ROOM = 32  # tokens for which a layer takes memory at a time
 _SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
 _OTHERS = "use vLLM, or in training engine 'generate'"
@@ -184,7 +185,7 @@ class _Batch:
         self.ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in different], device=device)
         self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
         self.positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
-        self.rows = torch.arange(len(different))
+        self.rows = torch.arange(len(different), device=device)
         self.cache = _preallocated_cache(model.config)
         inner = inspect.signature(_inner(model).forward).parameters
         self.cache_name = "cache_params" if "cache_params" in inner else "past_key_values"
@@ -196,7 +197,7 @@ class _Batch:
             raise InputError(
                 f"the kit's sampler cannot sample from {type(model).__name__} ({error}); {_OTHERS}"
             ) from error
-        self.rows = torch.arange(len(prompts))
+        self.rows = torch.arange(len(prompts), device=device)
 
     def logits(self) -> Tensor:
         """The next token's logits (rows, vocabulary)."""
@@ -221,7 +222,7 @@ class _Batch:
         """Keeps only the rows `alive` (indices)."""
         self.cache.reorder_cache(alive)  # which layers with a recurrent state have, too
         self.ids, self.mask, self.positions = self.ids[alive], self.mask[alive], self.positions[alive]
-        self.rows = self.rows[alive.cpu()]
+        self.rows = self.rows[alive]
 
 
 @torch.inference_mode()
@@ -236,7 +237,7 @@ def generate(
     batch_size=0,
 ) -> list[GeneratedTokens]:
     """One completion for each prompt (token ids), in their order; rows are batched by prompt length, `batch_size` at
-    once (0: as many as suit the size of the model).
+    once (0: as many as suit the size of the model), on a GPU at most those whose cache fits.
 
     The model's mode is not changed: put it in evaluation mode first if it has dropout.
     """
@@ -246,6 +247,11 @@ def generate(
     samples: list[GeneratedTokens] = [None] * len(prompts)
     filters = _filters(sampling)
     batch_size = batch_size or (_SMALL_ROWS if sum(p.numel() for p in model.parameters()) < _SMALL else _ROWS)
+    if model.device.type == "cuda" and prompts:
+        free = torch.cuda.mem_get_info(model.device)[0]
+        free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+        tokens = len(prompts[order[-1]]) + sampling.max_tokens
+        batch_size = min(batch_size, _rows_that_fit(_inner(model).config, model.dtype.itemsize, tokens, free))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _Batch(model, [prompts[row] for row in rows], pad)
@@ -256,6 +262,15 @@ def generate(
         for row, sample in zip(rows, done, strict=True):
             samples[row] = sample
     return samples
+
+
+def _rows_that_fit(config, width: int, tokens: int, free: float) -> int:
+    """Rows of so many tokens whose keys and values of `width` bytes take their share of `free` bytes; at least one."""
+    config = config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    row = 2 * config.num_hidden_layers * heads * size * width * tokens
+    return max(1, int(_CACHE_SHARE * free / row))
 
 
 def _inner(model) -> PreTrainedModel:
@@ -323,26 +338,26 @@ def _decode(
     batch: _Batch, draws: Tensor, limits: Tensor, eos: Tensor, temperature: float, filters
 ) -> list[GeneratedTokens]:
     """The samples of a batch; one that has filled its `limits` (rows,) without an end token is truncated."""
-    count, limit = len(draws), int(limits.max())
-    tokens = torch.zeros(count, limit, dtype=torch.long)
-    scores = torch.zeros(count, limit)
-    lengths = limits.clone()
-    finished = torch.zeros(count, dtype=torch.bool)
+    count, limit, device = len(draws), int(limits.max()), draws.device
+    tokens = torch.zeros(count, limit, dtype=torch.long, device=device)
+    scores = torch.zeros(count, limit, device=device)
+    lengths = limits.to(device)
+    finished = torch.zeros(count, dtype=torch.bool, device=device)
     for step in range(limit):
         logits = batch.logits() if step else batch.first
-        token, score = _pick(logits, draws[batch.rows.to(draws.device), step], temperature, filters)
-        ended = torch.isin(token, eos)
-        tokens[batch.rows, step], scores[batch.rows, step] = token.cpu(), score.cpu()
-        fresh = batch.rows[ended.cpu()]
-        fresh = fresh[~finished[fresh]]
-        finished[fresh] = True
-        lengths[fresh] = step + 1
-        alive = ~finished[batch.rows] & (limits[batch.rows] > step + 1)
-        if not alive.any():
+        token, score = _pick(logits, draws[batch.rows, step], temperature, filters)
+        tokens[batch.rows, step], scores[batch.rows, step] = token, score
+        ended = torch.isin(token, eos) & (lengths[batch.rows] > step)  # not once more, and not behind its limit
+        finished[batch.rows] |= ended
+        lengths[batch.rows] = torch.where(ended, step + 1, lengths[batch.rows])
+        alive = lengths[batch.rows] > step + 1
+        unfinished = int(alive.sum())  # the one number that a token sends to the host
+        if not unfinished:
             break
         batch.extend(token)
-        if alive.float().mean() <= _SHRINK:
-            batch.keep(alive.nonzero()[:, 0].to(token.device))
+        if unfinished <= _SHRINK * len(alive):
+            batch.keep(alive.nonzero()[:, 0])
+    tokens, scores, finished = tokens.cpu(), scores.cpu(), finished.cpu()
     return [
         GeneratedTokens(tokens[i, :n].tolist(), scores[i, :n].tolist(), not finished[i])
         for i, n in enumerate(lengths.tolist())

@@ -382,7 +382,9 @@ def gap_to_trainer(trainer, output: dict) -> float:
     ids = torch.cat([few["prompt_ids"], few["completion_ids"]], 1)
     mask = torch.cat([few["prompt_mask"], few["completion_mask"]], 1)
     scored = few["completion_mask"].bool()
-    trained = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, scored.shape[1])[0]
+    trained = few.get("old_per_token_logps")  # TRL's correction of vLLM needs them, too
+    if trained is None:
+        trained = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, scored.shape[1])[0]
     gaps = (trained - few["sampling_per_token_logps"]).abs()[scored].nan_to_num()
     sums = torch.stack([gaps.sum(), scored.sum()])
     total, tokens = trainer.accelerator.gather(sums).view(-1, 2).sum(0).tolist()

@@ -379,7 +379,7 @@ class LeadTrainer(PackedUpdate):
                 learning_rate=logs.get("learning_rate"),
                 num_tokens=trl["num_tokens"][-1] if trl.get("num_tokens") else None,
                 sampler_gap=self._sampler_gap,
-                seconds=_mean(trl.get("step_time")),
+                seconds=sum(trl.get("step_time", [])) or None,
                 memory_gib=torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             )
             shown = {name: self._diagnostics[name] for name in ("reward", "length") if name in self._diagnostics}

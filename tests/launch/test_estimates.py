@@ -4,8 +4,11 @@ import pytest
 
 from lead_kit.errors import InputError
 from lead_kit.launch import estimates, recipe_model, recipes
+from lead_kit.runs import files, manifest
 
 BIG = estimates.SHAPES[4]  # 14.8 billion parameters
+GPUS = recipe_model.Scale(gpu_memory=80.0, gpu_flops=3e14, gpu_bandwidth=2e12)
+ROLLOUTS = {"batch_size": 256, "max_tokens": 8192, "vllm_tensor_parallel": 1}
 
 
 def stage(**changes):
@@ -15,10 +18,9 @@ def stage(**changes):
 
 def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the_weights():
     assert "of them vLLM's" in estimates.describe(stage(), {}, 80)
-    # 14.8e9 weights of 2 bytes are 27.6 GiB, and .3 of 80 GiB are 24
-    with pytest.raises(
-        InputError, match="vLLM's weights take 27.6 GiB a GPU, and vllm_memory 0.3 gives it 24; raise it or vllm_t"
-    ):
+    # 14.8e9 weights of 2 bytes are 27.57 GiB, 16 bytes of 152,064 logits of 32 rows .07, and .3 of 80 GiB are 24
+    sentence = "vLLM takes 28.6 GiB a GPU without its cache, and vllm_memory 0.3 gives it 24; raise it or vllm_tensor_p"
+    with pytest.raises(InputError, match=sentence):
         estimates.require([stage(vllm_tensor_parallel=1)], recipe_model.load_scale("8x80gb"))
 
 
@@ -92,17 +94,48 @@ def test_on_a_cpu_all_layers_keep_their_activations():
 
 
 def test_seconds_of_a_batch_come_from_operations_and_bytes_read():
-    scale = recipe_model.Scale(gpu_memory=80.0, gpu_flops=3e14, gpu_bandwidth=2e12)
-    changes = {"batch_size": 256, "max_tokens": 8192, "vllm_tensor_parallel": 1}
     shape = estimates.SHAPES[3]
-    parts = estimates._seconds_a_batch(shape, stage(**changes), scale)
+    parts = estimates._seconds_a_batch(shape, stage(**ROLLOUTS), GPUS)
     # 256 answers of 4,096 tokens and an eighth of a prompt of 1,024: 8 operations a weight on 8 GPUs at half of 3e14
     assert parts["training"] == pytest.approx(8 * 7.6e9 * 256 * (4096 + 128) / (8 * 1.5e14))
-    # 8,192 steps read 15.2 GB of weights and, for each of 32 rows, 57,344 bytes for a prompt and a quarter of 8,192
-    assert parts["generation"] == pytest.approx(8192 * (15.2e9 + 32 * 57344 * (1024 + 2048)) / 2e12)
-    # a cache of .24 of the card has room for fewer rows, which take turns
-    crowded = estimates._seconds_a_batch(shape, stage(**changes, vllm_memory=0.2), scale)
-    assert crowded["generation"] > 2 * parts["generation"] and crowded["training"] == parts["training"]
+    # 8,192 steps read 15.2 GB of weights, and each of 32 x 4,096 tokens 57,344 bytes for a prompt and 2,048 tokens
+    of_cache = 32 * 4096 * 57344 * (1024 + 2048)
+    assert parts["generation"] == pytest.approx((8192 * 15.2e9 + of_cache) / 2e12)
+    # .22 of the card have room for 8 rows, so 32 take four turns of 4,096 steps
+    crowded = estimates._seconds_a_batch(shape, stage(**ROLLOUTS, vllm_memory=0.22), GPUS)
+    assert crowded["generation"] == pytest.approx((4 * 4096 * 15.2e9 + of_cache) / 2e12)
+
+
+def test_rollouts_that_fit_at_once_are_the_cache_over_the_bytes_of_a_rollout():
+    # .3 of 80 GiB are 25.77e9 bytes: 15.2e9 weights, 2.49e9 for 1,024 rows of 152,064 logits, 1.07e9 graphs, and 7.0e9
+    # of cache for rollouts of 1,024 + 8,192 tokens at 57,344 bytes: 13.3 of the 1,024 of a GPU, as 8 GPUs sample 8,192
+    job = stage(batch_size=8192, max_tokens=16384, vllm_tensor_parallel=1)
+    assert estimates._at_once(estimates.SHAPES[3], job, 80.0, 0.3) == (13, 1024)
+    # two GPUs share an engine: 51.5e9 bytes less 29.6e9, 2 x .16e9 for 64 rows and 2 x 1.07e9 are 19.5e9 of cache, for
+    # rollouts of 1,024 + 6,144 tokens at 196,608 bytes
+    job = stage(batch_size=256, max_tokens=12288, vllm_tensor_parallel=2)
+    assert estimates._at_once(BIG, job, 80.0, 0.3) == (13, 64)
+
+
+def shared(model, **changes):
+    job = stage(model=model, **changes)
+    del job.parameters["vllm_memory"], job.parameters["vllm_sleep"]
+    return estimates.share_cards([job], GPUS)[0].parameters
+
+
+def test_vllm_gets_what_whole_rollouts_need_where_training_leaves_it():
+    values = shared("x-7B", **ROLLOUTS, pack_tokens=0, micro_batch_size=2)
+    # weights 14.16 GiB, 32 rows of logits .07, graphs 1, 32 rollouts of 9,216 tokens 15.75: 30.98 of 80 GiB = .387
+    assert (values["vllm_memory"], values["vllm_sleep"]) == (0.39, False)
+
+
+def test_vllm_sleeps_during_training_where_the_rollouts_would_not_fit_otherwise():
+    values = shared("x-7B", **ROLLOUTS | {"batch_size": 2048}, pack_tokens=0, micro_batch_size=2)
+    # training's 25.24 GiB and 4 spare ones leave 50.8, of which 35 are cache: 128 of 256 rollouts of 5,120 tokens.
+    # Gradients (3.54), layers (1.52), activations (5.54) and head (2.03) are free while it samples: 63.4 of 80 = .792
+    assert (values["vllm_memory"], values["vllm_sleep"]) == (0.79, True)
+    # a share that is set stays
+    assert estimates.share_cards([stage()], GPUS) == [stage()]
 
 
 @pytest.mark.parametrize(
@@ -145,3 +178,18 @@ def test_a_plan_beyond_the_card_names_a_scale_and_an_adapter_that_fit():
         InputError, match=r"needs about 1\d\d GiB .*has 80; --scale 8x80gb fits, adapter lora in the sc"
     ):
         estimates.require(plan_at("1x80gb"), recipe_model.load_scale("1x80gb"), plan_at)
+
+
+def test_a_plan_takes_the_time_of_a_finished_run_with_the_same_parameters(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RUNS", tmp_path)
+    job = small("grpo")
+    record = {"status": "done", "notebook": "notebooks/03_grpo.ipynb", "parameters": job.parameters}
+    record |= {"start": "2026-01-01T10:00:00+00:00", "end": "2026-01-01T11:30:00+00:00"}
+    record |= {"attempts": [{"status": "done", "code": None}]}
+    folder = tmp_path / job.name
+    folder.mkdir(parents=True)
+    manifest.write_manifest(folder, record)
+    assert estimates._measured([job]) == f"90.0 min each, measured in runs/{job.name}"
+    assert not estimates._measured([job._replace(parameters=job.parameters | {"steps": 7})])
+    manifest.write_manifest(folder, record | {"attempts": record["attempts"] * 2})  # its last attempt began later
+    assert not estimates._measured([job])

@@ -71,7 +71,7 @@ def test_the_nine_recipes_are_there():
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_runs_at_every_scale_with_every_arm_or_says_in_a_sentence_what_it_lacks(name, scale):
-    jobs = planned(name, scale)
+    jobs = estimates.share_cards(planned(name, scale), recipe_model.load_scale(scale))
     fits_in = {
         "1x24gb": ("figure", "reflection_lora"),
         "1x80gb": ("figure", "reflection_lora", "clip", "reflection_1.5b"),

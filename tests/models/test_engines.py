@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = arithmetic.draw(6, 7, [1.0, 1.0])
 SETTINGS = named_sets.benchmark_settings("arithmetic", max_tokens=24)
-CONFIG = {"dtype": "float32", "batch_size": 8, "continuous_batching": False, "server": ""}
+CONFIG = {"dtype": "float32", "batch_size": 8, "server": ""}
 CONFIG |= {"concurrency": 2, "thinking": False, "stop": []}
 
 
@@ -275,25 +275,6 @@ def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder
     assert not first.truncated and SamplingSettings(60).until_stop(sample, tokenizer) is sample
     with pytest.raises(InputError, match="stop holds an empty text"):
         kit.engines.for_evaluation("sampler", "tiny", SETTINGS, CONFIG | {"stop": [""]}, run=None)
-
-
-def test_continuous_batching_decodes_the_same_and_refuses_what_it_cannot(kit, model_folder, monkeypatch):
-    monkeypatch.setattr(kit.engines, "_PAGES", 32)  # its own choice would fill this machine's memory
-    policy, tokenizer = load_model(str(model_folder))
-
-    def answers(continuous=False, **settings):
-        engine = kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(24, **settings), 8, continuous)
-        return {(r.record["id"], r.sample): a for r, a in engine.sample(requests(kit))}
-
-    assert answers(temperature=0.0, continuous=True) == answers(temperature=0.0)
-    drawn = answers(temperature=1.0, continuous=True)
-    assert len({a.text for a in drawn.values()}) > len(RECORDS)
-    with pytest.raises(InputError, match="continuous_batching knows no min_p"):
-        answers(temperature=1.0, min_p=0.1, continuous=True)
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="continuous_batching needs a CUDA GPU"):
-            config = CONFIG | {"continuous_batching": True}
-            kit.engines.for_evaluation("sampler", "tiny", SETTINGS, config, run=None)
 
 
 def test_an_engine_that_is_missing_is_named_with_what_brings_it(kit):

@@ -72,6 +72,14 @@ def test_a_small_model_takes_more_rows_at_once(kit, monkeypatch, forwards):
     assert max(len(inputs["input_ids"]) for inputs in forwards) == kit.sample._ROWS
 
 
+def test_rows_on_a_gpu_are_those_whose_cache_takes_half_of_the_free_memory(kit):
+    # of Qwen2.5-1.5B: 2 x 28 layers x 2 heads x 128 numbers of 2 bytes are 28,672 bytes a token; 9,000 tokens of a row
+    # take 258 MB, so 100 GB hold 193 rows in their half
+    config = Qwen2Config(num_hidden_layers=28, num_key_value_heads=2, num_attention_heads=12, hidden_size=1536)
+    assert kit.sample._rows_that_fit(config, 2, 9000, 100e9) == 193
+    assert kit.sample._rows_that_fit(config, 2, 9000, 1e6) == 1
+
+
 def test_a_step_has_a_mask_that_transformers_leaves_alone_and_the_same_numbers(kit, monkeypatch, forwards):
     seeds = list(range(len(kit.prompts)))
     whole = generate(kit, kit.prompts, seeds)
