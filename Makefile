@@ -176,4 +176,4 @@ test-newest:
 	$(NEWEST) -m tests.newest
 
 clean:
-	rm -rf$(VENV) .venv-vllm .venv-unsloth .venv-shards .venv-docs build *.egg-info .pytest_cache .ruff_cache .hypothesis .venv-newest
+	rm -rf $(VENV) .venv-vllm .venv-unsloth .venv-shards .venv-docs build *.egg-info .pytest_cache .ruff_cache .hypothesis .venv-newest
