@@ -20,7 +20,7 @@ MAY_IMPORT = {  # wing: the wings it may import, beside the root
     "evaluate": {"models", "method", "verify", "data", "runs"},
     "report": {"evaluate", "data", "runs"},
     "replay": {"report", "evaluate", "method", "verify", "data", "runs"},
-    "launch": {"runs", "method", "train"},  # of train the batch sizes, so that a plan asks what its runs ask
+    "launch": {"runs", "method", "train", "data"},  # batch sizes and named sets, so that a plan asks what its runs ask
 }
 STANDARD = set(sys.stdlib_module_names) | {"lead_kit"}
 NUMERIC = {"numpy", "scipy", "torch", "sympy", "math_verify", "latex2sympy2_extended"}

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from lead_kit.data import arithmetic, prompts, reasoning_gym, word_problems
+from lead_kit.data import arithmetic, named_sets, prompts, reasoning_gym, word_problems
 from lead_kit.data.named_sets import SETS, SUFFIXES, SUITES, Source, hub_source, is_data_file, is_on_hub
 from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.runs.files import parse_json, read_bytes, read_jsonl, read_parquet, resolve
@@ -75,8 +75,8 @@ def load_problems(
         expected = f"a {', '.join(SUFFIXES)} file, a folder, a hub id owner/name:split or one of {', '.join(names)}"
         raise InputError(f"no data set {str(name)!r}: expected {expected}{nearest(str(name), names)}")
     source = SETS.get(str(name))
-    if path:
-        rows, where = _read_rows(path, split), str(path)
+    if files := [path] if path else named_sets.downloaded_files(name):
+        rows, where = [row for file in files for row in _read_rows(file, split)], ", ".join(map(str, files))
     else:
         on_hub = source or hub_source(name)
         rows, where, name = _hub_rows(on_hub, split), on_hub.hub, name if source else on_hub.hub
@@ -145,8 +145,6 @@ def with_solutions(records: list[dict], seed: int, **dials: float) -> list[dict]
 
 def _hub_rows(source: Source, split: str) -> list[dict]:
     """The rows of a hub set, with the columns that its records need."""
-    if not source.hub:
-        raise InputError(f"this set is not on the hub: give data_path, a copy of {source.files}")
     # imported here: it takes five seconds, and a local file does not need it
     from datasets import concatenate_datasets, load_dataset
 

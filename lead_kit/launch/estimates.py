@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from lead_kit.data import named_sets
 from lead_kit.errors import InputError
 from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import Rates, Scale, load_scale
 from lead_kit.launch.recipes import Job, settled
 from lead_kit.method.named_estimators import needs_reference
 from lead_kit.runs import manifest
-from lead_kit.runs.files import run_folder
+from lead_kit.runs.files import RUNS, resolve, run_folder, shown
 from lead_kit.train import batch_sizes
 
 GIB = 1 << 30
@@ -31,6 +32,7 @@ _SPARE = 0.05  # share of a GPU that `share_cards` leaves free
 PROMPT_TOKENS = 1024  # the prompt limit of GRPO-LEAD's released script
 WITH_MODEL = ("02_sft", "03_grpo", "04_evaluate")  # notebooks that need a GPU
 _SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
+_DATA = ("dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "train_data")  # name sets or files
 _KINDS = {"fsdp2": "fsdp2", "zero2": "deepspeed", "zero3": "deepspeed"}  # as provenance.sharded says it
 
 
@@ -259,6 +261,21 @@ def require(jobs: list[Job], scale: Scale, plan_at: Callable[[str], list[Job]] |
             raise InputError(f"{job.name}: {error}") from None
 
 
+def missing_data(job: Job) -> str:
+    """What a job lacks of the data sets and files that it names outside runs/, in a sentence; empty if nothing."""
+    values = job.parameters | ({"dataset": ""} if job.parameters.get("data_path") else {})
+    for value in map(values.get, _DATA):
+        for name in [value] if isinstance(value, str) else value or []:
+            try:
+                named_sets.downloaded_files(name)
+            except InputError as error:
+                return str(error)
+            path = resolve(name)
+            if name.endswith(named_sets.SUFFIXES) and not path.exists() and not path.is_relative_to(RUNS):
+                return f"data file {shown(path)} does not exist"
+    return ""
+
+
 def _way_out(job: Job, shape: Shape, scale: Scale, plan_at: Callable[[str], list[Job]]) -> str:
     """The smallest scale, and the adapter, with which a job fits that does not fit its scale, in words."""
     scales = {path.stem: load_scale(path.stem) for path in (recipe_model.EXPERIMENTS / "scales").glob("*.yaml")}
@@ -355,7 +372,8 @@ def _measured(jobs: list[Job]) -> str:
 
 
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
-    """For each stage: the number of runs, memory for each GPU, time, rollouts, and the command of its first run."""
+    """For each stage: the number of runs, memory for each GPU, time, data that is missing, rollouts, and the command of
+    its first run."""
     jobs, made = _complete(jobs, scale)
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
     what = "Memory and time are" if scale.gpu_flops else "Memory is"
@@ -372,6 +390,8 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
         if time := _measured([job for job, _ in group]) or _time(first, made, scale, held_out):
             lines.append(f"  time      {time}")
+        if missing := missing_data(first):
+            lines.append(f"  data      {missing}")
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")
         lines.append(f"  command   {command}")
         lines += [f"            and {len(group) - 1} more", ""] if len(group) > 1 else [""]

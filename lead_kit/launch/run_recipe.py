@@ -129,6 +129,8 @@ def reproduce_recipe(
     lock.acquire(folder)
     reasons = _jobs_to_run(jobs)
     left = [job for job in jobs if job.name in reasons]
+    if missing := next(filter(None, map(estimates.missing_data, left)), ""):
+        raise InputError(missing)
     finished = f"{len(jobs) - len(left)} finished"
     print(f"{recipe} at {scale_name}: {len(jobs)} runs in {shown(folder)}, {finished}", flush=True)
     for name in filter(reasons.get, reasons):

@@ -123,8 +123,6 @@ def test_unknown_names_columns_and_files_name_the_nearest(tmp_path):
         load_problems(tmp_path / "trian.jsonl")
     with pytest.raises(InputError, match="no column 'ask' for problem; there are answer, problem"):
         load_problems(path, fields={"problem": "ask"})
-    with pytest.raises(InputError, match="not on the hub"):
-        load_problems("math3k")
     with pytest.raises(InputError, match="arithmetic is drawn at random: expected a file"):
         load_problems("arithmetic")
 
