@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (820, 5, 29),
+    "": (835, 5, 27),
     "verify": (3500, 16, 95),
-    "method": (970, 7, 84),
+    "method": (970, 7, 82),
     "runs": (1470, 11, 76),
     "data": (1590, 9, 74),
     "models": (1500, 7, 49),
     "train": (2200, 12, 72),
     "evaluate": (1270, 7, 64),
-    "report": (2350, 12, 106),
+    "report": (2350, 12, 104),
     "replay": (1670, 9, 65),
-    "launch": (2230, 13, 75),
+    "launch": (2360, 14, 75),  # `lead sweep`
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_040, 108, 774
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_186, 109, 771
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

@@ -88,11 +88,12 @@ def _of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> 
     return rows
 
 
-def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "") -> _Report:
-    """The table of arms, their paired differences and a caption, from the long frame; `primary` as in `differences`."""
+def report(values: pd.DataFrame, notes: list[str], seed: int, primary: str = "", reference: str = "") -> _Report:
+    """The table of arms, their paired differences and a caption, from the long frame; `primary` and `reference` as in
+    `differences`."""
     if values.empty:
         return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
-    arms, pairs = _arm_table(values), differences(values, seed, primary)
+    arms, pairs = _arm_table(values), differences(values, seed, primary, reference)
     meaning = f"{_caption(values)} {correction(pairs, primary)}".strip()
     printed = [printed_arms(arms), printed_differences(pairs)] if len(pairs) else [printed_arms(arms)]
     text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
@@ -131,8 +132,9 @@ def _arm_table(values: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFrame:
-    """Every later arm minus every earlier one, paired by cluster: one row each, with its interval and verdict.
+def differences(values: pd.DataFrame, seed: int, primary: str = "", reference: str = "") -> pd.DataFrame:
+    """Every later arm minus every earlier one, or every other one minus `reference`, paired by cluster: one row each,
+    with its interval and verdict.
 
     `p_holm` is the t-test's p after Holm's correction over all rows, and the verdict follows it. `primary` names the
     planned comparison, "METRIC: LATER − EARLIER", which is not corrected. A pair uses the clusters that both arms have.
@@ -142,7 +144,8 @@ def differences(values: pd.DataFrame, seed: int, primary: str = "") -> pd.DataFr
     for metric in dict.fromkeys(values["metric"]):
         table = values[values["metric"] == metric].pivot(index="cluster", columns="arm", values="value")
         arms = [arm for arm in curves.arms_of(values) if arm in table]
-        for earlier, later in combinations(arms, 2):
+        against = [(reference, arm) for arm in arms if arm != reference and reference in arms]
+        for earlier, later in against if reference else combinations(arms, 2):
             both = table[[later, earlier]].dropna()
             if both.empty or (len(both) == 1 and len(table) > 1):
                 continue
@@ -272,25 +275,6 @@ def _latex(frame: pd.DataFrame, caption: str) -> str:
 
 def _as_latex(text):
     return safe_line(text).translate(_LATEX)
-
-
-_CONTROL = "random"  # the arm whose reward says nothing (experiments/recipes/figure1.yaml)
-
-
-def over_control(pairs: pd.DataFrame) -> list[str]:
-    """For each arm and metric, a sentence on its gain over the random-reward control, with interval and verdict.
-
-    `pairs` is from `differences`. A sentence says so where no such control ran.
-    """
-    ends = f" − {_CONTROL}"
-    rows = pairs[pairs["difference"].str.endswith(ends)] if len(pairs) else pairs
-    if not len(rows):
-        return ["No arm `random` ran: what any reward would have gained is not known."]
-    texts = _estimates(rows, sign=True)
-    return [
-        f"{row.metric}, {row.difference.removesuffix(ends)} over the random-reward control: {text}, {row.verdict}"
-        for row, text in zip(rows.itertuples(), texts, strict=True)
-    ]
 
 
 def correction(pairs: pd.DataFrame, primary: str = "") -> str:

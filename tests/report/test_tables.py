@@ -50,16 +50,3 @@ def test_the_report_says_what_was_planned():
     planned = tables.report(values, [], 0, PRIMARY).text
     assert f"Planned primary comparison: {PRIMARY}" in planned and "on the other 2 comparisons" in planned
     assert "(x: a − b) is not among these runs" in tables.report(values, [], 0, "x: a − b").text
-
-
-def test_gains_are_told_over_the_random_reward_control():
-    values = long_frame({"final Pass@1": 0.1, "mean length": 0.0})
-    control = values[values["arm"] == "grpo"].assign(arm="random")
-    pairs = tables.differences(pd.concat([values, control], ignore_index=True), seed=0)
-    told = tables.over_control(pairs)
-    assert told[0].startswith("final Pass@1, grpo over the random-reward control: +0.000 [")
-    # lead − random: .1 with s.e. .00707, t(4) = 2.776: ± .0196
-    assert told[1] == "final Pass@1, lead over the random-reward control: +0.100 [+0.080, +0.120], higher"
-    assert len(told) == 4
-    assert "No arm `random` ran" in tables.over_control(tables.differences(values, seed=0))[0]
-    assert len(tables.over_control(pairs.iloc[:0])) == 1
