@@ -46,10 +46,16 @@ def _flag(name: str, text: str) -> click.Option:
     return click.Option([name], is_flag=True, help=text)
 
 
-def _parameters(text: str) -> click.Option:
+def _parameters(text: str, names: str = "-p --parameter parameters") -> click.Option:
     """`-p NAME VALUE`, as often as wanted; a value may look like an option, as -1e-6 does."""
     settings = {"nargs": 2, "multiple": True, "metavar": "NAME VALUE"}
-    return _option("-p --parameter parameters", text, callback=lambda context, option, pairs: dict(pairs), **settings)
+
+    def by_name(context, option, pairs: list[tuple[str, str]]) -> dict[str, str]:
+        if twice := [name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1]:
+            raise click.UsageError(f"{option.opts[0]} {twice[0]} is there twice", context)
+        return dict(pairs)
+
+    return _option(names, text, callback=by_name, **settings)
 
 
 def _die_with_parent(context: click.Context, option: click.Option, parent: int | None) -> None:
@@ -61,6 +67,13 @@ def _die_with_parent(context: click.Context, option: click.Option, parent: int |
 
 _ACCELERATE = _option("--accelerate", "FSDP or DeepSpeed settings: a file in experiments/accelerate/", metavar="FILE")
 _AT_LEAST_1 = click.IntRange(min=1)
+_OF_A_PLAN = [
+    _option("--scale scale_name", "name of a file in experiments/scales/", default="tiny"),
+    _option("--seeds", "comma-separated, e.g. 0,1,2 (default: those of the scale)"),
+    _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=_AT_LEAST_1),
+    _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
+    _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
+]
 _LOOSE = _flag("--loose", "accept an answer outside \\boxed{}")
 
 _command("run", "launch.run_notebook:run_command", "execute a notebook in its run folder").params += [
@@ -89,12 +102,16 @@ _command("check", "launch.commands:check_command", "train one batch and report r
 ]
 _command("reproduce", "launch.run_recipe:reproduce_recipe", "run a recipe: every stage, arm and seed").params += [
     _argument("recipe", "name of a file in experiments/recipes/"),
-    _option("--scale scale_name", "name of a file in experiments/scales/", default="tiny"),
-    _option("--seeds", "comma-separated, e.g. 0,1,2 (default: those of the scale)"),
     _option("--arms", "comma-separated (default: all not optional)"),
-    _option("--jobs at_once", "runs at a time (default: those of the scale, else one per core)", type=_AT_LEAST_1),
-    _option("--set settings", "a resource of cluster jobs", multiple=True, metavar="NAME=VALUE"),
-    _flag("--dry-run", "print commands, memory estimates and numbers of rollouts; run nothing"),
+    *_OF_A_PLAN,
+]
+_command("sweep", "launch.sweep:sweep_command", "several values of a parameter: runs, table and figure").params += [
+    _argument("notebook", "the name of one in notebooks/, e.g. 03_grpo"),
+    _parameters("a parameter and its values, separated by commas or as JSON; repeat for a grid, or for a fixed value"),
+    _option("--recipe", "whose data and stages it takes; RECIPE/ARM takes the arm's values, too", default="figure1"),
+    _parameters("the value that the others are compared with (default: the first)", "--reference"),
+    _option("--run-name", "folder under runs/ (default: from the recipe and the parameters)"),
+    *_OF_A_PLAN,
 ]
 _command("recipe", "launch.commands:show_recipe", "show a recipe: each parameter, value and source").params += [
     _argument("name", "name of a file in experiments/recipes/"),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (820, 5, 29),
+    "": (840, 5, 29),
     "verify": (3500, 16, 95),
     "method": (1120, 7, 96),
     "runs": (1480, 11, 76),
@@ -23,11 +23,11 @@ LIMITS = {
     "models": (1490, 7, 50),
     "train": (2270, 12, 73),
     "evaluate": (1270, 7, 67),
-    "report": (2520, 14, 113),
+    "report": (2550, 14, 114),
     "replay": (1680, 9, 65),
-    "launch": (2380, 13, 78),
+    "launch": (2500, 14, 80),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_630, 110, 803
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_800, 111, 806
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

@@ -33,6 +33,7 @@ PROMPT_TOKENS = 1024  # the prompt limit of GRPO-LEAD's released script
 WITH_MODEL = ("02_sft", "03_grpo", "04_evaluate")  # notebooks that need a GPU
 _SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)}  # (weights, gradients and moments)
 _DATA = ("dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "train_data")  # name sets or files
+_NOT_NEGATIVE = ("learning_rate", "temperature", "clip_low", "clip_high", "beta", "weight_decay", "warmup_steps")
 _KINDS = {"fsdp2": "fsdp2", "zero2": "deepspeed", "zero3": "deepspeed"}  # as provenance.sharded says it
 
 
@@ -238,6 +239,8 @@ def _check_parameters(job: Job, shape: Shape | None, prompt: int) -> None:
         batch_sizes.optimizer_by_name(values["optimizer"], kind)
         batch_sizes.check_saved_modules(adapter, values["lora_saved"], kind)
         return
+    if negative := [name for name in _NOT_NEGATIVE if values[name] < 0]:
+        raise InputError(f"{negative[0]} is {values[negative[0]]:g}, expected 0 or more")
     names = inspect.signature(batch_sizes.sizes).parameters
     batch_sizes.sizes(**{name: values[name] for name in names if name != "world"}, world=job.nproc)
     batch_sizes.check_engine(values["engine"], kind, pays_kl=needs_reference(values), four_bits=adapter == "qlora")

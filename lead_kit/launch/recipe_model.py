@@ -72,6 +72,7 @@ class Arm(_File):
     __pydantic_extra__: dict[str, Values]
     label: str = ""
     optional: bool = False  # it runs only when it is named
+    exact: dict[str, Values] = {}  # by stage, what wins over the scale and is not shortened
 
     @property
     def stages(self) -> dict[str, Values]:

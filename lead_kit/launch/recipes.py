@@ -18,6 +18,7 @@ from typing import NamedTuple
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import TRAINING, Recipe, Scale, Task, Values, load_recipe, load_scale, refuse_unknown
+from lead_kit.method.estimators import bind_estimator
 from lead_kit.parameters import Parameter, convert_values, read_parameters
 from lead_kit.runs.files import ROOT, run_folder
 
@@ -41,12 +42,18 @@ class Job(NamedTuple):
     benchmark: str | None = None
 
 
-def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms: list[str] | None = None) -> list[Job]:
+def plan(
+    recipe_name: str,
+    scale_name: str,
+    seeds: list[int] | None = None,
+    arms: list[str] | None = None,
+    made: Recipe | None = None,
+) -> list[Job]:
     """The jobs of a recipe at a scale, each checked against its notebook, in an order in which they can run.
 
-    Raises InputError before anything runs when something does not fit.
+    `made`: a recipe that is in no file. Raises InputError before anything runs when something does not fit.
     """
-    recipe = load_recipe(recipe_name)
+    recipe = made or load_recipe(recipe_name)
     scale, layers = load_scale(scale_name, recipe.task), recipe_model.load_layers(scale_name)
     recipe = _add_stages(recipe, scale)
     refuse_unknown(arms or [], recipe.arms, f"recipe {recipe_name}, arms")
@@ -61,6 +68,7 @@ def plan(recipe_name: str, scale_name: str, seeds: list[int] | None = None, arms
         for seed, arm, benchmark in product(*choices):
             values = _stage_values(recipe, scale, layers, name, arm)
             values |= recipe.benchmarks.get(benchmark, {}) if stage.notebook == _EVALUATION else {}
+            values |= recipe.arms[arm].exact.get(name, {}) if arm else {}
             parts = [name, *filter(None, (arm, benchmark)), *([f"s{seed}"] if seed is not None else [])]
             run = f"{recipe_name}/{scale_name}/{'-'.join(parts)}"
             nproc, accelerate = scale.nproc.get(stage.notebook, 1), values.pop("accelerate", "")
@@ -78,11 +86,20 @@ def _refuse_equal_arms(jobs: list[Job], where: str) -> None:
     """Raises InputError for two arms that the scale has made the same run, which a table would compare with itself."""
     arms: dict[str, list[tuple[str, str]]] = {}
     for job in [job for job in jobs if job.arm]:
-        values = {name: v for name, v in settled(job).items() if name not in ("arm", "run_name", "preflight")}
+        values = {name: v for name, v in _decisive(job).items() if name not in ("arm", "run_name", "preflight")}
         arms.setdefault(job.arm, []).append((job.stage, as_text(values).replace(f"-{job.arm}-", "-")))
     for first, second in combinations(arms, 2):
         if arms[first] == arms[second]:
             raise InputError(f"{where}: the arms {first} and {second} are the same run here, leave one out with --arms")
+
+
+def _decisive(job: Job) -> dict:
+    """All parameters of a job; of the estimator's arguments those that it uses. Raises InputError as its run would."""
+    values, declared = settled(job), read_parameters(job.notebook)
+    if any(":" in values.get(part, ":") for part in ("estimator", "group_shape", "group_baseline", "group_weight")):
+        return values  # no training, or with a function from a file
+    others = {name: value for name, value in values.items() if declared[name].argument_of != "estimator"}
+    return others | {"estimator": repr(bind_estimator(values))}
 
 
 def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
@@ -164,8 +181,8 @@ def _replace_external(old, new):
 
 
 def _stage_values(recipe: Recipe, scale: Scale, layers: Mapping[str, Scale], stage: str, arm: str | None) -> Values:
-    """The parameters of a stage in an arm, with references to stages not yet replaced, and the stage's `accelerate`
-    file; later sources win. `layers` are those of load_layers."""
+    """The parameters of a stage in an arm (without its exact ones), with references to stages not yet replaced, and the
+    stage's `accelerate` file; later sources win. `layers` are those of load_layers."""
     content = recipe.stages[stage]
     original = content.parameters | (recipe.arms[arm].stages.get(stage, {}) if arm else {})
     scaled = _scale_lengths(original, recipe, scale)

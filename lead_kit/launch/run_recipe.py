@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
 from lead_kit.launch import estimates, forkserver, process_tree, ranks
-from lead_kit.launch.recipe_model import Planned, Scale, load_recipe, load_scale
+from lead_kit.launch.recipe_model import Planned, Recipe, Scale, load_recipe, load_scale
 from lead_kit.launch.recipes import Job, as_text, plan, settled
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, RUNS, resolve, run_folder, shown, write_text
@@ -109,18 +109,20 @@ def reproduce_recipe(
     at_once: int | None,
     dry_run: bool,
     settings: Iterable[str],
+    made: Recipe | None = None,
 ) -> int:
-    """Runs the unfinished jobs of a recipe. Returns 0, 1 when a run failed, or 128 + signal when stopped."""
+    """Runs the unfinished jobs of a recipe, or of `made`, which is in no file. Returns 0, 1 when a run failed, or
+    128 + signal when stopped."""
     arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
     seeds = _parse_seeds(seeds)
     scale = load_scale(scale_name)
     resources = _set_resources(scale, settings, scale_name)
     scale = scale.model_copy(update={"resources": resources})
-    jobs = estimates.share_cards(plan(recipe, scale_name, seeds, arms), scale)
+    jobs = estimates.share_cards(plan(recipe, scale_name, seeds, arms, made), scale)
     names = [job.name for job in jobs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
-    estimates.require(jobs, scale, lambda name: plan(recipe, name, seeds, arms))
+    estimates.require(jobs, scale, lambda name: plan(recipe, name, seeds, arms, made))
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))
         return 0
@@ -139,7 +141,7 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    written = _write_plan(folder, left, scale, resources, load_recipe(recipe).planned)
+    written = _write_plan(folder, left, scale, resources, (made or load_recipe(recipe)).planned)
     call = _snakemake_call(folder, written, at_once, scale.threads, scale.snakemake)
     with forkserver.serve(variables) if _wants_forks(left, scale.snakemake) else contextlib.nullcontext({}) as server:
         code = _run_snakemake(call, variables | server, folder) if left else 0

@@ -1,15 +1,18 @@
 """The estimators of the papers: a shape, a baseline and a weight, applied in this order with their parameters bound."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import BASELINES, PER_REWARD, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
 from lead_kit.method.named_estimators import ESTIMATORS, Parts
 from lead_kit.parameters import call_name, select_function, with_user_functions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Estimate(NamedTuple):

@@ -6,8 +6,9 @@ compared.
 """
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -117,9 +118,28 @@ def _parameters(run: str | Path) -> dict:
 
 
 def arms_of(frame: pd.DataFrame) -> list[str]:
-    """The arms in the order of every figure and table."""
+    """The arms in the order of every figure and table: those of _ARMS, then by name, numbers in it by their size."""
     present = set(frame["arm"].unique())
-    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS))
+    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS), key=_with_numbers)
+
+
+def _with_numbers(name: str) -> list[tuple[float, str]]:
+    """A key for sorting in which a_9 comes before a_10, and a_0.05 before a_0.1."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", name)
+    return [(float(part), "") if index % 2 else (math.inf, part) for index, part in enumerate(parts)]
+
+
+def swept_values(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Each arm with its value of each parameter in `names`, as its runs recorded it: arm and a column for each name.
+
+    A list stands as JSON, and where two arms have the same values, their own names stand for the first parameter.
+    """
+    rows = []
+    for arm, run in frame.drop_duplicates("arm")[["arm", "run"]].itertuples(index=False):
+        values = {name: _parameters(run).get(name) for name in names}
+        rows.append({"arm": arm} | {n: json.dumps(v) if isinstance(v, list) else v for n, v in values.items()})
+    doses = pd.DataFrame(rows)
+    return doses.assign(**{names[0]: doses["arm"]}) if doses.duplicated(list(names)).any() else doses
 
 
 def rewards_in(frame: pd.DataFrame) -> list[str]:

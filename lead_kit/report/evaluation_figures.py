@@ -4,6 +4,8 @@ Where a figure computes what it plots, a `..._points` function returns those num
 """
 
 import textwrap
+from itertools import cycle
+from numbers import Number
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves, tables
-from lead_kit.report.style import METHOD_COLOURS, STYLE, bar_kwargs, figure_with_caption, legend_above, method_styles
+from lead_kit.report.style import (
+    REWARD_LOOKS,
+    STYLE,
+    bar_kwargs,
+    figure_with_caption,
+    legend_above,
+    method_styles,
+)
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.safe_text import safe_label
 
@@ -21,7 +30,7 @@ _DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verd
 _UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
 _UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
 _MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
-MOST_BINS, EQUAL_BINS = 24, 12  # one bin for each value of a scale with up to 24 values, else 12 equal bins
+DOSE_METRICS = {"final Pass@1": "final Pass@1", "mean length": "mean length\n(tokens)"}  # of the results table
 
 
 @rc_context(STYLE)
@@ -74,6 +83,46 @@ def by_difficulty(bars: pd.DataFrame, note: str = "") -> Figure:
     return figure
 
 
+@rc_context(STYLE)
+def dose_response(arms: pd.DataFrame, points: pd.DataFrame, swept: list[str], note: str = "") -> Figure:
+    """Final Pass@1 and mean length over the values of `swept[0]`, with a line for each value of `swept[1]`.
+
+    `arms` (as in the results table) and `points` (arm, seed and value of each metric) have a column for each parameter.
+    The axis has numbers where all values are numbers, logarithmic where they span a factor of 30, else categories.
+    """
+    name, *others = swept
+    values = list(dict.fromkeys(arms[name]))
+    numeric = all(isinstance(value, Number) and not isinstance(value, bool) for value in values)
+
+    def placed(frame):
+        x = frame[name] if numeric else frame[name].map(values.index)
+        line = frame[others[0]].map(lambda value: f"{others[0]} {value}") if others else ""
+        return frame.assign(step=x, arm=line).sort_values("step")
+
+    means, points = placed(arms.rename(columns={"estimate": "mean"})), placed(points)
+    looks = dict(zip(dict.fromkeys(means["arm"]), cycle(REWARD_LOOKS), strict=False))
+    meaning = (
+        "Line: mean over seeds; small points: each seed; band: 95% t-interval over seeds (one seed: over problems)."
+    )
+    figure, panels = figure_with_caption(f"{meaning} {note}", len(DOSE_METRICS), 1.5)
+    for axes, (metric, label) in zip(panels, DOSE_METRICS.items(), strict=True):
+        draw_curves(axes, means[means["metric"] == metric], looks)
+        for line, look in looks.items():
+            seeds = points[(points["metric"] == metric) & (points["arm"] == line)]
+            axes.plot(seeds["step"], seeds["value"], look.marker, color=look.colour, alpha=0.5, markersize=2)
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        if not numeric:
+            axes.set_xticks(range(len(values)), [textwrap.fill(safe_label(value), 12) for value in values])
+        elif min(values) > 0 and max(values) >= 30 * min(values):
+            axes.set(xscale="log", xticks=values, xticklabels=[f"{value:g}" for value in values])
+            axes.minorticks_off()
+    panels[-1].set_xlabel(name)
+    if others:
+        legend_above(figure, panels[0])
+    return figure
+
+
 def forest_points(differences: pd.DataFrame) -> pd.DataFrame:
     """The plotted points of `forest`: metric, difference, estimate, low, high, verdict, where there is an interval."""
     columns = ["metric", "difference", "estimate", "low", "high", "verdict"]
@@ -113,56 +162,6 @@ def forest(differences: pd.DataFrame, note: str = "") -> Figure:
         axes.margins(x=0.08)
     panels[0].set_yticks(range(len(names)), labels)
     panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first on top
-    return figure
-
-
-def _numbers_in(values) -> np.ndarray:
-    """The values without None and NaN, rounded so that equal ones are equal."""
-    return pd.Series(list(values), dtype=float).dropna().to_numpy().round(9)
-
-
-def _bin_edges(values: np.ndarray) -> np.ndarray:
-    """Edges of the bins, (bins + 1,): a bin for each value of a short scale (levels, eighths), else equal bins."""
-    distinct = np.unique(values)
-    gap = np.diff(distinct).min() if len(distinct) > 1 else 1.0
-    bins = int(np.ceil(round(np.ptp(distinct) / gap, 6))) + 1
-    if bins <= MOST_BINS:
-        return distinct[0] + gap * (np.arange(bins + 1) - 0.5)
-    return np.linspace(distinct[0], distinct[-1], EQUAL_BINS + 1)
-
-
-def histogram_points(before, after) -> pd.DataFrame:
-    """The plotted points of `histograms`: low and high of each bin, and its numbers of problems before and after.
-
-    Raises ValueError where there is no number at all.
-    """
-    before, after = _numbers_in(before), _numbers_in(after)
-    if not len(before) + len(after):
-        raise ValueError("no problem has a number: there is nothing to count")
-    edges = _bin_edges(np.concatenate([before, after]))
-    count = {"before": np.histogram(before, edges)[0], "after": np.histogram(after, edges)[0]}
-    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **count})
-
-
-@rc_context(STYLE)
-def histograms(before, after, xlabel: str) -> Figure:
-    """Histograms of difficulty or pass rate before and after cleaning: two sequences with a value for each problem."""
-    before, after = list(before), list(after)
-    points = histogram_points(before, after)
-    absent = [len(values) - len(_numbers_in(values)) for values in (before, after)]
-    caption = "Problems before cleaning (wide bars) and after it (narrow bars), in the same bins."
-    if any(absent):
-        caption += f" Left out, as they have no value: {absent[0]} before, {absent[1]} after."
-    figure, (axes,) = figure_with_caption(caption)
-    middle, wide = (points["low"] + points["high"]) / 2, points["high"] - points["low"]
-    axes.bar(middle, points["before"], 0.94 * wide, color="#C8C8C8", label=f"before ({points['before'].sum():,})")
-    colour = METHOD_COLOURS["grpo"]
-    axes.bar(middle, points["after"], 0.5 * wide, color=colour, label=f"after ({points['after'].sum():,})")
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set(xlabel=xlabel, ylabel="problems")
-    axes.grid(axis="x", visible=False)
-    legend_above(figure, axes)
     return figure
 
 

@@ -96,12 +96,13 @@ def _of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> 
     return rows
 
 
-def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None = None) -> _Report:
-    """The tables of arms and of their paired differences, with a caption, from the long frame."""
+def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None = None, reference: str = "") -> _Report:
+    """The tables of arms and of their paired differences, with a caption, from the long frame; `reference` as in
+    `differences`."""
     plan = plan or Plan()
     if values.empty:
         return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", "", values, values)
-    arms, pairs = _arm_table(values), differences(values, seed, plan)
+    arms, pairs = _arm_table(values), differences(values, seed, plan, reference)
     printed = [printed_arms(arms), *([printed_differences(pairs)] if len(pairs) else [])]
     meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
     if "iqm" in arms:
@@ -151,8 +152,9 @@ def _of_seeds(name: str, statistic: Callable, *arms: pd.Series) -> dict[str, flo
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def differences(values: pd.DataFrame, seed: int, plan: Plan | None = None) -> pd.DataFrame:
-    """Every later arm minus every earlier one, paired by cluster: one row each, with its interval and verdict.
+def differences(values: pd.DataFrame, seed: int, plan: Plan | None = None, reference: str = "") -> pd.DataFrame:
+    """Every later arm minus every earlier one, or every other one minus `reference`, paired by cluster: one row each,
+    with its interval and verdict.
 
     `p_holm` is the t-test's p after Holm's correction in its `family`, and the verdict follows it; exploratory rows
     have neither. `above` is P(later > earlier) over seeds, `sensitivity` what would change the verdict. A pair uses the
@@ -163,7 +165,8 @@ def differences(values: pd.DataFrame, seed: int, plan: Plan | None = None) -> pd
         cells = values[values["metric"] == metric]
         table, unit = cells.pivot(index="cluster", columns="arm", values="value"), cells["unit"].iloc[0]
         arms = [arm for arm in curves.arms_of(values) if arm in table]
-        for earlier, later in combinations(arms, 2):
+        against = [(reference, arm) for arm in arms if arm != reference and reference in arms]
+        for earlier, later in against if reference else combinations(arms, 2):
             both = table[[later, earlier]].dropna()
             if both.empty or (len(both) == 1 and len(table) > 1):
                 continue

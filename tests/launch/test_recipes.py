@@ -223,6 +223,17 @@ def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
 
 
 @pytest.mark.slow
+def test_a_sweep_runs_to_its_end_and_another_value_adds_only_its_run(root):
+    words = ("sweep", "train", "--recipe", "small", "--scale", "small", "--seeds", "0", "--jobs", "2", "-p", "alpha")
+    code, out, err = call(root, *words, "0.1,0.5")
+    assert (code, err) == (0, "") and out.rstrip().endswith("| 3 |"), out
+    code, out, err = call(root, *words, "0.1,0.5,0.7")
+    assert (code, err) == (0, "") and "5 runs" in out and "3 finished" in out and out.rstrip().endswith("| 4 |"), out
+    folder = root / "runs/sweep-small-alpha/small"
+    assert sorted(p.name for p in folder.glob("train-*")) == [f"train-alpha_{value}-s0" for value in (0.1, 0.5, 0.7)]
+
+
+@pytest.mark.slow
 def test_a_failing_run_is_named_and_the_others_go_on(root):
     change(root, "alpha: 0.5", "fail: bug")
     code, out, err = call(root, "reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")

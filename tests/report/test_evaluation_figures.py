@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from pytest import approx
 
 from lead_kit.evaluate import graded_samples, metrics, stats
-from lead_kit.report import evaluation_figures, style, tables, training_figures
-from tests.report.test_training_figures import assert_readable, caption_of, training
+from lead_kit.report import curves, evaluation_figures, style, tables, training_figures
+from tests.report.test_training_figures import assert_readable, training
 
 FINAL = "final Pass@1"
 
@@ -52,7 +52,27 @@ GRADED = pd.DataFrame(
 )
 BINS = ["(0, 2.5]", "(2.5, 3.5]", "(3.5, 4.5]", "(4.5, 5.5]", "(5.5, 10]", "outside the bins", "no level"]
 BARS = pd.DataFrame({"arm": "lead", "level": BINS, "estimate": 0.5, "low": 0.4, "high": 0.6, "clusters": 120})
+
+
+def swept(values, second=(), seeds=3):
+    """The figure of a sweep: each value lowers Pass@1 by 0.1 and adds 10 tokens; seeds differ by 0.01 and by 1."""
+    rows = []
+    for place, value in enumerate(values):
+        for other in second or ("",):
+            labels = {"arm": f"x_{value}_{other}", "x": value, "y": other, "unit": "seed"}
+            for seed in range(seeds):
+                shared = labels | {"cluster": seed}
+                rows.append(shared | {"metric": FINAL, "value": 0.9 - 0.1 * place + 0.01 * (seed - 1)})
+                rows.append(shared | {"metric": tables._LENGTH, "value": 10.0 * (place + 1) + seed - 1})
+    points = pd.DataFrame(rows)
+    arms = tables._arm_table(points).merge(points[["arm", "x", "y"]].drop_duplicates(), on="arm")
+    return evaluation_figures.dose_response(arms, points, ["x", "y"] if second else ["x"], "A sentence.")
+
+
 FIGURES = {
+    "dose_response": lambda: swept([0, 0.02, 0.05, 0.1, 0.2]),
+    "dose_response_of_a_grid": lambda: swept([1e-5, 1e-4, 1e-3], [0, -1.0, -2.0]),
+    "dose_response_of_names": lambda: swept(["lead(length_alpha=0.1)", "grpo", "rloo"], seeds=1),
     "budget_curve": lambda: evaluation_figures.budget_curve(tables.budget_points(evaluated())),
     "by_difficulty": lambda: evaluation_figures.by_difficulty(tables.difficulty_points(evaluated(), [])),
     "by_difficulty_in_bins": lambda: evaluation_figures.by_difficulty(BARS),
@@ -63,7 +83,6 @@ FIGURES = {
     "group_advantages": lambda: evaluation_figures.group_advantages(GROUP),
     "graders": lambda: evaluation_figures.group_advantages(GRADED[:8], "length (characters)"),
     "graders_of_many_answers": lambda: evaluation_figures.group_advantages(GRADED, "length (characters)"),
-    "histograms": lambda: evaluation_figures.histograms([0, 1, 2, 5, 6, None], [1, 2, 5], "difficulty level"),
 }
 
 
@@ -107,6 +126,36 @@ def test_a_forest_fills_the_rows_whose_verdict_is_a_difference():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["length − grpo", "lead − grpo", "lead − length"]
 
 
+def test_a_sweep_is_drawn_over_numbers_with_its_mean_its_seeds_and_a_band():
+    accuracy, length = swept([0, 0.1, 0.2]).axes
+    mean, points = accuracy.lines
+    assert mean.get_xdata().tolist() == [0, 0.1, 0.2] and mean.get_ydata() == approx([0.9, 0.8, 0.7])
+    assert sorted(points.get_ydata()[:3]) == approx([0.89, 0.9, 0.91]) and len(points.get_xdata()) == 9
+    # seeds 9, 10, 11: sd 1, t(2) = 4.3027
+    band = length.collections[0].get_paths()[0].vertices
+    assert band[band[:, 0] == 0, 1].max() == approx(10 + 4.3027 / 3**0.5, abs=1e-3)
+    assert (length.get_xscale(), length.get_xlabel()) == ("linear", "x")
+
+
+def test_a_sweep_over_powers_has_a_logarithmic_axis_and_a_grid_has_a_line_for_each_second_value():
+    figure = swept([1e-5, 1e-4, 1e-3], [0, -1.0])
+    assert {axes.get_xscale() for axes in figure.axes} == {"log"}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["y 0.0", "y -1.0"]
+    names = swept(["b", "a"]).axes[0]
+    assert [label.get_text() for label in names.get_xticklabels()] == ["a", "b"]  # in the order of the table
+
+
+def test_arms_are_in_the_order_of_the_numbers_in_their_names():
+    names = ["a_10", "a_9", "a_0.1", "a_0.05", "a_1e-06", "b", "grpo"]
+    assert curves.arms_of(pd.DataFrame({"arm": names})) == ["grpo", "a_1e-06", "a_0.05", "a_0.1", "a_9", "a_10", "b"]
+
+
+def test_with_a_reference_only_differences_from_it_are_taken_and_corrected():
+    values, _ = tables.cluster_values(training(), {})
+    pairs = tables.differences(values, 0, reference="length")
+    assert set(pairs["difference"]) == {"grpo − length", "lead − length"}
+
+
 def test_a_difference_without_interval_is_not_drawn():
     frame = compared(metrics=(FINAL, tables._LENGTH))
     frame.loc[frame["metric"] == FINAL, ["low", "high"]] = np.nan
@@ -114,39 +163,6 @@ def test_a_difference_without_interval_is_not_drawn():
     assert evaluation_figures.forest_points(pd.DataFrame()).empty
     with pytest.raises(ValueError, match="nothing to draw"):
         evaluation_figures.forest(pd.DataFrame())
-
-
-def test_each_level_has_a_bin_of_its_own():
-    points = evaluation_figures.histogram_points([1, 1, 2, 4], [2, 4])
-    assert points["low"].tolist() == [0.5, 1.5, 2.5, 3.5] and points["high"].tolist() == [1.5, 2.5, 3.5, 4.5]
-    assert points["before"].tolist() == [2, 1, 0, 1] and points["after"].tolist() == [0, 1, 0, 1]
-
-
-def test_pass_rates_of_eight_rollouts_have_nine_bins():
-    rates = [k / 8 for k in range(9)]
-    points = evaluation_figures.histogram_points(rates, [1 / 3 + 1 / 24])  # 3/8, up to rounding
-    assert points["before"].tolist() == [1] * 9 and points["after"].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0]
-
-
-def test_many_different_values_share_equal_bins():
-    points = evaluation_figures.histogram_points(np.linspace(0, 12, 121) ** 1.01, [])
-    assert len(points) == 12 and points["before"].sum() == 121
-    assert np.diff(points["low"]) == approx(np.full(11, points["high"].iloc[-1] / 12))
-
-
-def test_no_value_falls_outside_the_bins():
-    random = np.random.default_rng(0)
-    for size in (1, 2, 3, 10, 200):
-        values = random.normal(size=size)
-        assert evaluation_figures.histogram_points(values, values)["after"].sum() == size
-
-
-def test_problems_without_a_value_are_counted_in_the_caption():
-    figure = evaluation_figures.histograms([1, 2, None, float("nan")], [2, None], "difficulty level")
-    assert "Left out, as they have no value: 2 before, 1 after." in caption_of(figure)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["before (2)", "after (1)"]
-    with pytest.raises(ValueError, match="nothing to count"):
-        evaluation_figures.histograms([None], [], "difficulty level")
 
 
 def test_the_difference_of_arms_is_paired_by_seed():
