@@ -159,6 +159,19 @@ SETS = {
     # the copies that RLite's recipes load; their columns are found by common names
     "AIME24-sea-snell": Source("sea-snell/aime-2024", "test", "", asked=_GRPO_LEAD),
     "AIME25-opencompass": Source("opencompass/AIME2025", "test", "", config="AIME2025-I,AIME2025-II", asked=_GRPO_LEAD),
+    # MathArena's copies of the contests: the only split is called train
+    "AIME26": Source("MathArena/aime_2026", "train", "problem", "answer", id="problem_idx", asked=_GRPO_LEAD),
+    "HMMT25": Source("MathArena/hmmt_feb_2025", "train", "problem", "answer", id="problem_idx", asked=_GRPO_LEAD),
+    "HMMT25-November": Source("MathArena/hmmt_nov_2025", "train", "problem", "answer", id="problem_idx",
+                              asked=_GRPO_LEAD),
+    "HMMT26": Source("MathArena/hmmt_feb_2026", "train", "problem", "answer", id="problem_idx", asked=_GRPO_LEAD),
+    "BRUMO25": Source("MathArena/brumo_2025", "train", "problem", "answer", id="problem_idx", asked=_GRPO_LEAD),
+    "CMIMC25": Source("MathArena/cmimc_2025", "train", "problem", "answer", id="problem_idx", asked=_GRPO_LEAD),
+    "BeyondAIME": Source("ByteDance-Seed/BeyondAIME", "test", "problem", "answer", asked=_GRPO_LEAD),
+    "OlymMATH-easy": Source("RUC-AIBOX/OlymMATH", "test", "problem", "answer", config="en-easy", asked=_GRPO_LEAD),
+    "OlymMATH-hard": Source("RUC-AIBOX/OlymMATH", "test", "problem", "answer", config="en-hard", asked=_GRPO_LEAD),
+    "Omni-MATH": Source("KbsdJames/Omni-MATH", "test", "problem", "answer", "solution", "difficulty",
+                        asked=_FOUR_SAMPLES),
     "MATH-500": Source("HuggingFaceH4/MATH-500", "test", "problem", "answer", "solution", "level", "unique_id",
                        keep=("subject",), asked=_FOUR_SAMPLES),
     "AMC23": Source("math-ai/amc23", "test", "question", "answer", id="id", asked=_GRPO_LEAD),
@@ -173,5 +186,8 @@ SETS = {
                            wrong=("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"),
                            asked=_FOUR_SAMPLES._replace(template="multiple_choice")),
 }  # fmt: skip
-# One name for several evaluation sets: the five of DeepScaleR
-SUITES = {"DeepScaleR-evaluation": ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench")}
+SUITES = {  # one name for several evaluation sets
+    "DeepScaleR-evaluation": ("AIME24", "AMC23", "MATH-500", "Minerva", "OlympiadBench"),
+    # contests held from November 2025, after most open models and their training data
+    "fresh": ("AIME26", "HMMT26", "HMMT25-November"),
+}
