@@ -92,11 +92,8 @@ def told(files: list[str]) -> dict[str, float]:
     """The numbers, figures and sentences of 04_evaluate."""
     clock = Clock()
     frame, suites = suites_of(files, clock)
-    table, differences, _ = tables.evaluation(suites)
-    tables.printed_arms(table)
-    tables.printed_differences(differences)
+    tables.evaluation(suites)
     clock("tables")
-    evaluation_figures.forest(differences).png()
     evaluation_figures.budget_curve(tables.budget_points(suites), tables.evaluation_setting(suites)).png()
     clock("figures")
     read_rollouts.caveats(frame, 1.0)

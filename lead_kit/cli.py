@@ -166,7 +166,7 @@ _command("compare", "report.compare:compare_command", "compare two runs: differe
     _argument("run_a", "a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several"),
     _argument("run_b", "the other run"),
     _option("--metric", "the metric to compare", default="pass@1"),
-    _option("--seed", "seed of the permutations", type=int, default=0),
+    _option("--seed", "seed of the bootstrap", type=int, default=0),
     _option("--missing", "problems that a run lacks: refuse (default) or 'leave out'"),
     _option("--uneven-samples", "problems with fewer samples: refuse (default) or fewest"),
 ]

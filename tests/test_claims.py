@@ -100,3 +100,40 @@ def test_a_tag_without_a_formula_and_a_number_without_an_interval_are_errors():
     known = {"figure1": lambda formula: claims._number(0.5)}
     with pytest.raises(ValueError, match="has no interval"):
         claims.rewrite("[.022, .047]<!--figure1 faster-->", known)
+
+
+def test_changes_and_differences_of_validations_by_hand():
+    start, end = {"p": 0.0, "q": 0.5}, {"p": 0.5, "q": 1.0}
+    rows = [
+        {"run": arm, "arm": arm, "seed": 0, "step": step, "id": name, "pass@1": value, "length": 10 * value}
+        for arm, last in (("grpo", start), ("lead", end))
+        for step, values in ((0, start), (20, last))
+        for name, value in values.items()
+    ]
+    points = claims.Points(None, None, pd.DataFrame(rows), None, None)
+    assert claims.measure(points, "problems: ").estimate == 2
+    assert claims.measure(points, "start: pass@1: lead").estimate == 0.25
+    assert claims.measure(points, "end: pass@1: lead").estimate == 0.75
+    assert claims.measure(points, "change: pass@1: lead")[:3] == (0.5, 0.5, 0.5)  # .5 in both problems
+    assert claims.measure(points, "change: pass@1: grpo")[:3] == (0, 0, 0)
+    assert claims.measure(points, "minus: end: length: lead − grpo")[:3] == (-5, -5, -5)
+    more = pd.concat([points.problems, points.problems.assign(seed=1)])
+    assert claims.measure(points._replace(problems=more), "change: pass@1: lead")[:3] == (0.5, 0.5, 0.5)
+
+
+def test_numbers_of_batches_and_words_by_hand():
+    rows = [
+        {"run": f"r{seed}", "arm": "lead", "seed": seed, "split": claims.SPLIT, "step": step, "reward_format": value}
+        for seed, values in ((0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), (1, [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]))
+        for step, value in enumerate(values, 1)
+    ]
+    words = [("check", 0, 0.5, 0.0), ("double-check", 0, 0.1, 0.2), ("check", 1, 0.3, 0.4)]
+    words = pd.DataFrame(words, columns=["word", "seed", "before", "after"]).assign(run="r", arm="lead")
+    points = claims.Points(None, None, None, pd.DataFrame(rows), words)
+    assert claims.measure(points, "first batch: reward_format: lead").estimate == pytest.approx(0.2)
+    assert claims.measure(points, "last batch: reward_format: lead").estimate == pytest.approx(0.7)
+    assert claims.measure(points, "first five batches: reward_format: lead").estimate == pytest.approx(0.4)
+    assert claims.measure(points, "lowest of the last five batches: reward_format").estimate == pytest.approx(0.5)
+    # check and double-check: seed 0 from .6 to .2, seed 1 from .3 to .4
+    assert claims.measure(points, "before: check, double-check: lead").estimate == pytest.approx(0.45)
+    assert claims.measure(points, "rise: check, double-check: lead").estimate == pytest.approx(-0.15)

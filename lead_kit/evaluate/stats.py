@@ -96,20 +96,10 @@ def cluster_bootstrap(values, denominator=None, *, seed: int) -> Interval:
     interval = t_interval(numerator, denominator)
     if clusters == 1:
         return interval
-    z = np.sqrt(clusters / (clusters - 1)) * critical(clusters)
-    bounds = stats.bootstrap(
-        (numerator, denominator),
-        lambda top, bottom, axis: top.sum(axis=axis) / bottom.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        axis=-1,
-        method="percentile",
-        n_resamples=RESAMPLES,
-        batch=max(1, 10**6 // numerator.size),  # a batch then needs about 16 MB
-        confidence_level=float(2 * stats.norm.cdf(z) - 1),
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return interval._replace(low=bounds.low, high=bounds.high)
+    weights = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).T
+    tail = stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * critical(clusters))
+    low, high = np.quantile((numerator @ weights) / (denominator @ weights), [tail, 1 - tail], axis=-1)
+    return interval._replace(low=low, high=high)
 
 
 def two_level_interval(values) -> Interval:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
 from lead_kit.launch import estimates, forkserver, process_tree, ranks
-from lead_kit.launch.recipe_model import Planned, Recipe, Scale, load_recipe, load_scale
+from lead_kit.launch.recipe_model import Recipe, Scale, load_recipe, load_scale
 from lead_kit.launch.recipes import Job, as_text, plan, settled
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, RUNS, resolve, run_folder, shown, write_text
@@ -64,12 +64,9 @@ def _resources_of(job: Job, resources: dict[str, str]) -> dict:
     return {name: int(v) if v.isdigit() else v for name, v in resources.items() if name not in left_out}
 
 
-def _write_plan(
-    folder: Path, jobs: list[Job], scale: Scale, resources: dict[str, str], planned: Planned | None = None
-) -> Path:
+def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str, str]) -> Path:
     """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources.
 
-    Each run copies `planned` into its run.json.
     `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
     """
     local = "--executor" not in scale.snakemake
@@ -87,8 +84,7 @@ def _write_plan(
             words = [*srun, *words, "--nodes", str(nodes)]
             asked |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
         entries[job.name] = {"command": shlex.join(words), "needs": needs, "resources": asked}
-    content = {"runs": str(RUNS), "threads": scale.threads, "planned": planned.record() if planned else None}
-    content |= {"jobs": entries}
+    content = {"runs": str(RUNS), "threads": scale.threads, "jobs": entries}
     return write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 
 
@@ -141,8 +137,9 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    written = _write_plan(folder, left, scale, resources, (made or load_recipe(recipe)).planned)
-    call = _snakemake_call(folder, written, at_once, scale.threads, scale.snakemake)
+    call = _snakemake_call(folder, _write_plan(folder, left, scale, resources), at_once, scale.threads, scale.snakemake)
+    planned = (made or load_recipe(recipe)).planned  # each run copies it into its run.json
+    write_text(folder / "planned.json", json.dumps(planned.record() if planned else None, indent=1) + "\n")
     with forkserver.serve(variables) if _wants_forks(left, scale.snakemake) else contextlib.nullcontext({}) as server:
         code = _run_snakemake(call, variables | server, folder) if left else 0
     if code > 1:

@@ -32,7 +32,7 @@ def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "
     )
     panels, width = (2, PAGE) if len(steps) else (1, 4.6)
     height = max(2.2, 0.5 + 0.17 * len(drawn))
-    figure, stacked = figure_with_caption(caption, panels, height, width, across=True, shared=False)
+    figure, stacked = figure_with_caption(caption, panels, height, width, across=True)
     if len(steps):
         names = short_names(steps["run"])
         points = steps.assign(arm=steps["run"].map(names)).rename(columns={"value": "mean"})

@@ -25,10 +25,6 @@ from lead_kit.report.style import (
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.safe_text import safe_label
 
-_DIFFERENT = ("higher", "lower", "longer", "shorter")  # the first words of verdicts that are differences
-# A part of a metric's name and its unit; the first match counts.
-_UNITS = {"reward": "", "length": "tokens", "entropy": "nats per token"}
-_UNITS |= dict.fromkeys(("Pass@", "Cons@", "truncated", "precision", "correct"), "share")
 _MOST_UPRIGHT = 18  # more rollouts than this have their labels turned by 90 degrees
 DOSE_METRICS = {"final Pass@1": "final Pass@1", "mean length": "mean length\n(tokens)"}  # of the results table
 
@@ -120,48 +116,6 @@ def dose_response(arms: pd.DataFrame, points: pd.DataFrame, swept: list[str], no
     panels[-1].set_xlabel(name)
     if others:
         legend_above(figure, panels[0])
-    return figure
-
-
-def forest_points(differences: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `forest`: metric, difference, estimate, low, high, verdict, where there is an interval."""
-    columns = ["metric", "difference", "estimate", "low", "high", "verdict"]
-    return differences.reindex(columns=columns).dropna(subset=["low", "high"]).reset_index(drop=True)
-
-
-@rc_context(STYLE)
-def forest(differences: pd.DataFrame, note: str = "") -> Figure:
-    """Paired differences with their intervals: one panel for each metric, one row for each difference.
-
-    `differences` from `tables.differences`; `note` is added to the caption, such as `meaning` of a report. Raises
-    ValueError where no difference has an interval.
-    """
-    points = forest_points(differences)
-    if points.empty:
-        raise ValueError("no difference has an interval: there is nothing to draw")
-    metrics, names = list(dict.fromkeys(points["metric"])), list(dict.fromkeys(points["difference"]))
-    labels = [textwrap.fill(safe_label(name), 30) for name in names]
-    row = 0.05 + 0.12 * max(label.count("\n") + 1 for label in labels)  # inches
-    caption = (
-        "Point: estimate of the paired difference; bar: its 95% t-interval, not corrected. "
-        f"Filled: a difference was detected; hollow: none was detected, or the comparison is exploratory. {note}"
-    )
-    figure, panels = figure_with_caption(caption, len(metrics), 1.0 + row * len(names), 2 + len(metrics), across=True)
-    for axes, metric in zip(panels, metrics, strict=True):
-        for detected, face in ((True, "black"), (False, "white")):
-            chosen = (points["metric"] == metric) & (points["verdict"].str.startswith(_DIFFERENT) == detected)
-            rows = points[chosen]
-            reach = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-            y = rows["difference"].map(names.index)
-            axes.errorbar(rows["estimate"], y, xerr=reach, fmt="o", color="black", mfc=face, lw=0.8, capsize=1.5)
-        axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        axes.set_title(textwrap.fill(safe_label(metric), 14), fontsize=7)
-        unit = next((unit for part, unit in _UNITS.items() if part in metric), "")
-        axes.set_xlabel(f"difference\n({unit})" if unit else "difference", fontsize=7)
-        axes.xaxis.set_major_locator(MaxNLocator(4 if len(metrics) <= 2 else 2))
-        axes.margins(x=0.08)
-    panels[0].set_yticks(range(len(names)), labels)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first on top
     return figure
 
 

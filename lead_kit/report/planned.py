@@ -79,9 +79,7 @@ def correction(frame: pd.DataFrame, plan: Plan) -> str:
     if not len(frame):
         return ""
     if not plan.primary:
-        return (
-            f"No comparison was planned: verdicts follow p after Holm's correction over all {len(frame)} comparisons."
-        )
+        return f"No comparison was planned: verdicts follow p after Holm's correction over all {len(frame)} of them."
     counts = frame["family"].value_counts()
     missing = "" if counts.get(PRIMARY) else f"The primary comparison ({plan.primary}) is not among these runs. "
     rule = "Its p is not corrected; those of secondary comparisons are, by Holm's method, within each metric."

@@ -143,9 +143,8 @@ def figure_with_caption(
     height: float = _HEIGHT,
     width: float = _WIDTH,
     across: bool = False,
-    shared: bool = True,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with its caption, and its axes (panels,): one below the other, or `across`, with a `shared` y axis.
+    """A figure with its caption, and its axes (panels,): one below the other, or `across`.
 
     `height` is that of one panel, `width` that of the figure, in inches; the width is kept within one and two columns.
     """
@@ -158,7 +157,7 @@ def figure_with_caption(
     figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
     figure.text(0.02, 0.01, "\n".join(lines), fontsize=CAPTION_SIZE, va="bottom", linespacing=1.25)
     figure.set_label(" ".join(caption.split()))  # the caption as text, which is saved beside the image
-    return figure, figure.subplots(rows, columns, squeeze=False, sharey=across and shared).ravel()
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
 def legend_above(figure: Figure, axes) -> None:

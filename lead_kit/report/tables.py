@@ -1,4 +1,4 @@
-"""The results table of several arms, their paired differences, and tables as Markdown, LaTeX and on the screen.
+"""The results table of several arms, their paired differences, and tables as Markdown and on the screen.
 
 Text on the screen may come from a model or a file and is escaped.
 
@@ -31,17 +31,12 @@ _FEW_SEEDS = (
     "IQM: mean of the middle half of the seeds. P(later > earlier): share of the pairs of seeds in which the later arm "
     "is above. Their brackets: 95% stratified bootstrap over seeds (Agarwal et al. 2021)."
 )
-_LATEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "−": "$-$", "–": "--", "^": r"\^{}", "~": r"\~{}"}
-    | {sign: "\\" + sign for sign in "&%$#_{}"}
-)
 
 
 class _Report(NamedTuple):
     """The tables of one evaluation: as text, and as numbers."""
 
     text: str  # Markdown
-    latex: str
     meaning: str  # the caption: what the brackets are, and which comparisons were planned
     arms: pd.DataFrame
     differences: pd.DataFrame
@@ -101,7 +96,7 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None 
     `differences`."""
     plan = plan or Plan()
     if values.empty:
-        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", "", values, values)
+        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
     arms, pairs = _arm_table(values), differences(values, seed, plan, reference)
     printed = [printed_arms(arms), *([printed_differences(pairs)] if len(pairs) else [])]
     meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
@@ -109,7 +104,7 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None 
         printed.insert(1, printed_arms(_with_estimate(arms[arms["iqm"].notna()], "iqm"), "arm, IQM"))
         notes = [_FEW_SEEDS, *notes]
     text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
-    return _Report(text, "".join(_latex(table, meaning) for table in printed), meaning, arms, pairs)
+    return _Report(text, meaning, arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
@@ -326,16 +321,6 @@ def markdown(frame: pd.DataFrame) -> str:
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     rule = "|".join("-" * (width + 2) for width in widths)
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
-
-
-def _latex(frame: pd.DataFrame, caption: str) -> str:
-    """A frame of texts as a LaTeX table (needs booktabs); every special sign is escaped."""
-    escaped = frame.rename(columns=_as_latex).map(_as_latex)
-    return escaped.to_latex(index=False, caption=caption.translate(_LATEX))
-
-
-def _as_latex(text):
-    return safe_line(text).translate(_LATEX)
 
 
 def _caption(values: pd.DataFrame) -> str:

@@ -144,10 +144,10 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
 
 def _planned(folder: Path, old: Mapping | None) -> dict | None:
     """The planned comparisons of the recipe that starts this run; a run that continues keeps those it began with."""
-    plan = folder.parent / "plan.json"
+    path = folder.parent / "planned.json"
     if old and old["status"] != "done":
         return old.get("planned")
-    return parse_json(plan.read_bytes(), plan).get("planned") if plan.is_file() else None
+    return parse_json(path.read_bytes(), path) if path.is_file() else None
 
 
 def _remove_partial_files(folder: Path) -> None:

@@ -43,7 +43,7 @@ def write(folder, accuracy, ids=range(40), n=8, length=30, arms=(("grpo", 0),), 
 def test_a_difference_on_every_problem_is_found(tmp_path):
     told = comparison(write(tmp_path / "a", 0.7), write(tmp_path / "b", 0.5))
     assert told.startswith("pass@1 on 40 problems, 8 samples each")
-    assert "A − B = +0.1" in told and "A is higher than B." in told and "p <0.001" in told
+    assert "A − B = +0.1" in told and "A is higher than B." in told and "bootstrap [+0.1" in told
 
 
 def test_equal_runs_have_no_detectable_difference(tmp_path):

@@ -1,7 +1,5 @@
 """Figures of samples, groups and problems: what they show, that nothing is cut off. Tables: what they say."""
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ from pytest import approx
 
 from lead_kit.evaluate import graded_samples, metrics, stats
 from lead_kit.report import curves, evaluation_figures, style, tables, training_figures
+from lead_kit.report.planned import Plan
 from tests.report.test_training_figures import assert_readable, training
 
 FINAL = "final Pass@1"
@@ -29,21 +28,6 @@ def evaluated(arms=("grpo", "lead"), seeds=2, problems=12, n=4):
     return graded_samples.suites(pd.DataFrame(made))
 
 
-def compared(
-    arms=("grpo", "lead"), metrics=(FINAL, "mean Pass@1 over the curve", "Cons@4", tables._LENGTH, "precision")
-):
-    """Differences of every pair; each interval is the estimate ± 1, and only the first pair of arms differs."""
-    rows = []
-    for metric in metrics:
-        for place, (earlier, later) in enumerate(combinations(arms, 2)):
-            row = {"metric": metric, "difference": f"{later} − {earlier}", "estimate": 2.0 - place}
-            verdict = "higher, for these runs" if place == 0 else stats.NO_DIFFERENCE
-            rows.append(row | {"low": 1.0 - place, "high": 3.0 - place, "verdict": verdict})
-    return pd.DataFrame(rows)
-
-
-SIX = ("grpo", "length", "lead", "dapo", "dr_grpo", "length_reweighting")
-LONG = ("grpo (figure1/tiny/train-grpo-s0)", "lead (figure1/tiny/train-lead-s0)", "mine")
 GROUP = pd.DataFrame(
     {"correct": [1, 0, 1, 0], "length": [12, 40, 30, 96], "grpo": [1, -1, 1, -1], "lead": [1.2, -1, 0.8, -1]}
 )
@@ -76,10 +60,6 @@ FIGURES = {
     "budget_curve": lambda: evaluation_figures.budget_curve(tables.budget_points(evaluated())),
     "by_difficulty": lambda: evaluation_figures.by_difficulty(tables.difficulty_points(evaluated(), [])),
     "by_difficulty_in_bins": lambda: evaluation_figures.by_difficulty(BARS),
-    "forest_of_one_difference": lambda: evaluation_figures.forest(compared()),
-    "forest_of_fifteen_differences": lambda: evaluation_figures.forest(compared(SIX)),
-    "forest_of_long_names": lambda: evaluation_figures.forest(compared(LONG), note="A sentence."),
-    "forest_of_one_metric": lambda: evaluation_figures.forest(compared(metrics=(FINAL,))),
     "group_advantages": lambda: evaluation_figures.group_advantages(GROUP),
     "graders": lambda: evaluation_figures.group_advantages(GRADED[:8], "length (characters)"),
     "graders_of_many_answers": lambda: evaluation_figures.group_advantages(GRADED, "length (characters)"),
@@ -108,22 +88,6 @@ def test_the_unit_of_lengths_is_named():
     assert evaluation_figures.group_advantages(GROUP).axes[0].get_xlabel() == "length (tokens)"
     graded = evaluation_figures.group_advantages(GRADED, "length (characters)")
     assert graded.axes[0].get_xlabel() == "length (characters)"
-
-
-def test_a_forest_has_a_panel_for_each_metric_with_its_unit():
-    figure = evaluation_figures.forest(compared(metrics=(FINAL, tables._LENGTH, "final grad_norm")))
-    labels = [axes.get_xlabel() for axes in figure.axes]
-    assert labels == ["difference\n(share)", "difference\n(tokens)", "difference"]
-
-
-def test_a_forest_fills_the_rows_whose_verdict_is_a_difference():
-    (axes,) = evaluation_figures.forest(compared(("grpo", "length", "lead"), metrics=(FINAL,))).axes
-    filled, hollow = (container.lines[0] for container in axes.containers)
-    assert (filled.get_markerfacecolor(), hollow.get_markerfacecolor()) == ("black", "white")
-    # rows from the top: length − grpo is 2, lead − grpo is 1, lead − length is 0
-    assert (filled.get_xdata().tolist(), filled.get_ydata().tolist()) == ([2.0], [0])
-    assert (hollow.get_xdata().tolist(), hollow.get_ydata().tolist()) == ([1.0, 0.0], [1, 2])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["length − grpo", "lead − grpo", "lead − length"]
 
 
 def test_a_sweep_is_drawn_over_numbers_with_its_mean_its_seeds_and_a_band():
@@ -156,18 +120,10 @@ def test_with_a_reference_only_differences_from_it_are_taken_and_corrected():
     assert set(pairs["difference"]) == {"grpo − length", "lead − length"}
 
 
-def test_a_difference_without_interval_is_not_drawn():
-    frame = compared(metrics=(FINAL, tables._LENGTH))
-    frame.loc[frame["metric"] == FINAL, ["low", "high"]] = np.nan
-    assert evaluation_figures.forest_points(frame)["metric"].tolist() == [tables._LENGTH]
-    assert evaluation_figures.forest_points(pd.DataFrame()).empty
-    with pytest.raises(ValueError, match="nothing to draw"):
-        evaluation_figures.forest(pd.DataFrame())
-
-
 def test_the_difference_of_arms_is_paired_by_seed():
     values, notes = tables.cluster_values(training(), {})
-    pairs = tables.differences(values, 0, f"{FINAL}: length − grpo").set_index(["metric", "difference"])
+    plan = Plan(f"{FINAL}: length − grpo", [f"{tables._LENGTH}: length − grpo", f"{tables._TRUNCATED}: lead − grpo"])
+    pairs = tables.differences(values, 0, plan).set_index(["metric", "difference"])
     row = pairs.loc[(FINAL, "length − grpo")]
     # seeds 0, 1, 2: .7-.6, .69-.61, .68-.62: mean .08, sd .02, t(2) = 4.3027
     assert (row["estimate"], row["high"]) == approx((0.08, 0.08 + 4.3027 * 0.02 / 3**0.5), abs=1e-4)
@@ -227,8 +183,6 @@ def test_tables_line_up_and_escape_special_signs():
     frame = pd.DataFrame({"arm_1": ["a|b", "50%"], "x": ["1 − 2", "–"]})
     lines = tables.markdown(frame).splitlines()
     assert len({len(line) for line in lines[:2] + lines[3:]}) == 1 and "a\\|b" in lines[2]
-    assert r"arm\_1 & x \\" in tables._latex(frame, "50%") and r"50\% & -- \\" in tables._latex(frame, "50%")
-    assert r"1 $-$ 2" in tables._latex(frame, "50%") and r"\caption{50\%}" in tables._latex(frame, "50%")
 
 
 def test_small_p_values_are_not_zero():
@@ -236,7 +190,7 @@ def test_small_p_values_are_not_zero():
 
 
 def test_models_of_one_evaluation_are_compared_by_problem():
-    table, pairs, _ = tables.evaluation(evaluated(seeds=1))
+    _, _, table, pairs = tables.evaluation(evaluated(seeds=1))
     assert set(table["metric"]) >= {"Pass@1", "Cons@4"} and set(pairs["difference"]) == {"lead − grpo"}
     # grpo has 2 of 4 samples right in every problem, lead 3 of 4
     row = pairs.set_index("metric").loc["Pass@1"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lead_kit.errors import InputError
-from lead_kit.launch import recipe_model, run_recipe
+from lead_kit.launch import recipe_model
 from lead_kit.report import planned
 from lead_kit.runs import files, manifest
 from lead_kit.runs.files import write_text
@@ -39,7 +39,10 @@ def test_a_block_has_the_hash_of_its_content(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "primary, sentence",
-    [("final Pass@1: c − a", "no 'c' here"), ("final Pass@1", "expected METRIC: LATER − EARLIER")],
+    [
+        ("final Pass@1: c − a", "no 'c' here"),
+        ("final Pass@1", r"'final Pass@1' \(METRIC: LATER − EARLIER\): no '' here"),
+    ],
 )
 def test_a_comparison_of_unknown_arms_is_refused(monkeypatch, tmp_path, primary, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -52,11 +55,11 @@ def test_a_run_keeps_the_plan_with_which_it_began(monkeypatch, tmp_path):
     block = recipe(monkeypatch, tmp_path).planned
     folder = tmp_path / "own/tiny/a"
     folder.mkdir(parents=True)
-    run_recipe._write_plan(folder.parent, [], recipe_model.Scale(), {}, block)
+    write_text(folder.parent / "planned.json", json.dumps(block.record()))
     notebook = files.ROOT / "notebooks" / "03_grpo.ipynb"
     assert manifest.open_attempt(folder, {"run_name": "a"}, {}, notebook)["planned"] == block.record()
     changed = recipe(monkeypatch, tmp_path, chosen="after a pilot").planned
-    run_recipe._write_plan(folder.parent, [], recipe_model.Scale(), {}, changed)
+    write_text(folder.parent / "planned.json", json.dumps(changed.record()))
     assert manifest.open_attempt(folder, {"run_name": "a"}, {}, notebook)["planned"] == block.record()
 
 
