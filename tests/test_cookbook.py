@@ -1,4 +1,4 @@
-"""Every cell and command of docs/cookbook.md runs: the functions in one training, then from their kept files."""
+"""Every cell and `lead run` of docs/cookbook.md runs: the functions in one training, then from their kept files."""
 
 import json
 import re
@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 CELLS = [text for kind, text in FENCED if kind == "python"]
 BLOCKS = [text for kind, text in FENCED if not kind]
-COMMANDS = [shlex.split(block)[1:] for block in BLOCKS if block.startswith("lead ")]
+COMMANDS = [shlex.split(block)[1:] for block in BLOCKS if block.startswith("lead run ")]
 ROWS = next(block for block in BLOCKS if block.startswith("{"))
 FUNCTIONS = ["brief", "shorter_half", "from_median", "on_hard_groups", "some_right"]
 SIZES = {"model": "tiny", "train_data": "my_problems.jsonl", "validation_data": "held_out.jsonl", "steps": 1}

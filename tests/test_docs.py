@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lead_kit import cli
-from lead_kit.launch import recipe_model, recipes, run_notebook
+from lead_kit.launch import recipe_model, recipes, run_notebook, sweep
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.parameters import convert_values, load_notebook, read_parameters
 from lead_kit.runs import files, user_code
@@ -53,6 +53,9 @@ def test_a_printed_command_is_accepted(line):
         convert_values(options["parameters"], read_parameters(run_notebook.find_notebook(options["notebook"])))
     if words[0] == "recipe":
         recipe_model.load_recipe(options["name"])
+    if words[0] == "sweep":
+        made = sweep.make_recipe(*(options[name] for name in ("notebook", "parameters", "recipe", "reference")))
+        assert recipes.plan(made[0], options["scale_name"], made=made[1])
     if words[0] == "reproduce":
         assert recipes.plan(options["recipe"], options["scale_name"])
 
