@@ -48,7 +48,8 @@ demo-real: install
 # Replaces the committed figures and points by those of the demos' runs, on purpose: each machine's numbers differ a little.
 # `python -m tests.claims --write` then writes the numbers in the text.
 publish:
-	@for pair in figure1/tiny: figure_reflection/tiny:reflection/ figure_smollm2/smollm2:smollm2/; do \
+	@for pair in figure1/tiny: figure_reflection/tiny:reflection/ figure_smollm2/smollm2:smollm2/ \
+	    sweep-figure1-length_alpha/tiny:sweep/; do \
 	  for file in figures/$${pair#*:}*.*; do \
 	    new=runs/$${pair%:*}/figures/figures/$${file##*/}; if [ -f $$new ]; then cp -v $$new $$file; fi; \
 	  done; \
