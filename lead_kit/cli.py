@@ -155,12 +155,27 @@ _command("leaks", "data.near_duplicates:leaks_command", "which problems of one s
     _option("--show", "pairs to print", type=int, default=3),
     _option("--out", "also write every pair", metavar="FILE.csv"),
 ]
+_command("runs", "launch.commands:list_runs", "all runs, the newest first: state, step, last value").params += [
+    click.Argument(["part"], default="", help="only those whose name contains this, e.g. figure1/tiny"),
+]
+_command("diff", "launch.commands:show_differences", "parameters, inputs and code in which two runs differ").params += [
+    _argument("run_a", "a run's name, or its folder"),
+    _argument("run_b", "the other run"),
+]
 _command("show", "report.show_run:show_command", "a run's state, curve and last rollouts, live or finished").params += [
     _argument("run", "a run's name, or its folder"),
 ]
 _command("export", "report.export_run:export_command", "one HTML of a run that opens without a network").params += [
     _argument("run", "a run folder, or a name under runs/"),
     _option("--out", "where the HTML goes (default: NAME.html in the run folder)", metavar="FILE"),
+]
+_command("card", "report.model_card:card_command", "write the model card of a run, README.md in its folder").params += [
+    _argument("run", "a run's name, or its folder"),
+]
+_command("push", "report.model_card:push_command", "show what would go to the hub; --yes uploads it").params += [
+    _argument("run", "a run with a model and a card"),
+    _argument("repo", "owner/name; a new repository is private"),
+    _flag("--yes", "upload the files, with the token of huggingface_hub"),
 ]
 _command("compare", "report.compare:compare_command", "compare two runs: differences with intervals").params += [
     _argument("run_a", "a run folder, a file of samples, or a name under runs/; RUN@ARM takes one arm of several"),

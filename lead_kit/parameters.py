@@ -35,7 +35,7 @@ from lead_kit.errors import InputError, lookup, nearest, nearest_or_all, shorten
 _SECRET_NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth)_?key|secret|password|(?:^|api_|auth_|access_|hf_|hub_)token)$"
 )
-_SECRET_VALUE = re.compile(
+SECRET_VALUE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{16}|gh[pousr]_[A-Za-z0-9]{20}|github_pat_\w{20}|AKIA[0-9A-Z]{16})|://[^/@\s:]+:[^/@\s]+@"
 )
 # what `ast` raises for a text that is no Python, no literal, or nested too deeply
@@ -135,7 +135,7 @@ def _convert(name: str, kind: str, value):
 def refuse_secrets(values: Mapping) -> None:
     """Raises InputError for a key or password: parameters are written to disk with the run, so it would leak."""
     for name, value in values.items():
-        if value and (_SECRET_NAME.search(name.lower()) or _SECRET_VALUE.search(str(value))):
+        if value and (_SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
             raise InputError(
                 f"parameter {name!r} looks like a key or password, and parameters are stored with the run: "
                 "pass it through an environment variable instead"

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -115,6 +116,13 @@ def until(process: subprocess.Popen, text: str) -> str:
         if text in line:
             return line
     raise AssertionError(process.stderr.read())
+
+
+def until_logged(process: subprocess.Popen, root: Path, text: str) -> None:
+    """Waits until the log of a run below `root` holds `text`, as `lead reproduce` itself prints no steps."""
+    while not any(text in log.read_text(errors="replace") for log in root.rglob("log.txt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
 
 
 def mark() -> str:

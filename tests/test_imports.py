@@ -28,7 +28,15 @@ FRAMES = {"datasets", "pandas", "matplotlib", "wandb", "numpy", "pyarrow", "yaml
 MODELS = {"transformers", "trl", "tokenizers", "peft", "accelerate", "vllm", "unsloth", "safetensors"}
 PURE = ["method", "evaluate/metrics", "evaluate/stats", "parameters", "errors", "data/prompts", "data/arithmetic"]
 DOCUMENT = {"ipywidgets", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
-LATE = {"vllm", "unsloth", "wandb", "flash_attn", "gguf", "reasoning_gym"}  # imported where used: few have them
+LATE = {
+    "vllm",
+    "unsloth",
+    "wandb",
+    "flash_attn",
+    "gguf",
+    "reasoning_gym",
+    "huggingface_hub",
+}  # imported where used: few have them
 HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
 FILES = sorted(KIT.rglob("*.py"))
 
@@ -117,7 +125,10 @@ def test_tables_and_files_need_no_model(wing):
     for path in sorted((KIT / wing).glob("*.py")):
         assert (
             packages(path)
-            <= STANDARD | FRAMES | {"scipy", "IPython", "reasoning_gym", "filelock", "pydantic"} | DOCUMENT
+            <= STANDARD
+            | FRAMES
+            | {"scipy", "IPython", "reasoning_gym", "filelock", "pydantic", "huggingface_hub"}
+            | DOCUMENT
         ), name_of(path)
 
 
@@ -155,6 +166,7 @@ def test_every_import_is_required_or_optional():
     installed = STANDARD | NUMERIC | FRAMES | MODELS | LATE | DOCUMENT
     installed |= {
         "filelock",
+        "huggingface_hub",
         "psutil",
         "click",
         "jinja2",

@@ -1,9 +1,11 @@
-"""Short commands: `lead list` and `lead recipe` print what there is; `lead check` and `lead replay` run a notebook."""
+"""Short commands: `lead list`, `lead recipe`, `lead runs` and `lead diff` print what there is; `lead check` and `lead
+replay` run a notebook."""
 
 import glob
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -15,8 +17,13 @@ from lead_kit.launch.recipes import as_text
 from lead_kit.launch.run_notebook import find_notebook, run_command
 from lead_kit.method.named_estimators import ESTIMATORS
 from lead_kit.parameters import convert_values, read_parameters
-from lead_kit.runs import manifest
-from lead_kit.runs.files import ROOT, file_name, resolve, run_folder
+from lead_kit.runs import find, manifest
+from lead_kit.runs.files import ROOT, RUNS, file_name, resolve, run_folder
+from lead_kit.runs.log_files import read_metrics
+from lead_kit.safe_text import safe_line
+
+_UNITS = {"d": 86400, "h": 3600, "min": 60}  # of an age, in seconds
+_CELL = 60  # characters of a value in `lead diff`
 
 
 def show_list() -> None:
@@ -64,6 +71,62 @@ def _recipe_table(recipe_name: str) -> list[list[str]]:
             notes += [comments.get(("arms", arm, name, parameter), "") for arm in arms]
             rows.append([name, parameter, *cells, "; ".join(dict.fromkeys(filter(None, notes)))])
     return rows
+
+
+def list_runs(part: str) -> None:
+    """`lead runs`: a line for each run whose name contains `part`, the newest first."""
+    rows, now = [], datetime.now(UTC)
+    for folder in find.run_folders():
+        name = folder.relative_to(RUNS).as_posix()
+        if part not in name:
+            continue
+        try:
+            kept = manifest.read_manifest(folder, complete=True)
+            logged = read_metrics(folder) if (folder / "metrics.jsonl").is_file() else []
+        except InputError:
+            rows.append(("", [name, "unreadable", "", "", "", "", ""]))
+            continue
+        start, values = kept["attempts"][-1].get("start") or "", kept["parameters"]
+        axes = [str(values.get(axis, "")) for axis in ("arm", "seed")]
+        steps = f"{logged[-1]['step']}/{values.get('steps', '?')}" if logged else ""
+        age = _age((now - datetime.fromisoformat(start)).total_seconds()) if start else ""
+        rows.append((start, [name, manifest.state(folder, kept), *axes, steps, _last_value(kept, logged), age]))
+    lines = [cells for _, cells in sorted(rows, key=lambda row: row[0], reverse=True)]
+    _print_columns([["run", "state", "arm", "seed", "step", "last value", "age"], *lines])
+
+
+def _last_value(kept: Mapping, logged: list[dict]) -> str:
+    """The newest validation Pass@1 of a run, else its newest reward or loss, else the first number of its summary."""
+    newest = {name: value for row in logged for name, value in row.items()}
+    known = {name: newest[name] for name in ("pass@1", "reward", "loss") if name in newest} | kept.get("summary", {})
+    return next((f"{name} {value:.4g}" for name, value in known.items() if isinstance(value, int | float)), "")
+
+
+def _age(seconds: float) -> str:
+    """A time in the largest unit of which it has one, as 5 min."""
+    name, unit = next((pair for pair in _UNITS.items() if seconds >= pair[1]), ("s", 1))
+    return f"{seconds / unit:.0f} {name}"
+
+
+def show_differences(run_a: str, run_b: str) -> None:
+    """`lead diff`: the parameters, inputs, code and versions in which two runs differ."""
+    sides = [_facts(find.recorded_run(run)) for run in (run_a, run_b)]
+    pairs = {name: [side.get(name, "–") for side in sides] for name in {**sides[0], **sides[1]}}
+    rows = [[name, *map(as_text, pair)] for name, pair in pairs.items() if pair[0] != pair[1]]
+    rows = [[safe_line(cell, _CELL) for cell in row] for row in [["", run_a, run_b], *rows]]
+    _print_columns(rows if len(rows) > 1 else [["the runs have the same parameters, inputs and code"]])
+
+
+def _facts(folder: Path) -> dict:
+    """What decides a run's numbers, by name: parameters, hashes of inputs and code, versions, machine."""
+    kept = manifest.read_manifest(folder, complete=True)
+    last = kept["attempts"][-1]
+    facts = {"notebook": kept["notebook"]} | kept["parameters"] | {"SHA-256 of the notebook's code": last["code"]}
+    facts |= {f"input {name}": (mark or {}).get("sha256") for name, mark in kept.get("inputs", {}).items()}
+    facts |= {f"own {name}": source["sha256"] for name, source in kept.get("own", {}).items()}
+    for part in ("git", "packages", "machine"):
+        facts |= {f"{part} {name}": value for name, value in last.get(part, {}).items()}
+    return {name: value for name, value in facts.items() if name != "run_name"}
 
 
 def _comments(recipe_name: str) -> dict[tuple[str, ...], str]:

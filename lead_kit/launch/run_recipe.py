@@ -11,12 +11,17 @@ import functools
 import importlib.util
 import itertools
 import json
+import math
 import os
 import re
 import shlex
+import shutil
 import signal
+import statistics
 import sys
+import time
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from lead_kit.errors import InputError, nearest_or_all, shorten
@@ -26,6 +31,7 @@ from lead_kit.launch.recipes import Job, as_text, plan, settled
 from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, RUNS, resolve, run_folder, shown, write_text
 
+_POLL, _SILENCE = 1.0, 60.0  # seconds between two looks at the runs, and at most between two lines on them
 _SNAKEFILE = ROOT / "experiments" / "Snakefile"
 
 
@@ -73,7 +79,7 @@ def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str
     names, entries = {job.name for job in jobs}, {}
     for job in jobs:
         words = [sys.executable, "-m", "lead_kit.cli", *_lead_run(job)[1:]]
-        words += ["--brief", "--prefix", job.name.rpartition("/")[2]]
+        words += ["--prefix", job.name.rpartition("/")[2]]
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
         words += ["--replace"] if _lists_of_runs(job) else []
         needs = [name for name in job.needs if name in names]
@@ -141,7 +147,7 @@ def reproduce_recipe(
     planned = (made or load_recipe(recipe)).planned  # each run copies it into its run.json
     write_text(folder / "planned.json", json.dumps(planned.record() if planned else None, indent=1) + "\n")
     with forkserver.serve(variables) if _wants_forks(left, scale.snakemake) else contextlib.nullcontext({}) as server:
-        code = _run_snakemake(call, variables | server, folder) if left else 0
+        code = _run_snakemake(call, variables | server, folder, jobs, at_once) if left else 0
     if code > 1:
         return code
     if _print_failures(jobs, folder):
@@ -211,14 +217,45 @@ def _parse_list(text: str | None, option: str, expected: str, pattern: str = ".+
     return parts
 
 
-def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path) -> int:
-    """Runs Snakemake to its end. A signal stops every run below it."""
+def _finished(jobs: list[Job]) -> set[str]:
+    return {job.name for job in jobs if (run_folder(job.name) / "done").is_file()}
+
+
+def _overview(jobs: list[Job], done: set[str], at_once: int) -> str:
+    """`7 of 24 done, 2 running, about 4 min left`: a run takes as long as those of its stage took.
+
+    A single run of a stage may take as long as any took; without a finished run of a larger stage, no time is given.
+    """
+    records = {job.name: manifest.read_manifest(run_folder(job.name)) or {} for job in jobs}
+    times: dict[str, list[float]] = {}
+    for job in [job for job in jobs if job.name in done and records[job.name].get("end")]:
+        start, end = (datetime.fromisoformat(records[job.name][key]) for key in ("start", "end"))
+        times.setdefault(job.stage, []).append((end - start).total_seconds())
+    usual = [seconds for of_stage in times.values() for seconds in of_stage]
+    waiting = [job.stage for job in jobs if job.name not in done]
+    known = usual and all(stage in times or waiting.count(stage) == 1 for stage in waiting)
+    left = sum(statistics.mean(times.get(stage, usual)) for stage in waiting) if known else 0
+    running = sum(record.get("status") == "running" for record in records.values())
+    about = f", about {math.ceil(left / at_once / 60)} min left" if left else ""
+    return f"{len(done)} of {len(jobs)} done, {running} running{about}"
+
+
+def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path, jobs: list[Job], at_once: int) -> int:
+    """Runs Snakemake to its end; prints each run that ends, and how many have. A signal stops every run below it."""
     process_tree.raise_on_signals()
     process_tree.adopt_orphans()
+    shutil.rmtree(folder / ".snakemake" / "sources", ignore_errors=True)  # it would run its copy of an older Snakefile
     try:
         with (folder / "snakemake.log").open("ab") as log:
             child = process_tree.start(call, env=variables, stderr=log if "--executor" not in call else None)
-            return 1 if child.wait() else 0
+            done, printed = _finished(jobs), time.monotonic()
+            while child.poll() is None:
+                time.sleep(_POLL)
+                if (now := _finished(jobs)) != done or time.monotonic() > printed + _SILENCE:
+                    print(*(f"runs/{name} is done" for name in sorted(now - done)), sep="\n", end="\n" * (now > done))
+                    print(_overview(jobs, now, at_once), flush=True)
+                    done, printed = now, time.monotonic()
+            return 1 if child.returncode else 0
     except process_tree.Stopped as stopped:
         name = signal.Signals(stopped.args[0]).name
         print(f"stopped by {name}; the same command continues from here", file=sys.stderr, flush=True)

@@ -24,8 +24,9 @@ from pygments.lexers import PythonLexer
 from lead_kit.errors import InputError
 from lead_kit.evaluate import graded_samples
 from lead_kit.parameters import read_parameters
-from lead_kit.report import show_run, tables
+from lead_kit.report import tables
 from lead_kit.runs.files import ROOT, resolve, shown, write_text
+from lead_kit.runs.find import recorded_run
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import safe_line, safe_text
 
@@ -79,7 +80,7 @@ _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["t
 
 def export_command(run: str, out: str | None = None) -> int:
     """Writes the document of a run, by default as NAME.html in its folder, and prints where it is."""
-    folder = show_run.run_folder(run)
+    folder = recorded_run(run)
     target = resolve(out) if out else folder / f"{folder.name}.html"
     write_text(target, document(folder))
     print(f"{shown(target)}: {target.stat().st_size / 1e6:.1f} MB, opens without a network")

@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Image, display
 
-from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.report import curves, training_figures
 from lead_kit.report.read_rollouts import best_worst_random
 from lead_kit.report.tables import Page
-from lead_kit.runs import find, lock, log_files
-from lead_kit.runs.files import RUNS, resolve, shown
-from lead_kit.runs.manifest import read_manifest
+from lead_kit.runs import find, log_files, manifest
+from lead_kit.runs.files import shown
 from lead_kit.runs.progress import in_live_notebook
 from lead_kit.safe_text import as_html, safe_line
 
@@ -30,32 +28,19 @@ _DOTS = 110  # of the image, an inch
 _FAILURES = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError)
 
 
-def run_folder(run: str | Path) -> Path:
-    """The folder of a run, by its run_name or path. Raises InputError naming the nearest run."""
-    for folder in (RUNS / run, resolve(run)):
-        if (folder / "run.json").is_file():
-            return folder.resolve()
-    paths = [path for path in RUNS.rglob("run.json") if "attempts" not in path.parts]
-    names = sorted(path.parent.relative_to(RUNS).as_posix() for path in paths)
-    raise InputError(f"no run {safe_line(run)!r}{nearest_or_all(str(run), names)}")
-
-
 def describe_run(folder: Path) -> list[str]:
     """What a run is doing or how it ended, and the newest line of its progress."""
-    manifest = read_manifest(folder, complete=True)
-    last, state = manifest["attempts"][-1], manifest["status"]
-    if state == "running" and not lock.has_writer(folder):
-        state = "ended without being closed"
-    elif state == "running":  # in the run's own kernel it is open until `lead run` closes it
-        state = "has finished" if "finished" in last else f"is running, {last.get('writer', '')}"
-    lines = [f"{shown(folder)} {state if ' ' in state else f'is {state}'} (attempt {len(manifest['attempts'])})"]
+    kept = manifest.read_manifest(folder, complete=True)
+    last, state = kept["attempts"][-1], manifest.state(folder, kept)
+    writer = f", {last.get('writer', '')}" if state == "running" else ""
+    lines = [f"{shown(folder)} is {state}{writer} (attempt {len(kept['attempts'])})"]
     lines += [safe_line(last["reason"])] if last.get("reason") else []
     lines += [f"since {last.get('start', '?')}" + (f", until {last['end']}" if last.get("end") else "")]
-    summary = manifest.get("summary", {}).items()
+    summary = kept.get("summary", {}).items()
     lines += [", ".join(f"{k} {f'{v:.3g}' if isinstance(v, float) else safe_line(v)}" for k, v in summary)]
     lines += [
         f"tripwire {safe_line(trip['wire'])}, step {trip['step']}: {safe_line(trip['sentence'])}"
-        for trip in manifest.get("tripwires", [])
+        for trip in kept.get("tripwires", [])
     ]
     return [line for line in [*lines, _newest_progress(folder)] if line]
 
@@ -95,7 +80,7 @@ def show_command(run: str) -> None:
 
     The curves are those of validation Pass@1 and length, without them that of the loss.
     """
-    folder = run_folder(run)
+    folder = find.recorded_run(run)
     parts = ["\n".join(describe_run(folder))]
     if (folder / "metrics.jsonl").is_file():
         frame = curves.load_runs([folder])
@@ -107,9 +92,9 @@ def show_command(run: str) -> None:
 
 def show(run: str) -> None:
     """The same in a notebook, the curves as a figure, with those of the run's baseline."""
-    folder = run_folder(run)
+    folder = find.recorded_run(run)
     print(*describe_run(folder), sep="\n")
-    figure = _run_figure(folder, _load_baseline(read_manifest(folder)["parameters"].get("baseline", [])))
+    figure = _run_figure(folder, _load_baseline(manifest.read_manifest(folder)["parameters"].get("baseline", [])))
     parts = Image(figure.png(dpi=_DOTS)) if figure else None, last_rollouts(folder)
     display(*(part for part in parts if part is not None))
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lead_kit.errors import InputError, nearest
+from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
 from lead_kit.parameters import read_parameters
 from lead_kit.runs import lock
 from lead_kit.runs.files import ROOT, RUNS, resolve, shown
@@ -125,6 +125,25 @@ def named_runs(names: list[str]) -> list[Path]:
 def _is_run_name(name: str) -> bool:
     """Whether a text is a run_name, not a path or a glob."""
     return not glob.has_magic(name) and not is_path(name) and not resolve(name).exists()
+
+
+def run_folders() -> list[Path]:
+    """The folder of every run below runs/, without earlier attempts; nothing inside a run is looked at."""
+    folders = []
+    for path, names, files in os.walk(RUNS):
+        is_run = "run.json" in files
+        names[:] = [] if is_run else sorted(name for name in names if not name.startswith("."))
+        folders += [Path(path)] * is_run
+    return folders
+
+
+def recorded_run(run: str | Path) -> Path:
+    """The folder of a run, by its run_name or path. Raises InputError naming the nearest run."""
+    for folder in (RUNS / run, resolve(run)):
+        if (folder / "run.json").is_file():
+            return folder.resolve()
+    names = [folder.relative_to(RUNS).as_posix() for folder in run_folders()]
+    raise InputError(f"no run {shorten(str(run))!r}{nearest_or_all(str(run), names)}")
 
 
 def arm_and_seed(name: str) -> tuple[str, int]:

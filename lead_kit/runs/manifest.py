@@ -13,7 +13,7 @@ from lead_kit.errors import InputError
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import ROOT, RUNS, parse_json, shown, to_json_value, write_text
-from lead_kit.runs.lock import check_not_replaced, process_name, release
+from lead_kit.runs.lock import check_not_replaced, has_writer, process_name, release
 from lead_kit.runs.log_files import delete_later_logs
 
 # every attempt writes these; one that wrote nothing else has no results to lose
@@ -63,6 +63,15 @@ def read_manifest(folder: Path, complete: bool = False) -> dict | None:
         remedy = f"delete the folder {shown(folder)} or restore the file"
         raise InputError(f"{shown(path)} is no record of this version of the kit ({reason}): {remedy}") from None
     return json.loads(text)
+
+
+def state(folder: Path, manifest: Mapping) -> str:
+    """done, failed, running, finished (its notebook is, `lead run` has not closed it) or abandoned (by its process)."""
+    if manifest["status"] != "running":
+        return manifest["status"]
+    if not has_writer(folder):
+        return "abandoned"
+    return "finished" if "finished" in manifest["attempts"][-1] else "running"
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lead_kit.launch import forkserver
 from tests.launch.test_endings import DAEMON, ended
-from tests.small import FINISH, SETTLE, call, lead, small_notebook, until, write_notebook
+from tests.small import FINISH, SETTLE, call, lead, small_notebook, until, until_logged, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ def test_kernels_end_with_the_command_that_serves_them(tmp_path, number, code):
     for name in ("notebooks", "experiments"):
         (tmp_path / name).symlink_to(KIT / name)
     process = lead(tmp_path, "reproduce", "figure1", "--scale", "smoke", "--arms", "grpo", "--jobs", "1")
-    until(process, "step ")
+    until_logged(process, tmp_path / "runs", "step ")
     below = psutil.Process(process.pid).children(recursive=True)
     assert [p for p in below if "multiprocessing.forkserver" in " ".join(p.cmdline())]
     process.send_signal(number)

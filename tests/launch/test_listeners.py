@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from lead_kit.launch import process_tree
-from tests.small import FINISH, SETTLE, lead, until, write_notebook
+from tests.small import FINISH, SETTLE, lead, until_logged, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 KIT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ def test_a_run_listens_on_loopback_alone(tmp_path, words, at_least):
         (tmp_path / "experiments" / kind / f"{name}.yaml").write_text(text)
     (tmp_path / "experiments/Snakefile").symlink_to(KIT / "experiments/Snakefile")
     process = lead(tmp_path, *words)
-    until(process, "step 1/9")
+    until_logged(process, tmp_path / "runs", "step 1/9")
     found = listening(process.pid)
     assert public(found) == {} and len(found) >= at_least
 

@@ -11,7 +11,7 @@ import pytest
 from lead_kit import cli
 from lead_kit.errors import InputError
 from lead_kit.launch import commands, estimates, recipe_model, recipes
-from tests.small import FINISH, SETTLE, WORK, call, lead, write_notebook
+from tests.small import FINISH, SETTLE, WORK, call, lead, until_logged, write_notebook
 
 KIT = Path(__file__).resolve().parents[2]
 RECIPE = """\
@@ -203,7 +203,8 @@ def test_a_recipe_runs_to_its_end_and_only_what_is_missing_again(root):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "2")
     code, out, err = call(root, *words)
     assert (code, err) == (0, ""), out
-    assert "[train-long-s0] step 2/2  reward 1" in out and out.rstrip().endswith("| 3 |")
+    assert "runs/small/small/train-long-s0 is done" in out and "4 of 4 done, 0 running" in out and "step " not in out
+    assert out.rstrip().endswith("| 3 |")
     code, out, _ = call(root, *words)
     assert code == 0 and "4 finished" in out
     assert attempts(root) == {"data": 1, "judge": 1, "train-long-s0": 1, "train-plain-s0": 1}
@@ -247,9 +248,7 @@ def test_a_failing_run_is_named_and_the_others_go_on(root):
 def test_an_interrupted_recipe_goes_on_where_it_was(root, forks, number, code):
     words = ("reproduce", "small", "--scale", "small", "--seeds", "0", "--jobs", "1")
     process = lead(root, *words)
-    for line in process.stdout:
-        if "step 1/2" in line:
-            break
+    until_logged(process, root / "runs", "step 1/2")
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]

@@ -79,8 +79,8 @@ def test_a_run_of_lead_run_is_open_until_that_closes_it_and_tells_its_tripwires(
         assert told[0].startswith("runs/mine is running, process ")
         assert "tripwire truncated, step 2: all were cut off" in told
         one.finish()
-        assert show_run.describe_run(folder)[0] == "runs/mine has finished (attempt 1)"
-    assert show_run.describe_run(folder)[0] == "runs/mine ended without being closed (attempt 1)"
+        assert show_run.describe_run(folder)[0] == "runs/mine is finished (attempt 1)"
+    assert show_run.describe_run(folder)[0] == "runs/mine is abandoned (attempt 1)"
 
 
 def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):
