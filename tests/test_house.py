@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (820, 5, 29),
+    "": (821, 5, 29),
     "verify": (3500, 16, 95),
     "method": (970, 7, 84),
-    "runs": (1470, 11, 76),
-    "data": (1630, 9, 75),
+    "runs": (1485, 11, 76),
+    "data": (1605, 9, 75),
     "models": (1500, 7, 49),
     "train": (2200, 12, 72),
     "evaluate": (1270, 7, 64),
-    "report": (2350, 12, 106),
+    "report": (2353, 12, 106),
     "replay": (1670, 9, 65),
-    "launch": (2255, 13, 75),
+    "launch": (2263, 13, 75),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_110, 108, 774
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_116, 108, 775
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason
