@@ -224,7 +224,7 @@ def test_a_notebook_shows_the_picture_that_was_saved_unless_it_has_changed(tmp_p
     shown, size = figure._repr_png_()
     axes.set_xlabel("step")
     assert shown.startswith(b"\x89PNG") and shown != figure._repr_png_()[0]
-    assert size == {"width": 300}  # 2 inches of 150 dots, however many pixels were saved
+    assert size == {"width": round(2 * figure.dpi)}  # 2 inches, however many pixels were saved
 
 
 def test_a_user_s_matplotlibrc_changes_no_figure():
