@@ -12,6 +12,8 @@ JOBS ?= 2
 # processes of pytest; tests also wait, so three keep two cores busy
 WORKERS ?= 3
 export OMP_NUM_THREADS ?= 1
+# a user's setting for pip, which no virtual environment takes
+export PIP_USER := 0
 
 .PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims test-newest
 

@@ -3,6 +3,7 @@
 Completion in bash: eval "$(_LEAD_COMPLETE=bash_source lead)", and zsh_source or fish_source in the other shells.
 """
 
+import errno
 import importlib
 import io
 import os
@@ -227,9 +228,9 @@ def main(argv: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"lead: {error if error.errno is None else f'no file {error.filename}'}", file=sys.stderr)
     except OSError as error:
-        if error.filename is None:  # not about a file that the user named
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):  # not about a file or the disk
             raise
-        print(f"lead: {shorten(error.filename)}: {error.strerror}", file=sys.stderr)
+        print(f"lead: {shorten(error.filename or 'cannot write')}: {error.strerror}", file=sys.stderr)
     except KeyboardInterrupt:  # before a command has begun to handle signals
         return 128 + signal.SIGINT
     return 2

@@ -90,6 +90,8 @@ def _as_float(value) -> float:
 
 def _as_str(value) -> str:
     if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):  # bytes of a command line
+            raise ValueError("expected text in UTF-8")
         return value
     raise ValueError("expected text; with plain papermill, pass a number as text with `-r name value`")
 

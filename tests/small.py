@@ -99,7 +99,7 @@ def lead(root: Path, *arguments: str, **variables: str) -> subprocess.Popen:
     """Starts `lead` with `root` as the repository. Whatever of it still runs when the test ends is ended."""
     own = {"LEAD_ROOT": str(root), MARK: mark()}
     process = subprocess.Popen(
-        [sys.executable, "-m", "lead_kit.cli", *arguments],
+        [sys.executable, "-P", "-m", "lead_kit.cli", *arguments],  # -P: as the script `lead`
         cwd=root,
         env=environment() | own | variables,
         stdout=subprocess.PIPE,

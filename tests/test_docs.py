@@ -119,3 +119,16 @@ def test_the_reward_of_the_readme_works_from_a_file(tmp_path, monkeypatch):
     verdict = Verdict("correct", "2", "", "same")
     paid = [table["brief"](Rollout("1+1?", "2", "2", length, False, verdict)) for length in (20, 21)]
     assert paid == [1.0, 0.0] and Noted.files == [tmp_path / "my_rewards.py"]
+
+
+@pytest.mark.parametrize("scale, runs", [("tiny", 14), ("smoke", 6), ("1x80gb", 5)])
+def test_the_recipe_that_the_docs_explain_has_a_plan(scale, runs, tmp_path, monkeypatch):
+    text = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/study.yaml").write_text(re.search(r"^```yaml\n(.*?)^```", text, re.M | re.S)[1])
+    (tmp_path / "scales").symlink_to(ROOT / "experiments/scales")
+    monkeypatch.setattr(recipe_model, "EXPERIMENTS", tmp_path)
+    jobs = recipes.plan("study", scale)
+    assert len(jobs) == runs and {job.arm for job in jobs} == {None, "grpo", "short"}
+    steps = {job.parameters["steps"] for job in jobs if job.stage == "grpo"}
+    assert steps == {{"tiny": 50, "smoke": 2, "1x80gb": 100}[scale]}

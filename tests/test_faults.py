@@ -1,12 +1,17 @@
 """Faults: bad input gets a sentence and exit code 2; a crash leaves a run that can be taken up."""
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from lead_kit.runs.log_files import read_metrics
-from tests.small import FINISH, SETTLE, call, lead, write_notebook
+from tests.small import FINISH, SETTLE, WORK, call, environment, lead, small_notebook, write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]  # each starts `lead`
 
@@ -105,3 +110,106 @@ def test_a_tracker_without_its_server_does_not_hold_a_run_up(root):
     assert code == 0, err
     assert "wandb is off from here on" in (root / "runs/online/log.txt").read_text()
     assert len(read_metrics(root / "runs/online")) == 2
+
+
+def test_a_foreign_environment_changes_no_run(tmp_path, record_property):
+    """Variables of launchers that started something else, no HOME, modules of the repository that are named like those
+    of libraries, a repository that belongs to someone else, a path that means something to formats and to YAML."""
+    root = tmp_path / "it's a: b #c {y}"
+    small_notebook(root)
+    for module in ("random", "tokenize", "numpy"):
+        (root / f"{module}.py").write_text("raise ImportError('not this one')\n")
+        shutil.copy(root / f"{module}.py", root / "notebooks")
+    subprocess.run(["git", "init", "-q", root], check=True)
+    variables = {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "none"}
+    variables |= {"OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "2", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
+    variables |= {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", "HOME": ""}
+    code, out, err = call(root, "run", "small", "-p", "steps", "1", **variables)
+    assert (code, err) == (0, ""), out
+    assert "the commit is not recorded, since git refuses to read the repository: fatal: detected dubious" in out
+    assert (root / "runs/small/result.txt").read_text() == "1"
+    record_property("expected", "the run is done, and a line says that git refuses")
+
+
+def test_the_reason_of_an_error_that_has_no_traceback_is_in_the_terminal(tmp_path):
+    error = "raise ExceptionGroup('two', [ValueError('the inner one')])"  # IPython prints its traceback itself
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, error, FINISH)
+    code, _, err = call(tmp_path, "run", "small")
+    assert code == 1 and "lead: cell 3 failed, and the last line of the log is: ValueError: the inner one" in err
+    assert json.loads((tmp_path / "runs/small/run.json").read_text())["attempts"][0]["reason"].endswith("inner one")
+
+
+WITHOUT_LOCKS = """\
+import errno, fcntl, sys
+def flock(file, operation):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+from pathlib import Path
+from lead_kit.runs import lock
+folder = Path(sys.argv[1])
+lock.acquire(folder)
+print(lock.has_writer(folder), flush=True)
+input()
+lock.release(folder)
+print(lock.has_writer(folder))
+"""
+
+
+def test_where_files_cannot_be_locked_a_file_is_the_lock(tmp_path, record_property):
+    command = [sys.executable, "-c", WITHOUT_LOCKS, tmp_path / "run"]
+    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline().startswith("this file system has no file locks, so a file marks the writer")
+    assert first.stdout.readline() == "True\n"
+    second = subprocess.run(command, capture_output=True, text=True, input="\n")
+    assert second.returncode == 1 and f"is being written by process {first.pid}" in second.stderr
+    assert first.communicate("\n")[0] == "False\n"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
+    killed = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    killed.stdout.readline(), killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    assert subprocess.run(command, capture_output=True, text=True, input="\n").returncode == 0
+    record_property("expected", "one writer, a line on the file, and no lock that outlives its process")
+
+
+FILL = """\
+with open(run.path / "big", "wb", buffering=0) as file:
+    for _ in range(1000):
+        file.write(bytes(1000))"""
+ON_A_SMALL_DISK = """\
+mkdir runs && mount -t tmpfs -o size=2m none runs && touch runs/mounted || exit 77
+head -c 1200000 /dev/zero > runs/ballast
+"$0" -P -m lead_kit.cli run small -p steps 2; echo "code $?"
+cat runs/small/run.json
+rm runs/ballast
+"$0" -P -m lead_kit.cli run small -p steps 2; echo "code $?"
+head -c 9000000 /dev/zero > runs/ballast
+"$0" -P -m lead_kit.cli run small -p steps 2 --run-name other; echo "code $?"
+"""
+
+
+def test_a_run_on_a_full_disk_says_so_and_continues_when_there_is_room(tmp_path, record_property):
+    write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, WORK, FILL, FINISH)
+    variables = environment() | {"LEAD_ROOT": str(tmp_path)}
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    if "code" not in done.stdout:
+        pytest.skip(f"needs a small disk of its own: {done.stderr.strip() or 'mount is not permitted'}")
+    first, second, other = done.stdout.split("code ")[1:]
+    assert first.startswith("2\n") and '"reason": "[Errno 28] No space left on device"' in first
+    assert second.startswith("0\n") and other == "2\n", done.stderr
+    assert done.stderr.splitlines()[0] == "lead: the disk of runs/small is full; with room, the same command continues"
+    record_property("expected", "a sentence and a reason in run.json; with room the run is done")
+
+
+def test_a_number_of_a_launcher_that_is_none_is_named(tmp_path):
+    small_notebook(tmp_path)
+    code, _, err = call(tmp_path, "run", "small", RANK="0", MASTER_ADDR="h", MASTER_PORT="1", WORLD_SIZE="many")
+    assert code == 2 and err == "lead: the environment has WORLD_SIZE=many, expected a number: unset it\n"
+
+
+def test_the_users_setting_for_pip_does_not_reach_the_environment_that_make_builds():
+    command = ["make", "--no-print-directory", "--eval", "show: ; @echo $$PIP_USER", "show"]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, cwd=root, env=os.environ | {"PIP_USER": "1"}, capture_output=True, text=True)
+    assert done.stdout == "0\n"

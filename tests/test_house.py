@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (850, 5, 30),
+    "": (860, 5, 30),
     "verify": (3500, 16, 95),
     "method": (1120, 7, 96),
-    "runs": (1510, 11, 79),
-    "data": (1660, 9, 76),
+    "runs": (1530, 11, 80),
+    "data": (1630, 9, 76),
     "models": (1490, 7, 50),
-    "train": (2270, 12, 73),
+    "train": (2280, 12, 73),
     "evaluate": (1260, 7, 67),
-    "report": (2550, 15, 114),
+    "report": (2560, 15, 115),
     "replay": (1680, 9, 65),
-    "launch": (2600, 14, 82),
+    "launch": (2620, 14, 83),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_950, 112, 812
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_980, 112, 815
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

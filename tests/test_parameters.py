@@ -326,3 +326,10 @@ def test_the_lines_of_a_cell_may_end_as_on_other_systems(tmp_path):
     source = "a: int = 1  # one\r\nb: int = 2  # two\rc: int = 3  # three"
     declared = read_parameters(notebook(tmp_path / "n.ipynb", (source, ["parameters"])))
     assert [parameter.help for parameter in declared.values()] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("name, value", [("run_name", "a\udcff"), ("rewards", "correct,b\udcff")])
+def test_bytes_that_are_no_text_are_refused(tmp_path, name, value):
+    declared = read_parameters(notebook(tmp_path / "n.ipynb", (CELL, ["parameters"])))
+    with pytest.raises(InputError, match=f"parameter '{name}' must be .*: expected text in UTF-8"):
+        convert_values({name: value}, declared)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lead_kit.data.reasoning_gym import is_gym
 from lead_kit.errors import InputError, lookup
-from lead_kit.runs.files import resolve, shown
+from lead_kit.runs.files import read_yaml, resolve, shown
 
 
 class BenchmarkSettings(NamedTuple):
@@ -20,15 +20,6 @@ class BenchmarkSettings(NamedTuple):
     top_p: float
     min_p: float
     max_tokens: int
-
-
-class GitFiles(NamedTuple):
-    """Files in a folder of a repository on GitHub at one commit: their rows, one file after the other, are the set."""
-
-    repository: str
-    commit: str
-    folder: str
-    blobs: dict[str, str]  # file name → Git's hash of it, as `git hash-object` gives it
 
 
 class Source(NamedTuple):
@@ -46,17 +37,16 @@ class Source(NamedTuple):
     wrong: tuple[str, ...] = ()  # columns of the wrong options of a multiple-choice question
     keep: tuple[str, ...] = ()  # other columns to keep
     asked: BenchmarkSettings | None = None  # settings, if the set is a benchmark
-    git: GitFiles | None = None  # of a set that is not on the hub, which the user downloads
 
 
 # What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
 _GRPO_LEAD = BenchmarkSettings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
 _FOUR_SAMPLES = _GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
-_LEAD_DATA = ("aeroplanepaper/GRPO-LEAD", "8c1e032fa9c59e03fdac31006bbc60cdb6da48a0")
-_COURSE_DATA = ("GAIR-NLP/cs2916", "edd3f25a7e62104bf984d14cf72e9a90ec064f9c", "2025/hw1/data/train")
 _GYM = BenchmarkSettings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
 SUFFIXES = (".json", ".jsonl", ".parquet", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")  # of data files
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")  # owner/name, owner/name:split or owner/name:config:split
+# sets whose files the user downloads: repository, commit, folder, and the files with Git's hashes
+DOWNLOADS = read_yaml(Path(__file__).with_name("downloads.yaml"))
 _UNSET = -1.0  # the override that leaves a setting unchanged
 
 
@@ -73,22 +63,21 @@ def is_on_hub(name: str) -> bool:
 
 
 def downloaded_files(name: str) -> list[Path]:
-    """The files of a set that lies in a repository on GitHub, in order; empty for any other set.
+    """The local files of a set of DOWNLOADS, in order; empty for any other set.
 
     Raises InputError where one is missing, with what to download and where it goes, and where one is another file.
     """
-    if name not in SETS or not SETS[name].git:
+    if name not in DOWNLOADS:
         return []
-    git = SETS[name].git
-    folder = resolve("data") / git.repository.rpartition("/")[2]
-    page = f"https://github.com/{git.repository}/tree/{git.commit}/{git.folder}"
-    if missing := [file for file in git.blobs if not (folder / file).is_file()]:
+    repository, commit, path, blobs = DOWNLOADS[name].values()
+    folder, page = resolve("data") / Path(repository).name, f"https://github.com/{repository}/tree/{commit}/{path}"
+    if missing := [file for file in blobs if not (folder / file).is_file()]:
         raise InputError(f"data set {name}: download {', '.join(missing)} of {page} into {shown(folder)}/")
-    for file, blob in git.blobs.items():
+    for file, blob in blobs.items():
         content = (folder / file).read_bytes()
         if hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() != blob:
             raise InputError(f"data set {name}: {shown(folder / file)} is not the file of {page}, download it again")
-    return [folder / file for file in git.blobs]
+    return [folder / file for file in blobs]
 
 
 def hub_source(name: str) -> Source:
@@ -134,26 +123,13 @@ SETS = {
     # one of two files in the repository; turns are {"from", "value"}, the answer is read from the trace
     "Light-R1-stage2": Source("qihoo360/Light-R1-SFTData", "train", "conversations.0.value", "",
                               "conversations.1.value", files="stage2-3k.json"),
-    # the five files that DeepScaleR, and so GRPO-LEAD, joins: with a difficulty, which the hub's set lacks
-    "DeepScaleR-difficulty": Source("", "", "problem", "answer", "solution", "difficulty", git=GitFiles(
-        "agentica-project/rllm", "862cc09dc50502e53eb77a3b1f38594c64d7e6d0", "deepscaler/data/train", {
-            "amc.json": "4765369de0216b6f5d85b0d4adf908ae98d4a3c7",
-            "omni_math.json": "5efd8aca37389dde525ec7fef96378666e0aafc2",
-            "aime.json": "4b4fb24fca49106b34cc403b1c9211824a865d7c",
-            "still.json": "26fc3bc4376b3eb994f4a3a228519260731b1ae1",
-            "math.json": "c923136ffca0882f05e5c9ac4b210d5a1fecee4f"})),
-    "GRPO-LEAD-combined-27": Source("", "", "problem", "answer", id="id", git=GitFiles(
-        *_LEAD_DATA, "deepscaler/data/test", {"combined_27.json": "5bda6eb84dace40d264ff36c93695fbd064d9ec0"})),
-    "GRPO-LEAD-stage1": Source("", "", "problem", "answer", "solution", "difficulty", git=GitFiles(
-        *_LEAD_DATA, "deepscaler/data/train", {"stage1_data.json": "69288f1b31d86fecdf62ba98dbe838088e0d8d44"})),
-    # correctness: hits among sixteen samples of stage 1
-    "GRPO-LEAD-stage2-3": Source("", "", "problem", "answer", "solution", "difficulty", keep=("correctness",),
-        git=GitFiles(*_LEAD_DATA, "deepscaler/data/train",
-                     {"stage_2&3_data.json": "c3ba428031755ba5f1a94ac40d99af88897227ee"})),
-    "math3k": Source("", "", "prompt", "answer", "", "meta.difficulty", git=GitFiles(
-        *_COURSE_DATA, {"math3k_rl_prompt.jsonl": "65c6593af0f258a61c45e7e7bb9d972beee26d89"})),
-    "math3k-cot": Source("", "", "prompt", "answer", "solution", "meta.difficulty", git=GitFiles(
-        *_COURSE_DATA, {"math3k_cot.jsonl": "804092c795162252ace035bd3841bb42e8929626"})),
+    # not on the hub (downloads.yaml); correctness: hits among sixteen samples of stage 1
+    "DeepScaleR-difficulty": Source("", "", "problem", "answer", "solution", "difficulty"),
+    "GRPO-LEAD-combined-27": Source("", "", "problem", "answer", id="id"),
+    "GRPO-LEAD-stage1": Source("", "", "problem", "answer", "solution", "difficulty"),
+    "GRPO-LEAD-stage2-3": Source("", "", "problem", "answer", "solution", "difficulty", keep=("correctness",)),
+    "math3k": Source("", "", "prompt", "answer", "", "meta.difficulty"),
+    "math3k-cot": Source("", "", "prompt", "answer", "solution", "meta.difficulty"),
     "AIME24": Source("HuggingFaceH4/aime_2024", "train", "problem", "answer", "solution", id="id", asked=_GRPO_LEAD),
     "AIME25": Source("math-ai/aime25", "test", "problem", "answer", id="id", asked=_GRPO_LEAD),
     # the copies that RLite's recipes load; their columns are found by common names

@@ -375,8 +375,7 @@ def _measured(jobs: list[Job]) -> str:
 
 
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
-    """For each stage: the number of runs, memory for each GPU, time, data that is missing, rollouts, and the command of
-    its first run."""
+    """For each stage: the number of runs, memory, time, missing data, rollouts, and the command of its first run."""
     jobs, made = _complete(jobs, scale)
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
     what = "Memory and time are" if scale.gpu_flops else "Memory is"
@@ -393,8 +392,7 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
         if time := _measured([job for job, _ in group]) or _time(first, made, scale, held_out):
             lines.append(f"  time      {time}")
-        if missing := missing_data(first):
-            lines.append(f"  data      {missing}")
+        lines += [f"  data      {missing}" for missing in [missing_data(first)] if missing]
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")
         lines.append(f"  command   {command}")
         lines += [f"            and {len(group) - 1} more", ""] if len(group) > 1 else [""]

@@ -33,6 +33,7 @@ _PRELOADED = [
 # what libraries read when they are imported: a kernel in which one of these differs has to import them itself
 READ_AT_IMPORT = ("PYTHON", "OMP_", "HF_", "TRANSFORMERS_", "TRL_", "TORCH_", "CUDA_", "ACCELERATE_", "LD_")
 _EXTRA = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+_EXTRA |= {"PYTHONSAFEPATH": "1"}  # a kernel has its working directory behind the libraries
 _LONGEST = 70  # characters; the system allows 107 bytes for the path of a socket
 _LOCK = threading.Lock()  # multiprocessing's list of children is not made for threads
 
@@ -112,7 +113,8 @@ def _be_kernel(request: dict, outputs: list[Connection]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    sys.argv, sys.path[:0] = ["kernel", *request["arguments"]], [""]
+    sys.argv = ["kernel", *request["arguments"]]
+    sys.path.append("")
     multiprocessing.set_start_method(None, force=True)  # cells have Python's own, as in a new process
     numpy.random.seed()  # its state was drawn when it was imported
     try:

@@ -28,7 +28,6 @@ def on_save(model: dict, path: str, **_) -> None:
     if model["type"] != "notebook" or PurePosixPath(path).parent.name != "notebooks":
         return
     target = RUNS / "lab" / PurePosixPath(path).name
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(model["content"], indent=1, ensure_ascii=False) + "\n")
     model["content"] = _stripped(model["content"])
 
@@ -60,7 +59,7 @@ def main() -> int:
         if variables.get(forkserver.VARIABLE):
             options.append(f"--KernelProvisionerFactory.default_provisioner_name={NAME}")
         die = functools.partial(process_tree.die_with_parent, os.getpid(), signal.SIGTERM)
-        lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=variables, preexec_fn=die)
+        lab = subprocess.Popen([sys.executable, "-P", "-m", "jupyterlab", *options], env=variables, preexec_fn=die)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches JupyterLab, which asks
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: lab.send_signal(number))

@@ -41,8 +41,8 @@ _START_SECONDS = 120  # a busy machine may take long to start a kernel
 _OUTPUT_BYTES = 1 << 20  # of one output that the executed notebook keeps
 _OUTPUT_SECONDS = 600  # for the last output of a cell to arrive; a huge one takes long
 _SOCKET_PATH = 100  # the system allows 107 bytes, of which the kernel takes a few
-_KERNEL = (
-    "import os; from lead_kit.launch.process_tree import die_with_parent; "
+_KERNEL = (  # with -P; the working directory comes last: its modules may be named like those of a library
+    "import os, sys; sys.path.append(''); from lead_kit.launch.process_tree import die_with_parent; "
     "die_with_parent(int(os.environ['JPY_PARENT_PID'])); "
     "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
 )
@@ -120,7 +120,8 @@ class Kernel(AsyncKernelManager):
         self.provisioner = Provisioner(kernel_spec=self.kernel_spec, parent=self)
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-        return [sys.executable, "-c", _KERNEL, "-f", os.path.realpath(self.connection_file), *(extra_arguments or [])]
+        file = os.path.realpath(self.connection_file)
+        return [sys.executable, "-P", "-c", _KERNEL, "-f", file, *(extra_arguments or [])]
 
 
 def _cap_outputs(cell) -> None:
@@ -155,16 +156,17 @@ def _keep_so_far(nb_man, cell) -> None:
     write_text(Path(nb_man.output_path), json.dumps(nb_man.nb) + "\n")
 
 
-def _write_failure(folder: Path, rank: int, error: PapermillExecutionError | RuntimeError) -> None:
+def _write_failure(folder: Path, rank: int, error: Exception) -> None:
     """Keeps the error for the supervisor: its name, its sentence and, from a cell, its traceback."""
-    if isinstance(error, PapermillExecutionError):
+    name, sentence, trace = type(error).__name__, str(error), ""
+    if isinstance(error, DeadKernelError):
+        sentence = "the kernel died: killed from outside, or out of memory"
+    elif isinstance(error, PapermillExecutionError) and error.traceback:
+        name, sentence = error.ename, error.evalue
         trace = f"In cell {error.cell_index + 1}:\n" + _COLOUR.sub("", "\n".join(error.traceback))
-        process_tree.write_error(folder, rank, error.ename, error.evalue, trace)
-        return
-    died = "the kernel died: killed from outside, or out of memory"
-    process_tree.write_error(
-        folder, rank, type(error).__name__, died if isinstance(error, DeadKernelError) else str(error)
-    )
+    elif isinstance(error, PapermillExecutionError):  # IPython prints that of a group of exceptions itself
+        name, sentence = "", f"cell {error.cell_index + 1} failed"
+    process_tree.write_error(folder, rank, name, sentence, trace)
 
 
 def main() -> int:
@@ -178,8 +180,7 @@ def main() -> int:
     papermill_engines.register("lead", _CappedEngine)
     try:
         papermill.execute_notebook(
-            job["notebook"],
-            target,
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (job["notebook"], target)),  # not filled in
             parameters=job["parameters"],
             engine_name="lead",
             kernel_name="python3",
@@ -191,7 +192,7 @@ def main() -> int:
             start_timeout=_START_SECONDS,
             cwd=ROOT,
         )
-    except (PapermillExecutionError, RuntimeError) as error:
+    except (PapermillExecutionError, RuntimeError, OSError) as error:  # OSError: the notebook cannot be written
         _write_failure(folder, rank, error)
         return 1
     return 0

@@ -5,6 +5,8 @@ import ctypes
 import functools
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from lead_kit.errors import shorten
 from lead_kit.runs.files import shown
 from lead_kit.runs.lock import HOST
 from lead_kit.safe_text import safe_text
@@ -113,6 +116,7 @@ def end_left_over(name: str, value: str) -> int:
 
 
 FILE = ".error.json"
+RESERVE = ".0-reserve"  # its room on a full disk is for FILE and run.json; named like a file that is not complete yet
 _LINES = 30  # of the log, when there is nothing better to show
 _TRACE = 20_000  # characters of a traceback
 
@@ -120,26 +124,34 @@ _TRACE = 20_000  # characters of a traceback
 def write_error(folder: Path, rank: int, name: str, sentence: str, traceback: str = "") -> None:
     """Keeps the error of a rank, unless another rank failed before: its error is the cause, the others follow."""
     report = {"name": name, "sentence": sentence, "traceback": traceback, "rank": rank, "host": HOST}
+    (folder / RESERVE).unlink(missing_ok=True)
     with contextlib.suppress(FileExistsError), (folder / FILE).open("x", encoding="utf-8") as file:
         json.dump(report, file)
 
 
 def read_error(folder: Path, code: int) -> dict | None:
-    """The error of the rank that failed first; None when the command succeeded."""
-    path = folder / FILE
+    """The error of the rank that failed first, with the end of the log where it has no traceback; None when the command
+    succeeded."""
+    path, log = folder / FILE, folder / "log.txt"
+    error = {"name": "", "sentence": f"the process ended with code {code}", "traceback": "", "rank": 0, "host": HOST}
     if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    if code == 0:
+        error = json.loads(path.read_text(encoding="utf-8"))
+    elif code == 0:
         return None
-    log = folder / "log.txt"
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    sentence, host = f"the process ended with code {code}", HOST
-    return {"name": "", "sentence": sentence, "traceback": "\n".join(lines[-_LINES:]), "rank": 0, "host": host}
+    if error["name"] == "" and log.is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        texts = [line.strip(" |+-") for line in lines if not line.startswith("--- ")]  # without frames and times
+        last = next(filter(None, reversed(texts)), "nothing")
+        error["traceback"] = "\n".join(lines[-_LINES:])
+        error["sentence"] += f", and the last line of the log is: {shorten(last, 300)}"
+    return error
 
 
 def print_error(folder: Path, error: dict) -> int:
     """Prints one sentence for bad input and returns 2; for any other error, prints the traceback and returns 1."""
     name, sentence = error["name"], error["sentence"]
+    if re.search("No space left|Disk quota exceeded", sentence) or shutil.disk_usage(folder).free < 1 << 16:
+        name, sentence = "InputError", f"the disk of {shown(folder)} is full; with room, the same command continues"
     # a FileNotFoundError of the system begins with [Errno 2]; one of the kit is a sentence
     if name == "InputError" or (name == "FileNotFoundError" and sentence[:1] != "["):
         print(f"lead: {safe_text(sentence)}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psutil
 
-from lead_kit.errors import InputError, lookup, nearest_or_all
+from lead_kit.errors import InputError, lookup, nearest_or_all, shorten
 from lead_kit.runs import lock, provenance
 from lead_kit.runs.files import ROOT, read_yaml, shown
 
@@ -80,6 +80,9 @@ def _of_launcher(ranks: Ranks, variables: Mapping[str, str]) -> Ranks | None:
     to start ranks itself."""
     if "LEAD_RUN" in variables or ranks.nproc > 1 or ranks.nodes > 1:
         return None
+    for name in ("RANK", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if not variables.get(name, "1").isdecimal():
+            raise InputError(f"the environment has {name}={shorten(variables[name])}, expected a number: unset it")
     if {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(variables) and int(variables.get("WORLD_SIZE", "1")) > 1:
         rank_variables = {name: value for name, value in variables.items() if name.startswith(_OF_LAUNCHERS)}
     elif int(variables.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in variables:
@@ -186,7 +189,7 @@ def environment(ranks: Ranks, folder: Path) -> dict[str, str]:
 
 def command(ranks: Ranks, job: Mapping) -> list[str]:
     """The command that executes the notebook on this host: one kernel, or torchrun with a kernel for each rank."""
-    text = json.dumps(job)
+    text = json.dumps(job)  # below, -P: no module in the repository replaces that of a library
     if ranks.of_launcher is not None or not ranks.several:
-        return [sys.executable, "-m", "lead_kit.launch.kernel", text]
-    return [sys.executable, "-m", "lead_kit.launch.torchrun", json.dumps(ranks._asdict()), text]
+        return [sys.executable, "-P", "-m", "lead_kit.launch.kernel", text]
+    return [sys.executable, "-P", "-m", "lead_kit.launch.torchrun", json.dumps(ranks._asdict()), text]

@@ -34,11 +34,7 @@ Values = dict[str, object]  # parameter: value, checked against the notebook whe
 _AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
 
 
-def _number_as_text(content):
-    return str(content) if isinstance(content, int | float) and not isinstance(content, bool) else content
-
-
-_Option = Annotated[str, BeforeValidator(_number_as_text)]  # on a command line
+_Option = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]  # a word
 
 
 class _File(BaseModel):

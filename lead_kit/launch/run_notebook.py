@@ -27,8 +27,8 @@ from lead_kit.runs import lock, manifest, provenance
 from lead_kit.runs.files import ROOT, run_folder, shown
 from lead_kit.safe_text import LONG, safe_line
 
-# the beginnings of the lines of Run.progress, of a run that this one waits for, and of Run.record_tripwire
-_PROGRESS = re.compile(r"\[\S+\] |step \d+/\d+|tripwire \w+, step ")
+# the beginnings of lines of Run.progress, of a run that this one waits for, of Run.record_tripwire, and of a tracker
+_PROGRESS = re.compile(r"\[\S+\] |step \d+/\d+|tripwire \w+, step |(no )?wandb[ ,]")
 _POLL = 0.5  # seconds between two looks at the folder
 _PATIENCE = 600.0  # seconds that a rank of a launcher waits for rank 0
 
@@ -106,6 +106,7 @@ def run_command(
 def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
     """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
     (folder / process_tree.FILE).unlink(missing_ok=True)
+    (folder / process_tree.RESERVE).write_bytes(bytes(1 << 18))  # for the record if the disk is full
     process_tree.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
@@ -125,7 +126,8 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         # by a kernel that is no child of this process; LEAD_RUN would end those of a new writer of the same name, too
         process_tree.end_left_over("LEAD_OWNER", variables["LEAD_OWNER"])
         lock.check_not_replaced(folder)  # raises when the folder is gone: nothing may be written under its name
-        (folder / process_tree.FILE).unlink(missing_ok=True)
+        for name in (process_tree.FILE, process_tree.RESERVE):
+            (folder / name).unlink(missing_ok=True)
         manifest.close_attempt(folder, status, reason)
 
 
@@ -207,7 +209,8 @@ def _stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: st
 def _show_lines(source: BinaryIO, log: BinaryIO, prefix: str, brief: bool) -> None:
     """Copies lines to the log and, with the prefix, to the terminal; prints the last state of a line redrawn by \\r."""
     for line in source:
-        log.write(line)
+        with contextlib.suppress(OSError):  # a full disk
+            log.write(line)
         text = line.decode(errors="replace").rstrip("\n").rpartition("\r")[2]
         if not brief or _PROGRESS.match(text):
             print(prefix + safe_line(text, LONG), flush=True)

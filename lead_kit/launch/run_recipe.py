@@ -71,36 +71,56 @@ def _resources_of(job: Job, resources: dict[str, str]) -> dict:
 
 
 def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str, str]) -> Path:
-    """Writes the jobs for Snakemake: name → command, the names of the jobs it needs, and its resources.
+    """Writes the jobs for Snakemake: run folder in `folder` → command, folders of the jobs it needs, and its resources.
 
     `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
     """
     local = "--executor" not in scale.snakemake
-    names, entries = {job.name for job in jobs}, {}
+    names, entries = {job.name: job.name.rpartition("/")[2] for job in jobs}, {}
     for job in jobs:
-        words = [sys.executable, "-m", "lead_kit.cli", *_lead_run(job)[1:]]
-        words += ["--prefix", job.name.rpartition("/")[2]]
+        words = [sys.executable, "-P", "-m", "lead_kit.cli", *_lead_run(job)[1:]]
+        words += ["--prefix", names[job.name]]
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
         words += ["--replace"] if _lists_of_runs(job) else []
-        needs = [name for name in job.needs if name in names]
+        needs = [names[name] for name in job.needs if name in names]
         asked = _resources_of(job, resources)
         if (nodes := asked.get("nodes", 1)) > 1:  # one `lead run` on each host
             srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
             srun += ["--cpus-per-task", str(asked["cpus_per_task"])] if "cpus_per_task" in asked else []
             words = [*srun, *words, "--nodes", str(nodes)]
             asked |= {"tasks": nodes, "mpi": "srun"}  # mpi: Snakemake's own step, which has one host, is left out
-        entries[job.name] = {"command": shlex.join(words), "needs": needs, "resources": asked}
-    content = {"runs": str(RUNS), "threads": scale.threads, "jobs": entries}
+        entries[names[job.name]] = {"command": shlex.join(words), "needs": needs, "resources": asked}
+    content = {"threads": scale.threads, "jobs": entries}
     return write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 
 
 def _snakemake_call(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
-    """The Snakemake command: quiet, local unless the scale says otherwise, writing below `folder` only."""
+    """The Snakemake command: quiet, local unless the scale says otherwise, writing below `folder` only. Paths of
+    outputs and settings, which Snakemake reads as formats and as YAML, are relative to `folder`."""
     options = ["--snakefile", str(_SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
     options += ["--cores", str(at_once * threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
     options += ["--rerun-incomplete", "--rerun-triggers", "mtime", "--scheduler", "greedy", "--latency-wait", "2"]
     options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *extra]
-    return [sys.executable, "-m", "snakemake", *options, "--config", f"plan={plan}"]
+    return [sys.executable, "-P", "-m", "snakemake", *options, "--config", f"plan={plan.name}"]
+
+
+def _plan_jobs(
+    recipe: str, scale_name: str, seeds: str | None, arms: str | None, settings: Iterable[str], made: Recipe | None
+) -> tuple[list[Job], Scale]:
+    """The jobs of a recipe, and its scale with the resources of the command line. Raises InputError for a plan that its
+    runs or the scale's GPUs would refuse."""
+    arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
+    seeds = _parse_list(seeds, "--seeds", "whole numbers separated by commas, e.g. 0,1,2", r"[0-9]{1,18}")
+    seeds = seeds and [int(seed) for seed in seeds]
+    scale = load_scale(scale_name)
+    resources = _set_resources(scale, settings, scale_name)
+    scale = scale.model_copy(update={"resources": resources})
+    jobs = estimates.share_cards(plan(recipe, scale_name, seeds, arms, made), scale)
+    names = [job.name for job in jobs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
+    estimates.require(jobs, scale, lambda name: plan(recipe, name, seeds, arms, made))
+    return jobs, scale
 
 
 def reproduce_recipe(
@@ -115,16 +135,7 @@ def reproduce_recipe(
 ) -> int:
     """Runs the unfinished jobs of a recipe, or of `made`, which is in no file. Returns 0, 1 when a run failed, or
     128 + signal when stopped."""
-    arms = _parse_list(arms, "--arms", "names of arms separated by commas, e.g. grpo,length")
-    seeds = _parse_seeds(seeds)
-    scale = load_scale(scale_name)
-    resources = _set_resources(scale, settings, scale_name)
-    scale = scale.model_copy(update={"resources": resources})
-    jobs = estimates.share_cards(plan(recipe, scale_name, seeds, arms, made), scale)
-    names = [job.name for job in jobs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two runs would have the name {twice[0]!r}: rename a stage, arm or benchmark")
-    estimates.require(jobs, scale, lambda name: plan(recipe, name, seeds, arms, made))
+    jobs, scale = _plan_jobs(recipe, scale_name, seeds, arms, settings, made)
     if dry_run:
         print(estimates.dry_run(jobs, scale, [shlex.join(_lead_run(job)) for job in jobs]))
         return 0
@@ -143,7 +154,9 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = _snakemake_call(folder, _write_plan(folder, left, scale, resources), at_once, scale.threads, scale.snakemake)
+    call = _snakemake_call(
+        folder, _write_plan(folder, left, scale, scale.resources), at_once, scale.threads, scale.snakemake
+    )
     planned = (made or load_recipe(recipe)).planned  # each run copies it into its run.json
     write_text(folder / "planned.json", json.dumps(planned.record() if planned else None, indent=1) + "\n")
     with forkserver.serve(variables) if _wants_forks(left, scale.snakemake) else contextlib.nullcontext({}) as server:
@@ -197,12 +210,6 @@ def _jobs_to_run(jobs: list[Job]) -> dict[str, str]:
         elif differing:  # a file that was deleted to save space does not differ
             reasons[job.name] = f"{shown(differing[0])} changed"
     return reasons
-
-
-def _parse_seeds(text: str | None) -> list[int] | None:
-    """`0,1,2` as numbers; None stays None. Raises InputError for anything else."""
-    seeds = _parse_list(text, "--seeds", "whole numbers separated by commas, e.g. 0,1,2", r"[0-9]{1,18}")
-    return None if seeds is None else [int(seed) for seed in seeds]
 
 
 def _parse_list(text: str | None, option: str, expected: str, pattern: str = ".+") -> list[str] | None:

@@ -116,8 +116,9 @@ def main() -> int:
     options += ["--rdzv-backend", _NAME, "--rdzv-endpoint", ranks.rendezvous, "--rdzv-conf", f"rank={ranks.node_rank}"]
     options += ["--log-dir", os.path.join(os.environ["JUPYTER_RUNTIME_DIR"], "torchrun")]
     job_word = job.replace("$", "\\u0024")  # torchrun replaces ${local_rank} and $$ in the words of a command
+    kernel = [sys.executable, "-u", "-P", "-m", "lead_kit.launch.kernel", job_word]
     try:
-        run.main([*options, "-m", "lead_kit.launch.kernel", job_word])
+        run.main([*options, "--no-python", *kernel])
     except ChildFailedError:
         return 1
     except InputError as error:

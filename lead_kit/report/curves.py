@@ -260,11 +260,6 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["after", "before"])
 
 
-def _start(run: str) -> str:
-    """When a run began; empty where it is not recorded."""
-    return str((read_manifest(resolve(run)) or {}).get("start", ""))
-
-
 def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
     experiments = {}
@@ -272,7 +267,9 @@ def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str]
         experiments.setdefault(str(Path(run).parent), []).append(run)
     if not experiments:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
-    started = {name: max(_start(run) for run in each) for name, each in experiments.items()}
+    started = {}
+    for name, each in experiments.items():
+        started[name] = max(str((read_manifest(resolve(run)) or {}).get("start", "")) for run in each)
     (folder, runs), *others = sorted(experiments.items(), key=lambda item: started[item[0]], reverse=True)
     sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
     if others:

@@ -46,11 +46,12 @@ def budget_curve(curve: pd.DataFrame, note: str = "") -> Figure:
 
 
 def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, high: pd.DataFrame | None = None) -> None:
-    """One bar for each row and column, the columns of a row side by side; with whiskers from `low` to `high`."""
+    """Bars of each row side by side, one for each column, × for no value; with whiskers from `low` to `high`."""
     count = heights.shape[1]
     for number, (name, look) in enumerate(method_styles(heights.columns).items()):
         x, height = np.arange(len(heights)) + (number - (count - 1) / 2) * 0.8 / count, heights[name]
         axes.bar(x, height, 0.76 / count, **bar_kwargs(look), label=safe_label(name))
+        axes.plot(x[height.isna()], np.zeros(height.isna().sum()), "x", color=look.colour, clip_on=False)
         if low is not None:
             reach = [height - low[name], high[name] - height]
             axes.errorbar(x, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
@@ -68,6 +69,7 @@ def by_difficulty(bars: pd.DataFrame, note: str = "") -> Figure:
     names = [f"{textwrap.fill(safe_label(level), 10)}\n({problems[level]})" for level in levels]
     letters = max(len(line) for name in names for line in name.splitlines())
     caption = "In brackets: number of problems. Whiskers: 95% interval over problems, an arm's seeds averaged first"
+    note = f"×: not evaluated. {note}" if len(bars) < len(levels) * bars["arm"].nunique() else note
     few = bars["low"].isna().any()
     caption += f"; none where a level has fewer than {tables.FEWEST} problems. {note}" if few else f". {note}"
     figure, (axes,) = figure_with_caption(caption, width=0.5 + len(levels) * (0.1 + 0.06 * letters))

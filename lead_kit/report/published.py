@@ -23,12 +23,8 @@ AGREES, DIFFERS, TOO_SMALL = "agrees", "differs", "cannot be told apart at this 
 
 
 @cache
-def _all() -> dict:
-    return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
-
-
 def _named(kind: str, name: str) -> dict:
-    known = _all()[kind]
+    known = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))[kind]
     if name not in known:
         raise InputError(f"no published {kind[:-1]} {name!r}; there are {', '.join(known)}{nearest(name, known)}")
     return known[name]

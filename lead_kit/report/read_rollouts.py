@@ -176,7 +176,8 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     for name in names:
         by_holding = rollouts.assign(holds=[name in one for one in held])
         means = by_holding.groupby(["step", "group", "holds"])[rewards].mean().unstack("holds").dropna()
-        gaps = {f"{part.removeprefix('reward_')} gap": _gap(means[part]) for part in rewards}
+        gap = {part: (means[part][True] - means[part][False]).mean() if len(means) else np.nan for part in rewards}
+        gaps = {f"{part.removeprefix('reward_')} gap": value for part, value in gap.items()}
         rows.append({unit: name, "before": before.get(name, 0.0), "after": after[name], **gaps})
     return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
 
@@ -196,10 +197,6 @@ def _rates(texts, units) -> dict[str, float]:
     for text in texts:
         total.update(units(text))
     return {name: number / len(texts) for name, number in total.items()}
-
-
-def _gap(means):
-    return (means[True] - means[False]).mean() if len(means) else np.nan
 
 
 def overview(rollouts: pd.DataFrame) -> pd.DataFrame:

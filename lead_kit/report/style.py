@@ -56,8 +56,9 @@ class Sheet(Figure):
         self.savefig(image, format="png", **options)
         return image.getvalue()
 
-    def _repr_png_(self) -> bytes:
-        return self.saved if self.saved and not self.stale else self.png(bbox_inches="tight")
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        image = self.saved if self.saved and not self.stale else self.png(bbox_inches="tight")
+        return image, {"width": round(self.get_figwidth() * self.dpi)}  # as wide on the screen, however many pixels
 
 
 class _Look(NamedTuple):
@@ -100,7 +101,9 @@ _FREE_COLOURS = [look.colour for look in _SPARE_LOOKS[1:]]  # of methods that ar
 _FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A00"]
 REWARD_LOOKS = [_SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
-LIMITS = dict.fromkeys(("pass@1", "truncated", "correct", "zero_variance"), (0, 1)) | {"length": (0, np.inf)}
+_SHARES = ("pass@1", "truncated", "correct", "reward_correct", "reward_format", "zero_variance", "zero_advantage")
+_SHARES += ("zero-advantage groups", "clipped tokens", "cut off")  # as the live figure calls them
+LIMITS = dict.fromkeys(_SHARES, (0, 1)) | {"length": (0, np.inf)}
 LABELS = {
     "pass@1": "validation Pass@1",
     "length": "mean length (tokens)",
@@ -110,6 +113,12 @@ LABELS = {
     "entropy": "entropy (nats per token)",
     "loss": "loss (nats per token)",
 }
+
+
+def keep_in_range(axes, metric: str) -> None:
+    """Cuts the y axis to the values that the metric can have; lines on the border need clip_on=False."""
+    (low, high), (bottom, top) = LIMITS.get(metric, (-np.inf, np.inf)), axes.get_ylim()
+    axes.set_ylim(max(low, bottom), min(high, top))
 
 
 def method_styles(methods) -> dict[str, _Look]:

@@ -22,6 +22,7 @@ from lead_kit.report.style import (
     STYLE,
     Sheet,
     figure_with_caption,
+    keep_in_range,
     legend_above,
     line_kwargs,
     method_styles,
@@ -56,7 +57,7 @@ def draw_curves(axes, points: pd.DataFrame, looks: Mapping | None = None, thin: 
     for arm, look in (looks or method_styles(curves.arms_of(points))).items():
         line = points[points["arm"] == arm]
         style = line_kwargs(look) | (HOLLOW if thin else {"markevery": max(1, len(line) // 12)})
-        axes.plot(line["step"], line["mean"], **style, label=safe_label(arm))
+        axes.plot(line["step"], line["mean"], **style, label=safe_label(arm), clip_on=False)
         axes.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
@@ -91,6 +92,7 @@ def trend(
     letters = 16 if len(names) > 1 else 22  # of a line beside a panel
     for axes, name in zip(stacked, names, strict=True):
         draw_curves(axes, points[points["metric"] == name])
+        keep_in_range(axes, name)
         axes.set_ylabel(textwrap.fill(LABELS.get(name, safe_label(name.removeprefix("reward_"))), letters))
     for arm, look in method_styles([] if published is None else dict.fromkeys(published["arm"])).items():
         line, style = published[published["arm"] == arm], line_kwargs(look) | HOLLOW
@@ -145,8 +147,10 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
 
     `run` is its name in `frame`; `baseline` has other runs, drawn thin, with a band where an arm has several seeds.
     """
-    figure = Sheet(figsize=(PAGE, 3.5))
-    large = figure.add_gridspec(1, 2, left=0.075, right=0.99, bottom=0.5, top=0.9, wspace=0.2)
+    figure = Sheet(figsize=(PAGE, 3.5), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # the caption is below
+    upper, lower = figure.add_gridspec(2, 1, height_ratios=(2, 1))
+    large, small = upper.subgridspec(1, 2), lower.subgridspec(1, len(_SMALL))
     for column, metric in enumerate(("pass@1", "length")):
         axes = figure.add_subplot(large[column])
         others = curves.runs_that_logged(baseline, metric)
@@ -154,23 +158,25 @@ def progress(frame: pd.DataFrame, run: str, baseline: pd.DataFrame) -> Figure:
             draw_curves(axes, trend_points(others, [metric]), thin=True)
         curve = frame[(frame["split"] == "validation") & (frame["run"] == run)].reindex(columns=["step", metric, "arm"])
         for arm, look in method_styles(dict.fromkeys(curve["arm"])).items():
-            axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=f"{safe_label(arm)}, this run")
+            label = f"{safe_label(arm)}, this run"
+            axes.plot(curve["step"], curve[metric], **line_kwargs(look), label=label, clip_on=False)
         axes.set(xlabel=ROLLOUT_STEP, ylabel=LABELS[metric])
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        keep_in_range(axes, metric)
     if (shown := figure.axes[0].get_legend_handles_labels())[0]:
-        figure.legend(*shown, loc="upper center", ncols=4)
+        figure.legend(*shown, loc="outside upper center", ncols=4)
     if len(baseline):
         meaning = (
             "Thin: the baseline, mean over its seeds; band: 95% t-interval over its seeds, where there are several."
         )
         figure.text(0.075, 0.01, meaning, fontsize=CAPTION_SIZE, va="bottom")
     train = frame[(frame["split"] == "train") & (frame["run"] == run)]
-    small = figure.add_gridspec(1, len(_SMALL), left=0.075, right=0.99, bottom=0.14, top=0.3, wspace=0.6)
     for column, (name, values) in enumerate(_SMALL.items()):
         axes = figure.add_subplot(small[column])
         logged = values(train)
         if logged is not None:
-            axes.plot(train["step"], logged, color="black", linewidth=1)
+            axes.plot(train["step"], logged, color="black", linewidth=1, clip_on=False)
+            keep_in_range(axes, name)
         axes.set_title(name, fontsize=7)
         axes.tick_params(labelsize=6)
         axes.set_xlabel("step", fontsize=6, labelpad=1)

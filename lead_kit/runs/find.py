@@ -62,7 +62,7 @@ def run_notebook_if_missing(path: str | Path) -> Path:
     if target.exists() and not lock.held_by_another(RUNS / str(read_parameters(notebook)["run_name"].default)):
         return target
     print(f"{shown(target)} does not exist yet: running {shown(notebook)} with default parameters", flush=True)
-    command = [sys.executable, "-m", "lead_kit.cli", "run", str(notebook), "--wait", "--brief"]
+    command = [sys.executable, "-P", "-m", "lead_kit.cli", "run", str(notebook), "--wait", "--brief"]
     command += ["--prefix", notebook.stem, "--die-with-parent", str(os.getpid())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
@@ -119,12 +119,8 @@ def matching_paths(patterns: list[str], holds: str = "metrics.jsonl") -> list[Pa
 
 def named_runs(names: list[str]) -> list[Path]:
     """The folders of runs named by run_name, folder or glob. Raises InputError as `matching_paths` does."""
-    return matching_paths([f"runs/{name}" if _is_run_name(name) else name for name in names])
-
-
-def _is_run_name(name: str) -> bool:
-    """Whether a text is a run_name, not a path or a glob."""
-    return not glob.has_magic(name) and not is_path(name) and not resolve(name).exists()
+    other = {name for name in names if glob.has_magic(name) or is_path(name) or resolve(name).exists()}
+    return matching_paths([name if name in other else f"runs/{name}" for name in names])
 
 
 def run_folders() -> list[Path]:

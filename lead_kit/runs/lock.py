@@ -1,16 +1,18 @@
 """One writer for each run folder: a file lock that ends with its process."""
 
+import errno
 import os
 import socket
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from lead_kit.errors import InputError
 from lead_kit.runs.files import shown
 
 HOST = socket.gethostname()
-_acquired: dict[Path, tuple[FileLock, tuple[int, int]]] = {}  # locks of this process, each with its file's identity
+FILES = ("lock", "lock.held")  # of a lock; the second where the file system has no locks
+_acquired: dict[Path, tuple[BaseFileLock, tuple[int, int]]] = {}  # locks of this process, each with its file's identity
 
 
 def acquire(folder: Path, wait: bool = False) -> bool:
@@ -23,9 +25,8 @@ def acquire(folder: Path, wait: bool = False) -> bool:
     if path in _acquired:
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _file_lock(path)
     try:
-        lock.acquire(blocking=False)
+        lock = _take(path)
     except Timeout:
         owner = path.read_text(encoding="utf-8").strip() or "another process"
         if owner == os.environ.get("LEAD_OWNER"):
@@ -34,17 +35,29 @@ def acquire(folder: Path, wait: bool = False) -> bool:
             raise InputError(f"{shown(folder)} is being written by {owner}: wait or choose another run_name") from None
         print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
         try:
-            lock.acquire()
+            lock = _take(path, wait)
         except FileNotFoundError:  # the folder was deleted while we waited
             return acquire(folder, wait)
+    if isinstance(lock, SoftFileLock):
+        remedy = f"delete {shown(folder / FILES[1])} if a writer on another host was killed"
+        print(f"this file system has no file locks, so a file marks the writer of the run: {remedy}", flush=True)
     path.write_text(process_name(), encoding="utf-8")
     _acquired[path] = lock, _identity(path)
     return True
 
 
-def _file_lock(path: Path) -> FileLock:
-    """A lock that any thread of this process may release."""
-    return FileLock(path, thread_local=False)
+def _take(path: Path, wait: bool = False) -> BaseFileLock:
+    """The lock, acquired, which any thread of this process may release; where a file system has no locks, a file that
+    its process removes. Raises Timeout where another process has it."""
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(blocking=wait)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        lock = SoftFileLock(path.with_name(FILES[1]), thread_local=False)
+        lock.acquire(blocking=wait)
+    return lock
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -81,8 +94,8 @@ def has_writer(folder: Path) -> bool:
     if acquired_here(folder) or not path.is_file():
         return acquired_here(folder)
     try:
-        with _file_lock(path).acquire(blocking=False):
-            return False
+        _take(path).release()
+        return False
     except (Timeout, OSError):
         return True
 

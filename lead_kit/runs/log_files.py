@@ -1,7 +1,6 @@
 """What a run logs: metrics.jsonl, graded samples as parquet, and the tracker that repeats the metrics elsewhere."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,11 +107,11 @@ class _Wandb:
             self._try(self.session.define_metric, "*", step_metric=_STEP)
 
     def _try(self, action, *args, **kwargs):
-        """The action's result; when it fails, warns, turns the tracker off and returns None."""
+        """The action's result; when it fails, prints a line, turns the tracker off and returns None."""
         try:
             return action(*args, **kwargs)
         except self.failures as error:
-            warnings.warn(f"wandb is off from here on, the run folder has everything: {error}", stacklevel=2)
+            print(f"wandb is off from here on, the run folder has everything: {error}", flush=True)
             self.session = None
             return None
 
@@ -144,7 +143,7 @@ def start_tracker(folder: Path, name: str, config: dict) -> _Wandb | None:
     try:
         return tracker(folder, name, config) if tracker else None
     except ImportError as error:
-        warnings.warn(f"no wandb, the run folder has everything: {error}", stacklevel=2)
+        print(f"no wandb, the run folder has everything: {error}", flush=True)
         return None
 
 

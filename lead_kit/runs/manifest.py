@@ -13,11 +13,11 @@ from lead_kit.errors import InputError
 from lead_kit.runs import provenance
 from lead_kit.runs.checkpoints import latest_checkpoint
 from lead_kit.runs.files import ROOT, RUNS, parse_json, shown, to_json_value, write_text
-from lead_kit.runs.lock import check_not_replaced, has_writer, process_name, release
+from lead_kit.runs.lock import FILES, check_not_replaced, has_writer, process_name, release
 from lead_kit.runs.log_files import delete_later_logs
 
 # every attempt writes these; one that wrote nothing else has no results to lose
-_BOOKKEEPING = {"run.json", "lock", "log.txt", "notebook.ipynb", "attempts", "done", "ranks"}
+_BOOKKEEPING = {"run.json", *FILES, "log.txt", "notebook.ipynb", "attempts", "done", "ranks"}
 
 
 class _Attempt(BaseModel):
@@ -138,7 +138,9 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
         delete_later_logs(folder, -1)
     (folder / "done").unlink(missing_ok=True)
     attempt = {"start": timestamp(), "end": None, "status": "running", "writer": process_name(), "command": sys.argv}
-    attempt |= {"code": provenance.code_hash(notebook), "git": provenance.git_state(ROOT)}
+    attempt |= {"code": provenance.code_hash(notebook), "git": (git := provenance.git_state(ROOT))}
+    if git.get("error"):
+        print(f"the commit is not recorded, since git refuses to read the repository: {git['error']}", flush=True)
     attempt |= {"machine": provenance.machine(), "packages": provenance.packages()}
     manifest = {"run": folder.relative_to(RUNS).as_posix(), "notebook": shown(notebook)}
     manifest |= {"status": "running", "start": attempt["start"], "end": None}
@@ -174,7 +176,7 @@ def _archive(folder: Path, manifest: dict) -> None:
     archived = folder / "attempts" / str(max([len(manifest["attempts"]), *(number + 1 for number in taken)]))
     archived.mkdir(parents=True)
     for entry in folder.iterdir():
-        if entry.name not in ("attempts", "lock", "run.json"):
+        if entry.name not in ("attempts", "run.json", *FILES):
             entry.rename(archived / entry.name)
     write_manifest(archived, manifest)
 

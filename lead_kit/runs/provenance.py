@@ -63,10 +63,14 @@ def command_output(*command: str) -> str | None:
 
 
 def git_state(root: Path) -> dict:
-    """The commit, and whether the working tree differs from it (dirty); None for both without git."""
+    """The commit, and whether the working tree differs from it (dirty), or None; `error`: why git refuses both."""
     commit = command_output("git", "-C", str(root), "rev-parse", "HEAD")
     changes = command_output("git", "--no-optional-locks", "-C", str(root), "status", "--porcelain")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    state = {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    if changes is None and shutil.which("git") and (root / ".git").exists():
+        refused = subprocess.run(["git", "-C", str(root), "status"], capture_output=True, text=True, check=False)
+        state["error"] = " ".join(refused.stderr.split())
+    return state
 
 
 def packages() -> dict[str, str]:

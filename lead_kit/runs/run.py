@@ -20,6 +20,7 @@ from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.progress import Progress, in_live_notebook
 from lead_kit.runs.provenance import check_processes, rank
 
+_PIXELS = 1100  # of the least width of an image, before its empty border is cut off
 _FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
 
 
@@ -176,7 +177,8 @@ class Run:
             return image
         for kind in ("pdf", "png") if pdf else ("png",):
             with atomic(target / f"{name}.{kind}") as part:
-                figure.savefig(part, format=kind, metadata=_FIGURE_METADATA[kind], bbox_inches="tight", dpi=150)
+                dots = max(150, _PIXELS / figure.get_figwidth())  # an inch
+                figure.savefig(part, format=kind, metadata=_FIGURE_METADATA[kind], bbox_inches="tight", dpi=dots)
         if frame is not None:
             with atomic(target / f"{name}.csv") as part:
                 frame.to_csv(part, index=False)

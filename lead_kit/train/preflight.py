@@ -207,9 +207,10 @@ class Preflight:
             clean.require_gradable(records)
 
     def check_setup(self, problems: list[dict], held_out: list[dict], tokenizer, model, grader) -> None:
-        """Prints the items that need no rollouts, and ends the run where one says stop."""
+        """Checks what needs no rollouts, prints the items unless `only`, and ends the run where one says stop."""
         self.items = check_setup(problems, held_out, tokenizer, model, grader, self.config)
-        print(as_lines(self.items))
+        if not self.only:  # `conclude` prints all items
+            print(as_lines(self.items))
         require(self.items, self.mode)
         if self.only:
             conclude_ungradable(self.items, self.run)

@@ -151,7 +151,7 @@ class Server:
         control, there = socket.socketpair()
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        command = [sys.executable, "-c", _COMMAND, str(there.fileno()), judge]
+        command = [sys.executable, "-P", "-c", _COMMAND, str(there.fileno()), judge]
         # a kernel that ends would wait for those of its own process group; this one ends with its socket
         settings = {"env": environment, "stdin": subprocess.DEVNULL, "process_group": 0}
         process = subprocess.Popen(command, pass_fds=[there.fileno()], **settings)

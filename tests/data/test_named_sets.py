@@ -9,13 +9,12 @@ import pytest
 from lead_kit import cli
 from lead_kit.data import clean, named_sets
 from lead_kit.data.load import load_problems
-from lead_kit.data.named_sets import SETS
 from lead_kit.errors import InputError
 from lead_kit.launch import estimates, recipes
 from lead_kit.runs import files
 
 ROOT = Path(__file__).resolve().parents[2]
-DOWNLOADED = {name: source.git for name, source in SETS.items() if source.git}
+DOWNLOADED = named_sets.DOWNLOADS
 JOIN = "DeepScaleR-difficulty"
 # as in GRPO-LEAD's files: a difficulty of 3.5 is kept, a missing one counts as 0, the guard reads the answer
 ROWS = {
@@ -37,12 +36,12 @@ def joined(tmp_path, monkeypatch):
     for name, rows in ROWS.items():
         (folder / name).write_text(json.dumps(rows))
         blobs[name] = subprocess.check_output(["git", "hash-object", folder / name], text=True).strip()
-    monkeypatch.setitem(SETS, JOIN, SETS[JOIN]._replace(git=SETS[JOIN].git._replace(blobs=blobs)))
+    monkeypatch.setitem(DOWNLOADED, JOIN, DOWNLOADED[JOIN] | {"files": blobs})
     return folder
 
 
 def test_the_rows_of_all_files_are_joined_in_order(joined):
-    assert list(DOWNLOADED[JOIN].blobs) == list(ROWS)  # the order of the released notebook
+    assert list(DOWNLOADED[JOIN]["files"]) == list(ROWS)  # the order of the released notebook
     records = load_problems(JOIN)
     assert [record["problem"] for record in records] == list("abcdefa")
     assert [record["level"] for record in records] == [3.5, None, 9.0, 3.4, 5.0, 4.0, None]
@@ -95,9 +94,11 @@ def test_a_dry_run_shows_the_missing_data_and_a_recipe_without_it_does_not_start
 def test_the_page_of_data_sets_lists_each_file_with_its_place_and_hash():
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     for name, git in DOWNLOADED.items():
-        assert all(part in text for part in (f"`{name}`", f"{git.repository} at {git.commit}", git.folder)), name
-        for file, blob in git.blobs.items():
-            assert f"| {file} | {blob} |" in text and f"data/{git.repository.split('/')[1]}/" in text, file
+        assert name in named_sets.SETS
+        source = f"{git['repository']} at {git['commit']}"
+        assert all(part in text for part in (f"`{name}`", source, git["folder"])), name
+        for file, blob in git["files"].items():
+            assert f"| {file} | {blob} |" in text and f"data/{git['repository'].split('/')[1]}/" in text, file
 
 
 def downloaded_problems(name: str) -> list[dict]:

@@ -55,20 +55,22 @@ JUDGE = NAME + 'models: list[str] = []\nnote: str = ""\nsteps: int = 1\nfail: st
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A repository with three small notebooks, a recipe and a scale."""
-    write_notebook(tmp_path / "notebooks/prepare.ipynb", SETTLE, "steps = 1", FINISH, parameters=NAME)
+    """A repository with three small notebooks, a recipe and a scale, in a folder whose name means something to YAML,
+    papermill, Snakemake and the shell."""
+    root = tmp_path / "it's a: b #c {y} $d"
+    write_notebook(root / "notebooks/prepare.ipynb", SETTLE, "steps = 1", FINISH, parameters=NAME)
     train = [SETTLE, "assert run.input(source).read_text() == '1'", WORK, "time.sleep(1)", FINISH]
-    write_notebook(tmp_path / "notebooks/train.ipynb", *train, parameters=TRAIN)
+    write_notebook(root / "notebooks/train.ipynb", *train, parameters=TRAIN)
     table = "run.save_text('table.md', '| arms |\\n| ' + str(len(models)) + ' |')"
-    write_notebook(tmp_path / "notebooks/judge.ipynb", SETTLE, table, FINISH, parameters=JUDGE)
+    write_notebook(root / "notebooks/judge.ipynb", SETTLE, table, FINISH, parameters=JUDGE)
     for kind, text in (("recipes", RECIPE), ("scales", SCALE)):
-        (tmp_path / "experiments" / kind).mkdir(parents=True)
-        (tmp_path / "experiments" / kind / "small.yaml").write_text(text)
-    shutil.copy(KIT / "experiments/Snakefile", tmp_path / "experiments")
+        (root / "experiments" / kind).mkdir(parents=True)
+        (root / "experiments" / kind / "small.yaml").write_text(text)
+    shutil.copy(KIT / "experiments/Snakefile", root / "experiments")
     for module in (recipes, commands):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(recipe_model, "EXPERIMENTS", tmp_path / "experiments")
-    return tmp_path
+        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.setattr(recipe_model, "EXPERIMENTS", root / "experiments")
+    return root
 
 
 def change(root, old, new, kind="recipes"):

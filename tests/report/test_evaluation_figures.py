@@ -9,7 +9,7 @@ from pytest import approx
 from lead_kit.evaluate import graded_samples, metrics, stats
 from lead_kit.report import curves, evaluation_figures, style, tables, training_figures
 from lead_kit.report.planned import Plan
-from tests.report.test_training_figures import assert_readable, training
+from tests.report.test_training_figures import assert_readable, caption_of, training
 
 FINAL = "final Pass@1"
 
@@ -81,7 +81,7 @@ def test_a_method_has_one_look_in_every_figure():
 
 
 def test_a_figure_shows_itself_in_a_notebook():
-    assert evaluation_figures.group_advantages(GROUP)._repr_png_().startswith(b"\x89PNG")
+    assert evaluation_figures.group_advantages(GROUP)._repr_png_()[0].startswith(b"\x89PNG")
 
 
 def test_the_unit_of_lengths_is_named():
@@ -215,3 +215,10 @@ def test_a_level_of_few_problems_has_no_whiskers_and_the_caption_says_so():
     figure = evaluation_figures.by_difficulty(bars, note=tables.evaluation_setting({("a", 0): suite}, "0.6"))
     assert "none where a level has fewer than 5 problems" in figure.get_label()
     assert figure.get_label().endswith("9 problems, 2 samples of each, 1 seed an arm, temperature 0.6.")
+
+
+def test_a_missing_bar_is_marked_and_explained():
+    figure = evaluation_figures.by_difficulty(pd.concat([BARS, BARS.head(2).assign(arm="grpo")]))
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert sum(len(line.get_xdata()) for line in crosses) == len(BINS) - 2
+    assert "×: not evaluated." in caption_of(figure)

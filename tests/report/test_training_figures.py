@@ -139,7 +139,7 @@ def test_an_arm_has_points_of_the_rewards_it_logged():
         "lead": ["reward_correct", "reward_format"],
     }
     first = points[(points["arm"] == "lead") & (points["metric"] == "reward_correct")].iloc[0]
-    assert first["mean"] == approx(0.6) and first["high"] == approx(0.6 + 12.706 * 0.1, abs=1e-3)  # t of one degree
+    assert first[["mean", "low", "high"]].tolist() == approx([0.6, 0, 1])  # 0.6 ± 12.706 · 0.1, cut to a share's range
 
 
 def test_the_diagnostics_name_their_run():
@@ -197,6 +197,19 @@ def test_a_run_that_goes_on_is_drawn_over_thin_curves_of_its_baseline():
     assert figure.axes[2].lines and not figure.axes[3].lines  # the rewards were logged, the groups not
 
 
+def test_the_live_figure_cuts_no_label_off_and_draws_no_share_outside_0_and_1():
+    frame = training(("lead",), 1)
+    frame["pass@1"] = 0.125 + 0.0001 * frame["step"]  # ticks of three decimals
+    shares = {"zero_advantage": 0.0, "truncated": 1.0, "clip_low": 0.0, "clip_high": 0.0001, "entropy": 0.1234}
+    figure = training_figures.progress(frame.assign(length=12345.5, **shares), "lead-s0", frame.iloc[:0])
+    FigureCanvasAgg(figure).draw()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= figure.get_figwidth() and drawn.y1 <= figure.get_figheight()
+    for place, axes in enumerate(figure.axes):
+        if place not in (1, 2, 4):  # length, reward, entropy
+            assert 0 <= axes.get_ylim()[0] and axes.get_ylim()[1] <= 1
+
+
 def test_a_run_is_drawn_from_its_first_number_on():
     frame = training(("lead",), 1)
     for early in (frame[frame["split"] == "train"].head(1), frame[frame["split"] == "validation"].head(1)):
@@ -208,9 +221,10 @@ def test_a_notebook_shows_the_picture_that_was_saved_unless_it_has_changed(tmp_p
     axes = figure.subplots()
     figure.savefig(tmp_path / "a.png", format="png", bbox_inches="tight", dpi=150)
     (tmp_path / "a.png").write_bytes(b"")  # it is not drawn again
-    shown = figure._repr_png_()
+    shown, size = figure._repr_png_()
     axes.set_xlabel("step")
-    assert shown.startswith(b"\x89PNG") and shown != figure._repr_png_()
+    assert shown.startswith(b"\x89PNG") and shown != figure._repr_png_()[0]
+    assert size == {"width": round(2 * figure.dpi)}  # 2 inches, however many pixels were saved
 
 
 def test_a_user_s_matplotlibrc_changes_no_figure():
