@@ -2,13 +2,15 @@
 
 from itertools import chain
 from math import isnan, nan
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lead_kit.train.packed_loss import _reduce_metric, equal_parts, trained_rows
+from lead_kit.train.packed_loss import _reduce_metric, equal_parts, gap_to_trainer, trained_rows
 
 
 def test_parts_have_about_as_many_tokens():
@@ -29,6 +31,16 @@ def test_rows_without_advantage_stand_in_only_where_rows_are_missing():
     assert trained_rows(torch.tensor([0.0, 0.5, 0.0, -1.0]), 2).tolist() == [False, True, False, True]
     assert trained_rows(torch.tensor([[0.0, 0.0], [0.0, 0.2], [0.0, 0.0]]), 2).tolist() == [True, True, False]
     assert trained_rows(torch.zeros(3), 1).tolist() == [True, False, False]
+
+
+def test_the_gap_to_vllm_takes_old_log_probabilities_that_stand_in_the_batch():
+    ones = torch.ones(2, 2, dtype=torch.long)
+    output = {"prompt_ids": ones, "prompt_mask": ones, "completion_ids": ones}
+    output |= {"completion_mask": torch.tensor([[1, 1], [1, 0]])}
+    output |= {"old_per_token_logps": torch.tensor([[-1.0, -2.0], [-3.0, -9.0]])}
+    output |= {"sampling_per_token_logps": torch.tensor([[-1.0, -2.5], [-3.1, 0.0]])}
+    trainer = SimpleNamespace(accelerator=Accelerator(cpu=True))  # it has no model that could be run
+    assert gap_to_trainer(trainer, output) == pytest.approx((0 + 0.5 + 0.1) / 3)
 
 
 @pytest.mark.parametrize(
