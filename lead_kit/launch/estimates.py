@@ -25,6 +25,7 @@ _PROGRAM = 0.7 * GIB  # Python with torch, transformers and TRL, on a CPU
 _LIBRARIES = 2 * GIB  # CUDA's context and the buffers of cuBLAS and NCCL, on a GPU
 _USE_OF_PEAK = 0.5  # share of a GPU's peak that training reaches
 _LINK = 1e11  # bytes a second between the trainer and vLLM
+_DISK = 1e9  # bytes a second of a checkpoint
 _GRAPHS = 1 * GIB  # of vLLM: its graphs, and activations of the 4,096 prompt tokens that TRL lets it take at once
 _LOGIT = 16  # bytes of vLLM for a logit of each of its rows: four tensors in float32, to scale and to draw
 _ASLEEP = 2 * GIB  # what vLLM keeps while it sleeps
@@ -35,6 +36,8 @@ _SHARDED = {"fsdp2": (True, True), "zero3": (True, True), "zero2": (False, True)
 _DATA = ("dataset", "data_path", "added_data", "validation_data", "evaluation_sets", "train_data")  # name sets or files
 _NOT_NEGATIVE = ("learning_rate", "temperature", "clip_low", "clip_high", "beta", "weight_decay", "warmup_steps")
 _KINDS = {"fsdp2": "fsdp2", "zero2": "deepspeed", "zero3": "deepspeed"}  # as provenance.sharded says it
+_PROBLEMS = {"AIME24": 30, "AIME24-sea-snell": 30, "AIME25-opencompass": 30, "AMC23": 40}  # of validation sets
+_PROBLEMS |= {"MATH-500": 500, "OlympiadBench": 674, "GSM8K": 1319, "data/combined_27.json": 27}
 
 
 class Shape(NamedTuple):
@@ -324,13 +327,13 @@ def minutes(job: Job, rates: Rates, held_out: int) -> float:
     return seconds / 60
 
 
-def _seconds_a_batch(shape: Shape, job: Job, scale: Scale) -> dict[str, float]:
+def _seconds_a_batch(shape: Shape, job: Job, scale: Scale, held_out: int = 0) -> dict[str, float]:
     """The least seconds of a rollout batch (02_sft: of an update) on the scale's GPUs, by part; answers have half of
     max_tokens on average, rows of 02_sft half of max_length.
 
     Training takes 8 operations for each parameter and token (one forward is for gradient checkpointing) at half of the
-    peak. In generation by vLLM beside the trainer, a step reads the weights, and for each unfinished row its cache;
-    there are as many steps as the longest answer has tokens, or more where rows take turns. Sync sends float32 weights.
+    peak. Sync sends float32 weights. A validation of `held_out` problems and a checkpoint of float32 weights and two
+    moments count with their share in a batch.
     """
     values = job.parameters
     length = values.get("max_length") or values["max_tokens"]
@@ -339,14 +342,38 @@ def _seconds_a_batch(shape: Shape, job: Job, scale: Scale) -> dict[str, float]:
     row = prompt / (values["group_size"] if packed else 1) + length * (1 if is_full else 0.5)
     tokens = values["batch_size"] * row * values.get("num_iterations", 1)
     parts = {"training": 8 * shape.parameters * tokens / (job.nproc * scale.gpu_flops * _USE_OF_PEAK)}
-    if values.get("engine") != "vllm_colocate":
-        return parts
-    fit, rows = _at_once(shape, job, scale.gpu_memory, values["vllm_memory"])
-    drawn = rows * length / 2
-    steps = max(length, drawn / max(1, min(rows, fit)))
+    if values.get("engine") == "vllm_colocate":
+        parts["generation"] = _generation(shape, job, scale, values["batch_size"])
+        parts["sync"] = 4 * shape.parameters / _LINK
+        if held_out and values["validate_every"]:
+            validation = _generation(shape, job, scale, held_out * values["validation_samples"])
+            parts["validation"] = validation / values["validate_every"]
+    if values["save_steps"]:
+        updates = values.get("updates_per_batch", 1) * values.get("num_iterations", 1)
+        share = 1 if values["adapter"] == "full" else 0.01
+        parts["checkpoints"] = 12 * shape.parameters * share / _DISK * updates / values["save_steps"]
+    return parts
+
+
+def _generation(shape: Shape, job: Job, scale: Scale, rollouts: int) -> float:
+    """The least seconds in which vLLM beside the trainer samples so many rollouts on all GPUs.
+
+    A step reads the weights, and for each unfinished row its cache; there are as many steps as the longest answer has
+    tokens, or more where rows take turns.
+    """
+    values, length = job.parameters, job.parameters["max_tokens"]
+    fit, _ = _at_once(shape, job, scale.gpu_memory, values["vllm_memory"])
+    drawn = rollouts * values["vllm_tensor_parallel"] / job.nproc * length / 2  # tokens of one engine
+    steps = max(length, drawn / max(1, fit))
     read = steps * 2 * shape.parameters + drawn * _rollout_bytes(shape, length / 4)
-    generation = read / (values["vllm_tensor_parallel"] * scale.gpu_bandwidth)
-    return parts | {"generation": generation, "sync": 4 * shape.parameters / _LINK}
+    return read / (values["vllm_tensor_parallel"] * scale.gpu_bandwidth)
+
+
+def _held_out(jobs: list[Job]) -> int:
+    """The problems of the validation set that the plan's runs share; of a set of unknown size none are counted."""
+    first = next((job.parameters for job in jobs if job.notebook.stem == "01_preprocess"), {})
+    sets = first.get("validation_data")
+    return sum(_PROBLEMS.get(name, 0) for name in sets) if sets else first.get("validation_size", 0)
 
 
 def _time(job: Job, made: Mapping[str, str], scale: Scale, held_out: int) -> str:
@@ -356,7 +383,7 @@ def _time(job: Job, made: Mapping[str, str], scale: Scale, held_out: int) -> str
         return f"about {minutes(job, scale.rates, held_out):.0f} min each on two idle cores"
     if job.notebook.stem not in WITH_MODEL[:2] or not scale.gpu_flops or shape is None:
         return ""
-    parts = _seconds_a_batch(shape, job, scale)
+    parts = _seconds_a_batch(shape, job, scale, held_out)
     total, words = sum(parts.values()), ", ".join(f"{name} {seconds:,.1f}" for name, seconds in parts.items())
     hours = "" if values.get("epochs") else f", {total * values['steps'] / 3600:,.1f} h for {values['steps']} batches"
     return f"at least {total:,.1f} s a batch ({words}){hours}"
@@ -380,7 +407,6 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
     what = "Memory and time are" if scale.gpu_flops else "Memory is"
     lines = [scale.title, f"{what} estimated for AdamW{how}, except where a run is named as measured.", ""]
-    held_out = max((job.parameters.get("validation_size", 0) for job in jobs), default=0)
     for stage in dict.fromkeys(job.stage for job in jobs):
         group = [(job, command) for job, command in zip(jobs, commands, strict=True) if job.stage == stage]
         first, command = group[0]
@@ -390,7 +416,7 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         s, es = "s" * (len(group) > 1), "es" * (first.nproc > 1)
         lines.append(f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each")
         lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
-        if time := _measured([job for job, _ in group]) or _time(first, made, scale, held_out):
+        if time := _measured([job for job, _ in group]) or _time(first, made, scale, _held_out(jobs)):
             lines.append(f"  time      {time}")
         lines += [f"  data      {missing}" for missing in [missing_data(first)] if missing]
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")

@@ -7,11 +7,13 @@ depends on; evaluate/graded_samples.py keeps them beside the samples.
 
 import gc
 import importlib.util
+import multiprocessing
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -118,6 +120,71 @@ class VllmEngine:
             del engine
             gc.collect()
             torch.cuda.empty_cache()
+
+
+class ParallelEngine:
+    """Processes with an engine each as one engine: number k of n samples every n-th request from the k-th on.
+
+    Completions come back to the caller, who remains the only writer. Each process gets `engine` by pickle, and one of
+    `devices` as its CUDA_VISIBLE_DEVICES. Raises a process's InputError, and RuntimeError where one fails otherwise.
+    """
+
+    def __init__(self, engine, devices: list[str]):
+        self.engine, self.devices, self.settings = engine, devices, engine.settings
+
+    def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
+        working = {}
+        try:
+            for number, visible in enumerate(self.devices[: len(requests)]):
+                receiver, child = self._start(requests[number :: len(self.devices)], visible)
+                working[receiver] = child, visible
+            while working:
+                for receiver in wait(list(working)):
+                    try:
+                        answer = receiver.recv()
+                    except EOFError:
+                        child, visible = working.pop(receiver)
+                        child.join()
+                        if child.exitcode:
+                            name = f"the engine with CUDA_VISIBLE_DEVICES {visible!r}"
+                            raise RuntimeError(f"{name} ended with code {child.exitcode}, its error is above") from None
+                        continue
+                    if isinstance(answer, InputError):
+                        raise answer
+                    yield answer
+        finally:
+            for child, _ in working.values():
+                child.terminate()
+                child.join()
+
+    def _start(self, requests: list[Request], visible: str) -> tuple:
+        """The receiving end and the process that samples these requests; it must see its GPUs before it imports."""
+        context, usual = multiprocessing.get_context("spawn"), os.environ.get("CUDA_VISIBLE_DEVICES")
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_send_samples, args=(self.engine, requests, sender))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+        try:
+            child.start()
+        finally:
+            os.environ.pop("CUDA_VISIBLE_DEVICES")
+            os.environ.update({} if usual is None else {"CUDA_VISIBLE_DEVICES": usual})
+        sender.close()
+        return receiver, child
+
+
+def _send_samples(engine, requests: list[Request], sender) -> None:
+    try:
+        for pair in engine.sample(requests):
+            sender.send(pair)
+    except InputError as error:
+        sender.send(error)
+
+
+def _gpu_groups(visible: str, count: int, size: int) -> list[str]:
+    """The `count` GPUs of this process in groups of `size` for engines, each as a CUDA_VISIBLE_DEVICES; what is left
+    over is not used. `visible` is that of this process."""
+    names = (visible.split(",") if visible else [str(number) for number in range(count)])[:count]
+    return [",".join(names[first : first + size]) for first in range(0, len(names) - size + 1, size)]
 
 
 def sync_exactly(model, sync: Callable[[], None]) -> Callable[[], None]:
@@ -325,7 +392,10 @@ def _open_vllm(model: str, template: str, sampling: SamplingSettings, config: di
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
     machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}
     machine |= {"chat_template": (config["chat_template"], config["template_variables"])}
-    return VllmEngine(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
+    engine = VllmEngine(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ""), torch.cuda.device_count(), config["vllm_tensor_parallel"]
+    groups = _gpu_groups(*gpus)
+    return ParallelEngine(engine, groups) if len(groups) > 1 else engine
 
 
 def _open_server(model: str, template: str, sampling: SamplingSettings, config: dict, run) -> OpenAIClient:
@@ -337,6 +407,6 @@ ENGINES = {
     "generate": _Engine(trains=True),  # the model's own `generate`, by TRL
     "vllm_colocate": _Engine(trains=True, seeds_rows=True, vllm_mode="colocate"),  # vLLM beside the trainer, by TRL
     "vllm_server": _Engine(trains=True, vllm_mode="server"),  # `trl vllm-serve`, by TRL
-    "vllm": _Engine(open=_open_vllm),  # vLLM in this process
+    "vllm": _Engine(open=_open_vllm),  # vLLM in this process, or in one for each group of GPUs
     "openai": _Engine(open=_open_server),  # any OpenAI-compatible server
 }

@@ -101,8 +101,14 @@ def test_seconds_of_a_batch_come_from_operations_and_bytes_read():
     # 8,192 steps read 15.2 GB of weights, and each of 32 x 4,096 tokens 57,344 bytes for a prompt and 2,048 tokens
     of_cache = 32 * 4096 * 57344 * (1024 + 2048)
     assert parts["generation"] == pytest.approx((8192 * 15.2e9 + of_cache) / 2e12)
+    # 216 samples of 27 problems on 8 GPUs once in 40 batches; 91.2e9 bytes of weights and moments every 20 updates
+    with_validation = estimates._seconds_a_batch(shape, stage(**ROLLOUTS), GPUS, held_out=27)
+    of_cache = 27 * 4096 * 57344 * (1024 + 2048)
+    assert with_validation["validation"] == pytest.approx((8192 * 15.2e9 + of_cache) / 2e12 / 40)
+    assert with_validation["checkpoints"] == pytest.approx(91.2 / 20)
     # .22 of the card have room for 8 rows, so 32 take four turns of 4,096 steps
     crowded = estimates._seconds_a_batch(shape, stage(**ROLLOUTS, vllm_memory=0.22), GPUS)
+    of_cache = 32 * 4096 * 57344 * (1024 + 2048)
     assert crowded["generation"] == pytest.approx((4 * 4096 * 15.2e9 + of_cache) / 2e12)
 
 

@@ -1,6 +1,7 @@
 """Engines: the same prompts everywhere, a real server on this machine, and what is said when one is missing."""
 
 import json
+import multiprocessing
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from packaging.requirements import Requirement
@@ -275,6 +277,32 @@ def test_a_stop_ends_a_completion_and_is_no_part_of_it(kit, served, model_folder
     assert not first.truncated and SamplingSettings(60).until_stop(sample, tokenizer) is sample
     with pytest.raises(InputError, match="stop holds an empty text"):
         kit.engines.for_evaluation("sampler", "tiny", SETTINGS, CONFIG | {"stop": [""]}, run=None)
+
+
+def test_processes_with_an_engine_each_give_the_samples_of_one_engine(kit, model_folder, tmp_path):
+    policy, tokenizer = load_model(str(model_folder))
+    one = kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(24), 8)
+    both = kit.engines.ParallelEngine(one, ["", ""])
+    frames = [
+        draw_samples.evaluate(e, RECORDS, n=3, seed=0, path=tmp_path / f"{k}.jsonl") for k, e in enumerate((one, both))
+    ]
+    pd.testing.assert_frame_equal(*frames)
+    assert kit.engines._gpu_groups("2,3,5", 3, 1) == ["2", "3", "5"]
+    assert kit.engines._gpu_groups("", 8, 4) == ["0,1,2,3", "4,5,6,7"]
+    files = [sorted((tmp_path / f"{k}.jsonl").read_text().splitlines()) for k in (0, 1)]
+    assert files[0] == files[1] and len(files[0]) == 3 * len(RECORDS)  # the caller has written each sample once
+
+
+def test_an_engine_that_fails_ends_the_others_and_its_sentence_arrives(kit, model_folder):
+    policy, tokenizer = load_model(str(model_folder))
+    engine = kit.engines.LocalEngine(policy, tokenizer, "plain", SamplingSettings(24), 8)
+    records = [RECORDS[0], RECORDS[1] | {"problem": "1+" * 600 + "1"}]  # the second process gets the long prompt
+    with pytest.raises(InputError, match="a prompt has 603 tokens, and the model 512 positions"):
+        draw_samples.evaluate(kit.engines.ParallelEngine(engine, ["", ""]), records, n=1, seed=0)
+    assert not multiprocessing.active_children() and "CUDA_VISIBLE_DEVICES" not in os.environ
+    engine.model = None
+    with pytest.raises(RuntimeError, match="the engine with CUDA_VISIBLE_DEVICES '' ended with code 1"):
+        draw_samples.evaluate(kit.engines.ParallelEngine(engine, [""]), records[:1], n=1, seed=0)
 
 
 def test_an_engine_that_is_missing_is_named_with_what_brings_it(kit):
