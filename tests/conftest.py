@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from multiprocessing import util
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from lead_kit.launch import forkserver
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
+hypothesis.settings.register_profile("untimed")  # no example fails because a machine is busy
+hypothesis.settings.load_profile("untimed")
 TEMPORARY = pytest.StashKey[str]()
 
 

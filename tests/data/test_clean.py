@@ -3,7 +3,7 @@
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.data import clean, near_duplicates
@@ -102,7 +102,6 @@ def test_long_prompts_leave():
     assert len(kept) == 1 and (dropped[0]["reason"], dropped[0]["detail"]) == ("prompt of more than 3 tokens", "4")
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a b", "a  b", "c", "d", "e", "f"]), min_size=4, max_size=20), st.integers(0, 9))
 def test_a_split_loses_nothing_and_shares_no_text(problems, seed):
     rows = records(*problems)

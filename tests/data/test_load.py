@@ -5,7 +5,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.data.load import (
@@ -165,7 +165,6 @@ def test_embedded_validation_is_distinct_and_training_stays_clear_of_it():
     assert {record["id"] for record in train}.isdisjoint(record["id"] for record in held_out)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.booleans())), min_size=1, max_size=5)
 )

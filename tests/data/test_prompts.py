@@ -1,14 +1,13 @@
 """Prompt templates: every problem arrives whole, and each system is asked in its own way."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lead_kit.data import prompts
 from lead_kit.errors import InputError
 
 
-@settings(deadline=None)
 @given(st.text(), st.sampled_from(sorted(prompts.PROMPTS)))
 def test_a_problem_arrives_unchanged_whatever_braces_it_holds(problem, template):
     *_, user = prompts.messages(template, problem)

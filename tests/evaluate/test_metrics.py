@@ -31,7 +31,7 @@ def suite(correct, cluster=None, length=None, answered=None):
     )
 
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 verdicts = arrays(int, st.tuples(st.integers(1, 6), st.integers(1, 12)), elements=st.integers(0, 1))
 
 

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 from torch import tensor
@@ -51,7 +51,6 @@ GROUPS = st.integers(2, 8).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(GROUPS, st.sampled_from([0.0, 0.05, 0.3]), st.sampled_from([-1.0, 0.0]))
 def test_lead_is_the_double_loop(rows, alpha, wrong):
     correct = tensor([[float(c) for c, _ in row] for row in rows], dtype=torch.float64)
@@ -82,7 +81,6 @@ def test_lead_code_keeps_the_released_order_of_operations():
     assert expected[5] > expected[3]  # truncated is better than wrong
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(-2, 2), min_size=4, max_size=4), min_size=2, max_size=3), st.integers(0, 99))
 def test_batch_whitening_is_the_plain_loop(rewards, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -101,7 +99,6 @@ def test_batch_whitening_is_the_plain_loop(rewards, seed):
     assert ours[mask.bool()].tolist() == approx([(a - mean) * scale for a in raw], rel=1e-5, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=2, max_size=9), st.data())
 def test_pass_at_k_is_the_mean_over_all_draws_of_k(right, data):
     """Pass@k training, full sampling: each answer's advantage is the mean of those of all groups of k that hold it."""
@@ -115,7 +112,6 @@ def test_pass_at_k_is_the_mean_over_all_draws_of_k(right, data):
         assert advantage == approx(fmean(of_draws) / spread if spread else 0.0, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(GROUPS, st.data())
 def test_gfpo_and_reinforce_pp_are_the_plain_loops(rows, data):
     correct = tensor([[float(c) for c, _ in row] for row in rows], dtype=torch.float64)

@@ -48,7 +48,7 @@ def test_a_limit_counts_the_prompt_or_the_problem_alone(models):
     assert alone == len(tokenizer(problem).input_ids) == prompt - 2  # the markers of the two turns
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(max_size=60))
 def test_the_byte_tokenizer_gives_any_text_back(text):
 

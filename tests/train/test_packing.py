@@ -92,7 +92,7 @@ def gradients(model, value):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS, budget=st.integers(1, 80), seed=st.integers(0, 99))
 def test_packed_and_padded_agree_in_log_probabilities_entropies_and_gradients(tiny, rows, budget, seed):
     ids, mask, keep = ragged(rows, seed)

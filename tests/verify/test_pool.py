@@ -242,7 +242,7 @@ def test_lint_names_the_golds_that_cannot_be_graded(verifier):
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 999), st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_fraction_equals_its_multiples_and_nothing_else(top, bottom, factor):
     gold = f"\\frac{{{top}}}{{{bottom}}}"
     assert verify.check(boxed(f"\\frac{{{top * factor}}}{{{bottom * factor}}}"), gold).correct

@@ -102,14 +102,14 @@ def test_extraction_is_linear(text, loose):
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_normal_form_is_idempotent(text):
     once = normal(text)
     assert normal(once) == once
 
 
 @given(st.text(max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_normal_form_of_any_text_is_idempotent(text):
     assert normal(normal(text)) == normal(text)
 
