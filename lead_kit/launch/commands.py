@@ -4,8 +4,11 @@ replay` run a notebook."""
 import glob
 import inspect
 import json
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -23,6 +26,7 @@ from lead_kit.runs.log_files import read_metrics
 from lead_kit.safe_text import safe_line
 
 _UNITS = {"d": 86400, "h": 3600, "min": 60}  # of an age, in seconds
+_WIDEST = 32  # letters of a column whose cells have words
 _CELL = 60  # characters of a value in `lead diff`
 
 
@@ -49,15 +53,15 @@ def show_recipe(name: str) -> None:
     for arm, content in recipe.arms.items():
         note = " (only when named with --arms)" if content.optional else ""
         print(f"  {arm}: {content.label or arm}{note}")
-    print("`value` holds for every arm; a value in brackets is the notebook's default\n")
+    print("a value holds for the arms in its line, or for all; in brackets stands the notebook's default\n")
     _print_columns(_recipe_table(name))
 
 
 def _recipe_table(recipe_name: str) -> list[list[str]]:
-    """Rows of stage, parameter, the value of all arms or of each arm, source. Brackets mark the notebook's default."""
+    """Rows of stage, parameter, arms (empty: all), their value, source. Brackets mark the notebook's default."""
     recipe, comments = load_recipe(recipe_name), _comments(recipe_name)
     arms = recipe.arms
-    rows = [["stage", "parameter", "value", *arms, "source"]]
+    rows = [["stage", "parameter", "arms", "value", "source"]]
     for name, stage in recipe.stages.items():
         declared = read_parameters(ROOT / "notebooks" / f"{stage.notebook}.ipynb")
         blocks = [arm.stages.get(name, {}) for arm in arms.values()]
@@ -65,11 +69,15 @@ def _recipe_table(recipe_name: str) -> list[list[str]]:
             default = f"({as_text(declared[parameter].default)})" if parameter in declared else "(?)"
             shared = stage.parameters.get(parameter, default)
             values = [as_text(block.get(parameter, shared)) for block in blocks]
-            is_common = parameter in stage.parameters and len(set(values)) < 2
-            cells = [as_text(shared), *([""] * len(values))] if is_common else ["", *values]
             notes = [comments.get(("stages", name, "parameters", parameter), "")]
             notes += [comments.get(("arms", arm, name, parameter), "") for arm in arms]
-            rows.append([name, parameter, *cells, "; ".join(dict.fromkeys(filter(None, notes)))])
+            source = "; ".join(dict.fromkeys(filter(None, notes)))
+            if parameter in stage.parameters and len(set(values)) < 2:
+                rows.append([name, parameter, "", as_text(shared), source])
+                continue
+            for value in dict.fromkeys(values):
+                chosen = [arm for arm, of_arm in zip(arms, values, strict=True) if of_arm == value]
+                rows.append([name, parameter, ", ".join(chosen), value, source])
     return rows
 
 
@@ -157,10 +165,14 @@ def _print_entries(title: str, entries: Mapping[str, str]) -> None:
 
 
 def _print_columns(rows: list[list[str]]) -> None:
-    """Prints rows as columns, each as wide as its widest cell."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    """Prints rows as columns. Words of a cell wrap at _WIDEST letters, those of the last at the terminal's width."""
+    cells = [[textwrap.wrap(cell, _WIDEST, break_long_words=False) or [""] for cell in row[:-1]] for row in rows]
+    widths = [max(len(line) for cell in column for line in cell) for column in zip(*cells, strict=True)]
+    left = max(shutil.get_terminal_size((120, 24)).columns - sum(widths) - 2 * len(widths), 30)
+    for row, wrapped in zip(rows, cells, strict=True):
+        lines = zip_longest(*wrapped, textwrap.wrap(row[-1], left), fillvalue="")
+        for *line, last in lines:
+            print("  ".join([*(part.ljust(width) for part, width in zip(line, widths, strict=True)), last]).rstrip())
 
 
 def replay_command(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.parameters import read_parameters
 from lead_kit.runs import lock
 from lead_kit.runs.files import ROOT, RUNS, resolve, shown
@@ -139,7 +139,7 @@ def recorded_run(run: str | Path) -> Path:
         if (folder / "run.json").is_file():
             return folder.resolve()
     names = [folder.relative_to(RUNS).as_posix() for folder in run_folders()]
-    raise InputError(f"no run {shorten(str(run))!r}{nearest_or_all(str(run), names)}")
+    raise InputError(f"no run {shorten(str(run))!r}{nearest(str(run), names) or '; `lead runs` lists them'}")
 
 
 def arm_and_seed(name: str) -> tuple[str, int]:

@@ -172,11 +172,18 @@ def test_a_recipe_scale_or_arm_that_does_not_exist_gets_the_nearest(root):
 
 
 def test_the_table_shows_each_arm_and_the_comment_as_source(root):
-    rows = {(row[0], row[1]): row[2:] for row in commands._recipe_table("small")}
-    assert rows["stage", "parameter"] == ["value", "plain", "long", "extra", "source"]
-    assert rows["train", "alpha"] == ["", "(0.1)", "0.5", "(0.1)", "paper §1"]
-    assert rows["train", "max_tokens"] == ["", "4096", "8192", "4096", "paper §2; paper §1"]
-    assert rows["train", "margin"] == ["1024", "", "", "", ""]
+    rows = commands._recipe_table("small")
+    assert rows[0] == ["stage", "parameter", "arms", "value", "source"]
+    alpha, tokens, margin = ([row[2:] for row in rows if row[1] == name] for name in ("alpha", "max_tokens", "margin"))
+    assert alpha == [["plain, extra", "(0.1)", "paper §1"], ["long", "0.5", "paper §1"]]
+    assert tokens == [["plain, extra", "4096", "paper §2; paper §1"], ["long", "8192", "paper §2; paper §1"]]
+    assert margin == [["", "1024", ""]]
+
+
+def test_the_last_column_of_a_table_wraps_at_the_terminal_s_width(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    commands._print_columns([["a", "what it is"], ["long", "one two three four five six seven eight"]])
+    assert capsys.readouterr().out == "a     what it is\nlong  one two three four five six seven\n      eight\n"
 
 
 @pytest.mark.parametrize("scale, kind", [("8x80gb", "a GPU"), ("slurm", "a GPU"), ("smollm2", "two idle cores")])
