@@ -51,7 +51,8 @@ def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, hig
     for number, (name, look) in enumerate(method_styles(heights.columns).items()):
         x, height = np.arange(len(heights)) + (number - (count - 1) / 2) * 0.8 / count, heights[name]
         axes.bar(x, height, 0.76 / count, **bar_kwargs(look), label=safe_label(name))
-        axes.plot(x[height.isna()], np.zeros(height.isna().sum()), "x", color=look.colour, clip_on=False)
+        if height.isna().any():  # a line without points would still count as drawn, at the corner of the sheet
+            axes.plot(x[height.isna()], np.zeros(height.isna().sum()), "x", color=look.colour, clip_on=False)
         if low is not None:
             reach = [height - low[name], high[name] - height]
             axes.errorbar(x, height, reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)

@@ -38,7 +38,8 @@ def groups():
 
 def test_every_reward_has_groups_in_which_it_differs(groups):
     shares = {}
-    for name, reward in REWARDS.items():
+    for name in REWARDS.keys() - {"l1_exact", "l1_max"}:  # their problems need a target length
+        reward = REWARDS[name]
         scores = [[reward(rollout, **ARGUMENTS.get(name, {})) for rollout in group] for group in groups]
         shares[name] = sum(len(set(group)) > 1 for group in scores) / len(groups)
     assert {name for name, share in shares.items() if not share} == {"reflection_v1"}, shares  # it never pays
