@@ -26,11 +26,13 @@ LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 
 def page(text: str, folder: Path) -> str:
-    """Markdown of a page in `folder` of the repository: formulas as MathML, notebooks as their executed pages, and the
-    files that it links to beside it."""
+    """Markdown of a page in `folder` of the repository: formulas as MathML, links to notebooks as links to their
+    executed pages, the files that it links to beside it, and no links to folders."""
     for target, _ in LINK.findall(text):
         path = (folder / target).resolve()
-        if path.suffix not in (".md", ".ipynb"):
+        if path.is_dir():
+            text = re.sub(rf"\[([^]]+)\]\({re.escape(target)}\)", r"\1", text)
+        elif path.suffix not in (".md", ".ipynb"):
             copy = PAGES / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)

@@ -132,3 +132,8 @@ def test_the_recipe_that_the_docs_explain_has_a_plan(scale, runs, tmp_path, monk
     assert len(jobs) == runs and {job.arm for job in jobs} == {None, "grpo", "short"}
     steps = {job.parameters["steps"] for job in jobs if job.stage == "grpo"}
     assert steps == {{"tiny": 50, "smoke": 2, "1x80gb": 100}[scale]}
+
+
+def test_the_site_has_every_page_of_the_documentation():
+    listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if f"docs/{path.name}" not in listed] == []
