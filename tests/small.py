@@ -156,3 +156,11 @@ def call(root: Path, *arguments: str, timeout: float = TIMEOUT, **variables: str
         end_started()
         raise
     return process.returncode, out, err
+
+
+def use_root(monkeypatch, root, *modules) -> None:
+    """Makes `root` the repository of these modules of the kit."""
+    for module in modules:
+        for name, path in (("ROOT", root), ("RUNS", root / "runs")):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, path)

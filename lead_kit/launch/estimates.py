@@ -37,7 +37,7 @@ _DATA = ("dataset", "data_path", "added_data", "validation_data", "evaluation_se
 _NOT_NEGATIVE = ("learning_rate", "temperature", "clip_low", "clip_high", "beta", "weight_decay", "warmup_steps")
 _KINDS = {"fsdp2": "fsdp2", "zero2": "deepspeed", "zero3": "deepspeed"}  # as provenance.sharded says it
 _PROBLEMS = {"AIME24": 30, "AIME24-sea-snell": 30, "AIME25-opencompass": 30, "AMC23": 40}  # of validation sets
-_PROBLEMS |= {"MATH-500": 500, "OlympiadBench": 674, "GSM8K": 1319, "data/combined_27.json": 27}
+_PROBLEMS |= {"MATH-500": 500, "OlympiadBench": 674, "GSM8K": 1319, "GRPO-LEAD-combined-27": 27}
 
 
 class Shape(NamedTuple):

@@ -33,6 +33,8 @@ from lead_kit.runs.provenance import rank, sharded
 _BACKENDS = ("transformers", "unsloth")
 _TRAINING_FLAGS = ("use_cache", "output_router_logits", "router_aux_loss_coef")  # that TRL changes in a configuration
 _ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
+# TRL reads the old name; a training cell would show the warning, as its arguments are made before a model is loaded
+warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
 
 
 def load_model(
@@ -52,7 +54,6 @@ def load_model(
     unknown backend, an incomplete folder, or a path that does not exist.
     """
     disable_progress_bar()  # of file loading
-    warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
     if backend not in _BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {list(_BACKENDS)}{nearest(backend, _BACKENDS)}")
     if four_bit:

@@ -11,15 +11,13 @@ from lead_kit.errors import InputError
 from lead_kit.launch import commands, run_recipe
 from lead_kit.launch.recipes import Job
 from lead_kit.runs import files, find
+from tests.small import use_root
 
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """An empty folder runs/."""
-    for module in (files, find, commands):
-        for name, path in (("ROOT", tmp_path), ("RUNS", tmp_path / "runs")):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, path)
+    use_root(monkeypatch, tmp_path, files, find, commands)
     return tmp_path / "runs"
 
 

@@ -13,15 +13,13 @@ from huggingface_hub import constants
 from lead_kit import cli
 from lead_kit.report import export_run, model_card
 from lead_kit.runs import files, find, manifest
+from tests.small import use_root
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A trained run: its start from the hub, its data from a set of the hub, a model of two files."""
-    for module in (files, find, manifest, export_run, model_card):
-        for name, path in (("ROOT", tmp_path), ("RUNS", tmp_path / "runs")):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, path)
+    use_root(monkeypatch, tmp_path, files, find, manifest, export_run, model_card)
     record(tmp_path / "runs/data", {"dataset": "owner/problems:train"})
     record(tmp_path / "runs/sft", {"model": "owner/base-1.5B", "train_data": "runs/data/sft.parquet"})
     parameters = {"model": "runs/sft/model", "train_data": "runs/data/train.parquet", "seed": 3, "arm": "lead"}

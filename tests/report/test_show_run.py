@@ -11,14 +11,12 @@ from lead_kit.parameters import Config
 from lead_kit.report import read_rollouts, show_run
 from lead_kit.runs import files, find, lock, manifest, progress, run
 from lead_kit.runs.run import Run
+from tests.small import use_root
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    for module in (files, find, manifest, run, show_run):
-        for name, path in (("ROOT", tmp_path), ("RUNS", tmp_path / "runs")):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, path)
+    use_root(monkeypatch, tmp_path, files, find, manifest, run, show_run)
     for name in ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC", "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path

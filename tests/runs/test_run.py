@@ -17,15 +17,13 @@ from lead_kit.runs.files import atomic
 from lead_kit.runs.find import run_notebook_if_missing
 from lead_kit.runs.log_files import read_metrics
 from lead_kit.runs.run import Run
+from tests.small import use_root
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A repository root of the test's own."""
-    for module in (files, find, manifest, run):
-        for name, path in (("ROOT", tmp_path), ("RUNS", tmp_path / "runs")):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, path)
+    use_root(monkeypatch, tmp_path, files, find, manifest, run)
     for name in ("RANK", "WORLD_SIZE", "LEAD_OWNER", "LEAD_NPROC"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path
