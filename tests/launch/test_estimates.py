@@ -199,3 +199,10 @@ def test_a_plan_takes_the_time_of_a_finished_run_with_the_same_parameters(tmp_pa
     assert not estimates._measured([job._replace(parameters=job.parameters | {"steps": 7})])
     manifest.write_manifest(folder, record | {"attempts": record["attempts"] * 2})  # its last attempt began later
     assert not estimates._measured([job])
+
+
+@pytest.mark.parametrize("path", sorted((files.ROOT / "experiments/recipes").glob("*.yaml")), ids=lambda one: one.stem)
+def test_the_size_of_every_recipe_s_validation_set_is_known(path):
+    sets = [job.parameters.get("validation_data") for job in recipes.plan(path.stem, "8x80gb", [0])]
+    named = {name for names in sets if isinstance(names, list) for name in names if not name.startswith("runs/")}
+    assert named <= estimates._PROBLEMS.keys()
