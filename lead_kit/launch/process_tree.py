@@ -140,7 +140,8 @@ def read_error(folder: Path, code: int) -> dict | None:
         return None
     if error["name"] == "" and log.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        texts = [line.strip(" |+-") for line in lines if not line.startswith("--- ")]  # without frames and times
+        # without the frames of exception groups, times, and what the kernel says of the interrupt that ends it
+        texts = [line.strip(" |+-") for line in lines if not line.startswith(("--- ", "[IPKernelApp]"))]
         last = next(filter(None, reversed(texts)), "nothing")
         error["traceback"] = "\n".join(lines[-_LINES:])
         error["sentence"] += f", and the last line of the log is: {shorten(last, 300)}"
