@@ -33,8 +33,8 @@ $(VENV)/installed: requirements.txt pyproject.toml
 # What only the tests and the linter need.
 tools: $(VENV)/tools
 
-$(VENV)/tools: $(VENV)/installed requirements-dev.txt
-	$(INSTALL) -r requirements-dev.txt
+$(VENV)/tools: $(VENV)/installed requirements-dev.txt requirements-trackers.txt
+	$(INSTALL) -r requirements-dev.txt -r requirements-trackers.txt
 	touch $@
 
 demo: install
@@ -172,7 +172,7 @@ NEWEST_TORCH ?= $(shell grep '^torch==' requirements.txt)
 NEWEST := .venv-newest/bin/python
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
-	sed -E '/^(#|torch==)/d; s/==.*//' requirements.txt requirements-dev.txt > .venv-newest/requirements.txt
+	sed -E '/^(#|torch==)/d; s/==.*//' requirements.txt requirements-dev.txt requirements-trackers.txt > .venv-newest/requirements.txt
 	$(NEWEST) -m pip install -q --disable-pip-version-check --no-compile $(TORCH_ARGS) "$(NEWEST_TORCH)"
 	$(NEWEST) -m pip install -q --disable-pip-version-check --no-compile "$(NEWEST_TORCH)" -r .venv-newest/requirements.txt
 	$(NEWEST) -m pip install -q --disable-pip-version-check --no-deps -e .

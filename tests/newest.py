@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("requirements.txt", "requirements-dev.txt")
+FILES = ("requirements.txt", "requirements-dev.txt", "requirements-trackers.txt")
 PARTS = {
     "pure tests": ["-m", "not slow"],
     "one recipe at smoke": ["tests/launch/test_recipes_run.py", "-k", "to_its_end and figure_reflection"],

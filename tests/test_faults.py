@@ -108,7 +108,7 @@ def test_a_tracker_without_its_server_does_not_hold_a_run_up(root):
     modes = {"WANDB_MODE": "online", "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
     code, _, err = call(root, "run", "tracked", "-p", "steps", "2", "--run-name", "online", **modes)
     assert code == 0, err
-    assert "wandb is off from here on" in (root / "runs/online/log.txt").read_text()
+    assert "tracker wandb is off from here on" in (root / "runs/online/log.txt").read_text()
     assert len(read_metrics(root / "runs/online")) == 2
 
 

@@ -28,7 +28,7 @@ from lead_kit.runs.files import ROOT, run_folder, shown
 from lead_kit.safe_text import LONG, safe_line
 
 # the beginnings of lines of Run.progress, of a run that this one waits for, of Run.record_tripwire, and of a tracker
-_PROGRESS = re.compile(r"\[\S+\] |step \d+/\d+|tripwire \w+, step |(no )?wandb[ ,]")
+_PROGRESS = re.compile(r"\[\S+\] |step \d+/\d+|tripwire \w+, step |tracker \w+ is off ")
 _POLL = 0.5  # seconds between two looks at the folder
 _PATIENCE = 600.0  # seconds that a rank of a launcher waits for rank 0
 

@@ -19,6 +19,7 @@ from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder,
 from lead_kit.runs.find import notebook_that_writes
 from lead_kit.runs.progress import Progress, in_live_notebook
 from lead_kit.runs.provenance import check_processes, rank
+from lead_kit.runs.trackers import start_tracker
 
 _PIXELS = 1100  # of the least width of an image, before its empty border is cut off
 _FIGURE_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}  # equal figures give equal bytes
@@ -45,7 +46,7 @@ class Run:
         self._progress = Progress(self.path / "log.txt")
         if not self.silent:
             self._open(Path(notebook) if notebook.endswith(".ipynb") else ROOT / "notebooks" / f"{notebook}.ipynb")
-            self.tracker = log_files.start_tracker(self.path, config["run_name"], dict(config))
+            self.tracker = start_tracker(self.path, config["run_name"], dict(config))
 
     def _open(self, notebook: Path) -> None:
         """Opens an attempt, or joins the one that `lead run` opened for this kernel."""

@@ -234,14 +234,6 @@ def test_a_folder_takes_its_name_only_when_the_block_ends_well(root):
     assert [p.name for p in root.iterdir()] == ["model"] and (root / "model/a").read_text() == "1"
 
 
-@pytest.mark.parametrize(
-    "tracker, message", [("wanbd", "did you mean 'wandb'"), ("mlflow", "expected one of none, wandb")]
-)
-def test_an_unknown_tracker_is_refused(root, tracker, message):
-    with pytest.raises(InputError, match=message):
-        Run(settled(tracker=tracker), "n")
-
-
 LIVE = """\
 import os
 from lead_kit.parameters import settle
