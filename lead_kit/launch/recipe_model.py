@@ -85,7 +85,7 @@ def _named(content):
 
 
 class Planned(_File):
-    """The comparisons for which a recipe is run, each "METRIC: LATER − EARLIER" of two arms, with a date."""
+    """The comparisons for which a recipe is run, each "METRIC: LATER − EARLIER" of two arms (*: any arm), with a date."""
 
     question: str
     primary: str
@@ -178,7 +178,7 @@ def load_recipe(name: str) -> Recipe:
         refuse_unknown(values, recipe.stages, f"recipe {name}, scales, {scale}")
     for comparison in [recipe.planned.primary, *recipe.planned.secondaries] if recipe.planned else []:
         pair = comparison.partition(": ")[2].split(" − ")
-        refuse_unknown(pair, recipe.arms, f"recipe {name}, planned, {comparison!r} (METRIC: LATER − EARLIER)")
+        refuse_unknown(pair, ["*", *recipe.arms], f"recipe {name}, planned, {comparison!r} (METRIC: LATER − EARLIER)")
     return recipe
 
 

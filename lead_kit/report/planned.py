@@ -1,10 +1,11 @@
 """Which comparisons were planned: families of comparisons, their corrected p-values, and what would change a verdict.
 
 A comparison is "METRIC: LATER − EARLIER". The primary one is not corrected. The secondary ones of a metric are a
-family, corrected by Holm. All others are exploratory and not judged. Without a plan all comparisons are one family.
+family, corrected by Holm; * stands for any arm in them. All others are exploratory and not judged. Without a plan all comparisons are one family.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import pandas as pd
@@ -54,7 +55,8 @@ def families(names: pd.Series, plan: Plan) -> pd.Series:
     """The family of each comparison by name; without a plan all are of one."""
     if not plan.primary:
         return pd.Series(UNPLANNED, index=names.index)
-    kinds = names.isin(list(plan.secondaries)).map({True: SECONDARY, False: EXPLORATORY})
+    planned = names.map(lambda name: any(fnmatchcase(name, pattern) for pattern in plan.secondaries))
+    kinds = planned.map({True: SECONDARY, False: EXPLORATORY})
     return kinds.mask(names == plan.primary, PRIMARY)
 
 

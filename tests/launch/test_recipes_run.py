@@ -13,9 +13,10 @@ KIT = Path(__file__).resolve().parents[2]
 NO_FORKS = {forkserver.VARIABLE: ""}
 NAMES = sorted(path.stem for path in (recipe_model.EXPERIMENTS / "recipes").glob("*.yaml"))
 AT_ONCE = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # xdist has the other core
-WITH_OPTIONAL = {
+ARMS = {
     "grpo_lead_7b": ["--arms", "grpo,length,length_reweighting,lead,lead_code"],
     "figure_reflection": ["--arms", "grpo,reflection,random"],  # a control arm
+    "atlas": ["--arms", "grpo,lead,mixed_groups"],  # of some thirty
 }
 
 
@@ -34,7 +35,7 @@ def lines(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_stage_and_arm_runs_to_its_end_without_a_download(root, name, forks):
-    arms = WITH_OPTIONAL.get(name, [])
+    arms = ARMS.get(name, [])
     variables = {"reflection_lora": NO_FORKS, "figure1": {}}.get(name, forks)  # {}: lead reproduce serves the forks
     code, out, err = call(root, "reproduce", name, "--scale", "smoke", "--jobs", AT_ONCE, *arms, **variables)
     assert code == 0, out[-4000:] + err
