@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 # a user's setting for pip, which no virtual environment takes
 export PIP_USER := 0
 
-.PHONY: install tools demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims test-newest
+.PHONY: install tools atlas demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims test-newest
 
 install: $(VENV)/installed
 
@@ -42,6 +42,10 @@ demo: install
 
 demo-reflection: install
 	$(BIN)/lead reproduce figure_reflection --scale $(SCALE) --jobs $(JOBS)
+
+# Some thirty methods beside GRPO on both embedded tasks: about two hours on two cores; it goes on where it was stopped.
+atlas: install
+	$(BIN)/lead reproduce atlas --scale $(SCALE) --jobs $(JOBS)
 
 # A pretrained model of 135M parameters, without a hub: about an hour on two cores; it goes on where it was stopped.
 demo-real: install

@@ -85,7 +85,7 @@ def _named(content):
 
 
 class Planned(_File):
-    """The comparisons for which a recipe is run, each "METRIC: LATER − EARLIER" of two arms (*: any arm), with a date."""
+    """The comparisons for which a recipe is run, each "METRIC: LATER − EARLIER" of two arms (* is any), with a date."""
 
     question: str
     primary: str

@@ -1,7 +1,8 @@
 """Which comparisons were planned: families of comparisons, their corrected p-values, and what would change a verdict.
 
 A comparison is "METRIC: LATER − EARLIER". The primary one is not corrected. The secondary ones of a metric are a
-family, corrected by Holm; * stands for any arm in them. All others are exploratory and not judged. Without a plan all comparisons are one family.
+family, corrected by Holm; * stands for any arm in them. All others are exploratory and not judged. Without a plan all
+comparisons are one family.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

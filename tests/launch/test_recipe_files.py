@@ -36,7 +36,7 @@ DATA |= {"train_data", "pass_rates", "benchmark", "carry", "borrow", "teacher_re
 DATA |= {"train_weights", "sft_weights", "validation_weights"}
 MODEL = {"model", "models", "template", "learning_rate", "optimizer", "adam_beta2", "end_marker", "answer_region"}
 MODEL |= {"lora_saved"}  # a head that is tied to the embedding cannot be saved apart from it
-FIGURES = {"runs", "samples", "published_table", "published_curve"}
+FIGURES = {"runs", "other_runs", "samples", "published_table", "published_curve"}
 SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 
 
@@ -73,8 +73,8 @@ def test_the_nine_recipes_are_there():
 def test_every_recipe_runs_at_every_scale_with_every_arm_or_says_in_a_sentence_what_it_lacks(name, scale):
     jobs = estimates.share_cards(planned(name, scale), recipe_model.load_scale(scale))
     fits_in = {
-        "1x24gb": ("figure", "reflection_lora"),
-        "1x80gb": ("figure", "reflection_lora", "clip", "reflection_1.5b"),
+        "1x24gb": ("figure", "atlas", "reflection_lora"),
+        "1x80gb": ("figure", "atlas", "reflection_lora", "clip", "reflection_1.5b"),
     }
     if name.startswith(fits_in.get(scale, "")):
         estimates.require(jobs, recipe_model.load_scale(scale))
@@ -104,6 +104,8 @@ def flat(values):
 def test_a_small_scale_downloads_nothing(name, scale):
     task = recipe_model.load_recipe(name).task
     embedded = {"arithmetic": ("tiny", "arithmetic"), "words": ("tiny-words", "words")}[task]
+    if name == "atlas":
+        embedded = ("tiny", "arithmetic", "tiny-words", "words")
     if scale == "smollm2":  # every recipe takes the task in words, and a model that a package ships
         embedded, task = ("smollm2", "words"), "words"
     for job in planned(name, scale):

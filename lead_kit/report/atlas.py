@@ -1,0 +1,114 @@
+"""An atlas: what each method changes against a reference, on one or more tasks, in one table and one figure."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from lead_kit.errors import InputError, nearest_or_all
+from lead_kit.evaluate import stats
+from lead_kit.report import curves, tables
+from lead_kit.report.planned import Plan
+from lead_kit.report.style import PAGE, STYLE, figure_with_caption
+from lead_kit.safe_text import safe_label
+
+ACCURACY, LENGTH = "mean Pass@1 over the curve", "mean length"
+METRICS = {  # what was logged, in which split, and whether the run's last value or the mean of its curve counts
+    ACCURACY: ("pass@1", "validation", "curve_mean"),
+    "final Pass@1": ("pass@1", "validation", "final"),
+    LENGTH: ("length", "validation", "final"),
+    "share truncated": ("truncated", "validation", "final"),
+    "advantage mass outside mixed groups": ("advantage_share_flat_accuracy", "train", "curve_mean"),
+    "seconds a batch": ("seconds", "train", "curve_mean"),
+    "tokens of training": ("num_tokens", "train", "final"),
+}
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of tasks, with _MARKERS
+_MARKERS = ("o", "s", "^", "D")
+
+
+def run_values(runs: dict[str, list[str]]) -> pd.DataFrame:
+    """task, metric, run, arm, unit, cluster (the seed), value: one row for each metric of each run of each task.
+
+    Raises InputError for a task without runs.
+    """
+    parts = []
+    for task, chosen in runs.items():
+        frame = curves.load_runs(chosen)
+        if frame.empty:
+            raise InputError(f"no run of task {task!r} in {', '.join(chosen) or 'an empty list'}")
+        for name, (metric, split, column) in METRICS.items():
+            if len(curves.runs_that_logged(frame, metric, split)):
+                values = curves.logged_values(frame, metric, split)
+                rows = curves.by_run(values).merge(values[["arm", "seed", "run"]].drop_duplicates())
+                rows = rows[["run", "arm", "seed", column]].set_axis(["run", "arm", "cluster", "value"], axis=1)
+                parts.append(rows.assign(task=task, metric=name, unit="seed"))
+    return pd.concat(parts, ignore_index=True)[["task", "metric", "run", "arm", "unit", "cluster", "value"]]
+
+
+def differences(values: pd.DataFrame, reference: str, plan: Plan | None = None, seed: int = 0) -> pd.DataFrame:
+    """`tables.differences` of each task from the reference arm, with the columns task and arm.
+
+    Verdicts are corrected within a task. Raises InputError for a task without the reference.
+    """
+    parts = []
+    for task, of_task in values.groupby("task", sort=False):
+        if reference not in set(of_task["arm"]):
+            raise InputError(f"task {task!r} has no arm {reference!r}{nearest_or_all(reference, set(of_task['arm']))}")
+        rows = tables.differences(of_task, seed, plan, reference)
+        parts.append(rows.assign(task=task, arm=rows["difference"].str.removesuffix(f" − {reference}")))
+    return pd.concat(parts, ignore_index=True)
+
+
+def overview(frame: pd.DataFrame) -> pd.DataFrame:
+    """`differences` as text: one row for each task and arm, a column for each metric; * marks a detected difference."""
+    detected = frame["p_holm"] < 0.05
+    cells = [
+        tables.format_interval(row, 1 if row.metric == LENGTH else 3, sign=True) + " *" * star
+        for row, star in zip(frame.itertuples(), detected, strict=True)
+    ]
+    wide = frame.assign(cell=cells).pivot(index=["task", "arm"], columns="metric", values="cell")
+    order = frame[["task", "arm"]].drop_duplicates()
+    return wide.loc[list(order.itertuples(index=False, name=None)), list(frame["metric"].unique())].reset_index()
+
+
+def rank_agreement(frame: pd.DataFrame, metric: str) -> float:
+    """Spearman's ρ of the differences of one metric between the first two tasks, over the arms that both have."""
+    wide = frame[frame["metric"] == metric].pivot(index="arm", columns="task", values="estimate").dropna()
+    first, second = list(frame["task"].unique())[:2]
+    return float(spearmanr(wide[first], wide[second]).statistic)
+
+
+def smallest_detectable(frame: pd.DataFrame, metric: str) -> float:
+    """The median, over arms, of the difference that one test of this many seeds detects with 80% power."""
+    rows = frame[frame["metric"] == metric]
+    errors = (rows["high"] - rows["low"]) / 2 / stats.critical(int(rows["clusters"].min()))
+    return float(errors.map(lambda e: stats.minimum_detectable_effect(e, int(rows["clusters"].min()))).median())
+
+
+@rc_context(STYLE)
+def dots(frame: pd.DataFrame, note: str = "") -> Figure:
+    """A dot and an interval for each arm and task: differences in accuracy and in length, side by side."""
+    tasks = list(frame["task"].unique())
+    order = frame[(frame["metric"] == ACCURACY) & (frame["task"] == tasks[0])].sort_values("estimate")["arm"]
+    caption = "Difference from the reference, 95% t-interval over seeds; filled: detected after Holm's correction."
+    height = 0.6 + 0.16 * len(order)
+    figure, panels = figure_with_caption(f"{caption} {note}", 2, height, PAGE, across=True)
+    metrics = ((ACCURACY, "Pass@1 over the curve"), (LENGTH, "mean length (tokens)"))
+    for axes, (metric, label) in zip(panels, metrics, strict=True):
+        for index, task in enumerate(tasks):
+            rows = frame[(frame["metric"] == metric) & (frame["task"] == task)].set_index("arm").reindex(order)
+            y = np.arange(len(order)) + 0.36 * (index - (len(tasks) - 1) / 2)
+            colour, detected = _COLOURS[index % 4], rows["p_holm"] < 0.05
+            axes.hlines(y, rows["low"], rows["high"], color=colour, linewidth=0.9)
+            for chosen, face in ((detected, colour), (~detected, "white")):
+                axes.plot(
+                    rows["estimate"].where(chosen), y, _MARKERS[index % 4], color=colour, markerfacecolor=face,
+                    label=safe_label(task) if face == colour else None,
+                )  # fmt: skip
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set(xlabel=f"difference in {label}", ylim=(-0.7, len(order) - 0.3))
+        axes.set_yticks(range(len(order)), [safe_label(arm) for arm in order])
+    panels[1].tick_params(labelleft=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(tasks))
+    return figure
