@@ -127,7 +127,7 @@ def test_tables_and_files_need_no_model(wing):
             packages(path)
             <= STANDARD
             | FRAMES
-            | {"scipy", "IPython", "reasoning_gym", "filelock", "pydantic", "huggingface_hub"}
+            | {"scipy", "IPython", "reasoning_gym", "filelock", "pydantic", "huggingface_hub", "safetensors"}
             | DOCUMENT
         ), name_of(path)
 
