@@ -1,6 +1,8 @@
 """What a run logs: metrics.jsonl, graded samples as parquet, and the tracker that repeats the metrics elsewhere."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,30 +103,31 @@ class _Wandb:
         asked = {"project": project, "name": name, "config": config, "dir": str(folder), "mode": mode}
         asked |= {"entity": config.get("wandb_entity") or None, "group": name.rpartition("/")[0] or name}
         asked |= {"job_type": config.get("arm") or None, "tags": [f"seed {config.get('seed', 0)}"]}
-        self.session = self._try(wandb.init, **asked, settings=settings)
-        if self.session:
-            self._try(self.session.define_metric, _STEP)
-            self._try(self.session.define_metric, "*", step_metric=_STEP)
+        with self._off_after_failure():
+            self.session = wandb.init(**asked, settings=settings)
+            self.session.define_metric(_STEP)
+            self.session.define_metric("*", step_metric=_STEP)
 
-    def _try(self, action, *args, **kwargs):
-        """The action's result; when it fails, prints a line, turns the tracker off and returns None."""
+    @contextlib.contextmanager
+    def _off_after_failure(self) -> Iterator[None]:
+        """Turns the tracker off, with a line, when something fails in it."""
         try:
-            return action(*args, **kwargs)
+            yield
         except self.failures as error:
             print(f"wandb is off from here on, the run folder has everything: {error}", flush=True)
             self.session = None
-            return None
 
     def log(self, step: int, values: dict) -> None:
         if self.session:
-            self._try(self.session.log, values | {_STEP: step})
+            with self._off_after_failure():
+                self.session.log(values | {_STEP: step})
 
     def finish(self) -> None:
         """Sends the last rollouts and the figures, and closes the session."""
         if self.session:
-            self._try(self._send_files)
-        if self.session:
-            self._try(self.session.finish)
+            with self._off_after_failure():
+                self._send_files()
+                self.session.finish()
 
     def _send_files(self) -> None:
         sent = {f"figures/{path.stem}": self.wandb.Image(str(path)) for path in self.folder.glob("figures/*.png")}
@@ -140,11 +143,7 @@ class _Wandb:
 def start_tracker(folder: Path, name: str, config: dict) -> _Wandb | None:
     """The tracker that the parameter `tracker` names, or None. Raises InputError for an unknown one."""
     tracker = lookup(_TRACKERS, config.get("tracker", "none"), "tracker")
-    try:
-        return tracker(folder, name, config) if tracker else None
-    except ImportError as error:
-        print(f"no wandb, the run folder has everything: {error}", flush=True)
-        return None
+    return tracker(folder, name, config) if tracker else None
 
 
 _TRACKERS = {"none": None, "wandb": _Wandb}
