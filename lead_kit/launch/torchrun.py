@@ -24,7 +24,6 @@ from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCP
 
 from lead_kit.errors import InputError
 from lead_kit.launch import process_tree
-from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.launch.ranks import Ranks, resolve_address
 
 _PATIENCE = 600  # seconds for the other hosts to start
@@ -82,7 +81,7 @@ def _plugin_variables(plugin: str, world: int) -> dict[str, str]:
 
 def main() -> int:
     """Runs torchrun; returns 1 when a rank of this host failed, or the hosts did not meet."""
-    die_with_parent()
+    process_tree.die_with_parent()
     ranks, job = Ranks(**json.loads(sys.argv[1])), sys.argv[2]
     rendezvous_handler_registry.register(_NAME, _OneAddress)
     if ranks.accelerate:
