@@ -172,7 +172,7 @@ def _end_after_others(child: subprocess.Popen, folder: Path, ranks: Ranks) -> No
     """Waits a moment for the child; asks it to end when a rank that it did not start has failed."""
     with contextlib.suppress(ValueError):  # half written
         error = process_tree.read_error(folder, 0) if ranks.nodes > 1 else None
-        if error and not ranks.is_here(error["rank"]):
+        if error and error["rank"] // ranks.nproc != ranks.node_rank:
             child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_POLL)

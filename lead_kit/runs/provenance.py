@@ -81,21 +81,17 @@ def packages() -> dict[str, str]:
     return versions
 
 
-def _cpu_model() -> str:
-    """The name of the processor as the system reports it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def machine() -> dict:
     """Host, system, Python, processor and graphics cards."""
     cards = command_output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    cpus = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "host": socket.gethostname(),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "cpu": _cpu_model(),
+        "cpu": cpus[0] if cpus else platform.machine(),
         "cores": os.cpu_count(),
         "gpus": cards.splitlines() if cards else [],
     }
