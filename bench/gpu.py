@@ -177,7 +177,7 @@ def step_on_packs(options, model, shape: estimates.Shape) -> str:
 def beside_plan(shape: estimates.Shape, peak: int, pack: int) -> str:
     values = {"max_tokens": pack // 8, "pack_tokens": pack, "dtype": "bfloat16"}
     job = Job("x", "grpo", None, None, Path("03_grpo.ipynb"), values, [], 1, "")
-    planned = estimates.training_bytes(shape, job, "")
+    planned = sum(estimates.training_bytes(shape, job, ""))
     return (
         f"peak memory {peak / estimates.GIB:.2f} GiB, planned {planned / estimates.GIB:.2f} GiB with the libraries' 2"
     )

@@ -225,8 +225,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"lead: {text} (see `{command} --help`)", file=sys.stderr)
     except InputError as error:
         print(f"lead: {safe_text(error)}", file=sys.stderr)
-    except FileNotFoundError as error:
-        print(f"lead: {error if error.errno is None else f'no file {error.filename}'}", file=sys.stderr)
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):  # not about a file or the disk
             raise

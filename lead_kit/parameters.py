@@ -117,12 +117,6 @@ TYPES = {
 }
 
 
-def _type_name(annotation) -> str:
-    """The key of TYPES for an annotation: a type, a generic alias or source text."""
-    plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
-    return annotation.__name__ if plain else str(annotation).replace(" ", "")
-
-
 def _convert(name: str, kind: str, value):
     """`value` converted to the declared type `kind`. Raises InputError when it does not fit; a bool is no int."""
     if kind not in TYPES:
@@ -152,7 +146,7 @@ def _refuse_undeclared(names: Iterable[str], declared: Mapping, where: str) -> N
 
 
 def _statements(source: str) -> list[ast.stmt]:
-    """The statements of a cell; none for a cell that is no Python, as one with a magic."""
+    """The statements of a cell; none for a cell that is no Python, which has not been executed either."""
     try:
         return ast.parse(source).body
     except _UNREADABLE:
@@ -165,38 +159,25 @@ def _declared_names(source: str) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def _unannotated_names(source: str) -> list[str]:
-    """The names that a cell assigns without an annotation at its top level."""
-    targets = [target for node in _statements(source) if isinstance(node, ast.Assign) for target in node.targets]
-    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+def _assigned_names(cells: Iterable[str]) -> list[str]:
+    """The names that these cells may assign outside functions."""
+    nodes = [node for source in cells for node in _statements(source)]
+    nodes = [node for node in nodes if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    names = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 def _injected_names(cells: Iterable[str]) -> list[str]:
     """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
-    injected = [source for source in cells if source.split("\n", 1)[0].strip() == "# Parameters"]
-    return _unannotated_names(injected[-1]) if injected else []
+    return _assigned_names([cell for cell in cells if cell.split("\n", 1)[0].strip() == "# Parameters"][-1:])
 
 
 def _refuse_misspelt(cells: Iterable[str], declared: Iterable[str]) -> None:
-    """Raises InputError for a name, assigned without an annotation before `settle`, that is almost a parameter's."""
-    for source in takewhile(lambda cell: "settle(" not in cell, cells):
-        for name in [name for name in _unannotated_names(source) if name not in declared]:
-            if close := difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE):
-                raise InputError(f"a cell assigns {name!r}, which is no parameter (did you mean {close[0]!r}?)")
-
-
-def _assigned_names(cells: Iterable[str]) -> set[str]:
-    """The names that these cells may assign outside functions; every word of a cell that is no Python."""
-    names = set()
-    for source in cells:
-        try:
-            nodes = [node for node in ast.parse(source).body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-        except _UNREADABLE:
-            names |= {*re.findall(r"\w+", source)}
-            continue
-        parts = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)]
-        names |= {part.id for part in parts if isinstance(part.ctx, ast.Store)}
-    return names
+    """Raises InputError for a name, assigned before the cell of `settle`, that is almost a parameter's."""
+    for name in _assigned_names(takewhile(lambda cell: "settle(" not in cell, cells)):
+        close = [] if name in declared else difflib.get_close_matches(name, declared, n=1, cutoff=_ALIKE)
+        if close:
+            raise InputError(f"a cell assigns {name!r}, which is no parameter (did you mean {close[0]!r}?)")
 
 
 def _parameters_cell(cells: list[str]) -> int:
@@ -216,36 +197,26 @@ def settle(namespace: dict) -> Config:
     after the parameters cell, too. Raises InputError for a name that was passed but not declared, for a line that is no
     declaration, for a name that stands in place of a similar one, and for a wrong type.
     """
-    cells = list(namespace.get("In", []))
-    settled, index = namespace.get(_SETTLED, ()), _parameters_cell(cells)
-    if index:
-        declared = _declarations(cells[index], "the parameters cell", settled)
-    else:
-        annotated = namespace.get("__annotations__", {}).items()
-        lines = [Parameter(name, _type_name(kind), namespace.get(name), "") for name, kind in annotated]
-        declared = {part.name: part for line in lines for part in _with_arguments(line, "the parameters cell")}
-    passed = _injected_names(cells[index:])
+    cells, settled = namespace.get("In", [""]), namespace.get(_SETTLED, ())
+    index = _parameters_cell(cells)
+    declared, later = _declarations(cells[index], "the parameters cell", settled), cells[index + 1 :]
+    passed = _injected_names(later)
     _refuse_undeclared(passed, declared, "this notebook")
-    _refuse_misspelt(cells[index + 1 :] if index else [], declared)
+    _refuse_misspelt(later, declared)
     gone = [name for name in settled if name not in declared]
     for name in declared:
         if name not in settled and (hint := nearest(name, gone)):
             raise InputError(
                 f"this notebook has no parameter {name!r}{hint}; if it was renamed on purpose, restart the kernel"
             )
-        if name not in namespace and not declared[name].argument_of:
-            kind = declared[name].type
-            raise InputError(f"parameter {name!r} is declared but has no value: write `{name}: {kind} = ...`")
-    assigned = {*namespace} & (_assigned_names(cells[index + 1 :]) if index else {*namespace})
-    set_now = {
-        name: namespace[name]
-        for name, known in declared.items()
-        if (name in assigned if known.argument_of else not known.choices or namespace[name] != known.choices)
-    }
+    arguments = {name for name, known in declared.items() if known.argument_of}
+    listed = {name for name, known in declared.items() if known.choices and namespace.get(name) == known.choices}
+    names = declared.keys() - arguments - listed | arguments & {*_assigned_names(later)}
+    set_now = {name: namespace[name] for name in declared if name in names and name in namespace}
     values = {name: known.default for name, known in declared.items()} | _converted(set_now, declared)
     for name in gone:
         namespace.pop(name, None)
-    namespace.update({name: value for name, value in values.items() if not declared[name].argument_of})
+    namespace |= {name: value for name, value in values.items() if name not in arguments}
     namespace[_SETTLED] = tuple(declared)
     passed = _split_arguments({name: set_now[name] for name in passed if name in set_now}, declared)
     return Config(values, {name: values[name] for name in passed}, declared)
@@ -268,17 +239,16 @@ def bind(function: Callable, config: Mapping, arguments: Mapping = MappingProxyT
     for name in arguments:
         if name not in keyword_only:
             raise InputError(f"{function.__name__} has no argument {name!r}{nearest_or_all(name, keyword_only)}")
-    values = {}
-    for name, argument in keyword_only.items():
-        if name in arguments:
-            kind = _type_name(argument.annotation)
-            value = arguments[name]
-            values[name] = _convert(f"{name} of {function.__name__}", kind, value) if kind in TYPES else value
-        elif name not in config and argument.default is argument.empty:
+    values = {name: argument.default for name, argument in keyword_only.items()} | dict(arguments)
+    values |= {name: config[name] for name in keyword_only if name in config and name not in arguments}
+    for name, value in values.items():
+        annotation = keyword_only[name].annotation
+        kind = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+        if value is inspect.Parameter.empty:
             ways = f"a parameter of this notebook, or {function.__name__}({name}=...){nearest(name, config)}"
             raise InputError(f"{function.__name__} needs {name!r}: {ways}")
-        else:
-            values[name] = config[name] if name in config else argument.default
+        if name in arguments and kind in TYPES:
+            values[name] = _convert(f"{name} of {function.__name__}", kind, value)
     bound = _Bound(function, **values)
     bound.__name__ = function.__name__
     return bound
@@ -349,8 +319,7 @@ def load_notebook(path: Path) -> dict:
 
 def _is_cell(cell) -> bool:
     """Whether a value has the form of a notebook's cell: its source is text or lines of text, its tags are texts."""
-    source, metadata = cell["source"], cell.get("metadata", {})
-    tags = metadata.get("tags", []) if isinstance(metadata, dict) else None
+    source, tags = cell["source"], cell.get("metadata", {}).get("tags", [])
     lines = source if isinstance(source, list) else [source]
     return isinstance(tags, list) and all(isinstance(text, str) for text in [cell["cell_type"], *lines, *tags])
 
@@ -423,7 +392,7 @@ def _read_choices(text: str) -> dict[str, dict[str, ast.expr]]:
 def _with_arguments(parameter: Parameter, where: str) -> list[Parameter]:
     """The parameter, and the arguments of its choices. Raises InputError for one that is no literal."""
     text = parameter.default
-    choices = _read_choices(text) if parameter.type == "str" and isinstance(text, str) and "(" in text else {}
+    choices = _read_choices(text) if parameter.type == "str" else {}
     if not choices:
         return [parameter]
     lines = f"({text}".split("\n")
@@ -456,16 +425,18 @@ def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict
         if not declared[name].choices or not isinstance(text, str) or "(" not in text:
             continue
         choice, arguments = read_call(text, name)
-        known = {key for key in arguments if key in declared and declared[key].argument_of == name}
-        for key in arguments:
-            if key in known and key in passed:
-                raise InputError(f"{key} has two values: {passed[key]!r}, and {arguments[key]!r} in {name}")
-            if key not in known and choice in _read_choices(declared[name].choices):
-                names = [key for key, other in declared.items() if other.argument_of == name]
-                raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, names)}")
-        values |= {key: arguments[key] for key in known}
-        others = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in known)
-        values[name] = f"{choice}({others})" if others else choice
+        known, others = [key for key, other in declared.items() if other.argument_of == name], []
+        for key, value in arguments.items():
+            if key not in known:
+                others.append(f"{key}={value!r}")
+            elif key in passed:
+                raise InputError(f"{key} has two values: {passed[key]!r}, and {value!r} in {name}")
+            else:
+                values[key] = value
+        if others and choice in _read_choices(declared[name].choices):
+            key = others[0].partition("=")[0]
+            raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, known)}")
+        values[name] = f"{choice}({', '.join(others)})" if others else choice
     return values
 
 

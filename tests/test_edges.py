@@ -118,7 +118,7 @@ NOTEBOOKS = [
     ("a default of another type", cell(source="a: int = 'x'"), "'a' must be int, got 'x'"),
     ("a number beyond floats", cell(source="a: float = 1" + "0" * 400), "'a' must be float, got 1000"),
     ("the same name twice", cell(source="a: int = 1\na: int = 2"), "declares 'a' twice"),
-    ("a run_name that is no text", cell(source="run_name: int = 3"), "run_name 3: expected letters"),
+    ("a run_name that is no text", cell(source="run_name: int = 3"), "run_name 3: expected at most 200 letters"),
 ]
 MANIFESTS = [
     ("an empty object", "{}", "(notebook: Field required): delete the folder"),
@@ -220,7 +220,7 @@ COMMANDS = [  # what is typed, what the sentence says
     ("verify --gold 2 --completion latin1.txt", "latin1.txt is not UTF-8 text"),
     ("verify --gold 2 --completion folder.jsonl", "expected a text file with one completion"),
     ("run small --run-name=", "run_name ''"),
-    (f"run small --run-name {'x' * 300}", "expected at most 200 characters"),
+    (f"run small --run-name {'x' * 300}", "expected at most 200 letters"),
     (f"run small -p steps {'1' * 5000}", "'steps' must be int, got '111"),
     (f"run small -p {'x' * 300} 1", "no parameter 'xxx"),
     (f"run small --nproc {'9' * 5000}", "Invalid value for '--nproc': '999"),

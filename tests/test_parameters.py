@@ -228,8 +228,6 @@ def test_an_argument_of_a_choice_is_set_in_any_way_and_forgotten_with_the_cell_t
     assert settle(edited(scope, CHOICES))["lr_floor"] == 0.1  # Run All
     config = settle(edited(scope, "if steps:\n    lr_floor = 0.7\nschedule = 'cosine'"))
     assert config["lr_floor"] == 0.7 and config["schedule"] == "cosine"
-    scope["In"].append("%time lr_floor = 0.6")
-    assert settle(scope | {"lr_floor": 0.6})["lr_floor"] == 0.6
     assert settle(edited(scope, CHOICES.replace("0.1", "0.2")))["lr_floor"] == 0.2
     config = settle(edited(scope, 'schedule = "cosine(lr_floor=0.3)"'))
     assert config["lr_floor"] == 0.3 and config["schedule"] == "cosine"

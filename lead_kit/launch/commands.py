@@ -19,7 +19,7 @@ from lead_kit.launch.recipe_model import load_recipe, read_experiment
 from lead_kit.launch.recipes import as_text
 from lead_kit.launch.run_notebook import find_notebook, run_command
 from lead_kit.method.named_estimators import ESTIMATORS
-from lead_kit.parameters import convert_values, read_parameters
+from lead_kit.parameters import read_parameters
 from lead_kit.runs import find, manifest
 from lead_kit.runs.files import ROOT, RUNS, file_name, resolve, run_folder
 from lead_kit.runs.log_files import read_metrics
@@ -222,10 +222,7 @@ def check_command(notebook: str, parameters: Mapping, run_name: str | None = Non
     declared = read_parameters(find_notebook(notebook))
     if "preflight" not in declared:
         raise InputError(f"{notebook} has no parameter 'preflight', so there is nothing to check: expected 03_grpo")
-    values = convert_values(dict(parameters), declared)
-    name = f"{run_name or values.get('run_name', declared['run_name'].default)}-check"
-    code = run_command(notebook, values | {"preflight": "only", "run_name": name}, again=True, replace=True, **ranks)
-    if code:
-        return code
-    summary = (manifest.read_manifest(run_folder(name)) or {}).get("summary", {})
-    return int(bool(summary.get("stop")))
+    name = f"{run_name or parameters.get('run_name', declared['run_name'].default)}-check"
+    values = dict(parameters) | {"preflight": "only", "run_name": name}
+    code = run_command(notebook, values, again=True, replace=True, **ranks)
+    return code or int(bool(manifest.read_manifest(run_folder(name))["summary"].get("stop")))

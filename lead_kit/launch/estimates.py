@@ -6,7 +6,7 @@ import datetime
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,10 +64,8 @@ SHAPES = [  # the Qwen2.5 family, from which all models of the papers descend
 ]
 
 
-def shape_of(model: str, made: Mapping[str, str]) -> Shape | None:
-    """The shape of a model by the size in its name (…-7B); `made` maps a run folder to the model it started from."""
-    for _ in made:  # a run may name its own folder
-        model = made.get(model.removesuffix("/model"), model)
+def shape_of(model: str) -> Shape | None:
+    """The shape of a model by the size in its name (…-7B)."""
     if known := [shape for name, shape in NAMED.items() if model.startswith(name)]:
         return known[0]
     if (size := re.search(r"(\d+(?:\.\d+)?)[bB]\b", model)) is None:
@@ -76,14 +74,12 @@ def shape_of(model: str, made: Mapping[str, str]) -> Shape | None:
     return shape._replace(positions=4096 * ("Qwen2.5-Math" in model))
 
 
-def training_bytes(shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_TOKENS, row: float = 0) -> float:
-    """Bytes on one GPU while training with AdamW, without vLLM; `plugin` cpu: of a process. `prompt` and `row` are
-    tokens of a prompt and of a row of 02_sft (0: its max_length)."""
-    return sum(_held_bytes(shape, job, plugin, prompt, row))
-
-
-def _held_bytes(shape: Shape, job: Job, plugin: str, prompt=PROMPT_TOKENS, row: float = 0) -> tuple[float, float]:
-    """As `training_bytes`: those that stay between updates (weights, moments, copy, program), and the others. In all:
+def training_bytes(
+    shape: Shape, job: Job, plugin: str, prompt: float = PROMPT_TOKENS, row: float = 0
+) -> tuple[float, float]:
+    """Bytes on one GPU while training with AdamW, without vLLM: those that stay between updates (weights, moments,
+    copy, program), and the others. `plugin` cpu: of a process. `prompt` and `row` are tokens of a prompt and of a row
+    of 02_sft (0: its max_length). In all:
 
     - weights, gradients and two moments in float32 (LoRA: weights in `dtype`, gradients and moments of 1% of them;
       QLoRA: weights of half a byte; DeepSpeed: masters too, and weights in `dtype`; its gradients last), and a frozen
@@ -126,7 +122,7 @@ def _held_bytes(shape: Shape, job: Job, plugin: str, prompt=PROMPT_TOKENS, row: 
 def _on_card(shape: Shape, job: Job, card: float) -> tuple[float, float]:
     """GiB on one GPU while training and sampling, and vLLM's part of them while it is awake."""
     values = job.parameters
-    lasting, passing = _held_bytes(shape, job, Path(job.accelerate).stem)
+    lasting, passing = training_bytes(shape, job, Path(job.accelerate).stem)
     engine = values["vllm_memory"] * card * GIB if values.get("engine") == "vllm_colocate" else 0
     sleeps = engine and values["vllm_sleep"]
     total = lasting + (max(passing + _ASLEEP, engine) if sleeps else passing + engine)
@@ -160,22 +156,17 @@ def share_cards(jobs: list[Job], scale: Scale) -> list[Job]:
     vLLM gets what training leaves, at most what whole rollouts of max_tokens need. It sleeps during training where
     otherwise not all rollouts with half of max_tokens would fit at once.
     """
-    complete, made = _complete(jobs, scale)
-    shared = []
-    for job, full in zip(jobs, complete, strict=True):
-        shape = shape_of(full.parameters.get("model", ""), made)
-        if shape and scale.gpu_memory and "vllm_memory" not in job.parameters:
-            job = job._replace(parameters=job.parameters | _share(shape, full, scale.gpu_memory))
-        shared.append(job)
-    return shared
+    pairs = zip(jobs, _complete(jobs, scale), strict=True)
+    shares = [{} if "vllm_memory" in job.parameters else _share(full, scale.gpu_memory) for job, full in pairs]
+    return [job._replace(parameters=job.parameters | share) for job, share in zip(jobs, shares, strict=True)]
 
 
-def _share(shape: Shape, job: Job, card: float) -> dict:
+def _share(job: Job, card: float) -> dict:
     """vllm_memory, in hundredths, and vllm_sleep of a complete job that trains beside vLLM; else nothing."""
-    values = job.parameters
-    if values.get("engine") != "vllm_colocate":
+    values, shape = job.parameters, shape_of(job.parameters["model"])
+    if not shape or not card or values.get("engine") != "vllm_colocate":
         return {}
-    lasting, passing = (part / (card * GIB) for part in _held_bytes(shape, job, Path(job.accelerate).stem))
+    lasting, passing = (part / (card * GIB) for part in training_bytes(shape, job, Path(job.accelerate).stem))
     fit, rows = _at_once(shape, job, card, 1 - _SPARE - lasting - passing)
     left = 1 - _SPARE - lasting - passing * (fit >= rows)
     cache = rows * _rollout_bytes(shape, values["max_tokens"]) / values["vllm_tensor_parallel"]
@@ -191,24 +182,24 @@ def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str],
         ways = f"; {_way_out(job, shape, scale, plan_at)}" if plan_at else ""
         raise InputError(f"it needs about {total:.0f} GiB a GPU, and the scale has {card:g}{ways}")
     if engine and not _at_once(shape, job, card, values["vllm_memory"])[0]:
-        takes = f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache"
-        gives = f"vllm_memory {values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
-        raise InputError(f"{takes}, and {gives}")
+        raise InputError(
+            f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache, and vllm_memory "
+            f"{values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
+        )
 
 
-def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None = None) -> str:
-    """The memory of one process of a job, in words. `rates`: of a scale for CPUs, as in `minutes`."""
+def describe(job: Job, card: float, rates: Rates | None = None) -> str:
+    """The memory of one process of a complete job, in words. `rates`: of a scale for CPUs, as in `minutes`."""
     stem, values = job.notebook.stem, job.parameters
-    model = values.get("model") or next(iter(values.get("models", [])), "")
-    if stem not in WITH_MODEL or not model:
+    if stem not in WITH_MODEL or not values["model"]:
         return "no model"
-    shape = shape_of(model, made)
+    shape = shape_of(values["model"])
     if shape is None:
-        return f"unknown: the name {model!r} does not contain the size"
+        return f"unknown: the name {values['model']!r} does not contain the size"
     if rates:
         if stem == "04_evaluate":
             return f"about {(shape.parameters * 4 + _PROGRAM) / GIB:.2g} GiB, plus the cache of its batch"
-        return f"about {training_bytes(shape, job, 'cpu', rates.prompt, rates.longest) / GIB:.2g} GiB"
+        return f"about {sum(training_bytes(shape, job, 'cpu', rates.prompt, rates.longest)) / GIB:.2g} GiB"
     if stem == "04_evaluate":
         is_cut = 0 < shape.positions <= values["max_tokens"]
         ends = f"; the model's {shape.positions:,} positions end its answers" if is_cut else ""
@@ -222,12 +213,17 @@ def describe(job: Job, made: Mapping[str, str], card: float, rates: Rates | None
     return f"about {total:.2g} GiB a GPU, {engine:.2g} of them vLLM's{sleeps}; {fits}"
 
 
-def _complete(jobs: list[Job], scale: Scale) -> tuple[list[Job], dict[str, str]]:
-    """The jobs with all parameters and with the processes of all hosts as their nproc, and the model that the run of
-    each folder starts from."""
-    hosts = int(scale.resources.get("nodes", 1))
-    jobs = [job._replace(parameters=settled(job), nproc=job.nproc * (hosts if job.nproc > 1 else 1)) for job in jobs]
-    return jobs, {f"runs/{job.name}": job.parameters["model"] for job in jobs if "model" in job.parameters}
+def _complete(jobs: list[Job], scale: Scale) -> list[Job]:
+    """The jobs with all parameters, with the model from which the plan's first training begins as their model, and
+    with the processes of all hosts as their nproc."""
+    hosts, starts, complete = int(scale.resources.get("nodes", 1)), {}, []
+    for job in jobs:  # a job stands behind those that it needs
+        values = settled(job)
+        model = values.get("model") or next(iter(values.get("models", [])), "")
+        model = starts.setdefault(f"runs/{job.name}", starts.get(model.removesuffix("/model"), model))
+        nproc = job.nproc * (hosts if job.nproc > 1 else 1)
+        complete.append(job._replace(parameters=values | {"model": model}, nproc=nproc))
+    return complete
 
 
 def _check_parameters(job: Job, shape: Shape | None, prompt: int) -> None:
@@ -255,10 +251,10 @@ def _check_parameters(job: Job, shape: Shape | None, prompt: int) -> None:
 def require(jobs: list[Job], scale: Scale, plan_at: Callable[[str], list[Job]] | None = None) -> None:
     """Raises InputError for the first job that its run would refuse, or that needs more memory than a GPU of the scale
     has. With `plan_at`, which makes the plan of another scale by name, the error says what fits."""
-    jobs, made = _complete(jobs, scale)
+    jobs = _complete(jobs, scale)
     prompt = max((job.parameters.get("max_prompt_tokens", 0) for job in jobs), default=0)
     for job in [job for job in jobs if job.notebook.stem in WITH_MODEL[:2]]:
-        shape = shape_of(job.parameters["model"], made)
+        shape = shape_of(job.parameters["model"])
         try:
             _check_parameters(job, shape, prompt)
             if shape and scale.gpu_memory:
@@ -286,13 +282,13 @@ def _way_out(job: Job, shape: Shape, scale: Scale, plan_at: Callable[[str], list
     """The smallest scale, and the adapter, with which a job fits that does not fit its scale, in words."""
     scales = {path.stem: load_scale(path.stem) for path in (recipe_model.EXPERIMENTS / "scales").glob("*.yaml")}
     ways, size = [], lambda name: (max(scales[name].nproc.values(), default=1), scales[name].gpu_memory)
-    for name in sorted(scales, key=size):
+    for name in sorted(filter(lambda name: scales[name].gpu_memory, scales), key=size):
         with contextlib.suppress(InputError):
-            if scales[name].gpu_memory and not ways:
-                require(share_cards(plan_at(name), scales[name]), scales[name])
-                ways.append(f"--scale {name} fits")
+            require(share_cards(plan_at(name), scales[name]), scales[name])
+            ways.append(f"--scale {name} fits")
+            break
     lora = job._replace(parameters=job.parameters | {"adapter": "lora"})
-    lora = lora._replace(parameters=lora.parameters | _share(shape, lora, scale.gpu_memory))
+    lora = lora._replace(parameters=lora.parameters | _share(lora, scale.gpu_memory))
     total, _ = _on_card(shape, lora, scale.gpu_memory)
     if total <= scale.gpu_memory:
         ways.append(f"adapter lora in the scale's {job.notebook.stem} takes {total:.0f} GiB")
@@ -303,8 +299,8 @@ def rollouts(job: Job) -> int:
     """The completions that one run samples for training (04_evaluate: for each problem)."""
     values = job.parameters
     if job.notebook.stem == "03_grpo":
-        return values.get("steps", 0) * values.get("batch_size", 0)
-    return values.get("n", 0) * len(values.get("models", [])) if job.notebook.stem == "04_evaluate" else 0
+        return values["steps"] * values["batch_size"]
+    return values["n"] * len(values["models"]) if job.notebook.stem == "04_evaluate" else 0
 
 
 def minutes(job: Job, rates: Rates, held_out: int) -> float:
@@ -376,9 +372,9 @@ def _held_out(jobs: list[Job]) -> int:
     return sum(_PROBLEMS.get(name, 0) for name in sets) if sets else first.get("validation_size", 0)
 
 
-def _time(job: Job, made: Mapping[str, str], scale: Scale, held_out: int) -> str:
+def _time(job: Job, scale: Scale, held_out: int) -> str:
     """The time of a job on a CPU, and of a training on GPUs, in words; empty where it cannot be estimated."""
-    values, shape = job.parameters, shape_of(job.parameters.get("model", ""), made)
+    values, shape = job.parameters, shape_of(job.parameters["model"])
     if scale.rates and job.notebook.stem in WITH_MODEL:
         return f"about {minutes(job, scale.rates, held_out):.0f} min each on two idle cores"
     if job.notebook.stem not in WITH_MODEL[:2] or not scale.gpu_flops or shape is None:
@@ -390,36 +386,36 @@ def _time(job: Job, made: Mapping[str, str], scale: Scale, held_out: int) -> str
 
 
 def _measured(jobs: list[Job]) -> str:
-    """The time of the first of these complete jobs whose run was finished in one attempt with the parameters of the
-    plan, in words; empty without one."""
+    """The time of the first of these jobs whose run was finished in one attempt with the parameters of the plan, in
+    words; empty without one."""
     for job in jobs:
         record = manifest.read_manifest(run_folder(job.name))
         if record and record["status"] == "done" and len(record["attempts"]) == 1:
             start, end = (datetime.datetime.fromisoformat(record[name]) for name in ("start", "end"))
-            if not manifest.changes_from_run(record, job.parameters, job.notebook):
+            if not manifest.changes_from_run(record, settled(job), job.notebook):
                 return f"{(end - start).total_seconds() / 60:,.1f} min each, measured in runs/{job.name}"
     return ""
 
 
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     """For each stage: the number of runs, memory, time, missing data, rollouts, and the command of its first run."""
-    jobs, made = _complete(jobs, scale)
-    rates, how = scale.rates, "" if scale.rates else " with gradient checkpointing"
+    complete = _complete(jobs, scale)
+    how = "" if scale.rates else " with gradient checkpointing"
     what = "Memory and time are" if scale.gpu_flops else "Memory is"
-    lines = [scale.title, f"{what} estimated for AdamW{how}, except where a run is named as measured.", ""]
+    lines = [scale.title, f"{what} estimated for AdamW{how}, except where a run is named as measured."]
     for stage in dict.fromkeys(job.stage for job in jobs):
-        group = [(job, command) for job, command in zip(jobs, commands, strict=True) if job.stage == stage]
-        first, command = group[0]
-        each = rollouts(first)
-        count = {"03_grpo": f"{sum(rollouts(job) for job, _ in group):,} ({each:,} a run)"}
+        group = [number for number, job in enumerate(jobs) if job.stage == stage]
+        first, each = complete[group[0]], rollouts(complete[group[0]])
+        count = {"03_grpo": f"{sum(rollouts(complete[number]) for number in group):,} ({each:,} a run)"}
         count["04_evaluate"] = f"{each:,} for each problem" if each else "the benchmark's number for each problem"
         s, es = "s" * (len(group) > 1), "es" * (first.nproc > 1)
-        lines.append(f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each")
-        lines.append(f"  memory    {describe(first, made, scale.gpu_memory, rates)}")
-        if time := _measured([job for job, _ in group]) or _time(first, made, scale, _held_out(jobs)):
+        lines += ["", f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each"]
+        lines.append(f"  memory    {describe(first, scale.gpu_memory, scale.rates)}")
+        if time := _measured([jobs[number] for number in group]) or _time(first, scale, _held_out(complete)):
             lines.append(f"  time      {time}")
-        lines += [f"  data      {missing}" for missing in [missing_data(first)] if missing]
+        if missing := missing_data(first):
+            lines.append(f"  data      {missing}")
         lines.append(f"  rollouts  {count.get(first.notebook.stem, 'none')}")
-        lines.append(f"  command   {command}")
-        lines += [f"            and {len(group) - 1} more", ""] if len(group) > 1 else [""]
-    return "\n".join(lines).rstrip()
+        lines.append(f"  command   {commands[group[0]]}")
+        lines += [f"            and {len(group) - 1} more"] if len(group) > 1 else []
+    return "\n".join(lines)

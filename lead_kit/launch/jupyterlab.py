@@ -20,7 +20,7 @@ from lead_kit.runs.files import RUNS, write_text
 
 NAME = "lead-forks"  # of the provisioner in pyproject.toml
 OPTIONS = ["--ip", ranks.LOOPBACK, "--ContentsManager.pre_save_hook=lead_kit.launch.jupyterlab.on_save"]
-_KEPT = {"kernelspec": ("display_name", "language", "name"), "language_info": ("name",)}  # of the notebook's metadata
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # of every notebook of the repository
 
 
 def on_save(model: dict, path: str, **_) -> None:
@@ -39,14 +39,7 @@ def _stripped(notebook: dict) -> dict:
         cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
-    known = notebook["metadata"]
-    notebook["metadata"] = {
-        name: {part: known[name][part] for part in parts if part in known[name]}
-        for name, parts in _KEPT.items()
-        if name in known
-    }
-    if (kernel := notebook["metadata"].get("kernelspec", {})).get("name") == "python3":
-        kernel["display_name"] = "Python 3"  # JupyterLab adds the package: Python 3 (ipykernel)
+    notebook["metadata"] = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
     return notebook
 
 

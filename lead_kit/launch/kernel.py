@@ -6,12 +6,10 @@ What the notebook prints goes to stdout (rank 0) or stderr (the log), its error 
 
 import asyncio
 import contextlib
-import functools
 import json
 import logging
 import os
 import re
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -33,7 +31,6 @@ from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from lead_kit.launch import forkserver, process_tree
-from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
 
@@ -50,34 +47,27 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Fork:
-    """A kernel that the forkserver has made: what jupyter_client uses of Popen's interface."""
+    """A kernel that the forkserver has made: what jupyter_client uses of Popen's interface. The server hangs up when
+    it has ended."""
 
     stdin = stderr = stdout = None
 
     def __init__(self, client: socket.socket, pid: int):
-        self.client, self.pid, self.returncode = client, pid, None
+        self.client, self.pid = client, pid
 
     def poll(self) -> int | None:
-        """None while it runs."""
-        if self.returncode is None and wait([self.client], 0):
-            self.returncode = 1  # nobody asks which
-            self.client.close()
-        return self.returncode
+        """None while it runs, else 1: nobody asks which."""
+        return 1 if wait([self.client], 0) else None
 
     def wait(self) -> int:
         """Returns when it has ended."""
-        if self.returncode is None:
-            wait([self.client])
-        return self.poll()
+        wait([self.client])
+        return 1
 
     def send_signal(self, number: int) -> None:
-        """Sends a signal unless it is known to have ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    terminate = functools.partialmethod(send_signal, signal.SIGTERM)
-    kill = functools.partialmethod(send_signal, signal.SIGKILL)
+        """Sends a signal, if it has no process group yet."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 class Provisioner(LocalProvisioner):
@@ -127,11 +117,10 @@ class Kernel(AsyncKernelManager):
 def _cap_outputs(cell) -> None:
     """Cuts a printed text to OUTPUT_BYTES, which the log has in full, and drops a larger output of another kind."""
     for number, output in enumerate(cell.get("outputs", [])):
-        stream = output.output_type == "stream"
-        if output.output_type != "error" and len(output.text if stream else json.dumps(output)) > _OUTPUT_BYTES:
-            rest = "log.txt has the rest" if stream else "this output is lost"
-            text = output.text[:_OUTPUT_BYTES] if stream else ""
-            text += f"\n[lead: an output keeps {_OUTPUT_BYTES >> 20} MB; {rest}]\n"
+        text = output.get("text", "")
+        if output.output_type != "error" and len(text or json.dumps(output)) > _OUTPUT_BYTES:
+            rest = "log.txt has the rest" if text else "this output is lost"
+            text = f"{text[:_OUTPUT_BYTES]}\n[lead: an output keeps {_OUTPUT_BYTES >> 20} MB; {rest}]\n"
             cell["outputs"][number] = nbformat.v4.new_output("stream", name=output.get("name", "stderr"), text=text)
 
 
@@ -171,7 +160,7 @@ def _write_failure(folder: Path, rank: int, error: Exception) -> None:
 
 def main() -> int:
     """Executes the notebook; returns 0 when every cell ran."""
-    die_with_parent()
+    process_tree.die_with_parent()
     job = json.loads(sys.argv[1])
     folder, rank = Path(job["folder"]), int(os.environ.get("RANK", "0"))
     target = folder / "notebook.ipynb" if rank == 0 else folder / "ranks" / f"{rank}.ipynb"

@@ -133,11 +133,11 @@ def read_error(folder: Path, code: int) -> dict | None:
     """The error of the rank that failed first, with the end of the log where it has no traceback; None when the command
     succeeded."""
     path, log = folder / FILE, folder / "log.txt"
-    error = {"name": "", "sentence": f"the process ended with code {code}", "traceback": "", "rank": 0, "host": HOST}
-    if path.is_file():
-        error = json.loads(path.read_text(encoding="utf-8"))
-    elif code == 0:
+    if code and not path.is_file():
+        write_error(folder, 0, "", f"the process ended with code {code}")
+    if not path.is_file():
         return None
+    error = json.loads(path.read_text(encoding="utf-8"))
     if error["name"] == "" and log.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         # without the frames of exception groups, times, and what the kernel says of the interrupt that ends it
@@ -153,16 +153,12 @@ def print_error(folder: Path, error: dict) -> int:
     name, sentence = error["name"], error["sentence"]
     if re.search("No space left|Disk quota exceeded", sentence) or shutil.disk_usage(folder).free < 1 << 16:
         name, sentence = "InputError", f"the disk of {shown(folder)} is full; with room, the same command continues"
-    # a FileNotFoundError of the system begins with [Errno 2]; one of the kit is a sentence
-    if name == "InputError" or (name == "FileNotFoundError" and sentence[:1] != "["):
+    if name == "InputError":
         print(f"lead: {safe_text(sentence)}", file=sys.stderr, flush=True)
         return 2
-    other = error["host"] != HOST
-    where = (f" on rank {error['rank']}" if error["rank"] else "") + (f" of {error['host']}" if other else "")
-    cause = ": ".join(filter(None, (name, sentence)))
-    print(
-        f"{safe_text(error['traceback'], _TRACE)}\nlead: {safe_text(cause)}{where} (see {shown(folder)}/log.txt)",
-        file=sys.stderr,
-        flush=True,
-    )
+    where = f" on rank {error['rank']}" if error["rank"] else ""
+    where += f" of {error['host']}" if error["host"] != HOST else ""
+    cause = safe_text(": ".join(filter(None, (name, sentence))))
+    print(safe_text(error["traceback"], _TRACE), file=sys.stderr)
+    print(f"lead: {cause}{where} (see {shown(folder)}/log.txt)", file=sys.stderr, flush=True)
     return 1

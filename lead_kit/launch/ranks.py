@@ -43,10 +43,6 @@ class Ranks(NamedTuple):
     def several(self) -> bool:
         return self.nproc * self.nodes > 1 or self.accelerate is not None
 
-    def is_here(self, rank: int) -> bool:
-        """Whether this `lead run` has started the rank."""
-        return rank // self.nproc == self.node_rank
-
 
 def locate(ranks: Ranks, variables: Mapping[str, str]) -> Ranks:
     """The ranks with this host's number and the rendezvous filled in, from the variables of a launcher where needed.
@@ -94,13 +90,9 @@ def _of_launcher(ranks: Ranks, variables: Mapping[str, str]) -> Ranks | None:
         return None
     if ranks.accelerate:
         raise InputError(f"--accelerate {ranks.accelerate}: use `accelerate launch --config_file` or --nproc instead")
+    rank, world = int(rank_variables["RANK"]), int(rank_variables["WORLD_SIZE"])
     rendezvous = f"{rank_variables['MASTER_ADDR']}:{rank_variables['MASTER_PORT']}"
-    return Ranks(
-        nodes=int(rank_variables["WORLD_SIZE"]),
-        node_rank=int(rank_variables["RANK"]),
-        rendezvous=rendezvous,
-        of_launcher=rank_variables,
-    )
+    return Ranks(nodes=world, node_rank=rank, rendezvous=rendezvous, of_launcher=rank_variables)
 
 
 def _slurm_rendezvous(variables: Mapping[str, str]) -> str:

@@ -220,18 +220,15 @@ def read_experiment(kind: str, name: str) -> dict:
 
 
 def _validated(model: type[_File], content: dict, where: str) -> _File:
-    """The content as a model. Raises InputError for the first mistake in it."""
+    """The content as a model. Raises InputError for the first mistake in it: the keys to it, and what was expected."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(_sentence(error.errors(include_url=False)[0], where)) from None
-
-
-def _sentence(mistake: dict, where: str) -> str:
-    """An error of pydantic in one sentence: the path of keys, the value, and what was expected."""
+        mistake = error.errors(include_url=False)[0]
     keys = [f"item {key + 1}" if isinstance(key, int) else shorten(key) for key in mistake["loc"]]
-    where = ", ".join([where, *keys])
     if mistake["type"] == "value_error":  # an InputError of a validator here
-        return f"{where}: {mistake['ctx']['error']}"
-    expected = re.sub(" or instance of .*", "", mistake["msg"])
-    return f"{where}: {expected}, found {shorten(repr(mistake['input']))}"
+        sentence = str(mistake["ctx"]["error"])
+    else:
+        expected = re.sub(" or instance of .*", "", mistake["msg"])
+        sentence = f"{expected}, found {shorten(repr(mistake['input']))}"
+    raise InputError(f"{', '.join([where, *keys])}: {sentence}")

@@ -55,7 +55,10 @@ def plan(
     """
     recipe = made or load_recipe(recipe_name)
     scale, layers = load_scale(scale_name, recipe.task), recipe_model.load_layers(scale_name)
-    recipe = _add_stages(recipe, scale)
+    if shared := set(recipe.stages) & set(scale.stages):
+        raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
+    (name, first), *others = recipe.stages.items()
+    recipe = recipe.model_copy(update={"stages": {name: first} | scale.stages | dict(others)})
     refuse_unknown(arms or [], recipe.arms, f"recipe {recipe_name}, arms")
     arms = list(dict.fromkeys(arms or [name for name, arm in recipe.arms.items() if not arm.optional]))
     seeds, benchmarks = scale.seeds if seeds is None else seeds, scale.benchmarks or recipe.benchmarks
@@ -102,14 +105,6 @@ def _decisive(job: Job) -> dict:
     return others | {"estimator": repr(bind_estimator(values))}
 
 
-def _add_stages(recipe: Recipe, scale: Scale) -> Recipe:
-    """The recipe with the scale's own stages after its first one. Raises InputError when both use a name."""
-    if shared := set(recipe.stages) & set(scale.stages):
-        raise InputError(f"the scale's stage {min(shared)!r} is also one of the recipe: rename one of them")
-    (name, first), *others = recipe.stages.items()
-    return recipe.model_copy(update={"stages": {name: first} | scale.stages | dict(others)})
-
-
 def training_parameters(text: str) -> Values:
     """What RECIPE/ARM gives to 03_grpo, or RECIPE/ARM/STAGE where the arm trains in stages; a variant of a replay.
 
@@ -120,13 +115,9 @@ def training_parameters(text: str) -> Values:
     recipe = load_recipe(recipe_name)
     refuse_unknown([arm], recipe.arms, f"recipe {recipe_name}, arms")
     stages = {name: s for name, s in recipe.stages.items() if s.notebook == TRAINING and arm in (s.arms or [arm])}
-    if stage and stage not in stages:
-        raise InputError(f"{text}: no training stage {stage!r}{nearest_or_all(stage, stages)}")
-    if not stages:
-        raise InputError(f"{text}: this arm trains nothing")
-    if len(stages) > 1 and not stage:
-        raise InputError(f"{text} trains in the stages {', '.join(stages)}: name one, as in {text}/{min(stages)}")
-    stage = stage or next(iter(stages))
+    stage = next(iter(stages)) if not stage and len(stages) == 1 else stage
+    if stage not in stages:
+        raise InputError(f"{text}: expected RECIPE/ARM/STAGE with a training stage{nearest_or_all(stage, stages)}")
     return stages[stage].parameters | recipe.arms[arm].stages.get(stage, {})
 
 
@@ -165,13 +156,6 @@ def _length_factor(recipe: Recipe, scale: Scale) -> float:
     return scale.lengths.longest / longest if scale.lengths.longest and longest > 0 else 1.0
 
 
-def _scale_lengths(values: Values, recipe: Recipe, scale: Scale) -> Values:
-    """The values with all lengths in tokens scaled in proportion, none above the scale's `most`."""
-    factor, most = _length_factor(recipe, scale), max(scale.lengths.most, 1)
-    lengths = {name: _number(values[name], name) for name in recipe.lengths if name in values}
-    return values | {name: max(1, round(min(n * factor, most))) for name, n in lengths.items() if n > 0}
-
-
 def _replace_external(old, new):
     """A scale's value instead of the recipe's, except that the recipe's references to stages stay, in lists too."""
     if isinstance(old, list) and any(_REFERENCE.search(str(entry)) for entry in old):
@@ -185,7 +169,9 @@ def _stage_values(recipe: Recipe, scale: Scale, layers: Mapping[str, Scale], sta
     stage's `accelerate` file; later sources win. `layers` are those of load_layers."""
     content = recipe.stages[stage]
     original = content.parameters | (recipe.arms[arm].stages.get(stage, {}) if arm else {})
-    scaled = _scale_lengths(original, recipe, scale)
+    factor, most = _length_factor(recipe, scale), max(scale.lengths.most, 1)
+    lengths = {name: _number(original[name], name) for name in recipe.lengths if name in original}
+    scaled = original | {name: max(1, round(min(n * factor, most))) for name, n in lengths.items() if n > 0}
     values = dict(scaled)
     for name, layer in layers.items():
         of_task = layer.tasks.get(recipe.task, Task())

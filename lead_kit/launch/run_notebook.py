@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -88,9 +88,12 @@ def run_command(
         if not again and (message := _finished_message(folder, settled, notebook)):
             print(prefix + message, flush=True)
             return 0
+        if count := process_tree.end_left_over("LEAD_RUN", variables["LEAD_RUN"]):
+            what = "process" if count == 1 else "processes"
+            print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
+        process_tree.adopt_orphans()
         if ranks.node_rank:
             return _take_part(folder, words, variables, ranks)
-        _end_earlier(variables["LEAD_RUN"], prefix)
         earlier = manifest.read_manifest(folder)
         attempts = manifest.open_attempt(folder, settled, values, notebook, replace)["attempts"]
         print(f"{prefix}{shown(notebook)} → {shown(folder)}, attempt {len(attempts)}", flush=True)
@@ -107,11 +110,12 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
     """Starts the process tree of an opened attempt, shows and logs its output, ends it and closes the attempt."""
     (folder / process_tree.FILE).unlink(missing_ok=True)
     (folder / process_tree.RESERVE).write_bytes(bytes(1 << 18))  # for the record if the disk is full
-    process_tree.adopt_orphans()
     status, reason = "failed", "lead was stopped"
     try:
         code = _stream(folder, words, variables, ranks, prefix, brief)
-        error = process_tree.read_error(folder, code) or _unfinished(folder)
+        if not code and "finished" not in manifest.read_manifest(folder)["attempts"][-1]:  # as after sys.exit(0)
+            process_tree.write_error(folder, 0, "", "the notebook ended before `run.finish()`, so the run is not done")
+        error = process_tree.read_error(folder, code)
         status, reason = ("failed", error["sentence"]) if error else ("done", "")
         return process_tree.print_error(folder, error) if error else 0
     except process_tree.Stopped as stopped:
@@ -131,25 +135,14 @@ def _supervise(folder: Path, words: list, variables: dict, ranks: Ranks, prefix:
         manifest.close_attempt(folder, status, reason)
 
 
-def _end_earlier(mark: str, prefix: str = "") -> None:
-    """Ends what an earlier attempt at this run left running on this host."""
-    if count := process_tree.end_left_over("LEAD_RUN", mark):
-        what = "process" if count == 1 else "processes"
-        print(f"{prefix}ended {count} {what} that an earlier attempt left running", flush=True)
-
-
 def _take_part(folder: Path, words: list[str], variables: dict[str, str], ranks: Ranks) -> int:
     """Runs the ranks of a host other than the first; their output goes to this terminal."""
-    _end_earlier(variables["LEAD_RUN"])
-    process_tree.adopt_orphans()
     if ranks.of_launcher is None:
         print(f"host {ranks.node_rank} of {ranks.nodes} → {shown(folder)}", flush=True)
     else:
         _wait_for_first(folder)
     try:
-        with tempfile.TemporaryDirectory(prefix="lead-") as scratch:
-            variables = variables | {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
-            child = process_tree.start(words, cwd=ROOT, env=variables)
+        with _started(words, variables) as child:
             while child.poll() is None:
                 _end_after_others(child, folder, ranks)
         error = process_tree.read_error(folder, child.returncode)
@@ -167,22 +160,22 @@ def _wait_for_first(folder: Path) -> None:
         time.sleep(_POLL)
 
 
+@contextlib.contextmanager
+def _started(words: list[str], variables: dict[str, str], **options) -> Iterator[subprocess.Popen]:
+    """The command, started with a folder for its sockets, in which the user's start-up files are not."""
+    with tempfile.TemporaryDirectory(prefix="lead-") as scratch:
+        variables = variables | {"JUPYTER_RUNTIME_DIR": scratch, "IPYTHONDIR": scratch}
+        yield process_tree.start(words, cwd=ROOT, env=variables, **options)
+
+
 def _end_after_others(child: subprocess.Popen, folder: Path, ranks: Ranks) -> None:
     """Waits a moment for the child; asks it to end when a rank that it did not start has failed."""
     with contextlib.suppress(ValueError):  # half written
         error = process_tree.read_error(folder, 0) if ranks.nodes > 1 else None
-        if error and not ranks.is_here(error["rank"]):
+        if error and error["rank"] // ranks.nproc != ranks.node_rank:
             child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_POLL)
-
-
-def _unfinished(folder: Path) -> dict | None:
-    """The error of a notebook that ended without `run.finish`, as after sys.exit(0) in a cell; None when it did."""
-    if "finished" in manifest.read_manifest(folder)["attempts"][-1]:
-        return None
-    sentence = "the notebook ended before `run.finish()`, so the run is not done"
-    return {"name": "", "sentence": sentence, "traceback": "", "rank": 0, "host": lock.HOST}
 
 
 def _stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: str, brief: bool) -> int:
@@ -190,18 +183,16 @@ def _stream(folder: Path, words: list, variables: dict, ranks: Ranks, prefix: st
 
     Raises InputError when the folder is deleted meanwhile.
     """
-    scratch = tempfile.TemporaryDirectory(prefix="lead-")  # for sockets; hides the user's start-up files
-    with scratch as name, (folder / "log.txt").open("ab", buffering=0) as log:
+    with (folder / "log.txt").open("ab", buffering=0) as log:
         log.write(f"--- {manifest.timestamp()}\n".encode())
-        variables = variables | {"JUPYTER_RUNTIME_DIR": name, "IPYTHONDIR": name}
-        child = process_tree.start(words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=log)
-        # a thread, because a process left behind could keep the pipe open after the child has ended
-        lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
-        lines.start()
-        while child.poll() is None:
-            lock.check_not_replaced(folder)
-            _end_after_others(child, folder, ranks)
-        lines.join(timeout=process_tree.PATIENCE)
+        with _started(words, variables, stdout=subprocess.PIPE, stderr=log) as child:
+            # a thread, because a process left behind could keep the pipe open after the child has ended
+            lines = threading.Thread(target=_show_lines, args=(child.stdout, log, prefix, brief), daemon=True)
+            lines.start()
+            while child.poll() is None:
+                lock.check_not_replaced(folder)
+                _end_after_others(child, folder, ranks)
+            lines.join(timeout=process_tree.PATIENCE)
         lock.check_not_replaced(folder)
         return child.returncode
 

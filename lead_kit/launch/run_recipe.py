@@ -70,7 +70,7 @@ def _resources_of(job: Job, resources: dict[str, str]) -> dict:
     return {name: int(v) if v.isdigit() else v for name, v in resources.items() if name not in left_out}
 
 
-def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str, str]) -> Path:
+def _write_plan(folder: Path, jobs: list[Job], scale: Scale) -> Path:
     """Writes the jobs for Snakemake: run folder in `folder` → command, folders of the jobs it needs, and its resources.
 
     `threads` is each job's: Snakemake sets OMP_NUM_THREADS by it, whatever stands in the environment.
@@ -83,7 +83,7 @@ def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str
         words += ["--die-with-parent", str(os.getpid()) if local else "0"]
         words += ["--replace"] if _lists_of_runs(job) else []
         needs = [names[name] for name in job.needs if name in names]
-        asked = _resources_of(job, resources)
+        asked = _resources_of(job, scale.resources)
         if (nodes := asked.get("nodes", 1)) > 1:  # one `lead run` on each host
             srun = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
             srun += ["--cpus-per-task", str(asked["cpus_per_task"])] if "cpus_per_task" in asked else []
@@ -94,13 +94,13 @@ def _write_plan(folder: Path, jobs: list[Job], scale: Scale, resources: dict[str
     return write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 
 
-def _snakemake_call(folder: Path, plan: Path, at_once: int, threads: int, extra: list[str]) -> list[str]:
+def _snakemake_call(folder: Path, plan: Path, at_once: int, scale: Scale) -> list[str]:
     """The Snakemake command: quiet, local unless the scale says otherwise, writing below `folder` only. Paths of
     outputs and settings, which Snakemake reads as formats and as YAML, are relative to `folder`."""
     options = ["--snakefile", str(_SNAKEFILE), "--directory", str(folder), "--jobs", str(at_once)]
-    options += ["--cores", str(at_once * threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
+    options += ["--cores", str(at_once * scale.threads), "--quiet", "all", "--nocolor", "--nolock", "--keep-going"]
     options += ["--rerun-incomplete", "--rerun-triggers", "mtime", "--scheduler", "greedy", "--latency-wait", "2"]
-    options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *extra]
+    options += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), *scale.snakemake]
     return [sys.executable, "-P", "-m", "snakemake", *options, "--config", f"plan={plan.name}"]
 
 
@@ -113,8 +113,7 @@ def _plan_jobs(
     seeds = _parse_list(seeds, "--seeds", "whole numbers separated by commas, e.g. 0,1,2", r"[0-9]{1,18}")
     seeds = seeds and [int(seed) for seed in seeds]
     scale = load_scale(scale_name)
-    resources = _set_resources(scale, settings, scale_name)
-    scale = scale.model_copy(update={"resources": resources})
+    scale = scale.model_copy(update={"resources": _set_resources(scale, settings, scale_name)})
     jobs = estimates.share_cards(plan(recipe, scale_name, seeds, arms, made), scale)
     names = [job.name for job in jobs]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -154,12 +153,13 @@ def reproduce_recipe(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or scale.jobs or cores
     variables = os.environ | {"OMP_NUM_THREADS": str(scale.threads), "XDG_CACHE_HOME": str(folder / ".snakemake")}
-    call = _snakemake_call(
-        folder, _write_plan(folder, left, scale, scale.resources), at_once, scale.threads, scale.snakemake
-    )
+    call = _snakemake_call(folder, _write_plan(folder, left, scale), at_once, scale)
     planned = (made or load_recipe(recipe)).planned  # each run copies it into its run.json
     write_text(folder / "planned.json", json.dumps(planned.record() if planned else None, indent=1) + "\n")
-    with forkserver.serve(variables) if _wants_forks(left, scale.snakemake) else contextlib.nullcontext({}) as server:
+    several = sum(job.notebook.stem in estimates.WITH_MODEL for job in left) > 1  # whose kernels may be forks
+    chosen = {"--executor", forkserver.VARIABLE} & {*scale.snakemake, *os.environ}
+    forks = several and not chosen and not ranks.has_gpu()
+    with forkserver.serve(variables) if forks else contextlib.nullcontext({}) as server:
         code = _run_snakemake(call, variables | server, folder, jobs, at_once) if left else 0
     if code > 1:
         return code
@@ -167,12 +167,6 @@ def reproduce_recipe(
         return 1
     _print_results(jobs)
     return 0
-
-
-def _wants_forks(jobs: list[Job], options: list[str]) -> bool:
-    """Whether kernels are to be forks of one process: several jobs with a model, on this host, without a GPU."""
-    models = [job for job in jobs if job.notebook.stem in estimates.WITH_MODEL]
-    return len(models) > 1 and not {"--executor", forkserver.VARIABLE} & {*options, *os.environ} and not ranks.has_gpu()
 
 
 def _lists_of_runs(job: Job) -> list[str]:
@@ -273,14 +267,17 @@ def _run_snakemake(call: list[str], variables: dict[str, str], folder: Path, job
 
 def _print_failures(jobs: list[Job], folder: Path) -> bool:
     """Prints a line on stderr for each run that failed or was left out; returns whether there is one."""
-    unfinished = {job.name: job for job in jobs if not (run_folder(job.name) / "done").is_file()}
-    for name, job in unfinished.items():
-        attempts = (manifest.read_manifest(run_folder(name)) or {}).get("attempts")
-        waits = any(need in unfinished for need in job.needs)
-        without = "a run that it needs is missing" if waits else "the job ended before `lead run` started"
-        # an attempt that was cancelled by force could not say how it ended
-        reason = f"failed: {attempts[-1].get('reason', 'it was killed')}" if attempts else f"not run: {without}"
-        print(f"lead: runs/{name} {reason}", file=sys.stderr)
+    done = _finished(jobs)
+    unfinished = [job for job in jobs if job.name not in done]
+    for job in unfinished:
+        attempts = (manifest.read_manifest(run_folder(job.name)) or {}).get("attempts")
+        if attempts:  # one that was cancelled by force could not say how it ended
+            reason = f"failed: {attempts[-1].get('reason', 'it was killed')}"
+        elif done.issuperset(job.needs):
+            reason = "not run: the job ended before `lead run` started"
+        else:
+            reason = "not run: a run that it needs is missing"
+        print(f"lead: runs/{job.name} {reason}", file=sys.stderr)
     if unfinished:
         logs = folder / ".snakemake" / "slurm_logs"
         path = f"{shown(folder)}/snakemake.log" + (f", those of the cluster's jobs in {shown(logs)}" * logs.is_dir())

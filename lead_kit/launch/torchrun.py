@@ -10,80 +10,54 @@ import json
 import os
 import socket
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 from torch.distributed import TCPStore, run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import (
-    RendezvousHandler,
     RendezvousInfo,
     RendezvousParameters,
     RendezvousStoreInfo,
     rendezvous_handler_registry,
 )
+from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 from lead_kit.errors import InputError
 from lead_kit.launch import process_tree
-from lead_kit.launch.process_tree import die_with_parent
 from lead_kit.launch.ranks import Ranks, resolve_address
 
-_PATIENCE = timedelta(minutes=10)  # for the other hosts to start
+_PATIENCE = 600  # seconds for the other hosts to start
 _NAME = "lead"  # of the rendezvous
 
 
-class _OneAddress(RendezvousHandler):
+class _OneAddress(StaticTCPRendezvous):
     """The first host's torchrun has a store that listens on one address; all hosts and ranks are its clients."""
 
-    use_agent_store = True
-
     def __init__(self, parameters: RendezvousParameters):
-        self.parameters = parameters
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """Connects this host to the store. Raises InputError when the address is not this host's or nobody answers."""
-        node, nodes = self.parameters.get_as_int("rank"), self.parameters.max_nodes
-        address = resolve_address(self.parameters.endpoint)
-        listening = {}
-        if node == 0:
-            server = _listen(address)
-            address, listening = server.getsockname()[:2], {"master_listen_fd": server.detach()}
-        try:
-            store = TCPStore(*address, is_master=node == 0, wait_for_workers=False, timeout=_PATIENCE, **listening)
-        except RuntimeError as error:  # torch's errors of a connection
-            reason = str(error).splitlines()[0]
-            raise InputError(f"host 0 does not answer at {self.parameters.endpoint}: {reason}") from None
-        return RendezvousInfo(store, node, nodes, RendezvousStoreInfo(*address))
+        address, node = resolve_address(parameters.endpoint), parameters.get_as_int("rank")
+        super().__init__(*address, node, parameters.max_nodes, parameters.run_id, _PATIENCE)
 
     def get_backend(self) -> str:
         return _NAME
 
-    def get_run_id(self) -> str:
-        return self.parameters.run_id
-
-    def is_closed(self) -> bool:
-        return False
-
-    def set_closed(self) -> None:
-        """Nothing: a run has one rendezvous."""
-
-    def num_nodes_waiting(self) -> int:
-        return 0
-
-    def shutdown(self) -> bool:
-        return True
-
-
-def _listen(address: tuple[str, int]) -> socket.socket:
-    """A socket that listens on this address alone. Raises InputError when the host lacks it or it is taken."""
-    server = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind(address)
-    except OSError as error:
-        raise InputError(f"--rendezvous {address[0]}:{address[1]}: {error.strerror} on node 0") from None
-    server.listen(1024)
-    return server
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Connects this host to the store. Raises InputError when the address is not this host's or nobody answers."""
+        address, listening = (self.master_addr, self.master_port), {"is_master": False}
+        if self.rank == 0:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            try:
+                server = socket.create_server(address, family=family, backlog=1024)
+            except OSError as error:
+                reason = os.strerror(error.errno)
+                raise InputError(f"--rendezvous {address[0]}:{address[1]}: {reason} on node 0") from None
+            address = server.getsockname()[:2]
+            listening = {"is_master": True, "master_listen_fd": server.detach()}
+        try:
+            store = TCPStore(*address, wait_for_workers=False, timeout=self.timeout, **listening)
+        except RuntimeError as error:  # torch's errors of a connection
+            reason = str(error).splitlines()[0]
+            raise InputError(f"host 0 does not answer at {address[0]}:{address[1]}: {reason}") from None
+        return RendezvousInfo(store, self.rank, self.world_size, RendezvousStoreInfo(*address))
 
 
 def _plugin_variables(plugin: str, world: int) -> dict[str, str]:
@@ -107,7 +81,7 @@ def _plugin_variables(plugin: str, world: int) -> dict[str, str]:
 
 def main() -> int:
     """Runs torchrun; returns 1 when a rank of this host failed, or the hosts did not meet."""
-    die_with_parent()
+    process_tree.die_with_parent()
     ranks, job = Ranks(**json.loads(sys.argv[1])), sys.argv[2]
     rendezvous_handler_registry.register(_NAME, _OneAddress)
     if ranks.accelerate:

@@ -31,7 +31,7 @@ from lead_kit.models.loading import load_model, load_tokenizer
 from lead_kit.models.sampler import Completion, GeneratedTokens, Request, SamplingSettings
 from lead_kit.models.smollm2 import resolve_model
 from lead_kit.models.tiny_models import SIZES
-from lead_kit.runs.files import _replace_lone_surrogates
+from lead_kit.runs.files import replace_lone_surrogates
 from lead_kit.runs.find import locate_model
 
 
@@ -317,7 +317,7 @@ class OpenAIClient:
             try:
                 answer = response.json()
                 choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
-                text = _replace_lone_surrogates(choice["message"]["content"] or "")
+                text = replace_lone_surrogates(choice["message"]["content"] or "")
                 return Completion(text, tokens, choice["finish_reason"] == "length", self.thinking)
             except (ValueError, LookupError, TypeError):
                 raise InputError(

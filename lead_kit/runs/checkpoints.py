@@ -62,41 +62,31 @@ def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
     Says in one line when a newer one is damaged. Raises InputError when the named one does not exist or is damaged,
     and when other processes wrote the checkpoint than would continue from it.
     """
-    if resume_from:
-        checkpoint = _named_checkpoint(resolve(resume_from))
-    else:
-        checkpoint = latest_checkpoint(folder)
-        newer = [path for path in _newest_first(folder) if updates_in(path) > updates_in(checkpoint)]
-        if newer and rank() == 0:
-            does = f"continuing from {checkpoint.name}" if checkpoint else "starting anew"
-            print(f"{does}: {newer[0].name} is damaged ({_why_unusable(newer[0])})", flush=True)
-    if checkpoint:
-        _check_layout(checkpoint)
-    return checkpoint
-
-
-def _named_checkpoint(checkpoint: Path) -> Path:
-    """The checkpoint itself. Raises InputError, naming the newest whole one beside it, when it cannot be used."""
-    if not checkpoint.is_dir():
+    named = resolve(resume_from) if resume_from else None
+    if named and not named.is_dir():
         raise InputError(
-            f"resume_from names {shown(checkpoint)}, which is not a folder; leave it empty to continue from the newest"
+            f"resume_from names {shown(named)}, which is not a folder; leave it empty to continue from the newest"
         )
-    if wrong := _why_unusable(checkpoint):
-        other = latest_checkpoint(checkpoint.parent)
-        remedy = f"{shown(other)} is whole" if other else "no checkpoint beside it is whole"
-        raise InputError(f"checkpoint {shown(checkpoint)} is damaged: {wrong}; {remedy}")
+    newest = latest_checkpoint(named.parent if named else folder)
+    if named and (wrong := _why_unusable(named)):
+        remedy = f"{shown(newest)} is whole" if newest else "no checkpoint beside it is whole"
+        raise InputError(f"checkpoint {shown(named)} is damaged: {wrong}; {remedy}")
+    damaged = [path for path in _newest_first(folder) if not named and updates_in(path) > updates_in(newest)]
+    if damaged and rank() == 0:
+        does = f"continuing from {newest.name}" if newest else "starting anew"
+        print(f"{does}: {damaged[0].name} is damaged ({_why_unusable(damaged[0])})", flush=True)
+    if checkpoint := named or newest:
+        _check_layout(checkpoint)
     return checkpoint
 
 
 def _check_layout(checkpoint: Path) -> None:
     """Raises InputError when other processes wrote the checkpoint: the run would go on with other numbers."""
     written, here = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")), _process_layout()
-    pairs = {name: (written.get(name), value) for name, value in here.items() if written.get(name) != value}
-    if pairs:
-        differ = " and ".join(f"{name} {before}, now {now}" for name, (before, now) in pairs.items())
+    if changes := [f"{name} {written[name]}, now {value}" for name, value in here.items() if written[name] != value]:
         raise InputError(
-            f"{shown(checkpoint)} was written with {differ}: continue with the same --nproc and --accelerate, or "
-            "choose another run_name"
+            f"{shown(checkpoint)} was written with {' and '.join(changes)}: continue with the same --nproc and "
+            "--accelerate, or choose another run_name"
         )
 
 

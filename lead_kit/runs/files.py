@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import safetensors
 import yaml
 
 from lead_kit.errors import InputError, shorten
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(os.environ.get("LEAD_ROOT") or Path(__file__).resolve().parents[2])
 RUNS = ROOT / "runs"
-NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*(/[A-Za-z0-9_+][A-Za-z0-9._+-]*)*")
-_LONGEST_NAME = 200  # characters; systems allow 255 bytes, and files that are written get a prefix
+# of a run; systems allow 255 bytes for a folder, and files that are written get a prefix
+_NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,199}(/[A-Za-z0-9_+][A-Za-z0-9._+-]{0,199})*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, which alone is no text
 
 
@@ -44,12 +45,9 @@ def file_name(label: str) -> str:
 
 def run_folder(name: str) -> Path:
     """The folder runs/<name>. Raises InputError for a name that is not a plain path below runs/."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InputError(
-            f"run_name {shorten(repr(name))}: expected letters, digits and ._+-, with / between folders: 'length/s0'"
-        )
-    if max(map(len, name.split("/"))) > _LONGEST_NAME:
-        raise InputError(f"run_name {shorten(name)!r}: expected at most {_LONGEST_NAME} characters for each folder")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        expected = "at most 200 letters, digits and ._+- for each folder, with / between folders: 'length/s0'"
+        raise InputError(f"run_name {shorten(repr(name))}: expected {expected}")
     return RUNS / name
 
 
@@ -86,19 +84,13 @@ def sync_to_disk(path: Path) -> None:
 
 def why_incomplete(path: Path) -> str:
     """Why a safetensors or torch file, by its own header or index, is not whole; empty when it is, or is another."""
-    size = path.stat().st_size
     try:
         if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                tensors = json.loads(file.read(min(length, size)))
-            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
-            expected = 8 + length + max(ends, default=0)
-            return "" if size == expected else f"it has {size:,} bytes, its header promises {expected:,}"
+            safetensors.safe_open(path, "numpy").__exit__(None, None, None)
         if path.suffix in (".pt", ".pth", ".bin"):
             zipfile.ZipFile(path).close()
-    except (ValueError, KeyError, zipfile.BadZipFile):
-        return "its header is damaged"
+    except (safetensors.SafetensorError, zipfile.BadZipFile) as error:
+        return str(error)
     return ""
 
 
@@ -120,9 +112,10 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes a text file, completely or not at all."""
+    """Writes a text file, completely or not at all. What is no character, as a byte of a command line may be, becomes
+    the escape that JSON has."""
     with atomic(path) as part:
-        part.write_bytes(_utf8(text))
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))
     return path
 
 
@@ -132,11 +125,6 @@ def read_bytes(path: Path) -> bytes:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{shown(path)} is not a readable .gz file: {error}") from None
-
-
-def _utf8(text: str) -> bytes:
-    """A text as UTF-8. What is no character, as a byte of a command line may be, becomes the escape that JSON has."""
-    return text.encode("utf-8", "backslashreplace")
 
 
 def to_json_value(value):
@@ -159,7 +147,9 @@ def parse_json(data: bytes, path: Path, line: int = 1):
     try:
         text = data.decode("utf-8-sig")
         value = json.loads(text)
-        return _replace_lone_surrogates(value) if _SURROGATE.search(text) else value
+        if not _SURROGATE.search(text):
+            return value
+        return json.loads(replace_lone_surrogates(json.dumps(value, ensure_ascii=False)))
     except UnicodeDecodeError as error:
         line, problem = line + data.count(b"\n", 0, error.start), f"not UTF-8 text ({error.reason})"
     except json.JSONDecodeError as error:
@@ -171,13 +161,9 @@ def parse_json(data: bytes, path: Path, line: int = 1):
     raise InputError(f"{shorten(shown(path), 200)}, line {line}: {problem}")
 
 
-def _replace_lone_surrogates(value):
-    """A value of JSON whose texts can be written as UTF-8: a surrogate without its other half becomes U+FFFD."""
-    if isinstance(value, dict):
-        return {_replace_lone_surrogates(key): _replace_lone_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_replace_lone_surrogates(item) for item in value]
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+def replace_lone_surrogates(text: str) -> str:
+    """A text that can be written as UTF-8: a surrogate without its other half becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def jsonl_rows(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
@@ -214,13 +200,12 @@ def write_jsonl(path: Path, rows: Iterable[Mapping]) -> Path:
 def append_jsonl(path: Path, rows: Iterable[Mapping]) -> None:
     """Appends rows in one write, after removing a last line that a crash left half written."""
     with path.open("a+b") as file:
-        size = file.tell()
-        if size:
+        if size := file.tell():
             file.seek(size - 1)
             if file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(_utf8(_as_jsonl(rows)))
+        file.write(_as_jsonl(rows).encode("utf-8", "backslashreplace"))
         file.flush()
         os.fsync(file.fileno())
 
@@ -243,10 +228,7 @@ def read_yaml(path: Path) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise InputError(f"{shown(path)}: lists and mappings are nested too deeply") from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # no UTF-8, the date 2020-13-45, a number of thousands of digits
+    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, the date 2020-13-45, thousands of digits
         raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
     if not isinstance(content, dict):
         raise InputError(f"{shown(path)}: expected keys and values, found {shorten(content)}")

@@ -24,17 +24,15 @@ def label_models(models: list[str]) -> dict[str, dict]:
     """
     if len(set(models)) < len(models):
         raise InputError(f"models names {next(m for m in models if models.count(m) > 1)!r} twice")
-    by_model = {model: _arm_and_seed(model) for model in models}
+    by_model = {}
+    for model in models:
+        folder = resolve(model).parent
+        record = read_manifest(folder) if resolve(model).is_dir() else None
+        values = record["parameters"] if record else {}
+        arm = values.get("arm") or (folder.name if record else Path(model).name)
+        by_model[model] = {"arm": arm, "seed": values.get("seed", 0)}
     shared = [label for label in by_model.values() if list(by_model.values()).count(label) > 1]
     return {model: {"arm": model, "seed": 0} if label in shared else label for model, label in by_model.items()}
-
-
-def _arm_and_seed(model: str) -> dict:
-    folder = resolve(model).parent
-    manifest = read_manifest(folder) if resolve(model).is_dir() else None
-    if manifest is None:
-        return {"arm": Path(model).name, "seed": 0}
-    return {"arm": manifest["parameters"].get("arm") or folder.name, "seed": manifest["parameters"].get("seed", 0)}
 
 
 def notebook_that_writes(path: Path) -> Path | None:

@@ -34,10 +34,7 @@ def acquire(folder: Path, wait: bool = False) -> bool:
         if not wait:
             raise InputError(f"{shown(folder)} is being written by {owner}: wait or choose another run_name") from None
         print(f"waiting for {owner}, which writes {shown(folder)}", flush=True)
-        try:
-            lock = _take(path, wait)
-        except FileNotFoundError:  # the folder was deleted while we waited
-            return acquire(folder, wait)
+        lock = _take(path, wait)
     if isinstance(lock, SoftFileLock):
         remedy = f"delete {shown(folder / FILES[1])} if a writer on another host was killed"
         print(f"this file system has no file locks, so a file marks the writer of the run: {remedy}", flush=True)

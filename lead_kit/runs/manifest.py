@@ -137,28 +137,23 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
     elif old and latest_checkpoint(folder / "checkpoints") is None:
         delete_later_logs(folder, -1)
     (folder / "done").unlink(missing_ok=True)
-    attempt = {"start": timestamp(), "end": None, "status": "running", "writer": process_name(), "command": sys.argv}
-    attempt |= {"code": provenance.code_hash(notebook), "git": (git := provenance.git_state(ROOT))}
+    git, path = provenance.git_state(ROOT), folder.parent / "planned.json"
     if git.get("error"):
         print(f"the commit is not recorded, since git refuses to read the repository: {git['error']}", flush=True)
+    attempt = {"start": timestamp(), "end": None, "status": "running", "writer": process_name(), "command": sys.argv}
+    attempt |= {"code": provenance.code_hash(notebook), "git": git}
     attempt |= {"machine": provenance.machine(), "packages": provenance.packages()}
     manifest = {"run": folder.relative_to(RUNS).as_posix(), "notebook": shown(notebook)}
     manifest |= {"status": "running", "start": attempt["start"], "end": None}
     manifest |= {"given": dict(passed), "parameters": dict(settled)}
     manifest |= {"seeds": {name: value for name, value in settled.items() if "seed" in name}}
-    if planned := _planned(folder, old):
-        manifest["planned"] = planned
+    if old and old["status"] != "done":  # a run that continues keeps the planned comparisons that it began with
+        manifest["planned"] = old.get("planned")
+    else:
+        manifest["planned"] = parse_json(path.read_bytes(), path) if path.is_file() else None
     manifest |= {"inputs": {}, "outputs": {}, "summary": {}, "attempts": [*(old["attempts"] if old else []), attempt]}
     write_manifest(folder, manifest)
     return manifest
-
-
-def _planned(folder: Path, old: Mapping | None) -> dict | None:
-    """The planned comparisons of the recipe that starts this run; a run that continues keeps those it began with."""
-    path = folder.parent / "planned.json"
-    if old and old["status"] != "done":
-        return old.get("planned")
-    return parse_json(path.read_bytes(), path) if path.is_file() else None
 
 
 def _remove_partial_files(folder: Path) -> None:

@@ -53,8 +53,6 @@ def file_hash(path: Path) -> str:
 
 def command_output(*command: str) -> str | None:
     """What a command prints, or None when it is missing, fails or takes over 10 seconds."""
-    if not shutil.which(command[0]):
-        return None
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -83,21 +81,17 @@ def packages() -> dict[str, str]:
     return versions
 
 
-def _cpu_model() -> str:
-    """The name of the processor as the system reports it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def machine() -> dict:
     """Host, system, Python, processor and graphics cards."""
     cards = command_output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    cpus = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "host": socket.gethostname(),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "cpu": _cpu_model(),
+        "cpu": cpus[0] if cpus else platform.machine(),
         "cores": os.cpu_count(),
         "gpus": cards.splitlines() if cards else [],
     }

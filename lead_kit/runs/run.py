@@ -117,7 +117,7 @@ class Run:
             remedy = f"; it is made by `lead run {shown(notebook)}`" if notebook else nearest(target.name, siblings)
             raise InputError(f"input {shown(target)} does not exist{remedy}")
         if not self.silent:
-            self._add_file("inputs", shown(target), provenance.fingerprint(target))
+            self.record_fact("inputs", self.manifest["inputs"] | {shown(target): provenance.fingerprint(target)})
         return target
 
     def output(self, path: str | Path) -> Path:
@@ -127,7 +127,7 @@ class Run:
             raise ValueError(f"output {str(path)!r} lies outside the run folder {shown(self.path)}")
         if not self.silent:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._add_file("outputs", str(path), None)
+            self.record_fact("outputs", self.manifest["outputs"] | {str(path): None})
         return target
 
     def keep_source(self, name: str, source: str, origin: str = "") -> None:
@@ -185,7 +185,7 @@ class Run:
                 frame.to_csv(part, index=False)
         if caption := figure.get_label():
             write_text(target / f"{name}.txt", caption + "\n")
-        self._add_file("outputs", shown(image), provenance.fingerprint(image))
+        self.record_fact("outputs", self.manifest["outputs"] | {shown(image): provenance.fingerprint(image)})
         return image
 
     def progress(self, step: int, total: int, **values) -> None:
@@ -208,10 +208,6 @@ class Run:
             if in_live_notebook():
                 self._progress.write(sentence)
         return Interrupted(sentence)
-
-    def _add_file(self, kind: str, name: str, fingerprint: dict | None) -> None:
-        """Writes an input or output to the manifest."""
-        self.record_fact(kind, self.manifest[kind] | {name: fingerprint})
 
     def finish(self, **summary) -> None:
         """Closes the run: hashes its outputs, keeps the summary and releases the lock.

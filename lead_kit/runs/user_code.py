@@ -26,8 +26,10 @@ def user_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType(
     for name in (call_name(text, "a name") for text in texts if text):
         if ":" in name:
             file, _, function = name.rpartition(":")
-            source, where = _file_source(file, name, run), shown(resolve(file))
-            origin = where
+            path, origin = resolve(file), shown(resolve(file))
+            if not path.resolve().is_relative_to(ROOT) or path.suffix != ".py":
+                raise InputError(f"{name!r}: expected FILE.py:FUNCTION with a file below the repository root")
+            source, where = run.input(path).read_text(encoding="utf-8"), origin  # the file becomes an input of the run
         elif getattr(cells.get(name), "__module__", "") == "__main__" and callable(cells[name]):
             function, where, origin = name, f"the cell of {name!r}", ""
             source = _cell_source(cells[name], name)
@@ -36,14 +38,6 @@ def user_functions(texts: Iterable[str], run, cells: Mapping = MappingProxyType(
         functions[name] = _function_from_source(source, function, where)
         run.keep_source(function, source, origin)
     return functions
-
-
-def _file_source(file: str, name: str, run) -> str:
-    """The text of a Python file below the repository, which becomes an input of the run."""
-    path = resolve(file)
-    if not path.resolve().is_relative_to(ROOT) or path.suffix != ".py":
-        raise InputError(f"{name!r}: expected FILE.py:FUNCTION with a file below the repository root")
-    return run.input(path).read_text(encoding="utf-8")
 
 
 def _function_from_source(source: str, function: str, where: str) -> Callable:

@@ -11,13 +11,17 @@ GPUS = recipe_model.Scale(gpu_memory=80.0, gpu_flops=3e14, gpu_bandwidth=2e12)
 ROLLOUTS = {"batch_size": 256, "max_tokens": 8192, "vllm_tensor_parallel": 1}
 
 
+def training_bytes(*arguments):
+    return sum(estimates.training_bytes(*arguments))
+
+
 def stage(**changes):
     job = next(job for job in recipes.plan("grpo_lead_14b", "8x80gb", [0]) if job.stage == "stage1")
     return job._replace(parameters=recipes.settled(job) | {"model": "x-14B"} | changes)
 
 
 def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the_weights():
-    assert "of them vLLM's" in estimates.describe(stage(), {}, 80)
+    assert "of them vLLM's" in estimates.describe(stage(), 80)
     # 14.8e9 weights of 2 bytes are 27.57 GiB, 16 bytes of 152,064 logits of 32 rows .07, and .3 of 80 GiB are 24
     sentence = "vLLM takes 28.6 GiB a GPU without its cache, and vllm_memory 0.3 gives it 24; raise it or vllm_tensor_p"
     with pytest.raises(InputError, match=sentence):
@@ -25,7 +29,7 @@ def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the
 
 
 def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not():
-    full, lora = (estimates.training_bytes(BIG, stage(adapter=adapter), "fsdp2") for adapter in ("full", "lora"))
+    full, lora = (training_bytes(BIG, stage(adapter=adapter), "fsdp2") for adapter in ("full", "lora"))
     # on 8 processes: 16 bytes a parameter (weights, gradients, two moments) against 2 bytes and a hundredth trained
     # and the head's gradient, 4 bytes for each of 152,064 x 5,120 weights
     head = 4 * 152064 * 5120
@@ -33,24 +37,24 @@ def test_trained_weights_are_counted_as_float32_masters_and_frozen_ones_are_not(
 
 
 def test_deepspeed_keeps_masters_beside_a_model_in_bfloat16():
-    zero2, zero3 = (estimates.training_bytes(BIG, stage(), plugin) for plugin in ("zero2", "zero3"))
+    zero2, zero3 = (training_bytes(BIG, stage(), plugin) for plugin in ("zero2", "zero3"))
     # ZeRO-3 spreads the 2 bytes a weight over 8 processes, ZeRO-2 does not
     # and gathers two layers of 48 and the gradient of one
     assert zero2 - zero3 == pytest.approx(2 * BIG.parameters * 7 / 8 - 6 * BIG.parameters / 48)
     # FSDP2's 16 bytes a weight are float32 weights, gradients and two moments; ZeRO-3 has 2 bytes more
-    assert zero3 - estimates.training_bytes(BIG, stage(), "fsdp2") == pytest.approx(2 * BIG.parameters / 8)
+    assert zero3 - training_bytes(BIG, stage(), "fsdp2") == pytest.approx(2 * BIG.parameters / 8)
 
 
 def test_sharded_weights_are_gathered_layer_by_layer():
-    spread, whole = (estimates.training_bytes(BIG, stage()._replace(nproc=1), plugin) for plugin in ("fsdp2", "ddp"))
+    spread, whole = (training_bytes(BIG, stage()._replace(nproc=1), plugin) for plugin in ("fsdp2", "ddp"))
     # two layers of 48 in bfloat16, and a gradient of one
     assert spread - whole == pytest.approx(6 * BIG.parameters / 48)
 
 
 def test_a_forward_holds_a_pack_or_one_longer_rollout():
     def activations(**changes):
-        fixed = estimates.training_bytes(BIG, stage(pack_tokens=0, micro_batch_size=0), "fsdp2")
-        return estimates.training_bytes(BIG, stage(**changes), "fsdp2") - fixed
+        fixed = training_bytes(BIG, stage(pack_tokens=0, micro_batch_size=0), "fsdp2")
+        return training_bytes(BIG, stage(**changes), "fsdp2") - fixed
 
     tokens = stage().parameters["max_tokens"]
     one = activations(pack_tokens=0, micro_batch_size=1)
@@ -60,8 +64,8 @@ def test_a_forward_holds_a_pack_or_one_longer_rollout():
 
 @pytest.mark.parametrize("changes, copies", [({"kl_reward_coef": 0.01}, 1), ({"kl_reward_coef": 0.0}, 0)])
 def test_a_reference_is_counted_only_where_its_kl_costs_something(changes, copies):
-    plain = estimates.training_bytes(BIG, stage(), "fsdp2")
-    paid = estimates.training_bytes(BIG, stage(estimator="whitened", **changes), "fsdp2")
+    plain = training_bytes(BIG, stage(), "fsdp2")
+    paid = training_bytes(BIG, stage(estimator="whitened", **changes), "fsdp2")
     assert paid - plain == pytest.approx(copies * BIG.parameters * 4 / 8)
 
 
@@ -88,7 +92,7 @@ def test_minutes_on_a_cpu_are_tokens_over_the_scale_s_rates():
 
 def test_on_a_cpu_all_layers_keep_their_activations():
     shape = estimates.NAMED["smollm2"]
-    one, two = (estimates.training_bytes(shape, small("grpo", pack_tokens=n), "cpu", 57) for n in (1000, 2000))
+    one, two = (training_bytes(shape, small("grpo", pack_tokens=n), "cpu", 57) for n in (1000, 2000))
     # a token: 68 bytes of each of 576 units of 30 layers, and 12 of each of 49,152 logits where it is scored
     assert two - one == pytest.approx(1000 * (68 * 576 * 30 + 80 / 137 * 12 * 49152))
 

@@ -52,7 +52,7 @@ def test_what_is_no_resource_is_refused(pair):
 def test_a_step_on_several_hosts_asks_for_its_cores_itself(tmp_path):
     """Since 22.05, srun does not take --cpus-per-task from its job."""
     resources = GIVEN | {"cpus_per_task": "64"}
-    plan = json.loads(_write_plan(tmp_path, [job("03_grpo", 8)], Scale(), resources).read_text())
+    plan = json.loads(_write_plan(tmp_path, [job("03_grpo", 8)], Scale(resources=resources)).read_text())
     command = plan["jobs"]["c"]["command"]
     srun = "srun --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 64 "
     assert command.startswith(srun) and command.endswith(" --nodes 2")

@@ -286,7 +286,7 @@ def test_variants_by_name_arm_and_file():
         ("figure1/leed", "did you mean 'lead'"),
         ("figur1/lead", "did you mean 'figure1'"),
         ("grpo(rewards=['correct'], reward_weights=[1, 2])", "2 reward_weights for"),
-        ("grpo_lead_14b/lead", "trains in the stages"),
+        ("grpo_lead_14b/lead", "expected RECIPE/ARM/STAGE"),
         ("lead(length_alpha='much')", "must be float"),
     ],
 )
