@@ -221,9 +221,7 @@ def disagreements(frame: pd.DataFrame, explanation: Explanation, regraded: np.nd
     """The rollouts whose recorded accuracy differs from the verifier's: a file for 07_verifier_audit."""
     differ = np.flatnonzero(np.abs(regraded - explanation.correct) > 0.5)
     rows = frame.iloc[differ]
-    table = pd.DataFrame(
-        {"id": rows["group"] if "group" in rows else rows["row"], "gold": [golds[at] for at in differ]}
-    )
+    table = pd.DataFrame({"id": rows.get("group", rows.index), "gold": [golds[at] for at in differ]}, rows.index)
     return table.assign(completion=rows["completion"], recorded=explanation.correct[differ], regraded=regraded[differ])
 
 

@@ -120,10 +120,10 @@ def _parameters(run: str | Path) -> dict:
 def arms_of(frame: pd.DataFrame) -> list[str]:
     """The arms in the order of every figure and table: those of _ARMS, then by name, numbers in it by their size."""
     present = set(frame["arm"].unique())
-    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS), key=_with_numbers)
+    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS), key=numbers_by_size)
 
 
-def _with_numbers(name: str) -> list[tuple[float, str]]:
+def numbers_by_size(name: str) -> list[tuple[float, str]]:
     """A key for sorting in which a_9 comes before a_10, and a_0.05 before a_0.1."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", name)
     return [(float(part), "") if index % 2 else (math.inf, part) for index, part in enumerate(parts)]

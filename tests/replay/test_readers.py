@@ -184,24 +184,23 @@ def test_groups_are_prompts_of_one_log_of_one_step(tmp_path):
 def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):
     frame = plain(prompt=["p", "p", "p", "q"], reward=[1.0, None, 0.0, 1.0])
     notes = read(str(write(tmp_path / "a.csv", frame))).notes
-    assert any("Rollouts without a reward: 1" in note for note in notes)
-    assert any("Groups differ in size (1 of 1, 1 of 3)" in note for note in notes)
-    assert any("Groups of one rollout: 1" in note for note in notes)
+    assert any("Rollouts without a value: reward 1." in note for note in notes)
+    assert any("Groups by size: 1 of 1, 1 of 3." in note for note in notes)
 
 
 def test_values_that_single_rollouts_lack_are_counted_and_rewards_that_all_lack_are_none(tmp_path):
     record = read(str(write(tmp_path / "a.csv", plain(reward=[None] * 4, length=[3, None, 4, None]))))
-    assert "Rollouts without a value: length 2." in record.notes
+    assert record.notes[-1].startswith("Rollouts without a value: length 2.")
     assert "reward" not in record.frame and record.notes[0].startswith("The record has no reward")
 
 
 @pytest.mark.parametrize(
     "frame, columns, told",
     [
-        (plain(reward=[1, "good", 0, 0]), [], "row 2, column 'reward': 'good', expected a number"),
-        (plain(reward=[1, float("inf"), 0, 0]), [], "row 2, column 'reward': inf, expected a number"),
-        (plain(length=[4, 0, -1, 2]), [], "row 3, column 'length': -1, expected a number of 0 or more"),
-        (plain(truncated=[0, 1, 0.5, 0]), [], "row 3, column 'truncated': 0.5, expected true or false"),
+        (plain(reward=[1, "good", 0, 0]), [], "column 'reward', row 2: 'good', expected a number"),
+        (plain(reward=[1, float("inf"), 0, 0]), [], "column 'reward', row 2: inf, expected a number"),
+        (plain(length=[4, 0, -1, 2]), [], "column 'length', row 3: -1, expected a number of 0 or more"),
+        (plain(truncated=[0, 1, 0.5, 0]), [], "column 'truncated', row 3: 0.5, expected true or false"),
         (plain(), ["reward=rewrad"], "no column 'rewrad'.*did you mean 'reward'"),
         (plain(), ["lenght=reward"], "no role 'lenght'.*did you mean 'length'"),
         (plain(), ["reward"], "expected ROLE=COLUMN"),
@@ -221,19 +220,19 @@ def test_a_wrong_file_gets_a_sentence_with_column_and_row(tmp_path, frame, colum
 def test_a_completion_is_a_text_or_a_chat(tmp_path, value):
     lines = plain().astype(object).to_dict("records")
     lines[2]["completion"] = value
-    with pytest.raises(InputError, match="row 3, column 'completion': .*expected a text or a chat"):
+    with pytest.raises(InputError, match="column 'completion', row 3: .*expected a text or a chat"):
         read(str(write(tmp_path / "a.jsonl", lines)))
 
 
 @pytest.mark.parametrize(
     "name, content, told",
     [
-        ("a.json", b'{"columns": ["a", "b"], "data": [[1, 2], [3]]}', "row 2: expected 2 values"),
+        ("a.json", b'{"columns": ["a", "b"], "data": [[1, 2], [3]]}', "a table with columns and rows of as many"),
         ("a.json", b'{"a": 1}', "expected a list of objects, or a table"),
         ("a.jsonl", b'{"a": 1}\nx\n', "line 2: not valid JSON"),
         ("a.parquet", b"PAR1", "not a readable parquet file"),
         ("a.csv", b'"\n', "not a readable CSV file"),
-        ("a.csv", b"prompt,completion\np,caf\xe9\n", "line 2: not UTF-8 text"),
+        ("a.csv", b"prompt,completion\np,caf\xe9\n", "not a readable CSV file: 'utf-8' codec"),
         ("a.txt", b"", "expected a file that ends in"),
         ("a.jsonl", b"", "holds no rows"),
     ],
