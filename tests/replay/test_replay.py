@@ -316,7 +316,8 @@ def test_words_that_grew_come_with_the_gaps_of_the_rewards():
 
 
 def test_the_share_of_the_first_and_last_third_stands_beside_that_of_all():
-    data, outcomes, _, _ = replay(frame=pd.concat([long_run(), long_run().assign(step=3, correct=1.0, group=99)]))
+    parts = [long_run(), long_run().assign(step=3, correct=1.0, group=99)]
+    data, outcomes, _, _ = replay(frame=pd.concat(parts, ignore_index=True))
     row = row_of(attribution.variant_table(outcomes, data), "as recorded")
     name = "advantage_outside_mixed_groups"
     assert row[f"{name}_early"] == 0 and row[f"{name}_late"] > row[name] > 0
