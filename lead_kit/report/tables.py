@@ -36,8 +36,7 @@ _FEW_SEEDS = (
 class _Report(NamedTuple):
     """The tables of one evaluation: as text, and as numbers."""
 
-    text: str  # Markdown
-    meaning: str  # the caption: what the brackets are, and which comparisons were planned
+    text: str  # Markdown, with a caption: what the brackets are, and which comparisons were planned
     arms: pd.DataFrame
     differences: pd.DataFrame
 
@@ -96,15 +95,16 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None 
     `differences`."""
     plan = plan or Plan()
     if values.empty:
-        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
+        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", values, values)
     arms, pairs = _arm_table(values), differences(values, seed, plan, reference)
-    printed = [printed_arms(arms), *([printed_differences(pairs)] if len(pairs) else [])]
-    meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
+    printed = [printed_arms(arms)]
     if "iqm" in arms:
-        printed.insert(1, printed_arms(_with_estimate(arms[arms["iqm"].notna()], "iqm"), "arm, IQM"))
+        printed.append(printed_arms(_with_estimate(arms[arms["iqm"].notna()], "iqm"), "arm, IQM"))
         notes = [_FEW_SEEDS, *notes]
-    text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
-    return _Report(text, meaning, arms, pairs)
+    if len(pairs):
+        printed.append(printed_differences(pairs))
+    meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
+    return _Report("\n".join([*map(markdown, printed), meaning, *notes]) + "\n", arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
@@ -113,8 +113,7 @@ def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
     wanted |= {_LENGTH: "length", _TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
         wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # these would repeat Pass@1
-    values = pd.DataFrame(_of_suites(suites, wanted), columns=_COLUMNS)
-    return report(values, [], seed)
+    return report(pd.DataFrame(_of_suites(suites, wanted), columns=_COLUMNS), [], seed)
 
 
 def _interval_of(cell: pd.DataFrame) -> stats.Interval:
@@ -359,21 +358,11 @@ def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int 
     """
 
     def safe(value):
+        if digits is not None and isinstance(value, float | np.floating):
+            return "–" if pd.isna(value) else f"{value:.{digits}f}"
         return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value, most)
 
-    def number(value):
-        return "–" if pd.isna(value) else f"{value:.{digits}f}"
-
     frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
-    columns = []
-    for index in range(frame.shape[1]):  # by index, as names may occur twice
-        column = frame.iloc[:, index]
-        if digits is not None and pd.api.types.is_float_dtype(column):
-            column = column.map(number)
-        elif not pd.api.types.is_numeric_dtype(column):
-            column = column.map(safe)
-        columns.append(column)
-    shown = pd.concat(columns, axis=1) if columns else frame
-    shown = shown.rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe)
+    shown = frame.map(safe).rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe)
     with pd.option_context(*_DISPLAY):
         return Page(shown._repr_html_(), repr(shown))
