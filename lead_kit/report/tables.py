@@ -36,7 +36,8 @@ _FEW_SEEDS = (
 class _Report(NamedTuple):
     """The tables of one evaluation: as text, and as numbers."""
 
-    text: str  # Markdown, with a caption: what the brackets are, and which comparisons were planned
+    text: str  # Markdown
+    meaning: str  # the caption: what the brackets are, and which comparisons were planned
     arms: pd.DataFrame
     differences: pd.DataFrame
 
@@ -95,7 +96,7 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None 
     `differences`."""
     plan = plan or Plan()
     if values.empty:
-        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", values, values)
+        return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
     arms, pairs = _arm_table(values), differences(values, seed, plan, reference)
     printed = [printed_arms(arms)]
     if "iqm" in arms:
@@ -104,7 +105,7 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None 
     if len(pairs):
         printed.append(printed_differences(pairs))
     meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
-    return _Report("\n".join([*map(markdown, printed), meaning, *notes]) + "\n", arms, pairs)
+    return _Report("\n".join([*map(markdown, printed), meaning, *notes]) + "\n", meaning, arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
