@@ -40,9 +40,7 @@ def load_runs(runs: list[str]) -> pd.DataFrame:
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
-    frames = [frame for frame in map(_read, matching_paths(runs)) if len(frame)]
-    if not frames:
-        return pd.DataFrame(columns=_KEYS)
+    frames = [frame for frame in map(_read, matching_paths(runs)) if len(frame)] or [pd.DataFrame(columns=_KEYS)]
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "split", "step"], keep="last")
     return _distinct_arms(frame).sort_values(_KEYS, kind="stable").reset_index(drop=True)
 
@@ -262,40 +260,36 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
 
 def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
-    experiments = {}
-    for run in runs_that_logged(load_runs(["runs/**"]), metric, split)["run"].unique():
-        experiments.setdefault(str(Path(run).parent), []).append(run)
-    if not experiments:
+    runs = runs_that_logged(load_runs(["runs/**"]), metric, split)["run"].drop_duplicates()
+    if runs.empty:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
-    started = {}
-    for name, each in experiments.items():
-        started[name] = max(str((read_manifest(resolve(run)) or {}).get("start", "")) for run in each)
-    (folder, runs), *others = sorted(experiments.items(), key=lambda item: started[item[0]], reverse=True)
-    sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
+    folders = runs.map(lambda run: str(Path(run).parent))
+    started = runs.map(lambda run: str((read_manifest(resolve(run)) or {}).get("start", "")))
+    ranked = started.groupby(folders).max().sort_values(ascending=False).index
+    newest, *others = (f"{folder} ({count})" for folder, count in folders.value_counts()[ranked].items())
+    sentence = f"The newest experiment, with its number of runs: {newest}."
     if others:
-        counts = ", ".join(f"{name} ({len(each)})" for name, each in others)
-        sentence += f" Others, with their numbers of runs: {counts}; choose one with -p runs '{others[0][0]}/*'"
-    return runs, sentence
+        sentence += f" Others: {', '.join(others)}; choose one with -p runs '{ranked[1]}/*'"
+    return runs[folders == ranked[0]].tolist(), sentence
 
 
 def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validation") -> dict[str, str]:
     """By name, a sentence on each thing other than the method in which the arms differ: experiment, last step,
     _SETTINGS."""
     values = logged_values(trained, metric, split)
-    facts = []
+    facts: dict[str, dict[str, set]] = {}  # by name and arm, the values
     for (arm, run), rows in values.groupby(["arm", "run"]):
-        parameters = _parameters(run)
-        recorded = {name: parameters[name] for name in _SETTINGS if name in parameters}
-        recorded |= {name: json.dumps(value) for name, value in recorded.items() if not isinstance(value, str)}
-        fact = {"arm": arm, "experiment": str(Path(run).parent), "last step": int(rows["step"].max())}
-        facts.append(fact | recorded)
-    table = pd.DataFrame(facts).set_index("arm")
+        settings = {"experiment": str(Path(run).parent), "last step": int(rows["step"].max())} | _parameters(run)
+        for name in [name for name in ("experiment", "last step", *_SETTINGS) if name in settings]:
+            value = settings[name]
+            known = value if isinstance(value, str) else json.dumps(value)
+            facts.setdefault(name, {}).setdefault(arm, set()).add(known)
     sentences = {}
-    for name in table:
+    for name, by_arm in facts.items():
         arms: dict[str, list[str]] = {}
         for arm in arms_of(values):
-            known = ", ".join(sorted(set(table.loc[[arm], name].dropna().map(str))))
-            arms.setdefault(safe_line(known) or "not recorded", []).append(safe_line(arm))
+            known = safe_line(", ".join(sorted(by_arm.get(arm, ["not recorded"]))))
+            arms.setdefault(known, []).append(safe_line(arm))
         if len(arms) > 1:
             parts = [f"{known} in {', '.join(which)}" for known, which in arms.items()]
             sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."
