@@ -168,7 +168,7 @@ def first_few(names: list) -> str:
     return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
+def suite(frame: pd.DataFrame) -> Suite:
     """Arrays of one run's checked samples, problems in order of id.
 
     A sample counts as answered when it was not truncated and an answer could be read. Unknown lengths are nan. Without
@@ -178,18 +178,20 @@ def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
     answers_known = {"answer", "gold"} <= set(frame)  # without a gold, `answer` may be a data set's word for the gold
     frame = frame.assign(**{name: default for name, default in _OPTIONAL.items() if name not in frame})
     ids = list(dict.fromkeys(frame["id"]))
-    shape = (len(ids), -1)
-    correct = frame["correct"].to_numpy(bool).reshape(shape)
-    truncated = frame["truncated"].eq(True).to_numpy().reshape(shape)  # nan, where a sample is missing, is not true
-    answer = frame["answer"].to_numpy(object)
-    readable = np.array([isinstance(text, str) and text != "" for text in answer])
-    if not answers_known:
-        readable, answer = np.ones(len(frame), bool), np.array([f"?{i}" for i in range(len(frame))], object)
-        equivalent = equivalent or str.__eq__
-    answered = (readable & frame["truncated"].notna().to_numpy()).reshape(shape) & ~truncated
-    answers = np.where(answered, answer.reshape(shape), None)
-    cluster = metrics.cluster_answers(answers, correct, equivalent)
-    length = frame["length"].to_numpy(float).reshape(shape)
+
+    def shaped(values) -> np.ndarray:
+        return np.asarray(values).reshape(len(ids), -1)
+
+    correct, truncated = shaped(frame["correct"].astype(bool)), shaped(frame["truncated"].eq(True))
+    answered = shaped(frame["truncated"].eq(False))  # nan, where a sample is missing, is neither
+    if answers_known:
+        answers = shaped(frame["answer"].map(lambda answer: answer if isinstance(answer, str) else ""))
+        answered = answered & (answers != "")
+        cluster = metrics.cluster_answers(np.where(answered, answers, None), correct)
+    else:
+        each = np.where(correct, 0, 1 + shaped(np.arange(len(frame))))
+        cluster = np.where(answered, each, metrics.NO_VOTE)
+    length = shaped(frame["length"].astype(float))
     samples = metrics.SampleArrays(correct.astype(int), answered.astype(int), truncated.astype(int), length, cluster)
     return Suite(samples, ids, frame.drop_duplicates("id")["level"].tolist())
 
