@@ -185,16 +185,15 @@ def leave_one_out_p(differences) -> np.ndarray:
     return np.array([_t_test_p(np.delete(differences, left_out)) for left_out in range(len(differences))])
 
 
-def paired_difference(a, b, denominators=None, *, seed: int) -> _Difference:
+def paired_difference(a, b, *, seed: int) -> _Difference:
     """A − B over the same clusters, (clusters,) each: problems for two models, seeds for two training arms.
 
-    `denominators` = (of a, of b) gives the difference of two ratios, by the linearised values of each cluster.
+    The difference of two ratios is that of their `linearised` values.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"a paired difference needs the same clusters on both sides: shapes {a.shape} and {b.shape}")
-    parts = a - b if denominators is None else linearised(a, denominators[0]) - linearised(b, denominators[1])
-    parts = np.round(parts, 12)  # sums of the same numbers in another order are equal
+    parts = np.round(a - b, 12)  # sums of the same numbers in another order are equal
     interval, resampled = t_interval(parts), cluster_bootstrap(parts, seed=seed)
     return _Difference(*map(float, [*interval[:3], *resampled[1:3], _t_test_p(parts)]), len(parts))
 

@@ -76,12 +76,11 @@ def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.Dat
             raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
     shares = np.array([share for _, share in shares_by_id], float)
     n = samples or _smallest_denominator(shares)
-    errors = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
-    if errors.max() > _TOLERANCE * max(n, 1):
-        worst = shares[errors.argmax()] if n else shares[0]
+    errors = np.abs(shares * n - np.round(shares * n))
+    if not n or errors.max() > _TOLERANCE * n:
         raise InputError(
-            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
-            "behind each share (pass_rate_samples, --samples)"
+            f"{column} holds {shares[errors.argmax()]:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the "
+            "number of samples behind each share (pass_rate_samples, --samples)"
         )
     hits = np.round(shares * n).astype(int)
     return pd.DataFrame({"id": [problem for problem, _ in shares_by_id], "hits": hits, "n": n})
@@ -90,10 +89,8 @@ def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.Dat
 def _smallest_denominator(shares: np.ndarray) -> int:
     """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
     distinct = np.unique(shares)
-    for n in range(1, _MOST_SAMPLES + 1):
-        if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
-            return n
-    return 0
+    counts = range(1, _MOST_SAMPLES + 1)
+    return next((n for n in counts if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n), 0)
 
 
 def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
