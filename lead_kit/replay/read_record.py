@@ -1,8 +1,8 @@
 """`read`: rollouts of any tool as one frame with columns named by role, and sentences on what the record lacks.
 
-FORMATS says which column plays which role in the records of each tool. A role that a record lacks is absent; it is
-never inferred. Roles: run, step, table (a log within a step), group, id, prompt, completion, reward (the total),
-correct, gold, length (tokens), truncated, advantage; `reward_NAME` is one part of the total.
+A role is found by the names that the tools give its column; one that a record lacks is absent and never inferred.
+Roles: run, step, table (a log within a step), group, id, prompt, completion, reward (the total), correct, gold, length
+(tokens), truncated, advantage; `reward_NAME` is one part of the total.
 """
 
 import glob
@@ -24,51 +24,27 @@ from lead_kit.runs.find import matching_paths, notebook_that_writes, run_noteboo
 from lead_kit.runs.manifest import read_manifest
 
 PART = "reward_"  # the columns of a reward's parts
-_STEP_IN_NAME = re.compile(r"step_(\d+)")
-_ROLES = (
-    "run", "step", "table", "group", "id", "prompt", "completion", "reward", "correct", "gold", "length", "truncated",
-    "advantage",
-)  # fmt: skip
-
-
-class _Format(NamedTuple):
-    """The record of one tool."""
-
-    name: str
-    marks: set[str]  # columns that only this tool's files have, of those listed from here on
-    columns: dict[str, str]  # role: column, where the column is not named as its role
-    a_file_a_step: bool = False  # its files are parts of one run, which is their folder
-
-
-_TRL = "TRL completions"
-_FORMATS = (
-    # runs/log_files.py and train/trainer.py
-    _Format("ledger of lead_kit", {"step", "group", "completion", "reward", "shaped"}, {"prompt": "problem"}, True),
-    # TRL 1.16, GRPOTrainer.log: one column for each reward, and no total
-    _Format(_TRL, {"step", "prompt", "completion", "advantage"}, {}, True),
-    # verl, ray_trainer.py, _dump_generations: rollout_data_dir and validation_data_dir
-    _Format(
-        "verl dump",
-        {"input", "output", "score"},
-        {"prompt": "input", "completion": "output", "reward": "score", "gold": "gts", "correct": "acc", "group": "uid"},
-        True,
-    ),
-    # tools of which only the names of the columns matter: cs2916 2025 homework 1, ppo_trainer.py; verifiers (prime-rl),
-    # eval_utils.py, make_dataset; OpenRLHF, batch_inference.py
-    _Format(
-        "cs2916 samples",
-        {"prompt", "response", "reward"},
-        {"completion": "response", "length": "response_length"},
-        True,
-    ),
-    _Format(
-        "verifiers results",
-        {"example_id", "prompt", "completion", "reward"},
-        {"id": "example_id", "gold": "answer", "truncated": "is_truncated"},
-    ),
-    _Format("OpenRLHF samples", {"input", "output", "reward"}, {"prompt": "input", "completion": "output"}),
-)
-_OWN = _Format("named columns", set(), {})  # columns named as the roles, or given by parameters
+# A file that holds one step of the run that is its folder: of the kit and cs2916, of TRL (in wandb, too), of verl.
+_STEP_FILE = re.compile(r"(?:step_|completions_)?(\d+)(?:_\w+\.table)?")
+# Role: the columns that play it, the first that is there. Read from runs/log_files.py (ours), TRL 1.16 GRPOTrainer.log,
+# verl ray_trainer._dump_generations, cs2916 2025 homework 1 ppo_trainer.py, verifiers (prime-rl)
+# eval_utils.make_dataset and OpenRLHF batch_inference.py.
+_ROLES = {
+    "run": ("run",),
+    "step": ("step",),
+    "table": ("table",),
+    "group": ("group", "uid"),
+    "id": ("id", "example_id"),
+    "prompt": ("prompt", "problem", "input"),
+    "completion": ("completion", "output", "response"),
+    "reward": ("reward", "score"),
+    "correct": ("correct", "acc"),
+    "gold": ("gold", "gts", "answer"),
+    "length": ("length", "response_length"),
+    "truncated": ("truncated", "is_truncated"),
+    "advantage": ("advantage",),
+}
+_TRL = {"step", "prompt", "completion", "advantage"}  # beside these TRL logs each reward by the name of its function
 # Names of a reward that is the accuracy: ours, TRL's and open-r1's, verl's.
 _ACCURACY = ("correct", "accuracy_reward", "accuracy", "acc")
 
@@ -77,7 +53,6 @@ class Record(NamedTuple):
     """Recorded rollouts. The frame has one row a rollout; columns that the record lacks are absent."""
 
     frame: pd.DataFrame  # run and those of ROLES and reward_NAME that are there; group: one number for each group
-    formats: list[str]  # names of the formats that were read
     parameters: dict[str, dict]  # settled parameters by run, for runs of the kit
     notes: list[str]  # what the record lacks, as sentences
 
@@ -91,15 +66,15 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     """
     if group_size < 0 or group_size == 1:
         raise InputError(f"group_size is {group_size}, expected 2 or more, or 0 for groups as recorded")
-    mapping, frames, parameters, formats = _read_mapping(columns), [], {}, []
+    mapping, frames, parameters = _read_mapping(columns), [], {}
     for path, files in _sources(pattern):
         manifest = read_manifest(path) if path.is_dir() else None
         for file in files:
-            frame, kind = _read_file(file, mapping)
+            frame = _read_file(file, mapping)
             if "run" not in frame:
-                frame["run"] = shown(path if log_files.has_rollouts(path) else _run_of(file, kind))
+                part_of = file.parent if _STEP_FILE.fullmatch(file.stem) else file.with_suffix("")
+                frame["run"] = shown(path if log_files.has_rollouts(path) else part_of)
             frames.append(frame)
-            formats.append(kind.name)
         if manifest:
             parameters[shown(path)] = manifest["parameters"]
     frame = pd.concat(frames, ignore_index=True)
@@ -107,13 +82,7 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     if "reward" in frame and frame["reward"].isna().all():
         frame = frame.drop(columns="reward")
     notes = _with_groups(frame, group_size)
-    return Record(frame, list(dict.fromkeys(formats)), parameters, notes + _lacks(frame))
-
-
-def _run_of(file: Path, kind: _Format) -> Path:
-    """What a foreign file is a part of: the run that is its folder where a file is a step, else a run of its own."""
-    a_step = kind.a_file_a_step or _STEP_IN_NAME.fullmatch(file.stem)
-    return file.parent if a_step else file.with_suffix("")
+    return Record(frame, parameters, notes + _lacks(frame))
 
 
 def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
@@ -129,17 +98,17 @@ def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Format]:
-    """One file with its columns named by role, and its format."""
+def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
+    """One file with its columns named by role."""
     raw, where = _READERS[path.suffix](path).reset_index(drop=True), shown(path)
     if raw.empty:
         raise InputError(f"{where} holds no rows, expected one a rollout")
     raw.columns = [str(name) for name in raw.columns]
-    kind = next((one for one in _FORMATS if one.marks <= set(raw)), _OWN)
-    names = {role: role for role in _ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
-    names |= {name: name for name in raw if name.startswith(PART)}
-    if kind.name == _TRL:  # it logs each reward as a column of its own name
-        taken = {*_ROLES, *names.values(), *mapping.values()}
+    of_trl, names = set(raw) >= _TRL, {name: name for name in raw if name.startswith(PART)}
+    for role, usual in _ROLES.items():
+        names |= {role: name for name in reversed(usual[:1] if of_trl else usual) if name in raw}
+    if of_trl:
+        taken = {*names.values(), *mapping.values()}
         free = [name for name in raw if name not in taken and not name.startswith("__")]
         names |= {PART + name: name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()}
     names |= mapping
@@ -149,13 +118,13 @@ def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Form
             "Name it with -p columns completion=COLUMN"
         )
     frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
-    if "step" not in frame and (number := _STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
+    if "step" not in frame and (number := _STEP_FILE.fullmatch(path.stem)):
         frame["step"] = float(number[1])
     part = next((PART + name for name in _ACCURACY if PART + name in frame), None)
     if part and frame[part].dropna().isin([0, 1]).all():
         frame = frame.rename(columns={part: PART + "correct"})
         frame["correct"] = frame.get("correct", frame[PART + "correct"])
-    return frame, kind
+    return frame
 
 
 def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series:

@@ -40,7 +40,6 @@ def test_our_ledger(tmp_path):
         row |= {"reward_correct": 1.0, "reward_format": 0.5}
         log_files.write_samples([row, row], tmp_path / "run" / "rollouts" / f"step_{step:06d}.parquet")
     record = read(str(tmp_path / "run"))
-    assert record.formats == ["ledger of lead_kit"]
     assert record.frame["group"].tolist() == [0, 0, 1, 1] and record.frame["step"].tolist() == [1, 1, 10, 10]
     first = record.frame.iloc[0]
     assert (first["prompt"], first["length"], first["truncated"], first["correct"]) == ("1+1?", 3, 0, 1)
@@ -75,7 +74,7 @@ def test_the_file_that_trl_writes(tmp_path):
     ).train()  # fmt: skip
     record = read(str(tmp_path), weights=[1.0, 2.0])
     frame = record.frame
-    assert record.formats == ["TRL completions"] and len(frame) == 16 and set(frame["step"]) == {1, 2}
+    assert len(frame) == 16 and set(frame["step"]) == {1, 2}
     assert frame["group"].value_counts().tolist() == [4] * 4
     assert frame["correct"].tolist() == [float(place % 3 == 0) for place in range(8)] * 2
     assert frame["reward"].tolist() == pytest.approx((frame["reward_correct"] + 2 * frame["reward_brief"]).tolist())
@@ -93,7 +92,7 @@ def test_the_table_that_wandb_writes(tmp_path):
         content = json.loads(json.dumps(table._to_table_json(), default=lambda value: value.item()))
         write(tmp_path / "files/media/table" / name, content)
     record = read(str(tmp_path))
-    assert record.formats == ["TRL completions"] and record.frame["step"].tolist() == [5] * 4 + [10] * 4
+    assert record.frame["step"].tolist() == [5] * 4 + [10] * 4
     assert record.frame["group"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and record.frame["run"].nunique() == 1
     old = write(tmp_path / "old.json", {"columns": list(plain()), "data": plain().to_numpy().tolist()})
     assert read(str(old)).frame["reward"].tolist() == [1.0, 0.0, 0.5, 0.5]  # TRL 0.15: the total, no advantage
@@ -142,7 +141,7 @@ def test_results_of_verifiers_and_samples_of_openrlhf(tmp_path):
     assert frame["truncated"].tolist() == [0, 1] and frame["gold"].tolist() == ["2", "2"]
     samples = [{"input": "1+1?", "output": "2", "reward": 0.5}] * 2
     record = read(str(write(tmp_path / "samples.jsonl", samples)))
-    assert record.formats == ["OpenRLHF samples"] and record.frame["group"].tolist() == [0, 0]
+    assert record.frame["group"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".json"])
@@ -258,3 +257,9 @@ def test_the_recorded_runs(lead_data):
     assert len(record.frame) == 3 * 5376 and record.frame["group"].nunique() == 3 * 768
     assert record.frame["group"].value_counts().eq(7).all()
     assert np.isfinite(record.frame["reward"]).all() and record.frame["run"].nunique() == 3
+
+
+def test_a_reward_of_trl_may_have_the_name_that_another_tool_gives_a_role(tmp_path):
+    frame = plain(advantage=[0.7, -0.7, 0.0, 0.0]).rename(columns={"reward": "score"})
+    record = read(str(write(tmp_path / "completions_00003.parquet", frame)))
+    assert record.frame["reward_score"].tolist() == record.frame["reward"].tolist() == [1.0, 0.0, 0.5, 0.5]

@@ -33,7 +33,7 @@ FRAME = pd.DataFrame(
 
 def replay(texts=(), frame=FRAME, lengths="recorded", trained=None, own=None):
     """The record, its outcomes and the sentences on what was refused."""
-    record = Record(frame, [], {}, [])
+    record = Record(frame, {}, [])
     found = recompute_rewards.explain(record)
     data = summary.prepare_rollouts(record, found, lengths, None, "", 0)
     chosen = variants.read_variants(list(texts), DECLARED, training_parameters, own or {}, trained)
