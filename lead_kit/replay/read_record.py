@@ -106,7 +106,8 @@ def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
     raw.columns = [str(name) for name in raw.columns]
     of_trl, names = set(raw) >= _TRL, {name: name for name in raw if name.startswith(PART)}
     for role, usual in _ROLES.items():
-        names |= {role: name for name in reversed(usual[:1] if of_trl else usual) if name in raw}
+        present = [name for name in (usual[:1] if of_trl else usual) if name in raw]
+        names |= {role: present[0]} if present else {}
     if of_trl:
         taken = {*names.values(), *mapping.values()}
         free = [name for name in raw if name not in taken and not name.startswith("__")]
