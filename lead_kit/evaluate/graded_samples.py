@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data.load import read_frame
-from lead_kit.errors import InputError, nearest, shorten
+from lead_kit.errors import InputError, lookup, nearest, shorten
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import parse_json, read_jsonl, shown, to_json_value, write_jsonl, write_text
 from lead_kit.runs.find import arm_and_seed, matching_paths
@@ -24,10 +24,6 @@ from lead_kit.runs.manifest import differing_parameters, read_manifest
 _STORED = {"id": str, "sample": int, "gold": str}  # what a stored sample is recognised by
 _LARGEST = 1e15  # of a number in a column
 _NEEDED = ["id", "sample", "correct"]
-_CHOICES = {
-    "missing": ("refuse", "leave out"),  # a run lacks problems of the benchmark or of another run
-    "uneven_samples": ("refuse", "fewest"),  # some problems have fewer samples than others
-}
 _OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None}  # columns with their defaults
 
 
@@ -58,8 +54,8 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         frame["run"] = shown(path)
         # A file of several models holds several runs.
         several = [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]
-        for number, label in enumerate(several):
-            frame["run"] += (" " if number else " of ") + frame[label].astype(str)
+        if several:
+            frame["run"] += " of " + frame[several].astype(str).agg(" ".join, axis=1)
         frames.append(frame)
     if not frames:
         return pd.DataFrame(columns=[*_NEEDED, "arm", "seed", "run"])
@@ -123,9 +119,8 @@ def require_rectangular(
     keeps as many samples as the one with the fewest. By default both are refused, as is a sample that occurs twice.
     Raises InputError naming the rows.
     """
-    for name, choice in (("missing", missing), ("uneven_samples", uneven_samples)):
-        if choice not in _CHOICES[name]:
-            raise InputError(f"{name} = {choice!r} is no choice; there are {_CHOICES[name]}")
+    lookup(dict.fromkeys(("refuse", "leave out")), missing, "missing")
+    lookup(dict.fromkeys(("refuse", "fewest")), uneven_samples, "uneven_samples")
     if frame.empty:
         raise InputError("there are no samples")
     benchmarks = sorted(frame["benchmark"].unique())
@@ -220,8 +215,6 @@ def require_settings(path: Path, asked: Mapping) -> None:
         return
     file = _existing_settings(path)
     sampled = parse_json(file.read_bytes(), file)
-    if not isinstance(sampled, dict):
-        raise InputError(f"{shown(file)} is {shorten(sampled)}, expected an object of sampling settings")
     if changed := differing_parameters(sampled, asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")

@@ -37,17 +37,6 @@ class _Difference(NamedTuple):
     clusters: int
 
 
-def _columns(numerator, denominator) -> tuple[np.ndarray, np.ndarray]:
-    numerator = np.asarray(numerator, float)
-    denominator = np.ones_like(numerator) if denominator is None else np.asarray(denominator, float)
-    if numerator.ndim == 0 or numerator.shape[-1] == 0 or numerator.shape != denominator.shape:
-        shapes = f"{numerator.shape}, {denominator.shape}"
-        raise ValueError(f"an interval needs values (..., clusters) of one shape: {shapes}")
-    if not np.isfinite(numerator).all():
-        raise ValueError("an interval needs a number for every cluster: there are nan or infinite values")
-    return numerator, denominator
-
-
 def critical(clusters: int) -> float:
     """Student's t at the bound of a two-sided interval over so many clusters."""
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1))
@@ -62,9 +51,14 @@ def t_interval(values, denominator=None) -> Interval:
     >>> t_interval([0.0, 1.0, 1.0, 0.0]).estimate.item()
     0.5
     """
-    numerator, denominator = _columns(values, denominator)
-    clusters = numerator.shape[-1]
-    total = denominator.sum(axis=-1)
+    numerator = np.asarray(values, float)
+    denominator = np.ones_like(numerator) if denominator is None else np.asarray(denominator, float)
+    if numerator.ndim == 0 or numerator.shape[-1] == 0 or numerator.shape != denominator.shape:
+        shapes = f"{numerator.shape}, {denominator.shape}"
+        raise ValueError(f"an interval needs values (..., clusters) of one shape: {shapes}")
+    if not np.isfinite(numerator).all():
+        raise ValueError("an interval needs a number for every cluster: there are nan or infinite values")
+    clusters, total = numerator.shape[-1], denominator.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = numerator.sum(axis=-1) / total
         if clusters == 1:
@@ -91,14 +85,14 @@ def cluster_bootstrap(values, denominator=None, *, seed: int) -> Interval:
     Its level is raised so that it covers as often as it says with few clusters (Hesterberg 2015, §5.3.3): resampling Q
     clusters understates the spread by √((Q−1)/Q), and its percentiles correspond to z in place of t.
     """
-    numerator, denominator = _columns(values, denominator)
-    clusters = numerator.shape[-1]
-    interval = t_interval(numerator, denominator)
+    values, interval = np.asarray(values, float), t_interval(values, denominator)
+    clusters = interval.clusters
     if clusters == 1:
         return interval
+    denominator = np.ones_like(values) if denominator is None else np.asarray(denominator, float)
     weights = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).T
     tail = stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * critical(clusters))
-    low, high = np.quantile((numerator @ weights) / (denominator @ weights), [tail, 1 - tail], axis=-1)
+    low, high = np.quantile((values @ weights) / (denominator @ weights), [tail, 1 - tail], axis=-1)
     return interval._replace(low=low, high=high)
 
 

@@ -154,11 +154,6 @@ def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -
         hint = f"{nearest(metric, logged)}; there are: {', '.join(logged) or 'none'}"
         raise InputError(f"no run logged {metric!r} in {split}{hint}")
     rows = rows.loc[rows[metric].notna(), ["arm", "seed", "run", "step", metric]].rename(columns={metric: "value"})
-    twice = rows[rows.duplicated(["arm", "seed", "step"], keep=False)]
-    if len(twice):
-        arm, seed = twice.iloc[0][["arm", "seed"]]
-        names = ", ".join(twice[(twice["arm"] == arm) & (twice["seed"] == seed)]["run"].unique())
-        raise InputError(f"arm {arm!r} has seed {seed} more than once, and seeds must be independent runs: {names}")
     return rows.sort_values(["arm", "seed", "step"]).reset_index(drop=True)
 
 

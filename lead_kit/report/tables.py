@@ -19,7 +19,7 @@ from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.report import curves, planned
 from lead_kit.report.planned import Plan
-from lead_kit.safe_text import SHORT, as_markdown, safe_line
+from lead_kit.safe_text import as_markdown, safe_line
 
 _CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
@@ -215,10 +215,10 @@ def evaluation_setting(suites: dict[tuple[str, int], Suite], temperature: str = 
     return f"{problems} problems, {samples} {sample} of each, {count} {seed} an arm{known}."
 
 
-def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:
+def budget_points(suites: dict[tuple[str, int], Suite]) -> pd.DataFrame:
     """The budget curve: arm, budget, estimate, low, high. Clusters are problems; the seeds of an arm are averaged."""
     longest = max(suite.samples.length.max() for suite in suites.values())
-    budgets = np.unique(np.linspace(0, longest, points).round())
+    budgets = np.unique(np.linspace(0, longest, 40).round())
     rows = []
     for arm, of_arm in _by_arm(suites).items():
         curve = [metrics.budget_curve(suite.samples.correct, suite.samples.length, budgets) for suite in of_arm]
@@ -351,17 +351,16 @@ class Page:
         return self.html
 
 
-def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Page:
+def table(frame: pd.DataFrame | pd.Series, digits: int | None = None) -> Page:
     """The frame (or series, as one column) to look at, with every text as `safe_line` shows it.
 
-    `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses. `most`:
-    characters of a cell.
+    `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses.
     """
 
     def safe(value):
         if digits is not None and isinstance(value, float | np.floating):
             return "–" if pd.isna(value) else f"{value:.{digits}f}"
-        return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value, most)
+        return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value)
 
     frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
     shown = frame.map(safe).rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe)

@@ -88,7 +88,7 @@ def test_two_benchmarks_are_not_averaged():
 
 
 def test_an_unknown_way_to_mend_is_refused():
-    assert "missing = 'zero' is no choice" in refused(rows(), missing="zero")
+    assert "missing is 'zero', expected one of refuse, leave out" in refused(rows(), missing="zero")
 
 
 def test_an_answer_needs_an_end_and_something_to_read():
