@@ -46,8 +46,7 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         parameters = (read_manifest(folder) or {}).get("parameters", {})
         frame = read_samples(path)
         name = folder.name if path.is_dir() or path.stem == "samples" else path.stem
-        named_arm, named_seed = arm_and_seed(name)
-        labels = {"arm": named_arm, "seed": named_seed, "benchmark": "unnamed"}
+        labels = dict(zip(("arm", "seed"), arm_and_seed(name), strict=True)) | {"benchmark": "unnamed"}
         for label in [label for label in labels if label not in frame]:
             frame[label] = parameters.get(label, labels[label])
         _check_kinds(frame[[*labels]], path)

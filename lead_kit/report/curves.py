@@ -77,16 +77,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{shown(path)} is no run: expected a run folder or a wandb .csv (06_replay reads completions)"
         )
-    return _labelled(pd.DataFrame(read_metrics(folder)), shown(folder), folder.name, _parameters(folder))
-
-
-def _labelled(frame: pd.DataFrame, run: str, name: str, parameters: Mapping) -> pd.DataFrame:
-    """The frame with columns run, arm and seed; arm and seed are read from `name` where `parameters` lack them."""
-    if frame.empty:
-        return frame
-    arm, seed = arm_and_seed(name)
-    labels = {"run": run, "arm": parameters.get("arm") or arm, "seed": int(parameters.get("seed", seed))}
-    return frame.assign(**labels)[_KEYS + [column for column in frame if column not in _KEYS]]
+    parameters, (arm, seed) = _parameters(folder), arm_and_seed(folder.name)
+    labels = {"run": shown(folder), "arm": parameters.get("arm") or arm, "seed": int(parameters.get("seed", seed))}
+    return pd.DataFrame(read_metrics(folder)).assign(**labels)
 
 
 def _wandb_export(path: Path) -> pd.DataFrame:
@@ -106,8 +99,8 @@ def _wandb_export(path: Path) -> pd.DataFrame:
     split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
     long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [_labelled(part.drop(columns="run"), run, run, {}) for run, part in tidy.groupby("run")]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
+    named = tidy["run"].map(arm_and_seed)
+    return tidy.assign(arm=named.str[0], seed=named.str[1].astype(int))
 
 
 def _parameters(run: str | Path) -> dict:
@@ -170,14 +163,13 @@ def mean_curve(values: pd.DataFrame) -> pd.DataFrame:
     curves = []
     for arm in arms_of(values):
         table = values[values["arm"] == arm].pivot(index="step", columns="seed", values="value").dropna()
-        if table.empty:
-            continue
         mean, low, high, _ = stats.t_interval(table.to_numpy())
         columns = {"arm": arm, "step": table.index, "mean": mean, "low": low, "high": high, "seeds": table.shape[1]}
         curves.append(pd.DataFrame(columns))
-    if not curves:
+    curve = pd.concat(curves, ignore_index=True)
+    if curve.empty:
         raise InputError("no arm has a step that all its seeds have: there is no mean to draw")
-    return pd.concat(curves, ignore_index=True)
+    return curve
 
 
 def describe_gaps(values: pd.DataFrame) -> list[str]:
