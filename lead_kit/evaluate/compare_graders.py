@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import sympy
 import torch
@@ -97,16 +98,14 @@ def disagreements(graded: pd.DataFrame) -> pd.DataFrame:
 
 def with_advantages(graded: pd.DataFrame, *, std_ddof: int, std_epsilon: float) -> pd.DataFrame:
     """`graded` with the GRPO advantage of each answer under each grader (advantage_…); a group has one id."""
-    parts = []
-    for _, part in graded.groupby("id", sort=False):
-        length = torch.from_numpy(part["length"].to_numpy(float))[None]
-        for name in GRADERS:
-            correct = torch.from_numpy(part[name].to_numpy(float))[None]
-            group = advantages.Group(correct=correct, length=length, reward=correct)
-            advantage = advantages.grpo(group, std_ddof=std_ddof, std_epsilon=std_epsilon)[0]
-            part = part.assign(**{f"advantage_{name}": advantage.tolist()})
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+
+    def advantages_of(verdicts: pd.Series) -> np.ndarray:
+        correct = torch.tensor(verdicts.to_numpy(float))[None]
+        group = advantages.Group(correct=correct, length=correct, reward=correct)
+        return advantages.grpo(group, std_ddof=std_ddof, std_epsilon=std_epsilon)[0].numpy()
+
+    groups = graded.astype(dict.fromkeys(GRADERS, float)).groupby("id", sort=False)
+    return graded.assign(**{f"advantage_{name}": groups[name].transform(advantages_of) for name in GRADERS})
 
 
 def effect_on_advantages(advised: pd.DataFrame) -> pd.DataFrame:

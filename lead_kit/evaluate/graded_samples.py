@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.data.load import read_frame
-from lead_kit.errors import InputError, nearest, shorten
+from lead_kit.errors import InputError, lookup, nearest, shorten
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import parse_json, read_jsonl, shown, to_json_value, write_jsonl, write_text
 from lead_kit.runs.find import arm_and_seed, matching_paths
@@ -24,10 +24,6 @@ from lead_kit.runs.manifest import differing_parameters, read_manifest
 _STORED = {"id": str, "sample": int, "gold": str}  # what a stored sample is recognised by
 _LARGEST = 1e15  # of a number in a column
 _NEEDED = ["id", "sample", "correct"]
-_CHOICES = {
-    "missing": ("refuse", "leave out"),  # a run lacks problems of the benchmark or of another run
-    "uneven_samples": ("refuse", "fewest"),  # some problems have fewer samples than others
-}
 _OPTIONAL = {"truncated": False, "answer": None, "length": np.nan, "level": None}  # columns with their defaults
 
 
@@ -50,16 +46,15 @@ def load_samples(paths: list[str]) -> pd.DataFrame:
         parameters = (read_manifest(folder) or {}).get("parameters", {})
         frame = read_samples(path)
         name = folder.name if path.is_dir() or path.stem == "samples" else path.stem
-        named_arm, named_seed = arm_and_seed(name)
-        labels = {"arm": named_arm, "seed": named_seed, "benchmark": "unnamed"}
+        labels = dict(zip(("arm", "seed"), arm_and_seed(name), strict=True)) | {"benchmark": "unnamed"}
         for label in [label for label in labels if label not in frame]:
             frame[label] = parameters.get(label, labels[label])
         _check_kinds(frame[[*labels]], path)
         frame["run"] = shown(path)
         # A file of several models holds several runs.
         several = [label for label in ("model", "arm", "seed") if label in frame and frame[label].nunique() > 1]
-        for number, label in enumerate(several):
-            frame["run"] += (" " if number else " of ") + frame[label].astype(str)
+        if several:
+            frame["run"] += " of " + frame[several].astype(str).agg(" ".join, axis=1)
         frames.append(frame)
     if not frames:
         return pd.DataFrame(columns=[*_NEEDED, "arm", "seed", "run"])
@@ -123,9 +118,8 @@ def require_rectangular(
     keeps as many samples as the one with the fewest. By default both are refused, as is a sample that occurs twice.
     Raises InputError naming the rows.
     """
-    for name, choice in (("missing", missing), ("uneven_samples", uneven_samples)):
-        if choice not in _CHOICES[name]:
-            raise InputError(f"{name} = {choice!r} is no choice; there are {_CHOICES[name]}")
+    lookup(dict.fromkeys(("refuse", "leave out")), missing, "missing")
+    lookup(dict.fromkeys(("refuse", "fewest")), uneven_samples, "uneven_samples")
     if frame.empty:
         raise InputError("there are no samples")
     benchmarks = sorted(frame["benchmark"].unique())
@@ -168,7 +162,7 @@ def first_few(names: list) -> str:
     return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
+def suite(frame: pd.DataFrame) -> Suite:
     """Arrays of one run's checked samples, problems in order of id.
 
     A sample counts as answered when it was not truncated and an answer could be read. Unknown lengths are nan. Without
@@ -178,18 +172,20 @@ def suite(frame: pd.DataFrame, equivalent=None) -> Suite:
     answers_known = {"answer", "gold"} <= set(frame)  # without a gold, `answer` may be a data set's word for the gold
     frame = frame.assign(**{name: default for name, default in _OPTIONAL.items() if name not in frame})
     ids = list(dict.fromkeys(frame["id"]))
-    shape = (len(ids), -1)
-    correct = frame["correct"].to_numpy(bool).reshape(shape)
-    truncated = frame["truncated"].eq(True).to_numpy().reshape(shape)  # nan, where a sample is missing, is not true
-    answer = frame["answer"].to_numpy(object)
-    readable = np.array([isinstance(text, str) and text != "" for text in answer])
-    if not answers_known:
-        readable, answer = np.ones(len(frame), bool), np.array([f"?{i}" for i in range(len(frame))], object)
-        equivalent = equivalent or str.__eq__
-    answered = (readable & frame["truncated"].notna().to_numpy()).reshape(shape) & ~truncated
-    answers = np.where(answered, answer.reshape(shape), None)
-    cluster = metrics.cluster_answers(answers, correct, equivalent)
-    length = frame["length"].to_numpy(float).reshape(shape)
+
+    def shaped(values) -> np.ndarray:
+        return np.asarray(values).reshape(len(ids), -1)
+
+    correct, truncated = shaped(frame["correct"].astype(bool)), shaped(frame["truncated"].eq(True))
+    answered = shaped(frame["truncated"].eq(False))  # nan, where a sample is missing, is neither
+    if answers_known:
+        answers = shaped(frame["answer"].map(lambda answer: answer if isinstance(answer, str) else ""))
+        answered = answered & (answers != "")
+        cluster = metrics.cluster_answers(np.where(answered, answers, None), correct)
+    else:
+        each = np.where(correct, 0, 1 + shaped(np.arange(len(frame))))
+        cluster = np.where(answered, each, metrics.NO_VOTE)
+    length = shaped(frame["length"].astype(float))
     samples = metrics.SampleArrays(correct.astype(int), answered.astype(int), truncated.astype(int), length, cluster)
     return Suite(samples, ids, frame.drop_duplicates("id")["level"].tolist())
 
@@ -218,8 +214,6 @@ def require_settings(path: Path, asked: Mapping) -> None:
         return
     file = _existing_settings(path)
     sampled = parse_json(file.read_bytes(), file)
-    if not isinstance(sampled, dict):
-        raise InputError(f"{shown(file)} is {shorten(sampled)}, expected an object of sampling settings")
     if changed := differing_parameters(sampled, asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")

@@ -128,40 +128,26 @@ def cons_at_k(correct, cluster, k: int, draws: int = 200, seed: int = 0) -> np.n
     return np.mean([cons_at_n(correct[:, [*subset]], cluster[:, [*subset]]) for subset in subsets], axis=0)
 
 
-def cluster_answers(answers, correct, equivalent=None) -> np.ndarray:
+def cluster_answers(answers, correct) -> np.ndarray:
     """Number the answers of each problem by equivalence: (problems, samples) of str or None → the same shape of int.
 
     Correct answers all equal the gold and are class 0. Wrong answers are compared with each other by
-    `equivalent(a, b)`, by default with `lead_kit.verify.cluster`. None or "" is no answer: NO_VOTE.
+    `lead_kit.verify.cluster`. None or "" is no answer: NO_VOTE.
 
     >>> cluster_answers([["2", "3", None]], [[1, 0, 0]]).tolist()
     [[0, 1, -1]]
     """
+    from lead_kit.verify import cluster  # imported late: its workers load sympy, which nothing else here needs
+
     numbers = np.full(np.shape(answers), NO_VOTE)
     for row, (texts, right) in enumerate(zip(answers, np.asarray(correct, bool), strict=True)):
-        wrong = [answer for answer, hit in zip(texts, right, strict=True) if answer and not hit]
-        number_of = _classes(wrong, equivalent)
+        wrong = list(dict.fromkeys(answer for answer, hit in zip(texts, right, strict=True) if answer and not hit))
+        classes = cluster(wrong) if len(wrong) > 1 else [0] * len(wrong)
+        number_of = {answer: number + 1 for answer, number in zip(wrong, classes, strict=True)}
         for column, (answer, hit) in enumerate(zip(texts, right, strict=True)):
             if answer:
-                numbers[row, column] = 0 if hit else 1 + number_of[answer]
+                numbers[row, column] = 0 if hit else number_of[answer]
     return numbers
-
-
-def _classes(answers: list[str], equivalent) -> dict[str, int]:
-    """Answer → number of its class; an answer joins the first class whose first member it equals."""
-    distinct = list(dict.fromkeys(answers))
-    if len(distinct) < 2:
-        return dict.fromkeys(distinct, 0)
-    if equivalent is None:
-        from lead_kit.verify import cluster  # imported late: its workers load sympy, which nothing else here needs
-
-        return dict(zip(distinct, cluster(distinct), strict=True))
-    heads, number_of = [], {}
-    for answer in distinct:
-        number_of[answer] = next((i for i, head in enumerate(heads) if equivalent(head, answer)), len(heads))
-        if number_of[answer] == len(heads):
-            heads.append(answer)
-    return number_of
 
 
 def precision(correct, answered) -> _Ratio:

@@ -37,17 +37,6 @@ class _Difference(NamedTuple):
     clusters: int
 
 
-def _columns(numerator, denominator) -> tuple[np.ndarray, np.ndarray]:
-    numerator = np.asarray(numerator, float)
-    denominator = np.ones_like(numerator) if denominator is None else np.asarray(denominator, float)
-    if numerator.ndim == 0 or numerator.shape[-1] == 0 or numerator.shape != denominator.shape:
-        shapes = f"{numerator.shape}, {denominator.shape}"
-        raise ValueError(f"an interval needs values (..., clusters) of one shape: {shapes}")
-    if not np.isfinite(numerator).all():
-        raise ValueError("an interval needs a number for every cluster: there are nan or infinite values")
-    return numerator, denominator
-
-
 def critical(clusters: int) -> float:
     """Student's t at the bound of a two-sided interval over so many clusters."""
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1))
@@ -62,9 +51,14 @@ def t_interval(values, denominator=None) -> Interval:
     >>> t_interval([0.0, 1.0, 1.0, 0.0]).estimate.item()
     0.5
     """
-    numerator, denominator = _columns(values, denominator)
-    clusters = numerator.shape[-1]
-    total = denominator.sum(axis=-1)
+    numerator = np.asarray(values, float)
+    denominator = np.ones_like(numerator) if denominator is None else np.asarray(denominator, float)
+    if numerator.ndim == 0 or numerator.shape[-1] == 0 or numerator.shape != denominator.shape:
+        shapes = f"{numerator.shape}, {denominator.shape}"
+        raise ValueError(f"an interval needs values (..., clusters) of one shape: {shapes}")
+    if not np.isfinite(numerator).all():
+        raise ValueError("an interval needs a number for every cluster: there are nan or infinite values")
+    clusters, total = numerator.shape[-1], denominator.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = numerator.sum(axis=-1) / total
         if clusters == 1:
@@ -91,14 +85,14 @@ def cluster_bootstrap(values, denominator=None, *, seed: int) -> Interval:
     Its level is raised so that it covers as often as it says with few clusters (Hesterberg 2015, §5.3.3): resampling Q
     clusters understates the spread by √((Q−1)/Q), and its percentiles correspond to z in place of t.
     """
-    numerator, denominator = _columns(values, denominator)
-    clusters = numerator.shape[-1]
-    interval = t_interval(numerator, denominator)
+    values, interval = np.asarray(values, float), t_interval(values, denominator)
+    clusters = interval.clusters
     if clusters == 1:
         return interval
+    denominator = np.ones_like(values) if denominator is None else np.asarray(denominator, float)
     weights = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).T
     tail = stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * critical(clusters))
-    low, high = np.quantile((numerator @ weights) / (denominator @ weights), [tail, 1 - tail], axis=-1)
+    low, high = np.quantile((values @ weights) / (denominator @ weights), [tail, 1 - tail], axis=-1)
     return interval._replace(low=low, high=high)
 
 
@@ -185,16 +179,15 @@ def leave_one_out_p(differences) -> np.ndarray:
     return np.array([_t_test_p(np.delete(differences, left_out)) for left_out in range(len(differences))])
 
 
-def paired_difference(a, b, denominators=None, *, seed: int) -> _Difference:
+def paired_difference(a, b, *, seed: int) -> _Difference:
     """A − B over the same clusters, (clusters,) each: problems for two models, seeds for two training arms.
 
-    `denominators` = (of a, of b) gives the difference of two ratios, by the linearised values of each cluster.
+    The difference of two ratios is that of their `linearised` values.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"a paired difference needs the same clusters on both sides: shapes {a.shape} and {b.shape}")
-    parts = a - b if denominators is None else linearised(a, denominators[0]) - linearised(b, denominators[1])
-    parts = np.round(parts, 12)  # sums of the same numbers in another order are equal
+    parts = np.round(a - b, 12)  # sums of the same numbers in another order are equal
     interval, resampled = t_interval(parts), cluster_bootstrap(parts, seed=seed)
     return _Difference(*map(float, [*interval[:3], *resampled[1:3], _t_test_p(parts)]), len(parts))
 

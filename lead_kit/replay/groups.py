@@ -1,17 +1,15 @@
 """Recorded rollouts as groups: arrays of row numbers, one block for each size of group, and the table of groups.
 
-RecordedGroup and RecordedRollout are the kit's Group and Rollout; a missing field is None inside. Whatever reads it
-raises MissingField: an attribute, an index or an unpacking, in an estimator, a reward, or a function that these call.
+RecordedGroup and RecordedRollout are the kit's Group and Rollout. An estimator, a reward, or a function that these call
+raises MissingField when it reads an attribute that the record lacks.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from lead_kit.errors import InputError
 from lead_kit.method.advantages import Group
 from lead_kit.method.rewards import Rollout, repeats_in_chain
 
@@ -26,12 +24,6 @@ class MissingField(LookupError):
         self.field = field
 
 
-def _present(value, field: str):
-    if value is None:
-        raise MissingField(field)
-    return value
-
-
 class _Recorded:
     """The part that both types share; placed before a named tuple whose missing fields are None."""
 
@@ -39,20 +31,9 @@ class _Recorded:
 
     def __getattribute__(self, name: str):
         value = super().__getattribute__(name)
-        return value if name.startswith("_") or name not in type(self)._fields else _present(value, name)
-
-    def __getitem__(self, index):
-        values = super().__getitem__(index)
-        names = self._fields[index]
-        for value, name in zip(values, names, strict=True) if isinstance(index, slice) else [(values, names)]:
-            _present(value, name)
-        return values
-
-    def __iter__(self) -> Iterator:
-        return map(_present, super().__iter__(), self._fields)
-
-    def _replace(self, **changes):
-        return type(self)(**dict(zip(self._fields, tuple.__iter__(self), strict=True)) | changes)
+        if value is None and name in type(self)._fields:
+            raise MissingField(name)
+        return value
 
 
 class RecordedGroup(_Recorded, Group):
@@ -156,24 +137,15 @@ def _group_table(frame: pd.DataFrame, fields: dict, blocks: list[Block]) -> pd.D
     return table
 
 
-def group_of(data: Rollouts, block: Block, reward: np.ndarray, components=None, weights=None) -> RecordedGroup:
+def group_of(data: Rollouts, block: Block, reward: np.ndarray, parts: dict, weights: dict) -> RecordedGroup:
     """A block as the estimators take it; reading a field that some rollout of a group lacks raises MissingField.
 
-    `components`: each reward alone, (rollouts,), with their weights; None where the reward cannot be split.
+    `parts`: each reward alone, (rollouts,), by name; one that is called "reward" is a total that cannot be split.
     """
     names = ("correct", "length", "truncated", "repetitive")
     complete = [name for name in names if name in data.fields and not np.isnan(data.fields[name][data.in_groups]).any()]
     fields = dict.fromkeys(names) | {name: data.in_block(data.fields[name], block) for name in complete}
-    if components is not None:
-        fields["components"] = torch.stack([data.in_block(values, block) for values in components], -1)
-        fields["weights"] = torch.tensor(weights, dtype=torch.float64)
+    if parts and "reward" not in parts:
+        fields["components"] = torch.stack([data.in_block(values, block) for values in parts.values()], -1)
+        fields["weights"] = torch.tensor([weights[name] for name in parts], dtype=torch.float64)
     return RecordedGroup(reward=data.in_block(reward, block), **fields)
-
-
-def require_groups(data: Rollouts) -> None:
-    """Raises InputError where no group has two rollouts with rewards."""
-    if not data.blocks:
-        raise InputError(
-            "no group of the record has two rollouts with a reward, so there are no advantages: name the groups with "
-            "-p columns group=COLUMN or -p group_size G"
-        )

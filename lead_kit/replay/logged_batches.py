@@ -1,14 +1,11 @@
 """Numbers of logged batches: tripwires on any record of rollouts, and the advantage mass, rewards and words of runs."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import pandas as pd
 
-from lead_kit.errors import InputError
 from lead_kit.method import tripwires
 from lead_kit.method.diagnostics import variance_shares
-from lead_kit.method.rewards import repeats_in_chain
 from lead_kit.parameters import call_name
 from lead_kit.report import curves, training_figures
 from lead_kit.report.tables import format_interval
@@ -16,37 +13,26 @@ from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.log_files import read_metrics
 
-_NEEDED = ("step", "group", "completion")
 _COLUMNS = ["wire", "step", "sentence"]
-
-
-def _batch_numbers(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> list[dict]:
-    """One row of numbers for each step, as `metrics.jsonl` has them, of what the record holds.
-
-    `rollouts` has step, group, completion, and where they are known truncated, correct, length, reward (the weighted
-    sum), advantage and reward_NAME for each component. `weights` are those of the components in the sum (default
-    1). Where no advantage is recorded it is the z-score of the reward in its group. Raises InputError for a record
-    without a needed column.
-    """
-    for name in _NEEDED:
-        if name not in rollouts:
-            raise InputError(f"the record has no column {name!r}; it has {', '.join(map(str, rollouts.columns))}")
-    if "repetitive" not in rollouts:
-        rollouts = rollouts.assign(repetitive=[repeats_in_chain(text) for text in rollouts["completion"]])
-    return [{"step": int(step)} | _numbers(batch, weights) for step, batch in rollouts.groupby("step", sort=True)]
+_MEANS = ("truncated", "correct", "length", "reward", "repetitive")
 
 
 def _numbers(batch: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, float]:
-    means = ("truncated", "correct", "length", "reward", "repetitive")
-    numbers = {name: float(batch[name].mean()) for name in means if name in batch and batch[name].notna().all()}
-    size = _advantage(batch)
-    if size is not None:
+    """The numbers of one batch, as `metrics.jsonl` has them, of what the record holds for all of its rollouts.
+
+    `weights` are those of the components in the reward (default 1). Advantages are GRPO's z-scores of the reward.
+    """
+    known = [name for name in batch if batch[name].notna().all()]
+    numbers = {name: float(batch[name].mean()) for name in _MEANS if name in known}
+    if "reward" in known:
+        groups = batch.groupby("group")["reward"]
+        spread = groups.transform("max") - groups.transform("min")
+        size = ((batch["reward"] - groups.transform("mean")) / groups.transform("std")).where(spread > 0, 0.0).abs()
         numbers["zero_advantage"] = float((size.groupby(batch["group"]).max() == 0).mean())
-    if size is not None and "correct" in numbers and size.sum() > 0:
-        numbers["advantage_share_flat_accuracy"] = mass_outside_mixed_groups(batch.assign(size=size))
-    names = [name.removeprefix("reward_") for name in batch if name.startswith("reward_") and batch[name].notna().all()]
+        if "correct" in known and size.sum() > 0:
+            numbers["advantage_share_flat_accuracy"] = mass_outside_mixed_groups(batch.assign(size=size))
     variances = {}
-    for name in names:
+    for name in [name.removeprefix("reward_") for name in known if name.startswith("reward_")]:
         values = batch[f"reward_{name}"].astype(float)
         numbers |= {f"reward_{name}": float(values.mean()), f"reward_{name}_std": float(values.std(ddof=0))}
         variances[name] = float(values.var(ddof=0)) * weights.get(name, 1.0) ** 2
@@ -63,23 +49,13 @@ def mass_outside_mixed_groups(batch: pd.DataFrame) -> float:
     return float(batch["size"][flat].sum() / total) if total else float("nan")
 
 
-def _advantage(batch: pd.DataFrame) -> pd.Series | None:
-    """|advantage| of each rollout as recorded, else by GRPO's z-score; None where neither it nor a reward is there."""
-    if "advantage" in batch and batch["advantage"].notna().all():
-        return batch["advantage"].abs()
-    if "reward" not in batch or batch["reward"].isna().any():
-        return None
-    groups = batch.groupby("group")["reward"]
-    spread = groups.transform("max") - groups.transform("min")
-    return ((batch["reward"] - groups.transform("mean")) / groups.transform("std")).where(spread > 0, 0.0).abs()
-
-
-def trips(rollouts: pd.DataFrame, weights: Mapping[str, float] = MappingProxyType({})) -> tuple[pd.DataFrame, list]:
+def trips(rollouts: pd.DataFrame, weights: Mapping[str, float]) -> tuple[pd.DataFrame, list]:
     """The trips of a record as a table (wire, step, sentence), and the wires that it has no numbers for.
 
-    A window of batches counts recorded steps, however far apart they lie. Arguments as `batch_numbers`.
+    `rollouts` has step, group, and where they are known those of `_MEANS` and reward_NAME for each component;
+    `weights` are those of the components. A window of batches counts recorded steps, however far apart they lie.
     """
-    return _evaluated(_batch_numbers(rollouts, weights))
+    return _evaluated([{"step": int(step)} | _numbers(batch, weights) for step, batch in rollouts.groupby("step")])
 
 
 def trips_of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:

@@ -1,15 +1,14 @@
 """`read`: rollouts of any tool as one frame with columns named by role, and sentences on what the record lacks.
 
-FORMATS says which column plays which role in the records of each tool. A role that a record lacks is absent; it is
-never inferred. Roles: run, step, table (a log within a step), group, id, prompt, completion, reward (the total),
-correct, gold, length (tokens), truncated, advantage; `reward_NAME` is one part of the total.
+A role is found by the names that the tools give its column; one that a record lacks is absent and never inferred.
+Roles: run, step, table (a log within a step), group, id, prompt, completion, reward (the total), correct, gold, length
+(tokens), truncated, advantage; `reward_NAME` is one part of the total.
 """
 
 import glob
-import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,57 +17,34 @@ import pandas as pd
 
 from lead_kit.data.load import read_frame
 from lead_kit.errors import InputError, nearest, nearest_or_all, shorten
+from lead_kit.report.curves import numbers_by_size
 from lead_kit.runs import log_files
 from lead_kit.runs.files import parse_json, resolve, shown
 from lead_kit.runs.find import matching_paths, notebook_that_writes, run_notebook_if_missing
 from lead_kit.runs.manifest import read_manifest
 
 PART = "reward_"  # the columns of a reward's parts
-_STEP_IN_NAME = re.compile(r"step_(\d+)")
-_ROLES = (
-    "run", "step", "table", "group", "id", "prompt", "completion", "reward", "correct", "gold", "length", "truncated",
-    "advantage",
-)  # fmt: skip
-
-
-class _Format(NamedTuple):
-    """The record of one tool."""
-
-    name: str
-    marks: set[str]  # columns that only this tool's files have, of those listed from here on
-    columns: dict[str, str]  # role: column, where the column is not named as its role
-    a_file_a_step: bool = False  # its files are parts of one run, which is their folder
-
-
-_TRL = "TRL completions"
-_FORMATS = (
-    # runs/log_files.py and train/trainer.py
-    _Format("ledger of lead_kit", {"step", "group", "completion", "reward", "shaped"}, {"prompt": "problem"}, True),
-    # TRL 1.16, GRPOTrainer.log: one column for each reward, and no total
-    _Format(_TRL, {"step", "prompt", "completion", "advantage"}, {}, True),
-    # verl, ray_trainer.py, _dump_generations: rollout_data_dir and validation_data_dir
-    _Format(
-        "verl dump",
-        {"input", "output", "score"},
-        {"prompt": "input", "completion": "output", "reward": "score", "gold": "gts", "correct": "acc", "group": "uid"},
-        True,
-    ),
-    # tools of which only the names of the columns matter: cs2916 2025 homework 1, ppo_trainer.py; verifiers (prime-rl),
-    # eval_utils.py, make_dataset; OpenRLHF, batch_inference.py
-    _Format(
-        "cs2916 samples",
-        {"prompt", "response", "reward"},
-        {"completion": "response", "length": "response_length"},
-        True,
-    ),
-    _Format(
-        "verifiers results",
-        {"example_id", "prompt", "completion", "reward"},
-        {"id": "example_id", "gold": "answer", "truncated": "is_truncated"},
-    ),
-    _Format("OpenRLHF samples", {"input", "output", "reward"}, {"prompt": "input", "completion": "output"}),
-)
-_OWN = _Format("named columns", set(), {})  # columns named as the roles, or given by parameters
+# A file that holds one step of the run that is its folder: of the kit and cs2916, of TRL (in wandb, too), of verl.
+_STEP_FILE = re.compile(r"(?:step_|completions_)?(\d+)(?:_\w+\.table)?")
+# Role: the columns that play it, the first that is there. Read from runs/log_files.py (ours), TRL 1.16 GRPOTrainer.log,
+# verl ray_trainer._dump_generations, cs2916 2025 homework 1 ppo_trainer.py, verifiers (prime-rl)
+# eval_utils.make_dataset and OpenRLHF batch_inference.py.
+_ROLES = {
+    "run": ("run",),
+    "step": ("step",),
+    "table": ("table",),
+    "group": ("group", "uid"),
+    "id": ("id", "example_id"),
+    "prompt": ("prompt", "problem", "input"),
+    "completion": ("completion", "output", "response"),
+    "reward": ("reward", "score"),
+    "correct": ("correct", "acc"),
+    "gold": ("gold", "gts", "answer"),
+    "length": ("length", "response_length"),
+    "truncated": ("truncated", "is_truncated"),
+    "advantage": ("advantage",),
+}
+_TRL = {"step", "prompt", "completion", "advantage"}  # beside these TRL logs each reward by the name of its function
 # Names of a reward that is the accuracy: ours, TRL's and open-r1's, verl's.
 _ACCURACY = ("correct", "accuracy_reward", "accuracy", "acc")
 
@@ -76,8 +52,7 @@ _ACCURACY = ("correct", "accuracy_reward", "accuracy", "acc")
 class Record(NamedTuple):
     """Recorded rollouts. The frame has one row a rollout; columns that the record lacks are absent."""
 
-    frame: pd.DataFrame  # run, row and those of ROLES and reward_NAME that are there; group: one number for each group
-    formats: list[str]  # names of the formats that were read
+    frame: pd.DataFrame  # run and those of ROLES and reward_NAME that are there; group: one number for each group
     parameters: dict[str, dict]  # settled parameters by run, for runs of the kit
     notes: list[str]  # what the record lacks, as sentences
 
@@ -91,30 +66,23 @@ def read(pattern: str, columns: Sequence[str] = (), weights: Sequence[float] = (
     """
     if group_size < 0 or group_size == 1:
         raise InputError(f"group_size is {group_size}, expected 2 or more, or 0 for groups as recorded")
-    mapping, frames, parameters, formats = _read_mapping(columns), [], {}, []
+    mapping, frames, parameters = _read_mapping(columns), [], {}
     for path, files in _sources(pattern):
         manifest = read_manifest(path) if path.is_dir() else None
         for file in files:
-            frame, kind = _read_file(file, mapping)
+            frame = _read_file(file, mapping)
             if "run" not in frame:
-                frame["run"] = shown(path if log_files.has_rollouts(path) else _run_of(file, kind))
+                part_of = file.parent if _STEP_FILE.fullmatch(file.stem) else file.with_suffix("")
+                frame["run"] = shown(path if log_files.has_rollouts(path) else part_of)
             frames.append(frame)
-            formats.append(kind.name)
         if manifest:
             parameters[shown(path)] = manifest["parameters"]
     frame = pd.concat(frames, ignore_index=True)
-    frame["row"] = range(len(frame))
     _with_total(frame, weights)
     if "reward" in frame and frame["reward"].isna().all():
         frame = frame.drop(columns="reward")
     notes = _with_groups(frame, group_size)
-    return Record(frame, list(dict.fromkeys(formats)), parameters, notes + _lacks(frame))
-
-
-def _run_of(file: Path, kind: _Format) -> Path:
-    """What a foreign file is a part of: the run that is its folder where a file is a step, else a run of its own."""
-    a_step = kind.a_file_a_step or _STEP_IN_NAME.fullmatch(file.stem)
-    return file.parent if a_step else file.with_suffix("")
+    return Record(frame, parameters, notes + _lacks(frame))
 
 
 def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
@@ -130,14 +98,20 @@ def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Format]:
-    """One file with its columns named by role, and its format."""
-    raw, where = _read_rows(path), shown(path)
+def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
+    """One file with its columns named by role."""
+    raw, where = _READERS[path.suffix](path).reset_index(drop=True), shown(path)
+    if raw.empty:
+        raise InputError(f"{where} holds no rows, expected one a rollout")
     raw.columns = [str(name) for name in raw.columns]
-    kind = next((one for one in _FORMATS if one.marks <= set(raw)), _OWN)
-    names = {role: role for role in _ROLES if role in raw} | {r: c for r, c in kind.columns.items() if c in raw}
-    names |= {name: name for name in raw if name.startswith(PART)}
-    names |= {PART + name: name for name in _reward_columns(raw, kind, {*names.values(), *mapping.values()})}
+    of_trl, names = set(raw) >= _TRL, {name: name for name in raw if name.startswith(PART)}
+    for role, usual in _ROLES.items():
+        present = [name for name in (usual[:1] if of_trl else usual) if name in raw]
+        names |= {role: present[0]} if present else {}
+    if of_trl:
+        taken = {*names.values(), *mapping.values()}
+        free = [name for name in raw if name not in taken and not name.startswith("__")]
+        names |= {PART + name: name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()}
     names |= mapping
     if "completion" not in names:
         raise InputError(
@@ -145,21 +119,13 @@ def _read_file(path: Path, mapping: dict[str, str]) -> tuple[pd.DataFrame, _Form
             "Name it with -p columns completion=COLUMN"
         )
     frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
-    if "step" not in frame and (number := _STEP_IN_NAME.fullmatch(path.stem)):  # cs2916 numbers its files
+    if "step" not in frame and (number := _STEP_FILE.fullmatch(path.stem)):
         frame["step"] = float(number[1])
     part = next((PART + name for name in _ACCURACY if PART + name in frame), None)
     if part and frame[part].dropna().isin([0, 1]).all():
         frame = frame.rename(columns={part: PART + "correct"})
         frame["correct"] = frame.get("correct", frame[PART + "correct"])
-    return frame, kind
-
-
-def _reward_columns(raw: pd.DataFrame, kind: _Format, taken: set[str]) -> list[str]:
-    """TRL logs each reward as a column of its own name; of other tools only columns `reward_NAME` are parts."""
-    if kind.name != _TRL:
-        return []
-    free = [name for name in raw if name not in taken and name not in _ROLES and not name.startswith("__")]
-    return [name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()]
+    return frame
 
 
 def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Series:
@@ -167,17 +133,11 @@ def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Serie
     if name not in raw:
         there = ", ".join(list(raw)[:12])
         raise InputError(f"{where} has no column {name!r}{nearest(name, raw)}; there are: {there}")
-    values = raw[name]
+    values, where = raw[name], f"{where}, column {name!r}"
     if role in ("completion", "prompt"):
-        return _texts(values, name, where, "assistant" if role == "completion" else "")
-    if role in ("correct", "truncated"):
-        return _numbers(values, name, where, "true or false, 1 or 0", lambda number: number.isin([0, 1]))
-    if role == "length":
-        return _numbers(
-            values, name, where, "a number of 0 or more", lambda number: np.isfinite(number) & (number >= 0)
-        )
-    if role in ("reward", "advantage", "step") or role.startswith(PART):
-        return _numbers(values, name, where)
+        return _texts(values, where, "assistant" if role == "completion" else "")
+    if role in ("reward", "advantage", "step", *_NUMBERS) or role.startswith(PART):
+        return _numbers(values, where, *_NUMBERS.get(role, ("a number", np.isfinite)))
     if role == "gold":
         return values.map(_gold_text)
     return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
@@ -232,31 +192,23 @@ def _lacks(frame: pd.DataFrame) -> list[str]:
     sentences = []
     if "reward" not in frame:
         sentences.append("The record has no reward, so only rewards that the text or golds decide can be computed.")
-    elif count := int(frame["reward"].isna().sum()):
-        sentences.append(
-            f"Rollouts without a reward: {count}; their groups are left out wherever advantages are needed."
-        )
-    missing = [name for name in ("step", "length", "truncated", "gold") if name not in frame]
-    if missing:
+    if missing := [name for name in ("step", "length", "truncated", "gold") if name not in frame]:
         sentences.append(f"The record has no {', '.join(missing)}.")
-    gaps = {name: int(frame[name].isna().sum()) for name in ("step", "length", "truncated", "correct") if name in frame}
-    if counts := ", ".join(f"{name} {count:,}" for name, count in gaps.items() if count):
-        sentences.append(f"Rollouts without a value: {counts}.")
-    if "group" in frame:
-        sizes = frame["group"].value_counts().value_counts().sort_index()
-        if len(sizes) > 1:
-            counts = ", ".join(f"{count} of {size}" for size, count in sizes.items())
-            sentences.append(f"Groups differ in size ({counts}); each is computed at its own size.")
-        if 1 in sizes:
-            sentences.append(
-                f"Groups of one rollout: {sizes[1]}; such a rollout has nothing to be compared with and is left out."
-            )
+    gaps = frame[[name for name in ("reward", "step", "length", "truncated", "correct") if name in frame]].isna().sum()
+    if gaps.any():
+        counts = ", ".join(f"{name} {count:,}" for name, count in gaps.items() if count)
+        sentences.append(f"Rollouts without a value: {counts}. A group that lacks a reward has no advantages.")
+    sizes = frame["group"].value_counts().value_counts().sort_index() if "group" in frame else {}
+    if len(sizes) > 1 or 1 in sizes:
+        counts = ", ".join(f"{count} of {size}" for size, count in sizes.items())
+        sentences.append(
+            f"Groups by size: {counts}. Each is computed at its own size, and a rollout alone is left out."
+        )
     return sentences
 
 
 # In a folder that is no run of ours, the first of these that matches: one file for each step, or for each log.
 _IN_FOLDERS = ("completions_*.parquet", "*.table.json", "step_*.json", "results.jsonl", "*.jsonl", "*.parquet", "*.csv")
-_NUMBER = re.compile(r"(\d+)")
 
 
 def _sources(pattern: str) -> list[tuple[Path, list[Path]]]:
@@ -264,9 +216,10 @@ def _sources(pattern: str) -> list[tuple[Path, list[Path]]]:
     named = resolve(pattern)
     if not named.exists() and notebook_that_writes(named):
         run_notebook_if_missing(pattern)
-    # A folder may hold [ or * in its own name, so that what exists is never taken for a glob.
-    is_glob = glob.has_magic(str(pattern)) and not named.exists()
-    paths = _matches(named) if is_glob else matching_paths([pattern]) if not named.exists() else [named]
+    if named.exists():  # a folder may have [ or * in its own name
+        paths = [named]
+    else:
+        paths = _matches(named) if glob.has_magic(pattern) else matching_paths([pattern])
     if not paths:
         raise InputError(f"no rollouts at {shorten(pattern)}: expected a run folder, a glob or a file of rollouts")
     return [(path, files_of(path)) for path in paths]
@@ -297,54 +250,44 @@ def files_of(path: Path) -> list[Path]:
     if (path / "run.json").is_file():
         raise InputError(f"run {shown(path)} kept no rollouts: set rollouts_every above 0 in its notebook")
     for pattern in _IN_FOLDERS:
-        if files := sorted(path.rglob(pattern), key=_in_order):
+        if files := sorted(path.rglob(pattern), key=lambda file: numbers_by_size(file.as_posix())):
             return files
     raise InputError(f"{shown(path)} holds no rollouts: expected files such as {', '.join(_IN_FOLDERS)}")
-
-
-def _in_order(path: Path) -> list:
-    """Sorts step_9 before step_10."""
-    return [int(part) if part.isdigit() else part for part in _NUMBER.split(path.as_posix())]
-
-
-def _read_rows(path: Path) -> pd.DataFrame:
-    """One file as a frame with its own columns. Raises InputError naming the file and what is wrong with it."""
-    frame = _READERS[path.suffix](path)
-    if frame.empty:
-        raise InputError(f"{shown(path)} holds no rows, expected one a rollout")
-    return frame.reset_index(drop=True)
 
 
 def _csv(path: Path) -> pd.DataFrame:
     """An empty cell is a missing number, or in a column of texts an empty text; "None" or "NA" stays a text."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
-        return frame.fillna({name: "" for name in frame if frame[name].dtype.kind not in "biuf"})
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{shown(path)}, line {line}: not UTF-8 text ({error.reason})") from None
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:
         raise InputError(f"{shown(path)} is not a readable CSV file: {shorten(str(error), 200)}") from None
+    return frame.fillna({name: "" for name in frame if frame[name].dtype.kind not in "biuf"})
 
 
 def _json_file(path: Path) -> pd.DataFrame:
     """A list of objects, or a table as wandb stores it: {"columns": [...], "data": [[...], ...]}."""
     value = parse_json(path.read_bytes(), path)
-    if isinstance(value, dict) and isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
-        for number, row in enumerate(value["data"], 1):
-            if not isinstance(row, list) or len(row) != len(value["columns"]):
-                raise InputError(f"{shown(path)}, row {number}: expected {len(value['columns'])} values, as in columns")
-        return pd.DataFrame(value["data"], columns=[str(name) for name in value["columns"]])
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+    try:
+        if isinstance(value, dict):
+            value = [dict(zip(value["columns"], row, strict=True)) for row in value["data"]]
         return pd.DataFrame(value)
-    raise InputError(f"{shown(path)}: expected a list of objects, or a table with columns and data")
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{shown(path)}: expected a list of objects, or a table with columns and rows of as many values"
+        ) from None
 
 
 _READERS = {".parquet": read_frame, ".csv": _csv, ".jsonl": read_frame, ".json": _json_file}
 
 
-def _numbers(values: pd.Series, name: str, where: str, expected: str = "a number", valid=np.isfinite) -> pd.Series:
+_NUMBERS = {  # roles whose numbers are of a kind: its words and its test
+    "correct": ("true or false, 1 or 0", lambda number: number.isin([0, 1])),
+    "truncated": ("true or false, 1 or 0", lambda number: number.isin([0, 1])),
+    "length": ("a number of 0 or more", lambda number: np.isfinite(number) & (number >= 0)),
+}
+
+
+def _numbers(values: pd.Series, where: str, expected: str, valid: Callable) -> pd.Series:
     """Floats, nan where a value is missing; true and false are 1 and 0.
 
     Raises InputError naming the row of a value that is not `valid`.
@@ -355,32 +298,30 @@ def _numbers(values: pd.Series, name: str, where: str, expected: str = "a number
     numeric = pd.to_numeric(values, errors="coerce").astype(float)
     bad = values.notna() & ~valid(numeric)
     if bad.any():
-        row = int(np.flatnonzero(bad)[0])
+        row = int(bad.argmax())
         value = values.iloc[row]
         text = f"{value:g}" if isinstance(value, float | np.number) else shorten(repr(value))
-        raise InputError(f"{where}, row {row + 1}, column {name!r}: {text}, expected {expected}")
+        raise InputError(f"{where}, row {row + 1}: {text}, expected {expected}")
     return numeric
 
 
-def _texts(values: pd.Series, name: str, where: str, role: str) -> pd.Series:
+def _texts(values: pd.Series, where: str, role: str) -> pd.Series:
     """Texts; a chat gives the contents of its turns (only those of `role`, where a role is given).
 
     Raises InputError naming the row of a value that is neither.
     """
     if pd.api.types.is_string_dtype(values) and values.notna().all():
         return values.astype(object)
-    return pd.Series(
-        [_one_text(value, role, row, name, where) for row, value in enumerate(values, 1)], values.index, object
-    )
+    texts = values.map(lambda value: _one_text(value, role)).astype(object)
+    if texts.isna().any():
+        row = int(texts.isna().argmax())
+        raise InputError(f"{where}, row {row + 1}: {shorten(repr(values.iloc[row]))}, expected a text or a chat")
+    return texts
 
 
-def _one_text(value, role: str, row: int, name: str, where: str) -> str:
-    """The text of one cell."""
-    if isinstance(value, str):
-        return value
+def _one_text(value, role: str) -> str | None:
+    """The text of one cell; None for what is neither a text nor a chat."""
     if isinstance(value, list | tuple | np.ndarray) and all(isinstance(turn, dict) for turn in value):
-        turns = [turn for turn in value if not role or turn.get("role", role) == role]
-        contents = [turn.get("content") for turn in turns]
-        if all(isinstance(content, str) for content in contents):
-            return "\n".join(contents)
-    raise InputError(f"{where}, row {row}, column {name!r}: {shorten(repr(value))}, expected a text or a chat")
+        contents = [turn.get("content") for turn in value if not role or turn.get("role", role) == role]
+        return "\n".join(contents) if all(isinstance(content, str) for content in contents) else None
+    return value if isinstance(value, str) else None

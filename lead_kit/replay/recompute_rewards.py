@@ -44,19 +44,10 @@ class Explanation(NamedTuple):
 def rollouts_of(rows: pd.DataFrame, correct: np.ndarray | None = None) -> list[RecordedRollout]:
     """The rows as the kit's rollouts; reading what the record lacks raises MissingField."""
     verdicts = {value: Verdict(name, "", "as recorded", "record") for value, name in ((1.0, "correct"), (0.0, "wrong"))}
-    empty = np.full(len(rows), None)
-    columns = [
-        rows[name].astype(object).where(rows[name].notna(), None) if name in rows else empty
-        for name in ("prompt", "gold", "length", "truncated")
-    ]
-    return [
-        RecordedRollout(
-            prompt, text, gold, length, None if truncated is None else bool(truncated), verdicts.get(right), NoColumns()
-        )
-        for text, prompt, gold, length, truncated, right in zip(
-            rows["completion"], *columns, empty if correct is None else correct, strict=True
-        )
-    ]
+    table = rows.reindex(columns=["prompt", "completion", "gold", "length", "truncated"]).astype(object)
+    table["verdict"] = None if correct is None else [verdicts.get(value) for value in correct]
+    table["record"] = [NoColumns() for _ in rows.index]
+    return [RecordedRollout(*row) for row in table.where(table.notna(), None).itertuples(index=False)]
 
 
 def computed(name: str, score: Callable, rollouts: list[RecordedRollout]) -> np.ndarray:
@@ -83,7 +74,7 @@ def explain(
         again = None if regraded is None else regraded[frame.index]
         explanation = _explain_run(frame, list(chosen), list(weighed), again, recorded.get("seed", 0))
         explanations.append((frame.index, explanation))
-    return explanations[0][1] if len(explanations) == 1 else _merged(explanations)
+    return _merged(explanations)
 
 
 def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], regraded, seed: int) -> Explanation:
@@ -118,20 +109,21 @@ def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> f
 def _merged(explanations: list[tuple[pd.Index, Explanation]]) -> Explanation:
     """The explanations of all runs, with their rows, as one; weights that differ are multiplied into the parts."""
     runs = [one for _, one in explanations]
-    rows = np.argsort(np.concatenate([index for index, _ in explanations]))
     alike = all(one.weights == runs[0].weights for one in runs)
-    weights = {name: 1.0 for one in runs for name in one.weights} | (runs[0].weights if alike else {})
-    names = dict.fromkeys(name for one in runs for name in one.parts)
-
-    def part_of(name: str, run: Explanation, index: pd.Index) -> np.ndarray:
-        values = run.parts.get(name, np.zeros(len(index)))
-        return values if alike else values * run.weights.get(name, 1.0)
+    names = list(dict.fromkeys(name for one in runs for name in one.parts))
+    weights = runs[0].weights if alike else dict.fromkeys(names, 1.0)
+    frames = []
+    for index, run in explanations:
+        parts = {name: values if alike else values * run.weights[name] for name, values in run.parts.items()}
+        frames.append(pd.DataFrame(parts, index).reindex(columns=names, fill_value=0.0))
+    table = pd.concat(frames)
+    order = np.argsort(table.index)
 
     def joined(values: list) -> np.ndarray | None:
-        return None if any(value is None for value in values) else np.concatenate(values)[rows]
+        return None if any(value is None for value in values) else np.concatenate(values)[order]
 
-    parts = {name: joined([part_of(name, one, index) for index, one in explanations]) for name in names}
-    correct, explained = (joined([getattr(one, name) for one in runs]) for name in ("correct", "explained"))
+    correct, explained = joined([one.correct for one in runs]), joined([one.explained for one in runs])
+    parts = {name: table[name].to_numpy()[order] for name in names}
     sentences = dict.fromkeys(sentence for one in runs for sentence in one.sentences)
     return Explanation(parts, {name: weights[name] for name in names}, correct, explained, list(sentences))
 
@@ -188,9 +180,10 @@ def _with_accuracy(frame, parts, weights, correct, gap, regraded, sentences) -> 
     if "correct" not in weights:
         return Explanation(parts, weights, correct, np.abs(rest + gap) < _TOLERANCE, sentences)
     if correct is None and PART + "correct" not in frame:
-        agree = {levels: _is_level(rest / (weights["correct"] or 1.0), levels) for levels in _LEVELS}
+        accuracy = rest / (weights["correct"] or 1.0)
+        agree = {levels: np.abs(accuracy[:, None] - levels).min(1) < _TOLERANCE for levels in _LEVELS}
         levels = max(_LEVELS, key=lambda levels: agree[levels].sum())  # the first of those that explain most
-        explained, accuracy = agree[levels], (rest / (weights["correct"] or 1.0)).round()
+        explained, accuracy = agree[levels], accuracy.round()
         correct = np.where(explained, (accuracy == 1).astype(float), np.nan)
         parts = {"correct": np.where(explained, accuracy, rest), **parts}
         if explained.mean() < _LEAST:
@@ -212,24 +205,16 @@ def _with_accuracy(frame, parts, weights, correct, gap, regraded, sentences) -> 
     return Explanation(parts, weights, correct, explained, sentences)
 
 
-def _is_level(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Whether a value is one of the levels."""
-    return (np.abs(values[:, None] - np.array(levels)).min(1)) < _TOLERANCE
-
-
 def disagreements(frame: pd.DataFrame, explanation: Explanation, regraded: np.ndarray, golds: Sequence) -> pd.DataFrame:
     """The rollouts whose recorded accuracy differs from the verifier's: a file for 07_verifier_audit."""
     differ = np.flatnonzero(np.abs(regraded - explanation.correct) > 0.5)
     rows = frame.iloc[differ]
-    table = pd.DataFrame(
-        {"id": rows["group"] if "group" in rows else rows["row"], "gold": [golds[at] for at in differ]}
-    )
+    table = pd.DataFrame({"id": rows.get("group", rows.index), "gold": [golds[at] for at in differ]}, rows.index)
     return table.assign(completion=rows["completion"], recorded=explanation.correct[differ], regraded=regraded[differ])
 
 
 RECORDED = "recorded"  # in place of a file: the golds of the record itself
 _OPENING = 6  # words by which a problem is looked for inside a prompt
-WORDS = re.compile(r"\S+")
 
 
 def find_golds(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
@@ -250,27 +235,23 @@ def find_golds(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
         return [None] * len(frame)
     opening = defaultdict(list)
     for record in problems:
-        words = WORDS.findall(record["problem"])
+        words = record["problem"].split()
         opening[tuple(words[:_OPENING])].append((words, record["gold"]))
-    sizes = sorted({len(key) for key in opening}, reverse=True)
-    known = {prompt: _gold_in_prompt(WORDS.findall(_marked(prompt)), opening, sizes) for prompt in set(frame["prompt"])}
+    sizes = {len(words) for words in opening}  # a problem may have fewer words
+    known = {prompt: _gold_in_prompt(prompt, opening, sizes) for prompt in set(frame["prompt"])}
     return [known[prompt] for prompt in frame["prompt"]]
 
 
-def _marked(prompt: str) -> str:
-    """A prompt whose chat markers stand apart from its words."""
-    return re.sub(r"(<\|[^|<>]*\|>)", r" \1 ", prompt)
-
-
-def _gold_in_prompt(words: list[str], opening: dict, sizes: list[int]) -> str | None:
-    """The gold of the longest problem whose words stand in a row in the prompt."""
-    best: tuple[int, str | None] = (0, None)
+def _gold_in_prompt(prompt: str, opening: dict, sizes: set[int]) -> str | None:
+    """The gold of the longest problem whose words stand in a row in the prompt, chat markers apart from its words."""
+    words = re.sub(r"(<\|[^|<>]*\|>)", r" \1 ", prompt).split()
+    longest, best = 0, None
     for start in range(len(words)):
         for size in sizes:
             for problem, gold in opening.get(tuple(words[start : start + size]), ()):
-                if len(problem) > best[0] and words[start : start + len(problem)] == problem:
-                    best = (len(problem), gold)
-    return best[1]
+                if len(problem) > longest and words[start : start + len(problem)] == problem:
+                    longest, best = len(problem), gold
+    return best
 
 
 def regrade(frame: pd.DataFrame, golds: list[str | None], answer_region: str = "after_think") -> np.ndarray:

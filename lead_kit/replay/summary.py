@@ -53,25 +53,21 @@ def prepare_rollouts(
 
 def summary(data: Rollouts, explanation: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
     """The numbers of run.json, for the rewards as recorded; None where the record does not say."""
-    share, parts, late = np.nan, reward_parts(data), truncated[thirds(data.frame) == 2]
+    share, explained, parts = np.nan, explanation.explained, reward_parts(data)
+    late = truncated[thirds(data.frame) == 2]
+    if explained is not None:
+        explained = float(explained[~np.isnan(data.fields["reward"])].mean())
     if RECORDED in outcomes:
         mass = attribution.group_masses(outcomes[RECORDED], data)
         share = attribution.share_outside_mixed_groups(mass, data.groups)[0]
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
-        "explained": _share_explained(data, explanation),
+        "explained": explained,
         "advantage_outside_mixed_groups": share,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
         "truncated_late": float(late.mean()) if len(late) else np.nan,
     }
-
-
-def _share_explained(data: Rollouts, explanation: Explanation) -> float | None:
-    """The share of the recorded rewards that is explained; None where none is recorded."""
-    if explanation.explained is None or "reward" not in data.fields:
-        return None
-    return float(explanation.explained[~np.isnan(data.fields["reward"])].mean())
 
 
 def _percent(value: float) -> str:
@@ -152,15 +148,13 @@ def reward_parts(data: Rollouts) -> pd.DataFrame:
 
 def means_over_steps(data: Rollouts, cut: np.ndarray) -> pd.DataFrame:
     """Means over the rollouts of each step in the tidy frame of `curves`, whose arms are the runs: truncated (`cut`),
-    repetitive, length and correct where they are known, and the parts of the reward, unweighted.
+    and of `as_ledger` what is a number, the parts of the reward unweighted.
     """
-    if "step" not in data.frame or data.frame["step"].isna().any():
-        return pd.DataFrame(columns=["run", "step"])
-    columns = {"truncated": cut, "repetitive": data.repetitive()}
-    columns |= {name: data.fields[name] for name in ("length", "correct") if name in data.fields}
-    columns |= {f"reward_{name}": values for name, values in data.parts.items()}
-    values = pd.DataFrame(columns, index=data.frame.index)
-    means = values.groupby([data.frame["run"], data.frame["step"]]).mean().reset_index()
+    ledger = as_ledger(data)
+    if ledger.empty:
+        return ledger
+    numbers = ledger.drop(columns=["group", "completion"]).assign(truncated=cut)
+    means = numbers.groupby(["run", "step"], as_index=False).mean()
     return means.assign(arm=means["run"].map(short_names(means["run"])), seed=0, split=SPLIT)
 
 

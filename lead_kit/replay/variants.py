@@ -13,7 +13,7 @@ from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
 from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, read_call, select_function
-from lead_kit.replay.groups import Block, MissingField, RecordedGroup, Rollouts, group_of, require_groups
+from lead_kit.replay.groups import Block, MissingField, RecordedGroup, Rollouts, group_of
 from lead_kit.replay.recompute_rewards import computed, rollouts_of
 
 RECORDED, TRAINED = "as recorded", "as trained"
@@ -107,16 +107,6 @@ def read_variants(
     return variants
 
 
-def _require_whole_batches(variant: Variant, data: Rollouts) -> None:
-    """Raises InputError where the baseline looks at the whole batch and a batch has groups of different sizes."""
-    batches = np.concatenate([np.unique(block.batch) for block in data.blocks])
-    if _batch_wide(variant.estimate) and len(np.unique(batches)) < len(batches):
-        raise InputError(
-            f"{variant.name}: {variant.estimate.baseline.__name__} looks at the whole batch, and a batch of the record "
-            "holds groups of different sizes"
-        )
-
-
 def _without_unused(estimate: Estimate, group: RecordedGroup) -> tuple[Estimate, RecordedGroup]:
     """The estimator and the group where a parameter of 0 makes a field irrelevant, so that it need not be recorded.
 
@@ -134,18 +124,12 @@ def _without_unused(estimate: Estimate, group: RecordedGroup) -> tuple[Estimate,
     return estimate, group
 
 
-def _batch_wide(estimate: Estimate) -> bool:
-    """Whether the baseline looks beyond the group. One of your own may."""
-    name = estimate.baseline.__name__
-    return name in BATCH_WIDE or name not in BASELINES
-
-
-def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str, np.ndarray], list[float]]:
-    """The total, the rewards by name (unweighted) and their weights. Raises InputError naming what the record lacks."""
+def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
+    """The total, the unweighted rewards by name, and their weights. Raises InputError naming what the record lacks."""
     if variant.rewards is None:
         if "reward" not in data.fields:
             raise InputError(f"{variant.name}: the record has no reward; name rewards, as in grpo(rewards=['correct'])")
-        return data.fields["reward"], data.parts, [data.weights[name] for name in data.parts]
+        return data.fields["reward"], data.parts, {name: data.weights[name] for name in data.parts}
     correct, parts, rollouts, where = data.fields.get("correct"), {}, None, np.flatnonzero(data.in_groups)
     graded = correct is not None and not np.isnan(correct[where]).any()
     for text in variant.rewards:
@@ -158,61 +142,64 @@ def _rewards_of(variant: Variant, data: Rollouts) -> tuple[np.ndarray, dict[str,
             ((name, score),) = bind_rewards([text], variant.user_functions).items()
             parts[name] = np.full(len(data.frame), np.nan)
             parts[name][where] = computed(name, score, rollouts)
-    total = sum(weight * values for weight, values in zip(variant.weights, parts.values(), strict=True))
-    return total, parts, variant.weights
+    weights = dict(zip(parts, variant.weights, strict=True))
+    return sum(weights[name] * values for name, values in parts.items()), parts, weights
 
 
-def _blocks_of_batches(data: Rollouts, by_batch: bool) -> list[Block]:
-    """The blocks, or one block for each batch of a block."""
-    if not by_batch:
+def _blocks_for(estimate: Estimate, data: Rollouts) -> list[Block]:
+    """The blocks; for a baseline that looks beyond the group, as one of your own may, a block for each batch.
+
+    Raises ValueError where such a batch has groups of different sizes.
+    """
+    name = estimate.baseline.__name__
+    if name in BASELINES and name not in BATCH_WIDE:
         return data.blocks
-    cut = []
+    blocks = []
     for block in data.blocks:
         order = np.argsort(block.batch, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(block.batch[order])) + 1):
-            cut.append(Block(block.rows[rows], block.batch[rows]))
-    return cut
-
-
-def _per_rollout(advantage: torch.Tensor, group: Group) -> torch.Tensor:
-    """(groups, size): an advantage of each token as its mean over the rollout's tokens."""
-    return advantage if advantage.dim() == 2 else advantage.sum(-1) / group.length.clamp(min=1)
+            blocks.append(Block(block.rows[rows], block.batch[rows]))
+    if len({block.batch[0] for block in blocks}) < len(blocks):
+        raise ValueError(f"{name} looks at the whole batch, and a batch of the record holds groups of different sizes")
+    return blocks
 
 
 def _advantages(
-    estimate: Estimate, group_filter: Callable, data: Rollouts, total: np.ndarray, parts: Mapping, weights: Sequence
+    estimate: Estimate, group_filter: Callable, data: Rollouts, total: np.ndarray, parts: Mapping, weights: Mapping
 ) -> np.ndarray:
     """(3, rollouts): the shaped reward, the advantage, and 1 in kept groups."""
     result = np.zeros((3, len(data.frame)))
-    components = list(parts.values()) if parts and "reward" not in parts else None  # "reward": it cannot be split
     data.repetitive()
-    for block in _blocks_of_batches(data, _batch_wide(estimate)):
-        bound, group = _without_unused(estimate, group_of(data, block, total, components, weights))
+    for block in _blocks_for(estimate, data):
+        bound, group = _without_unused(estimate, group_of(data, block, total, parts, weights))
         shaped, _, advantage = bound.steps(group)
+        if advantage.dim() == 3:  # one of each token: their mean over the rollout
+            advantage = advantage.sum(-1) / group.length.clamp(min=1)
         kept = rollouts_kept(group_filter(shaped), block.rows.shape[1])
-        values = (shaped.reward, _per_rollout(advantage, group), kept)
-        result[:, block.rows] = np.stack([value.double().numpy() for value in values])
+        result[:, block.rows] = np.stack([value.double().numpy() for value in (shaped.reward, advantage, kept)])
     result[1] *= result[2]
     return result
 
 
 def evaluate(variant: Variant, data: Rollouts) -> Outcome:
     """The advantages of a variant. Raises InputError naming what it needs and the record lacks."""
-    require_groups(data)
+    if not data.blocks:
+        raise InputError(
+            "no group of the record has two rollouts with a reward: name the groups with -p columns group=COLUMN or "
+            "-p group_size G"
+        )
     total, parts, weights = _rewards_of(variant, data)
     if "correct" in data.parts or variant.rewards is not None:
-        require_correct(variant.estimate, dict(zip(parts, weights, strict=True)))
-    _require_whole_batches(variant, data)
+        require_correct(variant.estimate, weights)
     try:
         shaped, advantage, kept = _advantages(variant.estimate, variant.group_filter, data, total, parts, weights)
     except MissingField as error:
         raise InputError(f"{variant.name}: needs {_MEANINGS[error.field]}, which the record lacks") from None
     except ValueError as error:  # an estimator's own word on values that it cannot take, such as maxrl's
         raise InputError(f"{variant.name}: {error}") from None
-    weighed = dict(zip(parts, weights, strict=True))
     if (gap := np.where(data.in_groups, shaped - total, 0.0)).any():
-        parts, weighed = parts | {SHAPE: gap}, weighed | {SHAPE: 1.0}
-    return Outcome(variant, parts, weighed, advantage, kept > 0)
+        parts, weights = parts | {SHAPE: gap}, weights | {SHAPE: 1.0}
+    return Outcome(variant, parts, weights, advantage, kept > 0)
 
 
 def evaluate_all(variants: Sequence[Variant], data: Rollouts) -> tuple[dict[str, Outcome], list[str]]:
@@ -233,5 +220,5 @@ def advantages_of_parts(outcome: Outcome, data: Rollouts, names: Sequence[str]) 
     """
     total = sum((outcome.weights[name] * outcome.parts[name] for name in names), np.zeros(len(data.frame)))
     alone = {name: values if name in names else 0 * values for name, values in outcome.parts.items() if name != SHAPE}
-    estimate, weights = outcome.variant.estimate._replace(shape=no_shape), [outcome.weights[name] for name in alone]
-    return _advantages(estimate, every_group, data, total, alone, weights)[1] * outcome.kept
+    estimate = outcome.variant.estimate._replace(shape=no_shape)
+    return _advantages(estimate, every_group, data, total, alone, outcome.weights)[1] * outcome.kept

@@ -87,8 +87,7 @@ def _summed(ratios):
 
 def _difference(a, b, seed):
     """The difference over problems, or over seeds and problems where both sides have the same several seeds."""
-    (top_a, bottom_a), (top_b, bottom_b) = _summed(a), _summed(b)
-    difference = stats.paired_difference(top_a, top_b, (bottom_a, bottom_b), seed=seed)
+    difference = stats.paired_difference(*(stats.linearised(*_summed(side)) for side in (a, b)), seed=seed)
     means = all(np.all(ratio.denominator == 1) for side in (a, b) for ratio in side.values())
     if set(a) != set(b) or len(a) < 2 or not means:
         return difference, "problems, for these runs"

@@ -40,9 +40,7 @@ def load_runs(runs: list[str]) -> pd.DataFrame:
 
     A step that was logged twice (in a resumed run) counts once, with its newest numbers.
     """
-    frames = [frame for frame in map(_read, matching_paths(runs)) if len(frame)]
-    if not frames:
-        return pd.DataFrame(columns=_KEYS)
+    frames = [frame for frame in map(_read, matching_paths(runs)) if len(frame)] or [pd.DataFrame(columns=_KEYS)]
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "split", "step"], keep="last")
     return _distinct_arms(frame).sort_values(_KEYS, kind="stable").reset_index(drop=True)
 
@@ -79,16 +77,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{shown(path)} is no run: expected a run folder or a wandb .csv (06_replay reads completions)"
         )
-    return _labelled(pd.DataFrame(read_metrics(folder)), shown(folder), folder.name, _parameters(folder))
-
-
-def _labelled(frame: pd.DataFrame, run: str, name: str, parameters: Mapping) -> pd.DataFrame:
-    """The frame with columns run, arm and seed; arm and seed are read from `name` where `parameters` lack them."""
-    if frame.empty:
-        return frame
-    arm, seed = arm_and_seed(name)
-    labels = {"run": run, "arm": parameters.get("arm") or arm, "seed": int(parameters.get("seed", seed))}
-    return frame.assign(**labels)[_KEYS + [column for column in frame if column not in _KEYS]]
+    parameters, (arm, seed) = _parameters(folder), arm_and_seed(folder.name)
+    labels = {"run": shown(folder), "arm": parameters.get("arm") or arm, "seed": int(parameters.get("seed", seed))}
+    return pd.DataFrame(read_metrics(folder)).assign(**labels)
 
 
 def _wandb_export(path: Path) -> pd.DataFrame:
@@ -108,8 +99,8 @@ def _wandb_export(path: Path) -> pd.DataFrame:
     split = parts["split"].isin(["eval", "val", "validation"]).map({True: "validation", False: "train"})
     long = long.assign(run=parts["run"].fillna(path.stem), split=split, metric=parts["metric"])
     tidy = long.pivot_table("value", ["run", "step", "split"], "metric", aggfunc="last").reset_index()
-    frames = [_labelled(part.drop(columns="run"), run, run, {}) for run, part in tidy.groupby("run")]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEYS)
+    named = tidy["run"].map(arm_and_seed)
+    return tidy.assign(arm=named.str[0], seed=named.str[1].astype(int))
 
 
 def _parameters(run: str | Path) -> dict:
@@ -120,10 +111,10 @@ def _parameters(run: str | Path) -> dict:
 def arms_of(frame: pd.DataFrame) -> list[str]:
     """The arms in the order of every figure and table: those of _ARMS, then by name, numbers in it by their size."""
     present = set(frame["arm"].unique())
-    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS), key=_with_numbers)
+    return [arm for arm in _ARMS if arm in present] + sorted(present - set(_ARMS), key=numbers_by_size)
 
 
-def _with_numbers(name: str) -> list[tuple[float, str]]:
+def numbers_by_size(name: str) -> list[tuple[float, str]]:
     """A key for sorting in which a_9 comes before a_10, and a_0.05 before a_0.1."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", name)
     return [(float(part), "") if index % 2 else (math.inf, part) for index, part in enumerate(parts)]
@@ -156,11 +147,6 @@ def logged_values(frame: pd.DataFrame, metric: str, split: str = "validation") -
         hint = f"{nearest(metric, logged)}; there are: {', '.join(logged) or 'none'}"
         raise InputError(f"no run logged {metric!r} in {split}{hint}")
     rows = rows.loc[rows[metric].notna(), ["arm", "seed", "run", "step", metric]].rename(columns={metric: "value"})
-    twice = rows[rows.duplicated(["arm", "seed", "step"], keep=False)]
-    if len(twice):
-        arm, seed = twice.iloc[0][["arm", "seed"]]
-        names = ", ".join(twice[(twice["arm"] == arm) & (twice["seed"] == seed)]["run"].unique())
-        raise InputError(f"arm {arm!r} has seed {seed} more than once, and seeds must be independent runs: {names}")
     return rows.sort_values(["arm", "seed", "step"]).reset_index(drop=True)
 
 
@@ -177,14 +163,13 @@ def mean_curve(values: pd.DataFrame) -> pd.DataFrame:
     curves = []
     for arm in arms_of(values):
         table = values[values["arm"] == arm].pivot(index="step", columns="seed", values="value").dropna()
-        if table.empty:
-            continue
         mean, low, high, _ = stats.t_interval(table.to_numpy())
         columns = {"arm": arm, "step": table.index, "mean": mean, "low": low, "high": high, "seeds": table.shape[1]}
         curves.append(pd.DataFrame(columns))
-    if not curves:
+    curve = pd.concat(curves, ignore_index=True)
+    if curve.empty:
         raise InputError("no arm has a step that all its seeds have: there is no mean to draw")
-    return pd.concat(curves, ignore_index=True)
+    return curve
 
 
 def describe_gaps(values: pd.DataFrame) -> list[str]:
@@ -262,40 +247,36 @@ def group_statistics(rollouts: pd.DataFrame) -> pd.DataFrame:
 
 def newest_experiment(metric: str, split: str = "validation") -> tuple[list[str], str]:
     """The runs of the newest experiment, and a sentence that names it and the others; no run where there is none."""
-    experiments = {}
-    for run in runs_that_logged(load_runs(["runs/**"]), metric, split)["run"].unique():
-        experiments.setdefault(str(Path(run).parent), []).append(run)
-    if not experiments:
+    runs = runs_that_logged(load_runs(["runs/**"]), metric, split)["run"].drop_duplicates()
+    if runs.empty:
         return [], f"No run below runs/ has {split} {metric}: run notebooks/03_grpo.ipynb first."
-    started = {}
-    for name, each in experiments.items():
-        started[name] = max(str((read_manifest(resolve(run)) or {}).get("start", "")) for run in each)
-    (folder, runs), *others = sorted(experiments.items(), key=lambda item: started[item[0]], reverse=True)
-    sentence = f"The newest experiment: {folder}, {len(runs)} run{'s' * (len(runs) > 1)}."
+    folders = runs.map(lambda run: str(Path(run).parent))
+    started = runs.map(lambda run: str((read_manifest(resolve(run)) or {}).get("start", "")))
+    ranked = started.groupby(folders).max().sort_values(ascending=False).index
+    newest, *others = (f"{folder} ({count})" for folder, count in folders.value_counts()[ranked].items())
+    sentence = f"The newest experiment, with its number of runs: {newest}."
     if others:
-        counts = ", ".join(f"{name} ({len(each)})" for name, each in others)
-        sentence += f" Others, with their numbers of runs: {counts}; choose one with -p runs '{others[0][0]}/*'"
-    return runs, sentence
+        sentence += f" Others: {', '.join(others)}; choose one with -p runs '{ranked[1]}/*'"
+    return runs[folders == ranked[0]].tolist(), sentence
 
 
 def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validation") -> dict[str, str]:
     """By name, a sentence on each thing other than the method in which the arms differ: experiment, last step,
     _SETTINGS."""
     values = logged_values(trained, metric, split)
-    facts = []
+    facts: dict[str, dict[str, set]] = {}  # by name and arm, the values
     for (arm, run), rows in values.groupby(["arm", "run"]):
-        parameters = _parameters(run)
-        recorded = {name: parameters[name] for name in _SETTINGS if name in parameters}
-        recorded |= {name: json.dumps(value) for name, value in recorded.items() if not isinstance(value, str)}
-        fact = {"arm": arm, "experiment": str(Path(run).parent), "last step": int(rows["step"].max())}
-        facts.append(fact | recorded)
-    table = pd.DataFrame(facts).set_index("arm")
+        settings = {"experiment": str(Path(run).parent), "last step": int(rows["step"].max())} | _parameters(run)
+        for name in [name for name in ("experiment", "last step", *_SETTINGS) if name in settings]:
+            value = settings[name]
+            known = value if isinstance(value, str) else json.dumps(value)
+            facts.setdefault(name, {}).setdefault(arm, set()).add(known)
     sentences = {}
-    for name in table:
+    for name, by_arm in facts.items():
         arms: dict[str, list[str]] = {}
         for arm in arms_of(values):
-            known = ", ".join(sorted(set(table.loc[[arm], name].dropna().map(str))))
-            arms.setdefault(safe_line(known) or "not recorded", []).append(safe_line(arm))
+            known = safe_line(", ".join(sorted(by_arm.get(arm, ["not recorded"]))))
+            arms.setdefault(known, []).append(safe_line(arm))
         if len(arms) > 1:
             parts = [f"{known} in {', '.join(which)}" for known, which in arms.items()]
             sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."

@@ -14,14 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves, tables
-from lead_kit.report.style import (
-    REWARD_LOOKS,
-    STYLE,
-    bar_kwargs,
-    figure_with_caption,
-    legend_above,
-    method_styles,
-)
+from lead_kit.report.style import REWARD_LOOKS, STYLE, bar_kwargs, figure_with_caption, legend_above, method_styles
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.safe_text import safe_label
 

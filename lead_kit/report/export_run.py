@@ -46,7 +46,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
 _PROPERTIES = "background-color border color display font-weight height margin padding text-align"
-_PROPERTIES += " vertical-align white-space width"
+_CSS = CSSSanitizer(allowed_css_properties=f"{_PROPERTIES} vertical-align white-space width".split())
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _VERSIONS = ("lead_kit", "torch", "transformers", "trl", "vllm", "unsloth")
 _HASH = 16  # digits of a SHA-256 that are shown
@@ -149,9 +149,8 @@ def _printed(text: str, kind: str = "") -> str:
 
 def _cleaned(text: str) -> str:
     """HTML of a cell, of which only tables, plain markup and pictures inside the file are left."""
-    css = CSSSanitizer(allowed_css_properties=_PROPERTIES.split())
-    page = bleach.clean(_STYLE_SHEET.sub("", text), tags=set(_TAGS.split()), attributes=_allowed, strip=True,
-                        css_sanitizer=css, protocols={"data"})  # fmt: skip
+    text = _STYLE_SHEET.sub("", text)
+    page = bleach.clean(text, set(_TAGS.split()), _allowed, protocols={"data"}, strip=True, css_sanitizer=_CSS)
     return f"<div>{page}</div>"
 
 
@@ -167,8 +166,8 @@ def summary_card(folder: Path) -> dict[str, str]:
     manifest = read_manifest(folder, complete=True)
     if manifest is None:
         raise InputError(f"{shown(folder)} is no run: expected a folder with run.json")
-    inputs = {name: mark or {} for name, mark in manifest.get("inputs", {}).items()}
-    rows = [(name, mark.get("sha256", "")[:_HASH], mark.get("bytes", "")) for name, mark in inputs.items()]
+    inputs = [(name, mark or {}) for name, mark in manifest.get("inputs", {}).items()]
+    rows = [(name, mark.get("sha256", "")[:_HASH], mark.get("bytes", "")) for name, mark in inputs]
     return {
         "What was run": _rows(_what_was_run(manifest)),
         "By which code": _rows(_which_code(manifest)),
@@ -185,16 +184,12 @@ def _rows(values: dict) -> str:
 def _what_was_run(manifest: dict) -> dict[str, str]:
     """Name, notebook, state, times and the parameters that were given."""
     parameters, machine = manifest["parameters"], manifest["attempts"][-1].get("machine", {})
-    times = [
-        [datetime.fromisoformat(attempt[end]) for end in ("start", "end")]
-        for attempt in manifest["attempts"]
-        if attempt.get("end") and attempt.get("start")
-    ]
-    seconds = sum((end - start).total_seconds() for start, end in times)
+    times = [(attempt["start"], attempt["end"]) for attempt in manifest["attempts"] if attempt.get("end")]
+    took = sum((datetime.fromisoformat(end) - datetime.fromisoformat(start) for start, end in times), timedelta())
     notebook = ROOT / manifest["notebook"]
     defaults = {name: one.default for name, one in read_parameters(notebook).items()} if notebook.is_file() else {}
-    changed = {name: value for name, value in parameters.items() if name in defaults and value != defaults[name]}
-    changed.pop("run_name", None)
+    names = [name for name in parameters if name in defaults and name != "run_name"]
+    changed = {name: parameters[name] for name in names if parameters[name] != defaults[name]}
     changed = ", ".join(f"{name} = {safe_line(v)}" for name, v in (changed or manifest.get("given", {})).items())
     processor = f"{machine.get('cores', '?')} cores of {machine.get('cpu', 'an unknown processor')}"
     return {
@@ -205,7 +200,7 @@ def _what_was_run(manifest: dict) -> dict[str, str]:
         "seed": str(parameters.get("seed", "")),
         "parameters that differ from the notebook's": changed or "none",
         "started": manifest.get("start", ""),
-        "took": f"{timedelta(seconds=round(seconds))}" if seconds else "",
+        "took": str(took).partition(".")[0] if times else "",
         "on": ", ".join(machine.get("gpus") or [processor]),
     }
 

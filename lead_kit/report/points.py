@@ -7,7 +7,7 @@ like runs: `curves.load_runs` takes validation.parquet and `graded_samples.load_
 import pandas as pd
 
 from lead_kit.report import curves
-from lead_kit.report.read_rollouts import word_rates
+from lead_kit.report.read_rollouts import unit_rates
 from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 
@@ -38,7 +38,5 @@ def _validations(run: dict) -> list[pd.DataFrame]:
 
 def _words(run: dict) -> pd.DataFrame:
     """How often each word occurs a completion in the first and the last logged batch of a run."""
-    before, after = word_rates(log_files.read_rollouts(resolve(run["run"])))
-    rates = pd.DataFrame({"before": before, "after": after}).fillna(0.0)
-    rates = rates[rates.max(axis=1) >= _FEWEST].sort_index()
-    return rates.rename_axis("word").reset_index().assign(**run)
+    rates = unit_rates(log_files.read_rollouts(resolve(run["run"])))
+    return rates[rates.max(axis=1) >= _FEWEST].sort_index().reset_index().assign(**run)

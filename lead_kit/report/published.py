@@ -87,11 +87,11 @@ def compare_with_published(
     for arm in dict.fromkeys(arm for arm, _ in suites):
         ours = [suite.samples for (name, _), suite in suites.items() if name == arm]
         for row in theirs[theirs["benchmark"] == benchmark].to_dict("records"):
-            values, samples = _our_values(ours, row["metric"])
+            values = _our_values(ours, row["metric"])
             if values is None:
                 continue
             same = len(values) == row["problems"]
-            error = _error(ours, values, row, samples, between, correlation if same else 0.0)
+            error = _error(ours, values, row, between, correlation if same else 0.0)
             used = settings | {"n": ours[0].correct.shape[1], "problems": len(values)}
             verdict = _verdict(values, error, row, margin)
             rows.append({"arm": arm, **verdict, "settings that differ": _differing_settings(used, row)})
@@ -99,23 +99,22 @@ def compare_with_published(
 
 
 def _our_values(ours, metric):
-    """Per-problem values of a published metric, seeds averaged, and the samples of each problem; or (None, 0)."""
-    n = ours[0].correct.shape[1]
-    if metric.startswith("cons@"):
-        metric = "cons@n" if int(metric.removeprefix("cons@")) == n else None
+    """Per-problem values of a published metric, seeds averaged; None for a metric that ours cannot be compared in."""
+    metric = "cons@n" if metric == f"cons@{ours[0].correct.shape[1]}" else metric
     if metric not in ("pass@1", "cons@n", "length"):
-        return None, 0
-    return np.mean([metrics.measure(one, metric).numerator for one in ours], axis=0), n * len(ours)
+        return None
+    return np.mean([metrics.measure(one, metric).numerator for one in ours], axis=0)
 
 
-def _error(ours, values, row, samples, between, correlation):
+def _error(ours, values, row, between, correlation):
     """s.e. of the difference: the part between problems that the correlation leaves, and both sides' sampling noise."""
     problems = len(values)
     if _not_stated(row):
         return np.nan
     if row["metric"] == "pass@1" and ours[0].correct.shape[1] > 1:
-        spread, within = stats.variance_parts(np.concatenate([one.correct for one in ours], axis=1))
-        noise = within / samples + within / row["n"]
+        correct = np.concatenate([one.correct for one in ours], axis=1)
+        spread, within = stats.variance_parts(correct)
+        noise = within / correct.shape[1] + within / row["n"]
         return np.sqrt((2 * spread * (1 - correlation) + noise) / problems)
     if row["metric"] == "length":
         return np.sqrt(2 * values.var(ddof=1) * (1 - correlation) / problems)

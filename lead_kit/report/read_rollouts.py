@@ -5,7 +5,6 @@
 
 import html
 import re
-from collections import Counter
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
 
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 ANSWER = ["completion", "status", "length"]
-WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _ANY = "any"
 _BAR = 12  # signs of the longest bar in plain text
 _NUMBER = re.compile(r"\d+")
@@ -33,8 +32,8 @@ _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
 _CUT, _NEW = "background-color: #ffd7d5; color: black", "background-color: #c9f2c9; color: black"
 _STEP_ENDS = re.compile(r"\n|(?<=[.!?])\s")
 _UNITS = {  # what is counted in a completion
-    "word": lambda text: Counter(WORD.findall(text.lower())),
-    "step": lambda text: Counter(_NUMBER.sub("#", part.strip()) for part in _STEP_ENDS.split(text) if part.strip()),
+    "word": lambda text: _WORD.findall(text.lower()),
+    "step": lambda text: [_NUMBER.sub("#", part.strip()) for part in _STEP_ENDS.split(text) if part.strip()],
 }
 
 
@@ -166,37 +165,30 @@ def more_frequent(rollouts: pd.DataFrame, unit: str = "word", most: int = 8, sha
     (one step at least); for the reward and each of its parts, the gap: the mean reward of the completions with the unit
     minus that of the others, within a group, mean over groups (missing where no group has both).
     """
-    texts, units = rollouts["completion"], _UNITS[unit]
-    before, after = word_rates(rollouts, unit, share)
-    growth = {one: rate - before.get(one, 0) for one, rate in after.items()}
-    names = sorted((name for name in growth if growth[name] > 0), key=lambda name: (-growth[name], name))[:most]
-    held = [units(text).keys() & set(names) for text in texts]
+    rates = unit_rates(rollouts, unit, share)
+    rates = rates[rates["after"] > rates["before"]].sort_index()
+    rates = rates.loc[(rates["before"] - rates["after"]).sort_values(kind="stable").index[:most]]
+    held = rollouts["completion"].map(lambda text: set(_UNITS[unit](text)))
     rewards = ["reward", *(curves.rewards_in(rollouts) if len(curves.rewards_in(rollouts)) > 1 else [])]
-    rows = []
-    for name in names:
-        by_holding = rollouts.assign(holds=[name in one for one in held])
+    for name in rates.index:
+        by_holding = rollouts.assign(holds=[name in units for units in held])
         means = by_holding.groupby(["step", "group", "holds"])[rewards].mean().unstack("holds").dropna()
-        gap = {part: (means[part][True] - means[part][False]).mean() if len(means) else np.nan for part in rewards}
-        gaps = {f"{part.removeprefix('reward_')} gap": value for part, value in gap.items()}
-        rows.append({unit: name, "before": before.get(name, 0.0), "after": after[name], **gaps})
-    return pd.DataFrame(rows, columns=None if rows else [unit, "before", "after"])
+        for part in rewards:
+            gap = (means[part][True] - means[part][False]).mean() if len(means) else np.nan
+            rates.loc[name, f"{part.removeprefix('reward_')} gap"] = gap
+    return rates.reset_index()
 
 
-def word_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -> tuple[dict, dict]:
-    """How often each unit occurs a completion in the first and in the last `share` of the steps, one step at least."""
+def unit_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -> pd.DataFrame:
+    """How often each unit (the index) occurs a completion, `before` and `after`: in the first and in the last `share`
+    of the steps, one step at least."""
     steps = np.sort(rollouts["step"].unique())
     end = max(1, int(len(steps) * share))
-    halves = (rollouts.loc[rollouts["step"].isin(part), "completion"] for part in (steps[:end], steps[-end:]))
-    before, after = (_rates(texts, _UNITS[unit]) for texts in halves)
-    return before, after
-
-
-def _rates(texts, units) -> dict[str, float]:
-    """How often each unit occurs a completion."""
-    total = Counter()
-    for text in texts:
-        total.update(units(text))
-    return {name: number / len(texts) for name, number in total.items()}
+    rates = {}
+    for name, part in (("before", steps[:end]), ("after", steps[-end:])):
+        texts = rollouts.loc[rollouts["step"].isin(part), "completion"]
+        rates[name] = texts.map(_UNITS[unit]).explode().value_counts() / len(texts)
+    return pd.DataFrame(rates).fillna(0.0).rename_axis(unit)
 
 
 def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -208,9 +200,10 @@ def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
 
 def _chosen_page(logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple) -> Page:
     """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
-    rows = logged[(logged["step"] == step) & logged["reward"].between(*reward)]
-    rows = rows if status == _ANY else rows[rows["status"] == status]
-    rows = rows if group == _ANY else rows[rows["group"] == group]
+    chosen = {"step": step, "group": group, "status": status}
+    rows = logged[logged["reward"].between(*reward)]
+    for name in [name for name in chosen if chosen[name] != _ANY]:
+        rows = rows[rows[name] == chosen[name]]
     return table(rows[COLUMNS[1:]]) if group == _ANY or rows.empty else side_by_side(rows)
 
 

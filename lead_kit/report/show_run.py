@@ -52,9 +52,12 @@ def _newest_progress(folder: Path) -> str:
     return next((safe_line(text) for text in reversed(lines) if text.startswith("step ")), "")
 
 
-def _text_curve(steps, values, title: str) -> str:
-    """A curve in letters: rows from the greatest to the least value, the steps from left to right."""
-    steps, values = np.asarray(steps, float), np.asarray(values, float)
+def _text_curve(frame: pd.DataFrame, split: str, metric: str) -> str:
+    """A metric in the frame of a run as a curve in letters, from its greatest to its least value; empty without it."""
+    rows = frame[frame["split"] == split].reindex(columns=["step", metric]).dropna()
+    if rows.empty:
+        return ""
+    steps, values = rows.to_numpy(float).T
     low, high = values.min(), values.max()
     width = min(_COLUMNS, max(_COLUMNS // 2, len(steps)))
     across = np.rint((steps - steps[0]) / max(steps[-1] - steps[0], 1) * (width - 1)).astype(int)
@@ -62,17 +65,9 @@ def _text_curve(steps, values, title: str) -> str:
     grid = np.full((_ROWS, width), " ")
     grid[_ROWS - 1 - up, across] = "●"
     marks = [f"{high:.3g}", *[""] * (_ROWS - 2), f"{low:.3g}"]
-    rows = [f"{mark:>8} │{''.join(row).rstrip()}" for mark, row in zip(marks, grid, strict=True)]
+    lines = [f"{mark:>8} │{''.join(row).rstrip()}" for mark, row in zip(marks, grid, strict=True)]
     foot = f"{'':8} └{'─' * width}\n{'':9}step {steps[0]:.0f} to {steps[-1]:.0f}, the last value {values[-1]:.3g}"
-    return "\n".join([title, *rows, foot])
-
-
-def _curve_of(frame: pd.DataFrame, metric: str, split: str) -> str:
-    """The text curve of a metric in the frame of a run; empty where it was not logged."""
-    if metric not in frame:
-        return ""
-    rows = frame[(frame["split"] == split) & frame[metric].notna()]
-    return _text_curve(rows["step"], rows[metric], f"{split} {metric}") if len(rows) else ""
+    return "\n".join([f"{split} {metric}", *lines, foot])
 
 
 def show_command(run: str) -> None:
@@ -84,8 +79,8 @@ def show_command(run: str) -> None:
     parts = ["\n".join(describe_run(folder))]
     if (folder / "metrics.jsonl").is_file():
         frame = curves.load_runs([folder])
-        validated = [_curve_of(frame, metric, "validation") for metric in ("pass@1", "length")]
-        parts += validated if any(validated) else [_curve_of(frame, "loss", "train")]
+        validated = [_text_curve(frame, "validation", metric) for metric in ("pass@1", "length")]
+        parts += validated if any(validated) else [_text_curve(frame, "train", "loss")]
     page = last_rollouts(folder)
     print("\n\n".join(filter(None, [*parts, page.text if page else ""])))
 
@@ -111,11 +106,9 @@ def _run_figure(folder: Path, baseline: pd.DataFrame):
     frame = curves.load_runs([folder])
     if "reward" in frame or "pass@1" in frame:
         return training_figures.progress(frame, shown(folder), baseline)
-    return (
-        training_figures.trend(frame, ["loss"], "train")
-        if len(curves.runs_that_logged(frame, "loss", "train"))
-        else None
-    )
+    if len(curves.runs_that_logged(frame, "loss", "train")):
+        return training_figures.trend(frame, ["loss"], "train")
+    return None
 
 
 def last_rollouts(folder: Path) -> Page | None:
@@ -128,7 +121,7 @@ class View:
 
     def __init__(self, draw: Callable, below: Callable = lambda: None):
         self.draw, self.below = draw, below
-        self.handles, self.next, self.off = {}, 0.0, False
+        self.shown, self.next, self.off = set(), 0.0, False
 
     def __call__(self, line: str, last: bool, values: dict) -> None:
         """Shows the line of progress, and the figure when it is time. A failure ends the view, not the run."""
@@ -153,10 +146,8 @@ class View:
 
     def _put(self, name: str, content) -> None:
         """Displays something, replacing what was displayed under this name."""
-        if name in self.handles:
-            self.handles[name].update(content)
-        else:
-            self.handles[name] = display(content, display_id=True)
+        display(content, display_id=f"{name}-{id(self)}", update=name in self.shown)
+        self.shown.add(name)
 
 
 def view_training(run, baseline: list[str] = ()) -> View:

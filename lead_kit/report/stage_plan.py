@@ -76,12 +76,11 @@ def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.Dat
             raise InputError(f"{column} of problem {number} is {shorten(repr(value))}, expected a share from 0 to 1")
     shares = np.array([share for _, share in shares_by_id], float)
     n = samples or _smallest_denominator(shares)
-    errors = np.abs(shares * n - np.round(shares * n)) if n else np.ones(1)
-    if errors.max() > _TOLERANCE * max(n, 1):
-        worst = shares[errors.argmax()] if n else shares[0]
+    errors = np.abs(shares * n - np.round(shares * n))
+    if not n or errors.max() > _TOLERANCE * n:
         raise InputError(
-            f"{column} holds {worst:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the number of samples "
-            "behind each share (pass_rate_samples, --samples)"
+            f"{column} holds {shares[errors.argmax()]:g}, which is no multiple of 1/{n or _MOST_SAMPLES}: give the "
+            "number of samples behind each share (pass_rate_samples, --samples)"
         )
     hits = np.round(shares * n).astype(int)
     return pd.DataFrame({"id": [problem for problem, _ in shares_by_id], "hits": hits, "n": n})
@@ -90,10 +89,8 @@ def hits_of_column(records: list[dict], column: str, samples: int = 0) -> pd.Dat
 def _smallest_denominator(shares: np.ndarray) -> int:
     """The smallest n ≤ MOST_SAMPLES with every share a multiple of 1/n; 0 when there is none."""
     distinct = np.unique(shares)
-    for n in range(1, _MOST_SAMPLES + 1):
-        if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n:
-            return n
-    return 0
+    counts = range(1, _MOST_SAMPLES + 1)
+    return next((n for n in counts if np.abs(distinct * n - np.round(distinct * n)).max() <= 1e-6 * n), 0)
 
 
 def pass_rates(counts: pd.DataFrame) -> dict[str, float]:
@@ -154,24 +151,21 @@ def describe_plan(planned: pd.DataFrame, rule: Rule, added: int = 0) -> list[str
     return lines if kept else [*lines, "Nothing is kept: there is no stage to plan."]
 
 
-def _read_counts(source: str, column: str, samples: int) -> pd.DataFrame:
-    """Counts of a run, a file of samples, or with `column` of a problem file; `SOURCE@MODEL` takes one model."""
-    if column:
-        return hits_of_column(load.load_problems(source, need_gold=False), column, samples)
-    name, _, model = source.partition("@")
-    if not resolve(name).exists():
-        raise InputError(f"{name} does not exist: expected a run folder or a file of samples")
-    if samples:
-        raise InputError(f"--samples {samples} goes with --column; the samples of {name} are counted")
-    return hits_of_samples(resolve(name), model)
-
-
 def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
-    """Prints the plan of a stage and, with `out`, writes its table to a folder. Returns 0."""
-    chosen_rule = lookup(RULES, rule, "--rule")
-    if samples < 0:
-        raise InputError(f"--samples {samples}: expected 1 or more")
-    planned = plan_table(_read_counts(source, column, samples), chosen_rule)
+    """Prints the plan of a stage and, with `out`, writes its table to a folder. Returns 0.
+
+    `source` is a run or a file of samples (`SOURCE@MODEL` takes one model), or with `column` a file of problems.
+    """
+    chosen_rule, (name, _, model) = lookup(RULES, rule, "--rule"), source.partition("@")
+    if samples < 0 or samples and not column:
+        raise InputError(f"--samples {samples}: expected 1 or more, with --column")
+    if column:
+        counts = hits_of_column(load.load_problems(source, need_gold=False), column, samples)
+    elif resolve(name).exists():
+        counts = hits_of_samples(resolve(name), model)
+    else:
+        raise InputError(f"{name} does not exist: expected a run folder or a file of samples")
+    planned = plan_table(counts, chosen_rule)
     print(*describe_plan(planned, chosen_rule, len(load.load_problems(add)) if add else 0), sep="\n")
     if out:
         path = Path(out).expanduser().absolute() / "problems.csv"

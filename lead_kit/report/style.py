@@ -87,7 +87,6 @@ _METHOD_LOOKS = {
     "sympy": _Look("#BB5566", "-.", "2", "...."),
     "verifier": _Look("#004488", "-", "3", ""),
 }
-METHOD_COLOURS = {method: look.colour for method, look in _METHOD_LOOKS.items()}
 _SPARE_LOOKS = [
     _Look("#8C564B", "-", "h", "//"),
     _Look("#A6761D", "--", "*", ".."),
@@ -97,7 +96,7 @@ _SPARE_LOOKS = [
     _Look("#332288", (0, (1, 2)), "8", "++"),
 ]
 _METHOD_LOOKS["reflection"] = _SPARE_LOOKS[0]
-_FREE_COLOURS = [look.colour for look in _SPARE_LOOKS[1:]]  # of methods that are not in METHOD_LOOKS
+_FREE_COLOURS = [look.colour for look in _SPARE_LOOKS[1:]]  # of methods that are not in _METHOD_LOOKS
 _FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A00"]
 REWARD_LOOKS = [_SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
@@ -122,7 +121,7 @@ def keep_in_range(axes, metric: str) -> None:
 
 
 def method_styles(methods) -> dict[str, _Look]:
-    """The look of each method. The colour of a name that is not in METHOD_LOOKS follows from the name alone; names
+    """The look of each method. The colour of a name that is not in _METHOD_LOOKS follows from the name alone; names
     that share a colour differ in line style and marker.
     """
     styles = {method: _METHOD_LOOKS[method] for method in methods if method in _METHOD_LOOKS}
@@ -147,11 +146,7 @@ def bar_kwargs(look: _Look) -> dict:
 
 
 def figure_with_caption(
-    caption: str,
-    panels: int = 1,
-    height: float = _HEIGHT,
-    width: float = _WIDTH,
-    across: bool = False,
+    caption: str, panels: int = 1, height: float = _HEIGHT, width: float = _WIDTH, across: bool = False
 ) -> tuple[Figure, np.ndarray]:
     """A figure with its caption, and its axes (panels,): one below the other, or `across`.
 

@@ -19,7 +19,7 @@ from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.report import curves, planned
 from lead_kit.report.planned import Plan
-from lead_kit.safe_text import SHORT, as_markdown, safe_line
+from lead_kit.safe_text import as_markdown, safe_line
 
 _CONS = "Cons@{n}"
 FEWEST = 5  # problems of a level from which it has an interval
@@ -98,13 +98,14 @@ def report(values: pd.DataFrame, notes: list[str], seed: int, plan: Plan | None 
     if values.empty:
         return _Report("Nothing to tabulate: no training run with a validation, no samples.\n", "", values, values)
     arms, pairs = _arm_table(values), differences(values, seed, plan, reference)
-    printed = [printed_arms(arms), *([printed_differences(pairs)] if len(pairs) else [])]
-    meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
+    printed = [printed_arms(arms)]
     if "iqm" in arms:
-        printed.insert(1, printed_arms(_with_estimate(arms[arms["iqm"].notna()], "iqm"), "arm, IQM"))
+        printed.append(printed_arms(_with_estimate(arms[arms["iqm"].notna()], "iqm"), "arm, IQM"))
         notes = [_FEW_SEEDS, *notes]
-    text = "\n".join([*map(markdown, printed), meaning, *notes]) + "\n"
-    return _Report(text, meaning, arms, pairs)
+    if len(pairs):
+        printed.append(printed_differences(pairs))
+    meaning = f"{_caption(values)} {planned.correction(pairs, plan)}".strip()
+    return _Report("\n".join([*map(markdown, printed), meaning, *notes]) + "\n", meaning, arms, pairs)
 
 
 def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
@@ -113,8 +114,7 @@ def evaluation(suites: dict[tuple[str, int], Suite], seed: int = 0) -> _Report:
     wanted |= {_LENGTH: "length", _TRUNCATED: "truncated"}
     if all(suite.samples.correct.shape[1] == 1 for suite in suites.values()):
         wanted = {name: metric for name, metric in wanted.items() if "{n}" not in name}  # these would repeat Pass@1
-    values = pd.DataFrame(_of_suites(suites, wanted), columns=_COLUMNS)
-    return report(values, [], seed)
+    return report(pd.DataFrame(_of_suites(suites, wanted), columns=_COLUMNS), [], seed)
 
 
 def _interval_of(cell: pd.DataFrame) -> stats.Interval:
@@ -215,10 +215,10 @@ def evaluation_setting(suites: dict[tuple[str, int], Suite], temperature: str = 
     return f"{problems} problems, {samples} {sample} of each, {count} {seed} an arm{known}."
 
 
-def budget_points(suites: dict[tuple[str, int], Suite], points: int = 40) -> pd.DataFrame:
+def budget_points(suites: dict[tuple[str, int], Suite]) -> pd.DataFrame:
     """The budget curve: arm, budget, estimate, low, high. Clusters are problems; the seeds of an arm are averaged."""
     longest = max(suite.samples.length.max() for suite in suites.values())
-    budgets = np.unique(np.linspace(0, longest, points).round())
+    budgets = np.unique(np.linspace(0, longest, 40).round())
     rows = []
     for arm, of_arm in _by_arm(suites).items():
         curve = [metrics.budget_curve(suite.samples.correct, suite.samples.length, budgets) for suite in of_arm]
@@ -351,29 +351,18 @@ class Page:
         return self.html
 
 
-def table(frame: pd.DataFrame | pd.Series, digits: int | None = None, most: int = SHORT) -> Page:
+def table(frame: pd.DataFrame | pd.Series, digits: int | None = None) -> Page:
     """The frame (or series, as one column) to look at, with every text as `safe_line` shows it.
 
-    `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses. `most`:
-    characters of a cell.
+    `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses.
     """
 
     def safe(value):
-        return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value, most)
-
-    def number(value):
-        return "–" if pd.isna(value) else f"{value:.{digits}f}"
+        if digits is not None and isinstance(value, float | np.floating):
+            return "–" if pd.isna(value) else f"{value:.{digits}f}"
+        return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value)
 
     frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
-    columns = []
-    for index in range(frame.shape[1]):  # by index, as names may occur twice
-        column = frame.iloc[:, index]
-        if digits is not None and pd.api.types.is_float_dtype(column):
-            column = column.map(number)
-        elif not pd.api.types.is_numeric_dtype(column):
-            column = column.map(safe)
-        columns.append(column)
-    shown = pd.concat(columns, axis=1) if columns else frame
-    shown = shown.rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe)
+    shown = frame.map(safe).rename(index=safe, columns=safe).rename_axis(index=safe, columns=safe)
     with pd.option_context(*_DISPLAY):
         return Page(shown._repr_html_(), repr(shown))

@@ -88,13 +88,10 @@ def test_a_problem_that_nobody_answered_is_wrong():
     assert metrics.cons_at_n([[0, 0]], [[NO_VOTE, NO_VOTE]]) == approx([0.0])
 
 
-def test_answers_are_clustered_by_the_equivalence_given():
-    def same(a, b):
-        return float(a) == float(b)
-
+def test_wrong_answers_are_clustered_by_equivalence():
     answers = [["2", "2.0", None, "3", "2"], ["", "5", "5.00", "6", None]]
     correct = [[0, 0, 0, 1, 0], [0, 1, 1, 0, 0]]
-    numbers = metrics.cluster_answers(answers, correct, same)
+    numbers = metrics.cluster_answers(answers, correct)
     assert numbers.tolist() == [[1, 1, NO_VOTE, 0, 1], [NO_VOTE, 0, 0, 1, NO_VOTE]]
 
 

@@ -3,46 +3,37 @@
 import pandas as pd
 import pytest
 
-from lead_kit.errors import InputError
-from lead_kit.method.rewards import Rollout, format, reflection_v2
+from lead_kit.method.rewards import Rollout, format, reflection_v2, repeats_in_chain
 from lead_kit.replay import logged_batches
 from lead_kit.runs.files import write_jsonl
 
 
 def frame(steps=1, **columns):
     """Two groups of two rollouts in each step: accuracies 1, 0 and 1, 1."""
-    one = {"group": [0, 0, 1, 1], "completion": list("abcd"), "correct": [1, 0, 1, 1]} | columns
+    one = {"group": [0, 0, 1, 1], "repetitive": False, "correct": [1, 0, 1, 1]} | columns
     return pd.concat([pd.DataFrame({"step": step} | one) for step in range(steps)], ignore_index=True)
 
 
 def test_a_batch_has_the_numbers_that_a_run_logs():
     rewards = {"reward": [1.0, 0.0, 1.4, 1.2], "reward_correct": [1, 0, 1, 1], "reward_style": [0, 0, 0.4, 0.2]}
-    (row,) = logged_batches._batch_numbers(frame(**rewards, truncated=[True, False, False, False]))
-    assert (row["step"], row["truncated"], row["zero_advantage"]) == (0, 0.25, 0)
+    row = logged_batches._numbers(frame(**rewards, truncated=[True, False, False, False]), {})
+    assert (row["truncated"], row["zero_advantage"]) == (0.25, 0)
     # z-scores ±1/√2 in both groups: half of Σ|A| is in the group that is all right
     assert row["advantage_share_flat_accuracy"] == pytest.approx(0.5)
     # variances .1875 and .0275 (mean .15)
     assert row["reward_correct_share"] == pytest.approx(0.1875 / (0.1875 + 0.0275))
-    half = logged_batches._batch_numbers(frame(**rewards), {"style": 0.0})[0]
-    assert half["reward_style_share"] == 0
-
-
-def test_a_recorded_advantage_counts_before_the_z_score():
-    rows = frame(reward=[1.0, 0.0, 1.0, 0.0], advantage=[0.0, 0.0, 1.0, -1.0])
-    assert logged_batches._batch_numbers(rows)[0]["zero_advantage"] == 0.5
+    assert logged_batches._numbers(frame(**rewards), {"style": 0.0})["reward_style_share"] == 0
 
 
 def test_equal_rewards_have_no_advantage_and_a_silent_record_trips():
-    table, missing = logged_batches.trips(frame(steps=5, reward=[1.0, 1.0, 0.3, 0.3]))
+    table, missing = logged_batches.trips(frame(steps=5, reward=[1.0, 1.0, 0.3, 0.3]), {})
     assert table[["wire", "step"]].to_numpy().tolist() == [["zero_advantage", 4]]
     assert "truncated" in missing and "zero_advantage" not in missing
 
 
 def test_what_a_record_lacks_is_named():
-    table, missing = logged_batches.trips(frame(completion=["x " * 40] * 4).drop(columns="correct"))
+    table, missing = logged_batches.trips(frame().drop(columns="correct"), {})
     assert table.empty and "dead_reward" in missing and "repetition" not in missing
-    with pytest.raises(InputError, match="no column 'completion'; it has step, group"):
-        logged_batches._batch_numbers(frame().drop(columns="completion"))
 
 
 def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_path):
@@ -69,9 +60,10 @@ def test_the_published_reflection_runs_would_have_tripped(lead_data, name, besid
     texts = [Rollout("", text, "", 0, False, None) for text in rollouts["completion"]]
     parts = {"reward_format": list(map(format, texts)), "reward_reflection": list(map(reflection_v2, texts))}
     rollouts = rollouts.assign(group=rollouts["table"] * 100 + rollouts["group"], **parts)
+    rollouts["repetitive"] = rollouts["completion"].map(repeats_in_chain)
     rest = rollouts["reward"] - rollouts["reward_format"] - rollouts["reward_reflection"]  # accuracy is what remains
     rollouts["correct"] = rollouts["reward_correct"] = rest.round().clip(0, 1)
-    table, missing = logged_batches.trips(rollouts)
+    table, missing = logged_batches.trips(rollouts, {})
     first = dict(zip(table["wire"], table["step"], strict=True))
     assert first == {"dead_reward": 45} | ({"outside_mixed_groups": beside} if beside is not None else {})
     assert "format was 0 in every rollout of 10 batches" in table["sentence"].to_list()

@@ -82,8 +82,8 @@ def test_pairing_finds_what_the_spread_of_problems_hides():
 
 def test_a_difference_of_ratios_counts_each_problem_once():
     # tokens per correct answer: (30 + 10)/(3 + 1) = 10 against (30 + 30)/(3 + 1) = 15
-    difference = stats.paired_difference([30, 10], [30, 30], ([3, 1], [3, 1]), seed=0)
-    assert difference.estimate == approx(-5)
+    ours, theirs = stats.linearised([30, 10], [3, 1]), stats.linearised([30, 30], [3, 1])
+    assert stats.paired_difference(ours, theirs, seed=0).estimate == approx(-5)
 
 
 def test_different_numbers_of_clusters_are_refused():

@@ -86,7 +86,7 @@ def test_a_replay_from_the_command_line(root, forks):
         table.loc["dr_grpo", "sum_abs_advantage"] / 2
     )
     assert "Not computed: lead: needs the tokens of each rollout" in out and "6 rollouts are graded otherwise" in out
-    assert "Groups of one rollout: 3" in out
+    assert "Groups by size: 3 of 1, 6 of 2." in out
     wrong = pd.read_json(run / "disagreements.jsonl", lines=True)
     assert set(wrong["gold"]) == {5} and {"id", "completion"} <= set(wrong)
     assert (run / "figures/outside_mixed_groups.csv").is_file()

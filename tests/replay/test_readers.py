@@ -40,7 +40,6 @@ def test_our_ledger(tmp_path):
         row |= {"reward_correct": 1.0, "reward_format": 0.5}
         log_files.write_samples([row, row], tmp_path / "run" / "rollouts" / f"step_{step:06d}.parquet")
     record = read(str(tmp_path / "run"))
-    assert record.formats == ["ledger of lead_kit"]
     assert record.frame["group"].tolist() == [0, 0, 1, 1] and record.frame["step"].tolist() == [1, 1, 10, 10]
     first = record.frame.iloc[0]
     assert (first["prompt"], first["length"], first["truncated"], first["correct"]) == ("1+1?", 3, 0, 1)
@@ -75,7 +74,7 @@ def test_the_file_that_trl_writes(tmp_path):
     ).train()  # fmt: skip
     record = read(str(tmp_path), weights=[1.0, 2.0])
     frame = record.frame
-    assert record.formats == ["TRL completions"] and len(frame) == 16 and set(frame["step"]) == {1, 2}
+    assert len(frame) == 16 and set(frame["step"]) == {1, 2}
     assert frame["group"].value_counts().tolist() == [4] * 4
     assert frame["correct"].tolist() == [float(place % 3 == 0) for place in range(8)] * 2
     assert frame["reward"].tolist() == pytest.approx((frame["reward_correct"] + 2 * frame["reward_brief"]).tolist())
@@ -93,7 +92,7 @@ def test_the_table_that_wandb_writes(tmp_path):
         content = json.loads(json.dumps(table._to_table_json(), default=lambda value: value.item()))
         write(tmp_path / "files/media/table" / name, content)
     record = read(str(tmp_path))
-    assert record.formats == ["TRL completions"] and record.frame["step"].tolist() == [5] * 4 + [10] * 4
+    assert record.frame["step"].tolist() == [5] * 4 + [10] * 4
     assert record.frame["group"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and record.frame["run"].nunique() == 1
     old = write(tmp_path / "old.json", {"columns": list(plain()), "data": plain().to_numpy().tolist()})
     assert read(str(old)).frame["reward"].tolist() == [1.0, 0.0, 0.5, 0.5]  # TRL 0.15: the total, no advantage
@@ -142,7 +141,7 @@ def test_results_of_verifiers_and_samples_of_openrlhf(tmp_path):
     assert frame["truncated"].tolist() == [0, 1] and frame["gold"].tolist() == ["2", "2"]
     samples = [{"input": "1+1?", "output": "2", "reward": 0.5}] * 2
     record = read(str(write(tmp_path / "samples.jsonl", samples)))
-    assert record.formats == ["OpenRLHF samples"] and record.frame["group"].tolist() == [0, 0]
+    assert record.frame["group"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".json"])
@@ -184,24 +183,23 @@ def test_groups_are_prompts_of_one_log_of_one_step(tmp_path):
 def test_mixed_sizes_lone_rollouts_and_missing_rewards_are_told(tmp_path):
     frame = plain(prompt=["p", "p", "p", "q"], reward=[1.0, None, 0.0, 1.0])
     notes = read(str(write(tmp_path / "a.csv", frame))).notes
-    assert any("Rollouts without a reward: 1" in note for note in notes)
-    assert any("Groups differ in size (1 of 1, 1 of 3)" in note for note in notes)
-    assert any("Groups of one rollout: 1" in note for note in notes)
+    assert any("Rollouts without a value: reward 1." in note for note in notes)
+    assert any("Groups by size: 1 of 1, 1 of 3." in note for note in notes)
 
 
 def test_values_that_single_rollouts_lack_are_counted_and_rewards_that_all_lack_are_none(tmp_path):
     record = read(str(write(tmp_path / "a.csv", plain(reward=[None] * 4, length=[3, None, 4, None]))))
-    assert "Rollouts without a value: length 2." in record.notes
+    assert record.notes[-1].startswith("Rollouts without a value: length 2.")
     assert "reward" not in record.frame and record.notes[0].startswith("The record has no reward")
 
 
 @pytest.mark.parametrize(
     "frame, columns, told",
     [
-        (plain(reward=[1, "good", 0, 0]), [], "row 2, column 'reward': 'good', expected a number"),
-        (plain(reward=[1, float("inf"), 0, 0]), [], "row 2, column 'reward': inf, expected a number"),
-        (plain(length=[4, 0, -1, 2]), [], "row 3, column 'length': -1, expected a number of 0 or more"),
-        (plain(truncated=[0, 1, 0.5, 0]), [], "row 3, column 'truncated': 0.5, expected true or false"),
+        (plain(reward=[1, "good", 0, 0]), [], "column 'reward', row 2: 'good', expected a number"),
+        (plain(reward=[1, float("inf"), 0, 0]), [], "column 'reward', row 2: inf, expected a number"),
+        (plain(length=[4, 0, -1, 2]), [], "column 'length', row 3: -1, expected a number of 0 or more"),
+        (plain(truncated=[0, 1, 0.5, 0]), [], "column 'truncated', row 3: 0.5, expected true or false"),
         (plain(), ["reward=rewrad"], "no column 'rewrad'.*did you mean 'reward'"),
         (plain(), ["lenght=reward"], "no role 'lenght'.*did you mean 'length'"),
         (plain(), ["reward"], "expected ROLE=COLUMN"),
@@ -221,19 +219,19 @@ def test_a_wrong_file_gets_a_sentence_with_column_and_row(tmp_path, frame, colum
 def test_a_completion_is_a_text_or_a_chat(tmp_path, value):
     lines = plain().astype(object).to_dict("records")
     lines[2]["completion"] = value
-    with pytest.raises(InputError, match="row 3, column 'completion': .*expected a text or a chat"):
+    with pytest.raises(InputError, match="column 'completion', row 3: .*expected a text or a chat"):
         read(str(write(tmp_path / "a.jsonl", lines)))
 
 
 @pytest.mark.parametrize(
     "name, content, told",
     [
-        ("a.json", b'{"columns": ["a", "b"], "data": [[1, 2], [3]]}', "row 2: expected 2 values"),
+        ("a.json", b'{"columns": ["a", "b"], "data": [[1, 2], [3]]}', "a table with columns and rows of as many"),
         ("a.json", b'{"a": 1}', "expected a list of objects, or a table"),
         ("a.jsonl", b'{"a": 1}\nx\n', "line 2: not valid JSON"),
         ("a.parquet", b"PAR1", "not a readable parquet file"),
         ("a.csv", b'"\n', "not a readable CSV file"),
-        ("a.csv", b"prompt,completion\np,caf\xe9\n", "line 2: not UTF-8 text"),
+        ("a.csv", b"prompt,completion\np,caf\xe9\n", "not a readable CSV file: 'utf-8' codec"),
         ("a.txt", b"", "expected a file that ends in"),
         ("a.jsonl", b"", "holds no rows"),
     ],
@@ -259,3 +257,9 @@ def test_the_recorded_runs(lead_data):
     assert len(record.frame) == 3 * 5376 and record.frame["group"].nunique() == 3 * 768
     assert record.frame["group"].value_counts().eq(7).all()
     assert np.isfinite(record.frame["reward"]).all() and record.frame["run"].nunique() == 3
+
+
+def test_a_reward_of_trl_may_have_the_name_that_another_tool_gives_a_role(tmp_path):
+    frame = plain(advantage=[0.7, -0.7, 0.0, 0.0]).rename(columns={"reward": "score"})
+    record = read(str(write(tmp_path / "completions_00003.parquet", frame)))
+    assert record.frame["reward_score"].tolist() == record.frame["reward"].tolist() == [1.0, 0.0, 0.5, 0.5]

@@ -20,7 +20,7 @@ DECLARED = read_parameters(Path(__file__).resolve().parents[2] / "notebooks" / "
 def record(**columns):
     """Two rollouts with reflection words, two without."""
     base = {"run": "r", "completion": ["Verify.", "verify a step.", "x", "y"], "group": [0, 0, 1, 1], "step": 0}
-    return Record(pd.DataFrame(base | columns), [], {}, [])
+    return Record(pd.DataFrame(base | columns), {}, [])
 
 
 def test_the_accuracy_is_the_integer_that_remains():
@@ -49,7 +49,7 @@ def test_runs_with_other_weights_are_explained_each_by_its_own():
     frame["reward_reflection_v2"] = [0.21, 0.33, 0, 0] * 2
     own = {"rewards": ["correct", "reflection_v2"]}
     weights = {"r": own | {"reward_weights": [1.0, 0.0]}, "s": own | {"reward_weights": [1.0, 1.0]}}
-    found = recompute_rewards.explain(Record(frame, [], weights, []))
+    found = recompute_rewards.explain(Record(frame, weights, []))
     assert found.explained.all()
     assert found.parts["reflection_v2"].tolist() == pytest.approx([0, 0, 0, 0, 0.21, 0.33, 0, 0])
 
@@ -61,8 +61,8 @@ def test_a_random_reward_is_computed_again_with_the_seed_of_its_run():
         {"run": "r", "prompt": "", "completion": texts, "group": 0, "step": 0, "reward": paid, "reward_random": paid}
     )
     own = {"rewards": ["random"], "reward_weights": [1.0], "seed": 3}
-    assert recompute_rewards.explain(Record(frame, [], {"r": own}, [])).explained.all()
-    assert 0.2 < recompute_rewards.explain(Record(frame, [], {"r": own | {"seed": 4}}, [])).explained.mean() < 0.8
+    assert recompute_rewards.explain(Record(frame, {"r": own}, [])).explained.all()
+    assert 0.2 < recompute_rewards.explain(Record(frame, {"r": own | {"seed": 4}}, [])).explained.mean() < 0.8
 
 
 def test_golds_that_disagree_are_listed():

@@ -76,7 +76,7 @@ def test_a_method_has_one_look_in_every_figure():
     lines = {line.get_label(): line.get_color() for line in training_figures.trend(training()).axes[0].lines}
     figure = evaluation_figures.group_advantages(GROUP)
     bars = {bar.get_label(): bar.patches[0].get_facecolor()[:3] for bar in figure.axes[0].containers}
-    assert to_rgb(lines["grpo"]) == bars["grpo"] == to_rgb(style.METHOD_COLOURS["grpo"])
+    assert to_rgb(lines["grpo"]) == bars["grpo"] == to_rgb(style._METHOD_LOOKS["grpo"].colour)
     assert to_rgb(lines["lead"]) == bars["lead"]
 
 

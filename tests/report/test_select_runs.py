@@ -31,8 +31,10 @@ def test_the_newest_experiment_is_chosen_and_the_others_are_listed(root):
         write_run(root, name, start, 2, name)
     runs, sentence = curves.newest_experiment("pass@1")
     assert runs == ["runs/new/tiny/grpo-s0", "runs/new/tiny/lead-s0"]
-    assert sentence.startswith("The newest experiment: runs/new/tiny, 2 runs. Others, with their numbers of runs: ")
-    assert "runs (1), runs/old/tiny (1); choose one with -p runs 'runs/*'" in sentence
+    assert sentence == (
+        "The newest experiment, with its number of runs: runs/new/tiny (2). "
+        "Others: runs (1), runs/old/tiny (1); choose one with -p runs 'runs/*'"
+    )
     assert curves.newest_experiment("loss")[0] == []
 
 

@@ -40,10 +40,12 @@ def test_the_best_the_worst_and_a_random_rollout_are_shown_and_not_acted_on():
 
 
 def test_a_curve_in_letters_has_its_extremes_its_steps_and_its_last_value():
-    rows = show_run._text_curve([0, 10, 20], [0.1, 0.5, 0.3], "validation pass@1").split("\n")
+    frame = pd.DataFrame({"split": "validation", "step": [0, 10, 20], "pass@1": [0.1, 0.5, 0.3]})
+    rows = show_run._text_curve(frame, "validation", "pass@1").split("\n")
     assert rows[0] == "validation pass@1" and rows[1].startswith("     0.5 │") and rows[8].startswith("     0.1 │●")
     assert rows[1].count("●") == 1 and rows[-1].strip() == "step 0 to 20, the last value 0.3"
-    assert "the last value 2" in show_run._text_curve([3], [2.0], "one point")
+    assert "the last value 0.1" in show_run._text_curve(frame.head(1), "validation", "pass@1")
+    assert show_run._text_curve(frame, "train", "loss") == ""
 
 
 def test_a_run_is_shown_while_it_goes_on_and_when_it_is_done(root, capsys):
@@ -85,7 +87,7 @@ def test_a_view_that_fails_is_off_and_the_run_goes_on(monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "live.ipynb")
     monkeypatch.delenv("LEAD_OWNER", raising=False)
     shown = []
-    monkeypatch.setattr(show_run, "display", lambda what, display_id: shown.append(what))
+    monkeypatch.setattr(show_run, "display", lambda what, **options: shown.append(what))
 
     def draw():
         raise ValueError("no such column")

@@ -156,7 +156,7 @@ def test_looks_differ_without_colour():
     known = list({*style._METHOD_LOOKS.values(), *style._SPARE_LOOKS})
     assert len({look.colour for look in known}) == len({look.marker for look in known}) == len(known)
     for together in (("grpo", "length", "lead"), ("string", "sympy", "verifier")):
-        grey = [np.dot(to_rgb(style.METHOD_COLOURS[arm]), [0.299, 0.587, 0.114]) for arm in together]
+        grey = [np.dot(to_rgb(style._METHOD_LOOKS[arm].colour), [0.299, 0.587, 0.114]) for arm in together]
         assert min(abs(a - b) for i, a in enumerate(grey) for b in grey[:i]) > 0.05
 
 
