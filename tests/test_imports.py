@@ -34,7 +34,6 @@ LATE = {
     "wandb",
     "flash_attn",
     "gguf",
-    "reasoning_gym",
     "huggingface_hub",
 }  # imported where used: few have them
 HEAVY = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "papermill", "snakemake"}
@@ -125,10 +124,7 @@ def test_tables_and_files_need_no_model(wing):
     for path in sorted((KIT / wing).glob("*.py")):
         assert (
             packages(path)
-            <= STANDARD
-            | FRAMES
-            | {"scipy", "IPython", "reasoning_gym", "filelock", "pydantic", "huggingface_hub"}
-            | DOCUMENT
+            <= STANDARD | FRAMES | {"scipy", "IPython", "filelock", "pydantic", "huggingface_hub"} | DOCUMENT
         ), name_of(path)
 
 

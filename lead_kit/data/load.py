@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from lead_kit.data import arithmetic, named_sets, prompts, reasoning_gym, word_problems
+from lead_kit.data import arithmetic, named_sets, prompts, word_problems
 from lead_kit.data.named_sets import SETS, SUFFIXES, SUITES, Source, hub_source, is_data_file, is_on_hub
 from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.runs.files import parse_json, read_bytes, read_jsonl, read_parquet, resolve
@@ -66,7 +66,7 @@ def load_problems(
     """
     if is_data_file(name):
         name, path = _short_name(name), path or name
-    if not path and (name in EMBEDDED or reasoning_gym.is_gym(name)):
+    if not path and name in EMBEDDED:
         raise InputError(f"{name} is drawn at random: expected a file of its problems, which 01_preprocess writes")
     if name in SUITES:
         raise InputError(f"{name} is the sets {', '.join(SUITES[name])}: expected one of them here")
@@ -97,16 +97,14 @@ def draw_problems(
     weights: list[float] | None = None,
     exclude: frozenset[str] = frozenset(),
 ) -> list[dict]:
-    """`count` records of a set that is drawn at random (EMBEDDED, reasoning_gym), none with a text in `exclude`.
+    """`count` records of an embedded task, none with a text in `exclude`.
 
-    `weights` are the chances of 1, 2, … steps in an embedded task: by default uniform for the split "validation", whose
-    problems are distinct; other splits are mostly easy and may repeat. Raises InputError for too few problems.
+    `weights` are the chances of 1, 2, … steps: by default uniform for the split "validation", whose problems are
+    distinct; other splits are mostly easy and may repeat. Raises InputError for too few problems.
     """
     if count < 1:
         raise InputError(f"count is {count}: expected how many problems of {name} to draw")
     stream, distinct = f"{split}-{seed}", split == "validation"  # equal seeds draw other problems for another split
-    if reasoning_gym.is_gym(name):
-        return reasoning_gym.draw(name, count, stream, exclude, distinct)
     task = EMBEDDED[name]
     weights = (weights or (task.UNIFORM if distinct else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
     try:
