@@ -155,7 +155,7 @@ def _hub_rows(source: Source, split: str) -> list[dict]:
     rows = concatenate_datasets([_one_split(loaded, split, source.hub) for loaded in parts])
     named = [source.problem, source.gold, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
-    return _rows_of(rows.select_columns(sorted(wanted)) if source.problem else rows, source.hub)
+    return _rows_of(rows.select_columns(sorted(wanted)) if source.problem else rows)
 
 
 def _one_split(data, split: str, where: str):
@@ -168,13 +168,9 @@ def _one_split(data, split: str, where: str):
     return data[name]
 
 
-def _rows_of(data, where: str) -> list[dict]:
-    """The rows of a data set of the library datasets. Raises InputError for images, before they are decoded."""
-    stored = data.with_format("arrow")[:]
-    for column, kind in data.features.items():
-        if re.search(r"\b(Image|Audio|Video)\(", str(kind)) and stored[column].null_count < len(data):
-            raise InputError(_IMAGE.format(where, column))
-    return list(data)
+def _rows_of(data) -> list[dict]:
+    """The rows of a data set of the library datasets, with images as they are stored."""
+    return data.with_format("arrow")[:].to_pylist()
 
 
 def _to_records(rows, name, source, fields, where, seed, need_gold, changes) -> list[dict]:
@@ -374,12 +370,10 @@ def _read_rows(path: str | Path, split: str = "") -> list[dict]:
     if not path.is_file():
         siblings = (p.name for p in path.parent.glob("*") if p.name.endswith(SUFFIXES))
         raise InputError(f"no file {path}{nearest(path.name, siblings)}")
-    if path.suffix == ".parquet":
+    kind = Path(path.name.removesuffix(".gz")).suffix
+    if kind == ".parquet":
         return read_parquet(path).to_pylist()
-    kind = path.name.removesuffix(".gz")
-    if kind.endswith(".csv"):
-        return _read_csv(path)
-    return _read_json(path) if kind.endswith(".json") else read_jsonl(path)
+    return {".csv": _read_csv, ".json": _read_json, ".jsonl": read_jsonl}[kind](path)
 
 
 def _read_folder(folder: Path, split: str) -> list[dict]:
@@ -388,7 +382,7 @@ def _read_folder(folder: Path, split: str) -> list[dict]:
         from datasets import load_from_disk  # imported here, as in _hub_rows
 
         try:
-            return _rows_of(_one_split(load_from_disk(str(folder)), split, str(folder)), str(folder))
+            return _rows_of(_one_split(load_from_disk(str(folder)), split, str(folder)))
         except (OSError, pyarrow.ArrowException) as error:
             raise InputError(f"{folder} is not a readable data set: {shorten(str(error), 200)}") from None
     shards: dict[str, list[Path]] = {}
@@ -402,7 +396,7 @@ def _read_folder(folder: Path, split: str) -> list[dict]:
 
 
 def _is_saved_dataset(folder: Path) -> bool:
-    return (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
+    return any((folder / name).exists() for name in ("dataset_dict.json", "state.json"))
 
 
 def _read_csv(path: Path) -> list[dict]:
