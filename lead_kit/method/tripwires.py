@@ -2,11 +2,15 @@
 
 A row is one line of metrics.jsonl without its split: step and numbers by name. A wire takes the training rows so far
 (`rows`, oldest first) and the validation rows so far (`held_out`) and returns a sentence when the newest row trips it,
-else an empty text. A number that a row lacks trips nothing: `unchecked` names the wires that could not look. Each wire
+else None. A number that a row lacks trips nothing: `unchecked` names the wires that could not look. Each wire
 needs only its first and last rows, so a recorded run can be looked at again (`replay`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import filter as filter_names
+from fnmatch import fnmatch
+from math import nan
+from statistics import mean, median_high
 from typing import NamedTuple
 
 from lead_kit.method.rewards import PENALTIES
@@ -15,10 +19,7 @@ _Rows = Sequence[Mapping]
 # Thresholds: ours where no source stands, set so that runs that learn trip nothing. docs/running.md says what recorded
 # runs would have tripped.
 _TRUNCATED, _TRUNCATED_FOR = 0.9, 2  # share of answers cut off, batches in a row
-_NO_ADVANTAGE, _NO_ADVANTAGE_FOR = (
-    0.95,
-    5,
-)  # share of zero-advantage groups (DAPO, 2503.14476, §3.2: they train nothing)
+_NO_ADVANTAGE, _NO_ADVANTAGE_FOR = 0.95, 5  # share of zero-advantage groups (DAPO, 2503.14476, §3.2)
 _OUTSIDE_MIXED, _OUTSIDE_MIXED_FOR = 0.5, 5  # share of all advantage in all-right or all-wrong groups
 _DEAD_FOR = 10  # batches in which a reward had one value only
 _DOMINANT, _DOMINANT_FOR = 0.8, 5  # share of the reward's variance that is not accuracy's
@@ -46,129 +47,113 @@ def _last_values(rows: _Rows, name: str, count: int) -> list[float]:
     return values if len(values) == count and all(value is not None for value in values) else []
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _steady(rows: _Rows, name: str, least: float, count: int) -> float | None:
+    """The newest of the last `count` numbers where all of them are at least `least`."""
+    values = _last_values(rows, name, count)
+    return values[-1] if values and min(values) >= least else None
 
 
-def truncated(rows: _Rows, held_out: _Rows, samples: int) -> str:
-    values = _last_values(rows, "truncated", _TRUNCATED_FOR)
-    if values and min(values) >= _TRUNCATED:
-        return f"{values[-1]:.0%} of the answers were cut off at the token limit in {_TRUNCATED_FOR} batches in a row"
-    return ""
+def truncated(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
+    if share := _steady(rows, "truncated", _TRUNCATED, _TRUNCATED_FOR):
+        return f"{share:.0%} of the answers were cut off at the token limit in {_TRUNCATED_FOR} batches in a row"
 
 
-def zero_advantage(rows: _Rows, held_out: _Rows, samples: int) -> str:
-    values = _last_values(rows, "zero_advantage", _NO_ADVANTAGE_FOR)
-    if values and min(values) >= _NO_ADVANTAGE:
-        batches = f"in {_NO_ADVANTAGE_FOR} batches in a row"
-        return f"{values[-1]:.0%} of the groups had no advantage {batches}: nothing is learned"
-    return ""
+def zero_advantage(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
+    if share := _steady(rows, "zero_advantage", _NO_ADVANTAGE, _NO_ADVANTAGE_FOR):
+        return f"{share:.0%} of the groups had no advantage in {_NO_ADVANTAGE_FOR} batches in a row: nothing is learned"
 
 
-def outside_mixed_groups(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def outside_mixed_groups(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     values = _last_values(rows, "advantage_share_flat_accuracy", _OUTSIDE_MIXED_FOR)
-    if values and _mean(values) > _OUTSIDE_MIXED:
+    if values and mean(values) > _OUTSIDE_MIXED:
         return (
-            f"{_mean(values):.0%} of all advantage of {_OUTSIDE_MIXED_FOR} batches came from groups that are all right "
+            f"{mean(values):.0%} of all advantage of {_OUTSIDE_MIXED_FOR} batches came from groups that are all right "
             "or all wrong: it rewards something other than accuracy"
         )
-    return ""
 
 
 def _rewards_in(rows: _Rows) -> list[str]:
     """The rewards whose spread the newest row has."""
-    names = [name.removeprefix("reward_").removesuffix("_std") for name in rows[-1] if name.startswith("reward_")]
-    return [name for name in dict.fromkeys(names) if f"reward_{name}_std" in rows[-1]]
+    names = rows[-1] if rows else []
+    return [name[len("reward_") : -len("_std")] for name in names if fnmatch(name, "reward_*_std")]
 
 
-def dead_reward(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def dead_reward(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     """A reward of one value in all rollouts of the last batches; a penalty that is never due is none."""
     dead = []
-    for name in _rewards_in(rows) if rows else []:
+    for name in _rewards_in(rows):
         means = _last_values(rows, f"reward_{name}", _DEAD_FOR)
         spreads = _last_values(rows, f"reward_{name}_std", _DEAD_FOR)
         if spreads and not any(spreads) and len(set(means)) == 1 and not (name in PENALTIES and means[-1] == 0):
             dead.append(f"{name} was {means[-1]:g}")
-    return f"{' and '.join(dead)} in every rollout of {_DEAD_FOR} batches" if dead else ""
+    if dead:
+        return f"{' and '.join(dead)} in every rollout of {_DEAD_FOR} batches"
 
 
-def dominant_reward(rows: _Rows, held_out: _Rows, samples: int) -> str:
-    for name in _rewards_in(rows) if rows else []:
+def dominant_reward(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
+    for name in _rewards_in(rows):
         values = _last_values(rows, f"reward_{name}_share", _DOMINANT_FOR)
-        if values and name != "correct" and _mean(values) > _DOMINANT:
-            return f"{name} made {_mean(values):.0%} of the reward's variance in {_DOMINANT_FOR} batches"
-    return ""
+        if values and name != "correct" and mean(values) > _DOMINANT:
+            return f"{name} made {mean(values):.0%} of the reward's variance in {_DOMINANT_FOR} batches"
 
 
-def entropy_collapse(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def entropy_collapse(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     first, now = _start_and_now(rows, "entropy", _ENTROPY_FOR)
-    if now is not None and now < min(_COLLAPSED, _ENTROPY_FALL * first):
+    if now < min(_COLLAPSED, _ENTROPY_FALL * first):
         return f"the entropy fell from {first:.3g} to {now:.3g} nats a token: the samples of a group become one"
-    return ""
 
 
-def entropy_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def entropy_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     first, now = _start_and_now(rows, "entropy", _ENTROPY_FOR)
-    if now is not None and now > _ENTROPY_RISE * first:
+    if now > _ENTROPY_RISE * first:
         return f"the entropy rose from {first:.3g} to {now:.3g} nats a token: the text falls apart"
-    return ""
 
 
-def _start_and_now(rows: _Rows, name: str, count: int) -> tuple[float | None, float | None]:
-    """The means of the first and of the last `count` rows; None where they overlap or lack the number."""
+def _start_and_now(rows: _Rows, name: str, count: int) -> tuple[float, float]:
+    """The means of the first and of the last `count` rows; NaN where they overlap or lack the number."""
     first, now = _last_values(rows[:count], name, count), _last_values(rows, name, count)
-    return (_mean(first), _mean(now)) if first and now and len(rows) >= 2 * count else (None, None)
+    return (mean(first), mean(now)) if first and now and len(rows) >= 2 * count else (nan, nan)
 
 
-def repetition(rows: _Rows, held_out: _Rows, samples: int) -> str:
-    values = _last_values(rows, "repetitive", _REPETITIVE_FOR)
-    if values and min(values) >= _REPETITIVE:
-        return f"{values[-1]:.0%} of the answers repeat themselves in a chain, in {_REPETITIVE_FOR} batches in a row"
-    return ""
+def repetition(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
+    if share := _steady(rows, "repetitive", _REPETITIVE, _REPETITIVE_FOR):
+        return f"{share:.0%} of the answers repeat themselves in a chain, in {_REPETITIVE_FOR} batches in a row"
 
 
-def kl_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def kl_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     now = _last_values(rows, "kl", 1)
-    before = [row["kl"] for row in rows[-_KL_BEFORE - 1 : -1] if row.get("kl") is not None]
-    if now and before and now[0] > max(_KL, _KL_TIMES * sorted(before)[len(before) // 2]):
-        return f"the KL to the start jumped to {now[0]:.3g} nats a token, from {sorted(before)[len(before) // 2]:.3g}"
-    return ""
+    before = sorted(row["kl"] for row in rows[-_KL_BEFORE - 1 : -1] if row.get("kl") is not None)
+    if now and before and now[0] > max(_KL, _KL_TIMES * median_high(before)):
+        return f"the KL to the start jumped to {now[0]:.3g} nats a token, from {median_high(before):.3g}"
 
 
-def ratio_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def ratio_explosion(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     low, high = _last_values(rows, "clip_low", _CLIPPED_FOR), _last_values(rows, "clip_high", _CLIPPED_FOR)
-    shares = [one + other for one, other in zip(low, high, strict=True)] if low and high else []
+    shares = [below + above for below, above in zip(low, high, strict=True)] if low and high else []
     if shares and min(shares) > _CLIPPED:
         batches = f"in {_CLIPPED_FOR} batches"
         return f"the ratio of {shares[-1]:.0%} of the tokens was clipped {batches}: the steps are too large"
-    return ""
 
 
-def out_of_step(rows: _Rows, held_out: _Rows, samples: int) -> str:
-    gaps = [row["sampler_gap"] for row in (*rows[:1], *rows[-1:]) if row.get("sampler_gap") is not None]
-    if len(gaps) == 2 and gap_is_suspicious(gaps[1], gaps[0]):
+def out_of_step(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
+    """Rounding alone keeps the gap some thousandths wide; the weights had just been sent before the first batch."""
+    first, now = _last_values(rows[:1], "sampler_gap", 1), _last_values(rows, "sampler_gap", 1)
+    if first and now and now[0] > max(_GAP, _GAP_TIMES * first[0]):
         return (
-            f"the sampler's log-probabilities differ from the trainer's by {gaps[1]:.3g} a token, by {gaps[0]:.3g} at "
+            f"the sampler's log-probabilities differ from the trainer's by {now[0]:.3g} a token, by {first[0]:.3g} at "
             "the start: its weights may not follow the training"
         )
-    return ""
 
 
-def gap_is_suspicious(now: float, first: float) -> bool:
-    """Whether a gap of log-probabilities is suspect: rounding alone keeps it some thousandths wide."""
-    return now > max(_GAP, _GAP_TIMES * first)
-
-
-def below_start(rows: _Rows, held_out: _Rows, samples: int) -> str:
+def below_start(rows: _Rows, held_out: _Rows, samples: int) -> str | None:
     """Pass@1 below its first value by two standard errors of a difference of independent binomials of `samples`."""
     first, values = _last_values(held_out[:1], "pass@1", 1), _last_values(held_out, "pass@1", _BELOW_FOR)
     if not samples or not first or not values or len(held_out) <= _BELOW_FOR:
-        return ""
+        return None
     start = first[0]
     errors = [((start * (1 - start) + value * (1 - value)) / samples) ** 0.5 for value in values]
     if all(start - value > _SPREADS * error for value, error in zip(values, errors, strict=True)):
         return f"Pass@1 is {values[-1]:.3f}, below its start of {start:.3f}, in {_BELOW_FOR} validations in a row"
-    return ""
 
 
 WIRES = {  # name: the function, the numbers that it looks at
@@ -213,9 +198,4 @@ def replay(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[_Trip]:
 def unchecked(rows: _Rows, held_out: _Rows = ()) -> list[str]:
     """The wires whose numbers no row has, in the order of WIRES."""
     present = {name for row in (*rows, *held_out) for name, value in row.items() if value is not None}
-    return [name for name, (_, needed) in WIRES.items() if not all(_matches(present, one) for one in needed)]
-
-
-def _matches(present: Iterable[str], pattern: str) -> bool:
-    before, _, after = pattern.partition("*")
-    return any(name.startswith(before) and name.endswith(after) for name in present) if after else pattern in present
+    return [name for name, (_, needed) in WIRES.items() if not all(filter_names(present, one) for one in needed)]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lead_kit.data.reasoning_gym import REWARDS as GYM_REWARDS
 from lead_kit.errors import InputError
 from lead_kit.method.advantages import GROUP_FILTERS, Group
 from lead_kit.method.estimators import Estimate, bind_estimator
@@ -94,7 +93,7 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     `cells` is the notebook's `globals()`: a function of yours that a cell defines is found by its name, and `run` keeps
     its source. Raises InputError for an unknown name, a wrong or missing argument, and parts that do not fit together.
     """
-    mine = user_functions([*config["rewards"], *(config[part] for part in _PARTS)], run, cells) | GYM_REWARDS
+    mine = user_functions([*config["rewards"], *(config[part] for part in _PARTS)], run, cells)
     estimate = bind_estimator(config, mine)
     rewards = bind_rewards(config["rewards"], mine, seed=config["seed"])
     filters = with_user_functions(GROUP_FILTERS, mine, "group_filter")

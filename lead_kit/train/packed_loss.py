@@ -4,7 +4,6 @@ with equal shares for all processes."""
 import functools
 import inspect
 import re
-import warnings
 from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,11 +14,9 @@ import torch
 from accelerate import Accelerator
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.functional import pad
 from trl import GRPOTrainer
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.method import tripwires
 from lead_kit.models import sampler
 from lead_kit.train.packing import attend_by_rows, by_prompt, micro_batches, packed_logps, packs_of, rows_of
 
@@ -56,19 +53,14 @@ def trained_rows(advantages: Tensor, least: int) -> Tensor:
 
 
 def gather_rows(inputs: dict, accelerator: Accelerator) -> dict:
-    """TRL's batch with the rows of all processes, in their order, as wide as the widest; two exchanges."""
-    rows = inputs["completion_mask"].shape[:1]
-    fields = {name: values for name, values in inputs.items() if torch.is_tensor(values) and values.shape[:1] == rows}
-    wide = [name for name, values in fields.items() if values.dim() == 2]
-    widths = torch.tensor([[fields[name].shape[1] for name in wide]], device=accelerator.device)
-    for name, width in zip(wide, accelerator.gather(widths).amax(0).tolist(), strict=True):
-        missing = width - fields[name].shape[1]  # TRL pads prompts on the left and the rest on the right
-        fields[name] = pad(fields[name], (missing, 0) if name.startswith("prompt") else (0, missing))
-    flat = [(v.flatten(1) if v.dim() > 1 else v[:, None]).contiguous().view(torch.uint8) for v in fields.values()]
-    both = accelerator.gather(torch.cat(flat, 1)).split([part.shape[1] for part in flat], 1)
-    gathered = dict(inputs)
-    for (name, values), part in zip(fields.items(), both, strict=True):
-        gathered[name] = part.contiguous().view(values.dtype).reshape(-1, *values.shape[1:])
+    """TRL's batch with the rows of all processes, in their order, as wide as the widest."""
+    gathered, rows = dict(inputs), inputs["completion_mask"].shape[:1]
+    for name, values in inputs.items():
+        if not torch.is_tensor(values) or values.shape[:1] != rows:
+            continue
+        if values.dim() == 2:  # TRL pads prompts on the left and the rest on the right
+            values = accelerator.pad_across_processes(values, dim=1, pad_first=name.startswith("prompt"))
+        gathered[name] = accelerator.gather(values)
     return gathered
 
 
@@ -389,20 +381,3 @@ def gap_to_trainer(trainer, output: dict) -> float:
     sums = torch.stack([gaps.sum(), scored.sum()])
     total, tokens = trainer.accelerator.gather(sums).view(-1, 2).sum(0).tolist()
     return total / max(tokens, 1)
-
-
-class WeightSyncCheck:
-    """Warns once when the gap has left that of the first batch, for which the weights had just been sent."""
-
-    def __init__(self):
-        self.first, self.warned = None, False
-
-    def check(self, gap: float) -> None:
-        self.first = gap if self.first is None else self.first
-        if not self.warned and tripwires.gap_is_suspicious(gap, self.first):
-            self.warned = True
-            warnings.warn(
-                f"vLLM's log-probabilities differ from the trainer's by {gap:.3g} a token, by {self.first:.3g} at the "
-                "start: its weights may not follow the training",
-                stacklevel=2,
-            )

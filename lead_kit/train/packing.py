@@ -61,27 +61,44 @@ def pack_rows(lengths: list[int], token_budget: int, at_least: int = 1) -> list[
     return packs
 
 
-def flatten(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> _Pack:
-    """The attended tokens of `rows` end to end; those in the last logits_to_keep columns are scored."""
-    chosen = torch.tensor(rows, device=input_ids.device)
-    kept = attention_mask[chosen].bool()
+def flatten(
+    rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, shared: bool = False
+) -> _Pack:
+    """The attended tokens of `rows` end to end; those in the last logits_to_keep columns are scored.
+
+    With `shared`, rows of one prompt, which stand together, have it once: a sequence that their completions continue.
+    """
+    chosen, first = torch.tensor(rows, device=input_ids.device), input_ids.shape[1] - logits_to_keep
+    ids, mask = input_ids[chosen], attention_mask[chosen].bool()
+    leader, kept, prompt_of = list(range(len(rows))), mask.clone(), ()  # leader: the row that has the row's prompt
+    if shared:
+        known: dict[tuple[int, ...], int] = {}
+        leader = [known.setdefault(*pair) for pair in zip(_prompts_of(ids, mask, logits_to_keep), leader, strict=True)]
+    leader = torch.tensor(leader, device=ids.device)
+    kept[leader != torch.arange(len(rows), device=ids.device), :first] = False
     row, column = kept.nonzero(as_tuple=True)  # row by row, so a sequence stays contiguous
-    lengths = kept.sum(1)
-    ends = pad(lengths.cumsum(0), (1, 0))
-    position = torch.arange(len(row), device=row.device) - ends[row]
-    ids = input_ids[chosen][kept]
-    first_scored = input_ids.shape[1] - logits_to_keep
+    position = (mask.cumsum(1) - 1)[row, column]
+    sizes = kept.sum(1)
+    if shared:
+        sizes = torch.stack([kept[:, :first].sum(1), kept[:, first:].sum(1)], 1).flatten()  # prompt, completion, …
+        sequence = (sizes > 0).cumsum(0) - 1
+        prompt_of = torch.stack([torch.full_like(leader, -1), sequence[2 * leader]], 1).flatten()
+        prompt_of, sizes = tuple(prompt_of[sizes > 0].tolist()), sizes[sizes > 0]
     # Nothing predicts the first token of a sequence; it is in these columns only if the row has no prompt.
-    (scored,) = ((column >= first_scored) & (position > 0)).nonzero(as_tuple=True)
+    (scored,) = ((column >= first) & (position > 0)).nonzero(as_tuple=True)
+    place = torch.zeros_like(input_ids[chosen])
+    place[row, column] = torch.arange(len(row), device=ids.device)
+    of_prompt = place[leader[row[scored]], first - 1]
     return _Pack(
-        input_ids=ids[None],
+        input_ids=ids[kept][None],
         position_ids=position[None],
-        ends=ends.int(),
-        longest=int(lengths.max()),
+        ends=pad(sizes.cumsum(0), (1, 0)).int(),
+        longest=int(sizes.max()),
         row=chosen[row[scored]],
-        column=column[scored] - first_scored,
-        before=scored - 1,
-        target=ids[scored],
+        column=column[scored] - first,
+        before=of_prompt.where(column[scored] == first, scored - 1),
+        target=ids[kept][scored],
+        prompt_of=prompt_of,
     )
 
 
@@ -97,46 +114,6 @@ def shareable(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) ->
     first = input_ids.shape[1] - logits_to_keep
     gaps = attention_mask[:, first:].diff(dim=1) > 0
     return bool(attention_mask[:, :first].any(1).all()) and not gaps.any()
-
-
-def flatten_shared(rows: list[int], input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> _Pack:
-    """As `flatten`, with each different prompt once, followed by the completions of its rows."""
-    first = input_ids.shape[1] - logits_to_keep
-    prompts = _prompts_of(input_ids[rows], attention_mask[rows], logits_to_keep)
-    lengths = attention_mask[:, first:].sum(1).tolist()
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for row, prompt in zip(rows, prompts, strict=True):
-        groups.setdefault(prompt, []).append(row)
-    ids, positions, sizes, prompt_of, before, targets = [], [], [], [], [], []
-    start = 0  # of the next sequence
-    for prompt, members in groups.items():
-        last, sequence = start + len(prompt) - 1, len(sizes)
-        ids.append(input_ids.new_tensor(prompt))
-        positions.append(torch.arange(len(prompt)))
-        sizes.append(len(prompt))
-        prompt_of.append(-1)
-        start += len(prompt)
-        for row in (member for member in members if lengths[member]):
-            size = lengths[row]
-            ids.append(input_ids[row, first : first + size])
-            positions.append(torch.arange(len(prompt), len(prompt) + size))
-            before += [last, *range(start, start + size - 1)]
-            targets += [(row, column) for column in range(size)]
-            sizes.append(size)
-            prompt_of.append(sequence)
-            start += size
-    row, column = torch.tensor(targets, dtype=torch.long).view(-1, 2).unbind(1)
-    return _Pack(
-        input_ids=torch.cat(ids)[None],
-        position_ids=torch.cat(positions)[None],
-        ends=pad(torch.tensor(sizes).cumsum(0), (1, 0)).int(),
-        longest=max(sizes),
-        row=row,
-        column=column,
-        before=torch.tensor(before, dtype=torch.long),
-        target=input_ids[row, first + column],
-        prompt_of=tuple(prompt_of),
-    )
 
 
 def _sdpa_by_sequence(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
@@ -278,7 +255,7 @@ def packed_logps(
     order = by_prompt(*layout)
     packs = packs_of(attention_mask, token_budget, order) if token_budget else [order]
     shared = not input_ids.is_cuda and attend_by_sequence(model) and shareable(*layout)
-    flat = [(flatten_shared if shared else flatten)(rows, *layout) for rows in packs]
+    flat = [flatten(rows, *layout, shared) for rows in packs]
     scores = [score(model, pack, temperature, entropy, fused, learned) for pack in flat]
     cells = torch.cat([p.row for p in flat]), torch.cat([p.column for p in flat])
 

@@ -73,11 +73,10 @@ def _ideal_completion(row: dict, form: str, close_thought: bool = False) -> str:
     """
     asked, thinking = any("<think>" in turn["content"] for turn in row["prompt"]), row["thinking"]
     answer = (form or _BOX).replace("GOLD", row["gold"])
-    if asked or thinking or close_thought:
-        inside = "" if asked else answer
-        opened = "<think>\n" if asked and not thinking else ""
-        return f"{opened}{inside}\n</think>\n{answer}"
-    return answer
+    if not (asked or thinking or close_thought):
+        return answer
+    opened = "<think>\n" if asked and not thinking else ""
+    return f"{opened}{'' if asked else answer}\n</think>\n{answer}"
 
 
 def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, grader, settings: dict) -> list[Item]:
@@ -90,7 +89,6 @@ def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, gr
         raise InputError(
             f"reward_weights has {len(weights)} numbers for the {len(rewards)} rewards {', '.join(rewards)}"
         )
-    thinking = problems[0]["thinking"]
     form, rollouts = _grade_ideal_answers(problems, tokenizer, grader)
     for name, reward in grader.reward_table.items():  # one that needs a column or fails says so before any rollout
         if rollouts[0].verdict.status != "gold_unparseable":
@@ -99,7 +97,7 @@ def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, gr
     return [
         check_golds([row for row in problems + held_out if "gold" in row]),
         check_ideal_answer(rollouts, form, "correct" in weighted),
-        *_check_format_rewards(rollouts, weighted, thinking),
+        *_check_format_rewards(rollouts, weighted, problems[0]["thinking"]),
         _check_context(problems + held_out, model, settings["max_tokens"]),
         _check_exact_leaks(problems, held_out),
     ]
@@ -110,7 +108,7 @@ def check_golds(rows: list[dict]) -> Item:
     faults = clean.lint_golds(rows)
     if not faults:
         return Item("golds", OK, f"all {len(rows):,} gold answers can be graded")
-    first = ", ".join(safe_line(text) for text in faults[0][:2])
+    first = ", ".join(map(safe_line, faults[0][:2]))
     many = f"{len(faults):,} of {len(rows):,} gold answers cannot be graded, so they could earn no reward"
     return Item("golds", STOP, f"{many}, e.g. {first} ({safe_line(faults[0].reason)})")
 
@@ -138,29 +136,25 @@ def check_ideal_answer(rollouts: list, form: str, rewarded: bool) -> Item:
         if form or all(turn["content"] == r.problem for r in rollouts for turn in r.record["prompt"]):
             return Item("answer", OK, sentence)
         return Item("answer", LOOK, f"{sentence}; answers in another form count as none: ask for \\boxed{{}}")
-    first = wrong[0]
+    first, text = wrong[0], safe_line(wrong[0].completion)
     if first.gold not in first.completion:
         written = safe_line(_ideal_completion(first.record, form))
-        return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {safe_line(first.completion)}")
-    verdict = STOP if rewarded and len(wrong) > len(rollouts) / 2 else LOOK
+        return Item("answer", LOOK, f"the tokenizer cannot write {written}: it becomes {text}")
     few = f"{asked}, but {len(wrong)} of {len(rollouts)} right answers so written are not accepted"
-    reason = first.verdict.reason or "no answer was found"
-    graded = f"{safe_line(first.completion)} is graded {first.verdict.status} ({reason})"
+    graded = f"{text} is graded {first.verdict.status} ({first.verdict.reason or 'no answer was found'})"
+    verdict = STOP if rewarded and len(wrong) > len(rollouts) / 2 else LOOK
     return Item("answer", verdict, f"{few}: {graded}; ask for \\boxed{{}} in the template")
 
 
 def _check_format_rewards(rollouts: list, weighted: dict, thinking: bool) -> list[Item]:
     """Whether an answer in the prompt's own form earns the format rewards; `weighted` are the rewards in use."""
-    items = []
-    for name in [name for name in _FORMATS if name in weighted]:
-        if all(weighted[name](rollout) for rollout in rollouts):
-            items.append(Item(name, OK, "an answer in the prompt's form earns it"))
-        elif thinking:
-            opened = "the chat template has already opened <think>, so an answer cannot begin with it"
-            items.append(Item(name, LOOK, f"an answer in the prompt's form does not earn it: {opened}"))
-        else:
-            items.append(Item(name, LOOK, "the prompt does not ask for the format that this reward checks"))
-    return items
+    earned = Item("", OK, "an answer in the prompt's form earns it")
+    missed = Item("", LOOK, "the prompt does not ask for the format that this reward checks")
+    if thinking:
+        opened = "the chat template has already opened <think>, so an answer cannot begin with it"
+        missed = Item("", LOOK, f"an answer in the prompt's form does not earn it: {opened}")
+    used = [name for name in _FORMATS if name in weighted]
+    return [(earned if all(map(weighted[name], rollouts)) else missed)._replace(name=name) for name in used]
 
 
 def _check_context(rows: list[dict], model, max_tokens: int) -> Item:
@@ -177,11 +171,15 @@ def _check_exact_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     """Whether held-out problems are trained on, compared in normal form; `lead leaks` also finds near duplicates."""
     trained = {near_duplicates.normal_form(row["problem"]) for row in problems}
     twins = [row["id"] for row in held_out if near_duplicates.normal_form(row["problem"]) in trained]
+    return _leak_item("leaks", twins, len(held_out), "")
+
+
+def _leak_item(name: str, twins: list[str], count: int, how: str) -> Item:
+    """The item of the held-out problems (ids), of so many, that training holds."""
     if not twins:
-        return Item("leaks", OK, "no held-out problem is in training")
-    verdict = STOP if len(twins) > _MANY_LEAKS * len(held_out) else LOOK
-    sentence = f"{len(twins)} of {len(held_out)} held-out problems are in training, e.g. {safe_line(twins[0])}"
-    return Item("leaks", verdict, sentence)
+        return Item(name, OK, f"no held-out problem is in training{how}")
+    sentence = f"{len(twins)} of {count} held-out problems are in training{how}, e.g. {safe_line(twins[0])}"
+    return Item(name, STOP if len(twins) > _MANY_LEAKS * count else LOOK, sentence)
 
 
 def as_lines(items: list[Item]) -> str:
@@ -240,10 +238,8 @@ def require(items: list[Item], mode: str) -> None:
 def check_near_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     """Held-out problems of which training holds the same text or the same problem in other words (`lead leaks`)."""
     leaks = near_duplicates.leaks(problems, {"validation": held_out}, _LEAK_SIMILARITY)
-    same = {row["evaluation_id"] for row in leaks if row["kind"] != "variant"}
-    sentence = f"{len(same)} of {len(held_out)} held-out problems are in training, in the same or in other words"
-    verdict = OK if not same else LOOK if len(same) <= _MANY_LEAKS * len(held_out) else STOP
-    return Item("near leaks", verdict, sentence)
+    same = dict.fromkeys(row["evaluation_id"] for row in leaks if row["kind"] != "variant")
+    return _leak_item("near leaks", list(same), len(held_out), ", in the same or in other words")
 
 
 def check_batch(trainer, config: dict) -> list[Item]:
@@ -302,13 +298,12 @@ def check_rewards(rollouts: pd.DataFrame, weights: dict[str, float]) -> list[Ite
     shares, items = variance_shares(variances), []
     for name, values in columns.items():
         part = shares.get(f"reward_{name}_share", float(variances[name] > 0))
-        sentence = f"mean {values.mean():.3g}, {part:.0%} of the variance"
+        verdict, sentence = OK, f"mean {values.mean():.3g}, {part:.0%} of the variance"
         if not variances[name]:
-            items.append(Item(f"reward {name}", LOOK, f"it is {values.iloc[0]:g} in every rollout"))
+            verdict, sentence = LOOK, f"it is {values.iloc[0]:g} in every rollout"
         elif name != "correct" and part > _DOMINANT:
-            items.append(Item(f"reward {name}", LOOK, f"{sentence}: it decides what is learned"))
-        else:
-            items.append(Item(f"reward {name}", OK, sentence))
+            verdict, sentence = LOOK, f"{sentence}: it decides what is learned"
+        items.append(Item(f"reward {name}", verdict, sentence))
     return items
 
 
@@ -319,8 +314,7 @@ def check_cost(metrics: dict, steps: int, tokens: int) -> Item:
     else:
         unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
         memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB of memory at most"
-    seconds = metrics.get("seconds")
-    if not seconds:
+    if not (seconds := metrics.get("seconds")):
         return Item("cost", OK, memory)
     hours, rest = divmod(seconds * steps, 3600)
     all_of_it = f"{hours:.0f} h {rest / 60:.0f} min" if hours else f"{rest / 60:.1f} min"

@@ -93,7 +93,7 @@ class LeadTrainer(PackedUpdate):
         price = KL_PRICE_ARGUMENT.get(estimate.baseline.__name__)
         self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
-        self._weight_sync, self._sampler_gap = packed_loss.WeightSyncCheck(), None
+        self._sampler_gap = None
         self._sampler_exact = False  # whether the first samples were compared with a plain forward
         self._completions = None  # sampled by dynamic sampling ahead of TRL's own call
         rewards = [self._trl_reward(name, score) for name, score in grader.reward_table.items()]
@@ -271,7 +271,6 @@ class LeadTrainer(PackedUpdate):
             output = replace(super()._generate_and_score_completions(inputs))
         if self.use_vllm:
             self._sampler_gap = packed_loss.gap_to_trainer(self, output)
-            self._weight_sync.check(self._sampler_gap)
         group = self._with_kl(self._group, output) if self.by_token else self._group
         shaped, before, advantages = self.estimate.steps(group)
         kept = rollouts_kept(self.group_filter(shaped), self.num_generations)

@@ -18,7 +18,7 @@ from lead_kit.models import smollm2
 from lead_kit.models.loading import load_model
 
 pytestmark = pytest.mark.slow
-NAMES = {theirs: ours for ours, theirs in smollm2._BLOCK_TENSORS.items()}
+NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"abcdefghijklmnopqrstuvwxyz0123456789.Ġ", "ab", "cd"]
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
@@ -48,20 +48,15 @@ def write(path: Path, model, kind=gguf.GGMLQuantizationType.F32, **changes) -> P
     writer.add_token_types([3, 3, 3] + [1] * (len(TOKENS) - 3))
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(2)
-    whole = {theirs: ours for ours, theirs in smollm2._OTHER_TENSORS.items()}
     for name, values in model.state_dict().items():
-        if name in whole:
-            writer.add_tensor(whole[name], values.numpy())
-            continue
-        _, _, block, rest = name.split(".", 3)
-        part = NAMES[rest.removesuffix(".weight")]
-        if part in ("attn_q", "attn_k"):
-            heads = config.num_attention_heads if part == "attn_q" else config.num_key_value_heads
-            values = interleaved(values, heads)
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            values = interleaved(values, config.num_attention_heads if "q_proj" in name else config.num_key_value_heads)
         array = values.numpy()
-        quantised = array.ndim > 1 and kind != gguf.GGMLQuantizationType.F32
+        quantised = array.ndim > 1 and ".layers." in name and kind != gguf.GGMLQuantizationType.F32
         array = gguf.quantize(array, kind) if quantised else array
-        writer.add_tensor(f"blk.{block}.{part}.weight", array, raw_dtype=kind if quantised else None)
+        name = NAMES.get_name(name, try_suffixes=(".weight",))
+        if name != changes.get("without"):
+            writer.add_tensor(name, array, raw_dtype=kind if quantised else None)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -99,6 +94,7 @@ def test_a_model_comes_back_from_gguf(tmp_path, model, kind, close):
     [
         ({"architecture": "gemma"}, "general.architecture is 'gemma', and only 'llama' can be read"),
         ({"pre": "qwen2"}, "tokenizer.ggml.pre is 'qwen2', expected one of .'smollm', 'gpt-2'"),
+        ({"without": "blk.1.ffn_up.weight"}, "lacks tensors: .'model.layers.1.mlp.up_proj.weight'"),
     ],
 )
 def test_other_kinds_are_named(tmp_path, model, changes, sentence):

@@ -16,6 +16,7 @@ os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": 
 
 from bench import small_trainer
 from lead_kit.data import arithmetic, named_sets
+from lead_kit.method import tripwires
 from lead_kit.models import engines, tiny_models
 from lead_kit.models.loading import load_model
 from lead_kit.models.sampler import Request, SamplingSettings, row_seed
@@ -101,8 +102,9 @@ def test_validation_has_its_settings_and_seeds_and_vllm_has_the_trained_weights(
 def test_weights_that_do_not_arrive_are_told(model_folder, tmp_path):
     trainer = colocated_trainer(model_folder, tmp_path, estimator="grpo", steps=8)
     trainer.vllm_generation.sync_weights = lambda: None
-    with pytest.warns(UserWarning, match="its weights may not follow the training"):
-        trainer.train()
+    trainer.train()
+    rows = [line for line in read_jsonl(tmp_path / "metrics.jsonl") if line["split"] == "train"]
+    assert "out_of_step" in {trip.wire for trip in tripwires.replay(rows)}
 
 
 def test_a_server_of_vllm_answers_engine_openai(model_folder):

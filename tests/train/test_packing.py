@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lead_kit.train.packing import (
     BY_SEQUENCE,
     attend_by_sequence,
+    by_prompt,
     flatten,
-    flatten_shared,
     pack_rows,
     packed_logps,
     shareable,
@@ -132,7 +132,7 @@ def test_rows_of_one_prompt_share_it_and_nothing_changes(tiny, budget):
 
 def test_a_pack_holds_each_prompt_once():
     ids, mask, keep = groups_of(SHARED, [3, 5, 0, 1, 6, 2, 4, 5])
-    pack = flatten_shared(list(range(8)), ids, mask, keep)
+    pack = flatten(by_prompt(ids, mask, keep), ids, mask, keep, shared=True)
     assert pack.input_ids.shape[1] == 4 + 2 + 7 + 26  # three prompts, and all completions
     assert pack.ends.diff().tolist() == [4, 3, 2, 2, 5, 6, 5, 7, 1, 4]
     assert pack.prompt_of == (-1, 0, 0, -1, 3, 3, 3, -1, 7, 7)
