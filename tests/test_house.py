@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (860, 5, 30),
+    "": (830, 5, 30),
     "verify": (3500, 16, 95),
-    "method": (1120, 7, 96),
-    "runs": (1650, 12, 81),
-    "data": (1630, 9, 76),
-    "models": (1560, 7, 51),
-    "train": (2280, 12, 73),
-    "evaluate": (1260, 7, 67),
-    "report": (2680, 16, 122),
-    "replay": (1680, 9, 65),
-    "launch": (2660, 14, 83),
+    "method": (1100, 7, 95),
+    "runs": (1590, 12, 81),
+    "data": (1500, 8, 72),
+    "models": (1490, 7, 51),
+    "train": (2170, 12, 70),
+    "evaluate": (1240, 7, 67),
+    "report": (2610, 16, 121),
+    "replay": (1530, 9, 63),
+    "launch": (2570, 14, 83),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 17_330, 114, 824
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_570, 113, 813
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason
