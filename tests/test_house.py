@@ -32,7 +32,6 @@ SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason
     "verify/answer_types.py": "the kinds of answer, a line each",
-    "method/named_estimators.py": "names and numbers that commands read without importing torch",
     "verify/verdict.py": "the type that the method may import without the verifier",
 }
 # words that say nothing of what they name; as functions, classes, files, parameters and assigned variables

@@ -58,10 +58,13 @@ class LocalEngine:
             if not self._exact:
                 sampler.require_exact(self.model, ids, sampled, self.sampling)
                 self._exact = True
-            for request, one in zip(part, sampled, strict=True):
-                one = self.sampling.until_stop(one, self.tokenizer)  # the sampler generates on
-                text = self.sampling.before_stop(self.tokenizer.decode(one.ids, skip_special_tokens=True))
-                yield request, Completion(text, len(one.ids), one.truncated, self.chat.prompt(request.record).thinking)
+            for request, tokens in zip(part, sampled, strict=True):
+                tokens = self.sampling.until_stop(tokens, self.tokenizer)  # the sampler generates on
+                text = self.sampling.before_stop(self.tokenizer.decode(tokens.ids, skip_special_tokens=True))
+                yield (
+                    request,
+                    Completion(text, len(tokens.ids), tokens.truncated, self.chat.prompt(request.record).thinking),
+                )
 
 
 class VllmEngine:
@@ -104,9 +107,12 @@ class VllmEngine:
         try:
             for part in chat.parts(requests, self.batch_size):
                 ids, seeds = [chat.ids(r.record) for r in part], [r.seed for r in part]
-                for request, one in zip(part, _vllm_completions(engine, ids, seeds, self.sampling), strict=True):
+                for request, output in zip(part, _vllm_completions(engine, ids, seeds, self.sampling), strict=True):
                     thinking = chat.prompt(request.record).thinking
-                    yield request, Completion(one.text, len(one.token_ids), one.finish_reason == "length", thinking)
+                    yield (
+                        request,
+                        Completion(output.text, len(output.token_ids), output.finish_reason == "length", thinking),
+                    )
         finally:
             del engine
             gc.collect()

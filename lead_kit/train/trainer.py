@@ -18,8 +18,7 @@ from trl.trainer.utils import add_fused_lm_head
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import VOTING, Group, rollouts_kept
 from lead_kit.method.diagnostics import diagnose
-from lead_kit.method.estimators import Estimate, require_correct
-from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
+from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, require_correct
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import sample_colocated, sync_exactly
