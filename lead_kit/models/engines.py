@@ -61,10 +61,8 @@ class LocalEngine:
             for request, tokens in zip(part, sampled, strict=True):
                 tokens = self.sampling.until_stop(tokens, self.tokenizer)  # the sampler generates on
                 text = self.sampling.before_stop(self.tokenizer.decode(tokens.ids, skip_special_tokens=True))
-                yield (
-                    request,
-                    Completion(text, len(tokens.ids), tokens.truncated, self.chat.prompt(request.record).thinking),
-                )
+                thinking = self.chat.prompt(request.record).thinking
+                yield request, Completion(text, len(tokens.ids), tokens.truncated, thinking)
 
 
 class VllmEngine:
