@@ -67,41 +67,26 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     `weights` are the relative chances of 1, 2, … steps. Only about 390 problems have one step: with `distinct`, longer
     ones are drawn when these run out, and ValueError is raised when all do; without it, problems may repeat.
     """
-    rng = Random(seed)
-
-    def record_of(drawn: Problem, number: int) -> dict:
-        return record(drawn, f"arithmetic-{seed}-{number}")
-
-    return collect(record_of, rng, n, weights, exclude, distinct)
+    return draw_records("arithmetic", seed, Random(seed), lambda drawn: drawn.text, n, weights, exclude, distinct)
 
 
-def collect(record_of, rng: Random, n: int, weights: list[float], exclude, distinct: bool) -> list[dict]:
-    """As `draw`; `record_of(problem, number)` makes the record of a problem that was drawn."""
+def draw_records(source: str, seed, rng: Random, render, n: int, weights: list[float], exclude, distinct) -> list[dict]:
+    """As `draw`, for the task `source`; `render(problem)` writes a problem that was drawn with `rng` as a text."""
     seen, records, misses = set(exclude), [], 0
     while len(records) < n:
         steps = rng.choices(range(1, len(weights) + 1), weights)[0]
-        new = record_of(_draw_problem(rng, steps), len(records))
-        if new["problem"] in seen:
+        drawn = _draw_problem(rng, steps)
+        text = render(drawn)
+        if text in seen:
             misses += 1
             if misses > 20 * n + 10_000:
                 raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
             continue
         if distinct:
-            seen.add(new["problem"])
-        records.append(new)
+            seen.add(text)
+        record = {"id": f"{source}-{seed}-{len(records)}", "problem": text, "gold": str(drawn.gold)}
+        records.append(record | {"level": float(drawn.level), "source": source, "steps": steps})
     return records
-
-
-def record(drawn: Problem, identity: str) -> dict:
-    """The kit's record of a problem, with its number of steps."""
-    return {
-        "id": identity,
-        "problem": drawn.text,
-        "gold": str(drawn.gold),
-        "level": float(drawn.level),
-        "source": "arithmetic",
-        "steps": len(drawn.operands),
-    }
 
 
 def read(text: str) -> Problem:

@@ -213,9 +213,8 @@ def _column_of(role: str, source: Source | None, fields: dict, columns: set[str]
     asked = fields.get(role, "")
     if asked and asked.split(".")[0] not in columns:
         raise InputError(f"{where}: no column {asked!r} for {role}; there are {', '.join(sorted(columns))}")
-    usual = getattr(source, role) if source else ""
-    column = asked or (usual if usual.split(".")[0] in columns else "")
-    column = column or next((common for common in ROLES[role] if common in columns), "")
+    usual = [getattr(source, role)] if source else []
+    column = asked or next((name for name in (*usual, *ROLES[role]) if name.split(".")[0] in columns), "")
     if role == "problem" and not column:
         raise InputError(f"{where}: no column holds the problem; there are {', '.join(sorted(columns))}")
     return column

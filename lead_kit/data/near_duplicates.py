@@ -22,6 +22,7 @@ from lead_kit.errors import InputError
 from lead_kit.runs.files import atomic, refuse_unwritable, shown
 from lead_kit.safe_text import safe_line
 
+_VARIANT = 0.8  # score from which a pair with other numbers or another answer is a variant
 _WIDTH = 12  # characters a shingle: about three words once the spaces are gone
 _FREQUENT_SHARE = 0.005  # a shingle in a larger share of the problems is boilerplate;
 _FREQUENT_FROM, _FREQUENT_TO = 5, 50  # the limit is at least 5 and at most 50 problems
@@ -135,13 +136,11 @@ def _similar(left: list[str], right: list[str] | None, threshold: float) -> list
     return pairs
 
 
-def matching_pairs(
-    left: list[dict], right: list[dict] | None = None, threshold: float = 0.65, variant: float = 0.8
-) -> list[Match]:
+def matching_pairs(left: list[dict], right: list[dict] | None = None, threshold: float = 0.65) -> list[Match]:
     """Records of `left` that match a record of `right`; without `right`, pairs of `left`, the earlier record first.
 
-    A pair with score ≥ threshold is the same problem if its numbers and answers agree. If they differ and score ≥
-    variant, it is a variant. Where an answer is missing, the numbers must agree and score ≥ variant.
+    A pair with score ≥ threshold is the same problem if its numbers and answers agree. If they differ and score ≥ .8,
+    it is a variant. Where an answer is missing, the numbers must agree and score ≥ .8.
 
     >>> matching_pairs([{"problem": "1 + 1?"}, {"problem": "$1+1$?"}])
     [Match(left=0, right=1, score=1.0, kind='same text')]
@@ -155,7 +154,7 @@ def matching_pairs(
         if not (templates[i] and templates[len(left) + j])  # problems of a template match only as equal texts
     }
     scores |= {pair: 1.0 for pair in _equal_texts(*texts, within=right is None)}
-    kinds = {(i, j): _kind_of(left[i], others[j], score, variant) for (i, j), score in scores.items()}
+    kinds = {(i, j): _kind_of(left[i], others[j], score) for (i, j), score in scores.items()}
     return [Match(*pair, scores[pair], kinds[pair]) for pair in sorted(scores) if kinds[pair]]
 
 
@@ -169,16 +168,16 @@ def _equal_texts(left: list[str], right: list[str], within: bool) -> list[tuple[
     return [(i, j) for i, text in enumerate(left) for j in rows.get(normal_form(text), ())]
 
 
-def _kind_of(record: dict, other: dict, score: float, variant: float) -> str:
+def _kind_of(record: dict, other: dict, score: float) -> str:
     """The kind of match that a close pair is; empty for none."""
     if normal_form(record["problem"]) == normal_form(other["problem"]):
         return "same text"
     a, b = _numbers(record["problem"]), _numbers(other["problem"])
     answers = answer_key(record), answer_key(other)
-    agree = answers[0] == answers[1] if all(answers) else score >= variant
+    agree = answers[0] == answers[1] if all(answers) else score >= _VARIANT
     if agree and (a <= b or b <= a):  # one text may lack an example or a figure
         return "same problem"
-    return "variant" if score >= variant else ""
+    return "variant" if score >= _VARIANT else ""
 
 
 def answer_key(record: dict) -> str:

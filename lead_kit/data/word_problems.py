@@ -9,6 +9,7 @@ carry or borrow). A problem has one to three steps; a solution thinks in `<think
 """
 
 import re
+from functools import partial
 from random import Random
 
 from lead_kit.data import arithmetic
@@ -47,12 +48,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     `weights` are the relative chances of 1, 2 and 3 steps. Raises ValueError when n distinct problems are not found.
     """
     rng = Random(f"words-{seed}")
-
-    def record_of(drawn: Problem, number: int) -> dict:
-        story = {"problem": _render(drawn, rng), "source": "words"}
-        return arithmetic.record(drawn, f"words-{seed}-{number}") | story
-
-    return arithmetic.collect(record_of, rng, n, weights, exclude, distinct)
+    return arithmetic.draw_records("words", seed, rng, partial(_render, rng=rng), n, weights, exclude, distinct)
 
 
 def _render(drawn: Problem, rng: Random) -> str:

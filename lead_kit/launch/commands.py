@@ -18,7 +18,7 @@ from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import load_recipe, read_experiment
 from lead_kit.launch.recipes import as_text
 from lead_kit.launch.run_notebook import find_notebook, run_command
-from lead_kit.method.named_estimators import ESTIMATORS
+from lead_kit.method.estimators import ESTIMATORS
 from lead_kit.parameters import read_parameters
 from lead_kit.runs import find, manifest
 from lead_kit.runs.files import ROOT, RUNS, file_name, resolve, run_folder

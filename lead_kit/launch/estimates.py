@@ -15,7 +15,7 @@ from lead_kit.errors import InputError
 from lead_kit.launch import recipe_model
 from lead_kit.launch.recipe_model import Rates, Scale, load_scale
 from lead_kit.launch.recipes import Job, settled
-from lead_kit.method.named_estimators import needs_reference
+from lead_kit.method.estimators import needs_reference
 from lead_kit.runs import manifest
 from lead_kit.runs.files import RUNS, resolve, run_folder, shown
 from lead_kit.train import batch_sizes

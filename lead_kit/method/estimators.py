@@ -1,4 +1,7 @@
-"""The estimators of the papers: a shape, a baseline and a weight, applied in this order with their parameters bound."""
+"""The estimators of the papers: a shape, a baseline and a weight, applied in this order with their parameters bound.
+
+Importing it does not import torch, so that `lead reproduce` estimates memory quickly.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,31 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import BASELINES, PER_REWARD, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
-from lead_kit.method.named_estimators import ESTIMATORS, Parts
 from lead_kit.parameters import call_name, select_function, with_user_functions
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Parts(NamedTuple):
+    """The three choices of a named estimator, and its source."""
+
+    shape: str  # a name of SHAPES
+    baseline: str  # a name of BASELINES
+    weight: str  # a name of WEIGHTS
+    source: str
+
+
+ESTIMATORS = {  # every baseline alone is also an estimator
+    "lead": Parts("lead", "grpo", "difficulty", "GRPO-LEAD (2504.09696, §2.1–2.3)"),
+    "lead_code": Parts("lead_code", "grpo_verl", "difficulty_code", "GRPO-LEAD, released code"),
+    "grpo_majority": Parts(
+        "majority", "grpo", "none", "control: GRPO with the group's majority answer (TTRL, 2504.16084)"
+    ),
+    "grpo_alp": Parts("alp", "grpo", "none", "GRPO with the adaptive length penalty ALP (2506.05256)"),
+    "grpo_kimi": Parts("kimi", "grpo", "none", "GRPO with the length reward of Kimi k1.5 (2501.12599, §2.3.3)"),
+}
+KL_PRICE_ARGUMENT = {"whitened": "kl_reward_coef"}  # baselines that subtract the KL of every token, times this argument
 
 
 class Estimate(NamedTuple):
@@ -70,3 +93,10 @@ def require_correct(estimator: Estimate, weights: Mapping[str, float]) -> None:
             f"group_shape {estimator.shape.__name__!r} replaces the reward 'correct', which must have weight 1, but "
             f"rewards and reward_weights are {dict(weights)}"
         )
+
+
+def needs_reference(parameters: Mapping) -> bool:
+    """Whether the chosen baseline uses the KL of every token to the start, and so needs a frozen copy of the model."""
+    name, baseline = (parameters.get(part, "").partition("(")[0].strip() for part in ("estimator", "group_baseline"))
+    baseline = baseline or (ESTIMATORS[name].baseline if name in ESTIMATORS else name)
+    return baseline in KL_PRICE_ARGUMENT and bool(parameters.get(KL_PRICE_ARGUMENT[baseline]))

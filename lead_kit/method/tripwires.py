@@ -179,10 +179,11 @@ def by_split(lines: _Rows, weights: Mapping[str, float]) -> tuple[list[dict], li
     return tuple([line for line in lines if line["split"] == split] for split in ("train", "validation"))
 
 
-def tripped_by_newest(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> dict[str, str]:
-    """The wires that the newest rows trip, each with its sentence. `samples`: graded answers of one validation."""
-    sentences = {name: wire(rows, held_out, samples) for name, (wire, _) in WIRES.items()}
-    return {name: sentence for name, sentence in sentences.items() if sentence}
+def tripped_by_newest(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[_Trip]:
+    """The wires that the newest rows trip. `samples`: graded answers of one validation."""
+    step = max((row["step"] for row in (*rows[-1:], *held_out[-1:])), default=0)
+    trips = [_Trip(step, name, wire(rows, held_out, samples)) for name, (wire, _) in WIRES.items()]
+    return [trip for trip in trips if trip.sentence]
 
 
 def replay(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[_Trip]:
@@ -190,8 +191,8 @@ def replay(rows: _Rows, held_out: _Rows = (), samples: int = 0) -> list[_Trip]:
     trips: dict[str, _Trip] = {}
     for step in sorted({row["step"] for row in (*rows, *held_out)}):
         trained, validated = ([row for row in part if row["step"] <= step] for part in (rows, held_out))
-        for name, sentence in tripped_by_newest(trained, validated, samples).items():
-            trips.setdefault(name, _Trip(step, name, sentence))
+        for trip in tripped_by_newest(trained, validated, samples):
+            trips.setdefault(trip.wire, trip)
     return list(trips.values())
 
 

@@ -51,21 +51,18 @@ class LocalEngine:
         limits = [sampler.room_for_completion(self.model, len(self.chat.ids(one.record)), limit) for one in requests]
         if short := sum(tokens < limit for tokens in limits):
             print(f"the model's positions end {short} of {len(requests)} completions before max_tokens {limit}")
+        fixed = {"eos": end_tokens(self.model, self.tokenizer), "pad": self.tokenizer.pad_token_id}
         for part in self.chat.parts(requests, self.batch_size):
-            sampled = [self.sampling.until_stop(one, self.tokenizer) for one in self._seeded(part)]  # it generates on
-            texts = self.tokenizer.batch_decode([s.ids for s in sampled], skip_special_tokens=True)
-            for request, text, s in zip(part, texts, sampled, strict=True):
+            ids, seeds = [self.chat.ids(r.record) for r in part], [r.seed for r in part]
+            sampled = sampler.generate(self.model, ids, seeds, self.sampling, **fixed, batch_size=self.batch_size)
+            if not self._exact:
+                sampler.require_exact(self.model, ids, sampled, self.sampling)
+                self._exact = True
+            for request, tokens in zip(part, sampled, strict=True):
+                tokens = self.sampling.until_stop(tokens, self.tokenizer)  # the sampler generates on
+                text = self.sampling.before_stop(self.tokenizer.decode(tokens.ids, skip_special_tokens=True))
                 thinking = self.chat.prompt(request.record).thinking
-                yield request, Completion(self.sampling.before_stop(text), len(s.ids), s.truncated, thinking)
-
-    def _seeded(self, part: list[Request]) -> list[GeneratedTokens]:
-        prompts, seeds = [self.chat.ids(r.record) for r in part], [r.seed for r in part]
-        ends = {"eos": end_tokens(self.model, self.tokenizer), "pad": self.tokenizer.pad_token_id}
-        sampled = sampler.generate(self.model, prompts, seeds, self.sampling, **ends, batch_size=self.batch_size)
-        if not self._exact:
-            sampler.require_exact(self.model, prompts, sampled, self.sampling)
-            self._exact = True
-        return sampled
+                yield request, Completion(text, len(tokens.ids), tokens.truncated, thinking)
 
 
 class VllmEngine:
@@ -95,7 +92,7 @@ class VllmEngine:
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
             return
-        from vllm import LLM, SamplingParams
+        from vllm import LLM
 
         tokenizer = load_tokenizer(self.model)
         set_chat_template(tokenizer, *self.chat_template)
@@ -107,19 +104,26 @@ class VllmEngine:
         engine = LLM(model=self.model, dtype=self.dtype, **fixed, **self.machine)
         try:
             for part in chat.parts(requests, self.batch_size):
-                outputs = engine.generate(
-                    [{"prompt_token_ids": chat.ids(r.record)} for r in part],
-                    [SamplingParams(n=1, seed=r.seed, **self.sampling.as_dict()) for r in part],
-                    use_tqdm=False,
-                )
-                for request, output in zip(part, outputs, strict=True):
-                    text, ids = output.outputs[0].text, output.outputs[0].token_ids
-                    truncated = output.outputs[0].finish_reason == "length"
-                    yield request, Completion(text, len(ids), truncated, chat.prompt(request.record).thinking)
+                ids, seeds = [chat.ids(r.record) for r in part], [r.seed for r in part]
+                for request, output in zip(part, _vllm_completions(engine, ids, seeds, self.sampling), strict=True):
+                    thinking = chat.prompt(request.record).thinking
+                    yield (
+                        request,
+                        Completion(output.text, len(output.token_ids), output.finish_reason == "length", thinking),
+                    )
         finally:
             del engine
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _vllm_completions(llm, ids: list[list[int]], seeds: list[int], sampling: SamplingSettings) -> list:
+    """vLLM's completion of each prompt, given as token ids, each with its own seed."""
+    from vllm import SamplingParams
+
+    settings = [SamplingParams(n=1, seed=seed, **sampling.as_dict()) for seed in seeds]
+    outputs = llm.generate([{"prompt_token_ids": prompt} for prompt in ids], settings, use_tqdm=False)
+    return [output.outputs[0] for output in outputs]
 
 
 class ParallelEngine:
@@ -208,8 +212,6 @@ def sample_colocated(
 
     GPUs that share an engine (tensor parallelism) must sample the same rows: each gathers them and keeps its own.
     """
-    from vllm import SamplingParams
-
     rows, first = list(zip(ids, seeds, strict=True)), 0
     if holder.tensor_parallel_size > 1:
         parts = [None] * holder.tensor_parallel_size
@@ -218,15 +220,11 @@ def sample_colocated(
         rows = [row for part in parts for row in part]
     if holder.enable_sleep_mode:
         holder.llm.wake_up(tags=["kv_cache"])
-    outputs = holder.llm.generate(
-        [{"prompt_token_ids": prompt} for prompt, _ in rows],
-        [SamplingParams(n=1, seed=seed, **sampling.as_dict()) for _, seed in rows],
-        use_tqdm=False,
-    )
+    sampled = _vllm_completions(holder.llm, *map(list, zip(*rows, strict=True)), sampling)
     if holder.enable_sleep_mode:  # as after TRL's own call: the weights are sent again before the next one
         holder.llm.sleep(level=2)
         holder._llm_weights_sleeping = True
-    mine = [output.outputs[0] for output in outputs[first : first + len(ids)]]
+    mine = sampled[first : first + len(ids)]
     return [GeneratedTokens(list(one.token_ids), [], one.finish_reason == "length") for one in mine]
 
 
@@ -323,8 +321,8 @@ class OpenAIClient:
                 raise InputError(
                     f"{self.address} gave no chat completion with a token count: {response.text[:200]!r}"
                 ) from None
-        refused = [name for name in body if name in _SENT and re.search(rf"\b{name}\b", response.text)]
-        hint = "".join(f"; {name} is {body[name]!r}{_SENT[name]}" for name in refused)
+        named = [name for name in self.sampling if name in body and re.search(rf"\b{name}\b", response.text)]
+        hint = "".join(f"; {name} is {body[name]!r}: set the parameter {name}" for name in named)
         if response.status_code in (401, 403):
             hint = "; the key is read from LEAD_API_KEY"
         raise InputError(f"the server at {self.address} refuses the request ({_describe(response)}){hint}")
@@ -334,16 +332,6 @@ def _describe(response: httpx.Response) -> str:
     """Status and first words of an answer; the key is hidden if the server repeats it."""
     text, key = " ".join(response.text.split()), os.environ.get("LEAD_API_KEY")
     return f"{response.status_code}: {(text.replace(key, '…') if key else text)[:200]}"
-
-
-_SENT = {
-    "min_p": ", and this server knows no such setting: set the parameter min_p to 0",
-    "top_p": ": set the parameter top_p",
-    "temperature": ": set the parameter temperature",
-    "max_tokens": ": set the parameter max_tokens",
-    "seed": ", and every request has one: this server cannot be used",
-    "model": ": set the parameter models to the name that it serves",
-}
 
 
 class _Engine(NamedTuple):

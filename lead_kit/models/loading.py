@@ -30,7 +30,7 @@ from lead_kit.runs.files import atomic, shown, why_incomplete
 from lead_kit.runs.find import is_path
 from lead_kit.runs.provenance import rank, sharded
 
-_BACKENDS = ("transformers", "unsloth")
+_BACKENDS = dict.fromkeys(("transformers", "unsloth"))
 _TRAINING_FLAGS = ("use_cache", "output_router_logits", "router_aux_loss_coef")  # that TRL changes in a configuration
 _ADAPTERS = {"full": False, "lora": False, "qlora": True}  # whether the base weights are loaded in four bits
 # TRL reads the old name; a training cell would show the warning, as its arguments are made before a model is loaded
@@ -54,8 +54,7 @@ def load_model(
     unknown backend, an incomplete folder, or a path that does not exist.
     """
     disable_progress_bar()  # of file loading
-    if backend not in _BACKENDS:
-        raise InputError(f"backend is {backend!r}, expected one of {list(_BACKENDS)}{nearest(backend, _BACKENDS)}")
+    lookup(_BACKENDS, backend, "backend")
     if four_bit:
         _require_four_bits(name)
     if name in SIZES:
@@ -79,39 +78,37 @@ def _load_weights(name: str, dtype: str, attention: str, four_bit: bool):
         "trust_remote_code": False,
         "use_safetensors": True,
         "local_files_only": Path(name).is_dir(),
-        "quantization_config": _nf4(dtype) if four_bit else None,
         "ignore_mismatched_sizes": True,  # so that they are in the report
         "output_loading_info": True,
     }
+    if four_bit:  # QLoRA (2305.14314): 4-bit normal floats, quantised quantisation constants
+        kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_compute_dtype=getattr(torch, dtype), **kind
+        )
+    load = functools.partial(AutoModelForCausalLM.from_pretrained, name, **options)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(name, attn_implementation=attention, **options)
+        model, report = load(attn_implementation=attention)
     except ValueError as error:
         if "does not support" not in str(error) or attention == "eager":
             raise
         if attention != "sdpa":
-            raise InputError(
-                f"attention is {attention!r}, which model {name} does not support; expected 'eager'"
-            ) from None
-        model, report = AutoModelForCausalLM.from_pretrained(name, attn_implementation="eager", **options)
+            raise InputError(f"attention is {attention!r}, which model {name} does not support: set 'eager'") from None
+        model, report = load(attn_implementation="eager")
         print(f"{type(model).__name__} does not support attention 'sdpa': 'eager' was chosen")
     _require_all_weights(name, report)
     return model
 
 
 def loader(name: str, backend: str, dtype: str, attention: str, adapter: str, seed: int = 0) -> Callable:
-    """`load_model` with the arguments of a training with adapter full, lora or qlora. Raises InputError for others."""
-    four_bit, weights = lookup(_ADAPTERS, adapter, "adapter"), weights_dtype(dtype, adapter)
-    options = {"seed": seed, "attention": attention, "four_bit": four_bit, "full": adapter == "full"}
-    return functools.partial(load_model, name, backend=backend, dtype=weights, **options)
-
-
-def weights_dtype(dtype: str, adapter: str) -> str:
-    """The type in which weights are loaded for training with computation in `dtype`.
+    """`load_model` with the arguments of a training with adapter full, lora or qlora. Raises InputError for others.
 
     Weights that are all trained are float32 masters under bfloat16 autocast: at a rate of 1e-6, AdamW's step is below
     the spacing of most bfloat16 weights and would be rounded away. Frozen weights under an adapter stay in `dtype`.
     """
-    return "float32" if adapter == "full" else dtype
+    four_bit, weights = lookup(_ADAPTERS, adapter, "adapter"), "float32" if adapter == "full" else dtype
+    options = {"seed": seed, "attention": attention, "four_bit": four_bit, "full": adapter == "full"}
+    return functools.partial(load_model, name, backend=backend, dtype=weights, **options)
 
 
 def lora_targets(model, names: list[str]) -> list[str]:
@@ -161,16 +158,6 @@ def _keep_thoughts(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBas
         token["special"] &= token["content"] not in ("<think>", "</think>")
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(known))
     return tokenizer
-
-
-def _nf4(dtype: str) -> BitsAndBytesConfig:
-    """QLoRA (2305.14314): 4-bit normal floats, quantised quantisation constants, computation in `dtype`."""
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, dtype),
-    )
 
 
 def _require_all_weights(name: str, report: dict) -> None:

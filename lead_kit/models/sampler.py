@@ -134,7 +134,7 @@ class _PreallocatedLayer(DynamicLayer):
             self.stores = [self.keys, self.values] = [key_states[..., :0, :], value_states[..., :0, :]]
         new, filled = key_states.shape[-2], self.keys.shape[-2]
         if filled + new > self.stores[0].shape[-2]:
-            self.stores = [_larger(part, new) for part in (self.keys, self.values)]
+            self.stores = [torch.nn.functional.pad(part, (0, 0, 0, new + _ROOM)) for part in (self.keys, self.values)]
         self.keys, self.values = (store[..., : filled + new, :] for store in self.stores)
         self.keys[..., filled:, :], self.values[..., filled:, :] = key_states, value_states
         return self.keys, self.values
@@ -144,13 +144,6 @@ class _PreallocatedLayer(DynamicLayer):
         filled = self.keys.shape[-2]
         self.stores = [store.index_select(0, beam_idx) for store in self.stores]
         self.keys, self.values = (store[..., :filled, :] for store in self.stores)
-
-
-def _larger(filled: Tensor, new: int) -> Tensor:
-    *rows, tokens, size = filled.shape
-    store = filled.new_empty(*rows, tokens + new + _ROOM, size)
-    store[..., :tokens, :] = filled
-    return store
 
 
 def _preallocated_cache(config) -> DynamicCache:

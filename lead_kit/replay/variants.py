@@ -9,8 +9,7 @@ import torch
 
 from lead_kit.errors import InputError
 from lead_kit.method.advantages import BASELINES, BATCH_WIDE, GROUP_FILTERS, Group, every_group, no_shape, rollouts_kept
-from lead_kit.method.estimators import Estimate, bind_estimator, require_correct
-from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
+from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, bind_estimator, require_correct
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.parameters import Parameter, convert_values, read_call, select_function
 from lead_kit.replay.groups import Block, MissingField, RecordedGroup, Rollouts, group_of

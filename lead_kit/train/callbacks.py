@@ -98,14 +98,9 @@ def train(trainer, run, checkpoint: Path | None, updates: int = 1) -> None:
     if reached == begin < last and not stop.asked:
         raise InputError(f"the training ended at step {reached} of {last}: its problems fill no batch")
     if reached < last and stop.asked:
-        raise run.interruption(_interruption_message(run.path / "checkpoints", reached, last, updates)) from None
-
-
-def _interruption_message(folder: Path, reached: int, last: int, updates: int) -> str:
-    """Where an interrupted training stands and how it goes on; `folder` is that of its checkpoints."""
-    kept = checkpoints.updates_in(checkpoints.latest_checkpoint(folder)) // updates
-    goes_on = "resumes" if kept == reached > 0 else f"resumes at {kept}" if kept else "begins anew"
-    return f"interrupted at {reached} of {last}; Run All {goes_on}"
+        kept = checkpoints.updates_in(checkpoints.latest_checkpoint(run.path / "checkpoints")) // updates
+        goes_on = "resumes" if kept == reached > 0 else f"resumes at {kept}" if kept else "begins anew"
+        raise run.interruption(f"interrupted at {reached} of {last}; Run All {goes_on}") from None
 
 
 _ACTIONS = dict.fromkeys(("warn", "stop", "off"))
@@ -122,49 +117,40 @@ class TripwireCallback(TrainerCallback):
     def __init__(self, action: str, validation: Validation):
         lookup(_ACTIONS, action, "tripwires")
         self.action, self.validation = action, validation
-        self.trainer, self.reported, self.stopped_by = None, {}, ""
+        self.trainer, self.reported, self.stopped_by = None, set(), ""
 
-    def metrics(self) -> tuple[list[dict], list[dict]]:
-        """The training and the validation rows so far, without the numbers of rewards of weight 0."""
+    def metrics(self) -> tuple[list[dict], list[dict], int]:
+        """The training and the validation rows so far, without the numbers of rewards of weight 0, and the number of
+        graded answers of a validation."""
         weights = dict(zip(self.trainer.grader.reward_table, self.trainer.reward_weights.tolist(), strict=True))
         file = self.trainer.run.path / "metrics.jsonl"
         lines = read_metrics(file) if file.is_file() else []  # a run that takes up another's checkpoint has none yet
-        return tripwires.by_split(lines, weights)
+        return *tripwires.by_split(lines, weights), len(self.validation.records) * self.validation.samples
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Repeats in a resumed run what was reported before; with `stop` that ends it at once."""
-        if self.action == "off" or not state.global_step:
-            return
-        newest = [""]
-        if self.trainer.accelerator.is_main_process:
-            for trip in tripwires.replay(*self.metrics(), self.samples):
-                self.report(trip.step, trip.wire, trip.sentence)
-                newest = [f"{trip.wire}: {trip.sentence}"]
-        if self.action == "stop":
-            self.stopped_by = broadcast_object_list(newest)[0]
+        if self.action != "off" and state.global_step:
+            self.report(tripwires.replay)
             self.raise_if_stopped()
-
-    @property
-    def samples(self) -> int:
-        return len(self.validation.records) * self.validation.samples
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.action == "off" or not logs or "loss" not in logs:
             return
+        self.report(tripwires.tripped_by_newest)
+        if self.stopped_by:
+            control.should_save = control.should_training_stop = True
+
+    def report(self, find_trips) -> None:
+        """Reports the trips that `find_trips` gives and that were not reported yet; `stop` keeps the newest."""
         newest = [""]
-        if self.trainer.accelerator.is_main_process:
-            for wire, sentence in tripwires.tripped_by_newest(*self.metrics(), self.samples).items():
-                if wire not in self.reported:
-                    self.report(self.trainer.batches_done, wire, sentence)
-                    newest = [f"{wire}: {sentence}"]
+        trips = find_trips(*self.metrics()) if self.trainer.accelerator.is_main_process else []
+        for trip in trips:
+            if trip.wire not in self.reported:
+                self.reported.add(trip.wire)
+                self.trainer.run.record_tripwire(*trip)
+                newest = [f"{trip.wire}: {trip.sentence}"]
         if self.action == "stop":
             self.stopped_by = broadcast_object_list(newest)[0]  # every process must leave at the same step
-            if self.stopped_by:
-                control.should_save = control.should_training_stop = True
-
-    def report(self, step: int, wire: str, sentence: str) -> None:
-        self.reported[wire] = step
-        self.trainer.run.record_tripwire(step, wire, sentence)
 
     def raise_if_stopped(self) -> None:
         """Raises InputError, with the way to go on, where a wire has ended the training."""

@@ -342,31 +342,6 @@ def can_reuse(model: torch.nn.Module, arguments) -> bool:
     return float32 and not any(dropout) and not (arguments.bf16 or arguments.fp16)
 
 
-@contextmanager
-def without_old_forward(trainer):
-    """Spares TRL the forward for the old log-probabilities where `trainer.sampler_scores`; yields a function that puts
-    the sampler's into the scored batch.
-
-    TRL needs none, since the policy has not moved, where the micro-batches of an update are a multiple of those of a
-    generation; so it is given 0 micro-batches here. Breaks when TRL decides by other numbers (test_rollouts counts the
-    forwards).
-    """
-    accumulation = trainer.args.gradient_accumulation_steps
-    needed = accumulation % (trainer.args.steps_per_generation * trainer.num_iterations) != 0
-
-    def replace(output: dict) -> dict:
-        if needed and trainer.sampler_scores:
-            return output | {"old_per_token_logps": output["sampling_per_token_logps"]}
-        return output
-
-    if trainer.sampler_scores:
-        trainer.args.gradient_accumulation_steps = 0
-    try:
-        yield replace
-    finally:
-        trainer.args.gradient_accumulation_steps = accumulation
-
-
 @torch.no_grad()
 def gap_to_trainer(trainer, output: dict) -> float:
     """The mean of |log π_vLLM − log π| over the tokens of some rollouts of TRL's scored batch, on all processes."""

@@ -86,9 +86,9 @@ def flatten(
         prompt_of, sizes = tuple(prompt_of[sizes > 0].tolist()), sizes[sizes > 0]
     # Nothing predicts the first token of a sequence; it is in these columns only if the row has no prompt.
     (scored,) = ((column >= first) & (position > 0)).nonzero(as_tuple=True)
-    index_of = torch.zeros_like(input_ids[chosen])
-    index_of[row, column] = torch.arange(len(row), device=ids.device)
-    of_prompt = index_of[leader[row[scored]], first - 1]
+    number = torch.zeros_like(input_ids[chosen])
+    number[row, column] = torch.arange(len(row), device=ids.device)
+    of_prompt = number[leader[row[scored]], first - 1]
     return _Pack(
         input_ids=ids[kept][None],
         position_ids=position[None],

@@ -210,8 +210,9 @@ class Preflight:
         if not self.only:  # `conclude` prints all items
             print(as_lines(self.items))
         require(self.items, self.mode)
-        if self.only:
-            conclude_ungradable(self.items, self.run)
+        if self.only and self.items[0].verdict == STOP:  # golds without a grade: a batch would have no rewards
+            self.run.reached = (0, 0)
+            conclude(self.items, self.run)
 
     def limit_to_one_batch(self, trainer, validation) -> None:
         """`only`: has the trainer train one batch and keep its rollouts, without validation and checkpoints."""
@@ -320,13 +321,6 @@ def check_cost(metrics: dict, steps: int, tokens: int) -> Item:
     all_of_it = f"{hours:.0f} h {rest / 60:.0f} min" if hours else f"{rest / 60:.1f} min"
     total = f"so {all_of_it} for {steps} batches, estimated without validation"
     return Item("cost", OK, f"{memory}; {seconds:.1f} s for {tokens:,} tokens, {total}")
-
-
-def conclude_ungradable(items: list[Item], run) -> None:
-    """Ends a run that was only to be checked where golds cannot be graded: a batch would have no rewards."""
-    if any(item.name == "golds" and item.verdict == STOP for item in items):
-        run.reached = (0, 0)
-        conclude(items, run)
 
 
 def conclude(items: list[Item], run) -> None:

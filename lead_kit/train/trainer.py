@@ -18,8 +18,7 @@ from trl.trainer.utils import add_fused_lm_head
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import VOTING, Group, rollouts_kept
 from lead_kit.method.diagnostics import diagnose
-from lead_kit.method.estimators import Estimate, require_correct
-from lead_kit.method.named_estimators import KL_PRICE_ARGUMENT
+from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, require_correct
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import sample_colocated, sync_exactly
@@ -267,8 +266,7 @@ class LeadTrainer(PackedUpdate):
         if self.refill:
             inputs = self.refill.fill(inputs)
         self._rows = inputs
-        with packed_loss.without_old_forward(self) as replace:
-            output = replace(super()._generate_and_score_completions(inputs))
+        output = self._scored_batch(inputs)
         if self.use_vllm:
             self._sampler_gap = packed_loss.gap_to_trainer(self, output)
         group = self._with_kl(self._group, output) if self.by_token else self._group
@@ -280,6 +278,24 @@ class LeadTrainer(PackedUpdate):
         output["advantages"] = local.contiguous()
         self._logs["advantages"].extend(self._per_rollout(advantages).flatten().tolist())  # replaces TRL's own tail
         self._log_batch(shaped, advantages, before, kept)
+        return output
+
+    def _scored_batch(self, inputs: list[dict]) -> dict:
+        """TRL's scored batch. Where `sampler_scores`, the old log-probabilities are the sampler's, without a forward.
+
+        TRL makes none where the micro-batches of an update are a multiple of those of a generation, since the policy
+        has not moved; so it is given 0 micro-batches here. Breaks when TRL decides by other numbers (test_rollouts
+        counts the forwards).
+        """
+        accumulation = self.args.gradient_accumulation_steps
+        if self.sampler_scores:
+            self.args.gradient_accumulation_steps = 0
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self.args.gradient_accumulation_steps = accumulation
+        if self.sampler_scores and accumulation % (self.args.steps_per_generation * self.num_iterations):
+            output["old_per_token_logps"] = output["sampling_per_token_logps"]
         return output
 
     def _scaled(self, advantages: Tensor, kept: Tensor, output: dict) -> Tensor:

@@ -42,8 +42,7 @@ from lead_kit.method.advantages import (
     varied_groups,
     whitened,
 )
-from lead_kit.method.estimators import bind_estimator, require_correct
-from lead_kit.method.named_estimators import ESTIMATORS
+from lead_kit.method.estimators import ESTIMATORS, bind_estimator, require_correct
 
 CURVE = dict(weight_low=0.4, weight_high=1.5, weight_midpoint=0.75, weight_steepness=10.0)
 STD = dict(std_ddof=1, std_epsilon=1e-6)

@@ -18,6 +18,11 @@ def run(steps, changed=(), start=0):
     return [{"step": s} | HEALTHY | (dict(changed) if s >= start else {}) for s in range(steps)]
 
 
+def newest(*logged):
+    """The sentences of the wires that the newest rows trip, by wire."""
+    return {trip.wire: trip.sentence for trip in tripped_by_newest(*logged)}
+
+
 FAILING = {  # wire: numbers that trip it, batches until it trips when they hold from step 20 on
     "truncated": ({"truncated": 0.95}, 2),
     "zero_advantage": ({"zero_advantage": 1.0}, 5),
@@ -43,7 +48,7 @@ def test_a_failing_run_trips_its_wire_when_the_window_is_full(wire):
     numbers, batches = FAILING[wire]
     trips = replay(run(40, numbers, start=20))
     assert [(trip.wire, trip.step) for trip in trips] == [(wire, 20 + batches - 1)]
-    assert trips[0].sentence and trips[0].sentence == tripped_by_newest(run(20 + batches, numbers, start=20))[wire]
+    assert trips[0].sentence and trips[0].sentence == newest(run(20 + batches, numbers, start=20))[wire]
 
 
 def test_every_wire_but_those_of_validation_has_a_failing_case():
@@ -52,29 +57,29 @@ def test_every_wire_but_those_of_validation_has_a_failing_case():
 
 def test_a_penalty_that_is_never_due_is_no_dead_reward():
     rows = run(12, {"reward_unfinished": 0.0, "reward_unfinished_std": 0.0, "reward_unfinished_share": 0.0})
-    assert tripped_by_newest(rows) == {}
+    assert newest(rows) == {}
     rows = run(12, {"reward_unfinished": -1.0, "reward_unfinished_std": 0.0})
-    assert "unfinished was -1 in every rollout" in tripped_by_newest(rows)["dead_reward"]
+    assert "unfinished was -1 in every rollout" in newest(rows)["dead_reward"]
 
 
 def test_accuracy_may_make_all_of_the_variance():
-    assert tripped_by_newest(run(12, {"reward_correct_share": 1.0, "reward_format_share": 0.0})) == {}
+    assert newest(run(12, {"reward_correct_share": 1.0, "reward_format_share": 0.0})) == {}
 
 
 def test_a_low_entropy_from_the_start_is_no_collapse():
-    assert tripped_by_newest(run(40, {"entropy": 0.02})) == {}
+    assert newest(run(40, {"entropy": 0.02})) == {}
 
 
 def test_pass_at_1_must_fall_by_more_than_the_noise_of_its_samples():
     # 500 answers at .50 and .45: standard error √((.25 + .2475)/500) = .0315; two of them are .063
     fallen = [{"step": s, "pass@1": p} for s, p in [(0, 0.5), (10, 0.40), (20, 0.40)]]
-    assert "below its start of 0.500" in tripped_by_newest(run(3), fallen, 500)["below_start"]
-    assert tripped_by_newest(run(3), fallen[:2], 500) == {}  # once is not enough
-    assert tripped_by_newest(run(3), [row | {"pass@1": min(row["pass@1"] + 0.05, 0.5)} for row in fallen], 500) == {}
-    assert tripped_by_newest(run(3), fallen, 50) == {}  # fifty answers tell nothing
+    assert "below its start of 0.500" in newest(run(3), fallen, 500)["below_start"]
+    assert newest(run(3), fallen[:2], 500) == {}  # once is not enough
+    assert newest(run(3), [row | {"pass@1": min(row["pass@1"] + 0.05, 0.5)} for row in fallen], 500) == {}
+    assert newest(run(3), fallen, 50) == {}  # fifty answers tell nothing
 
 
 def test_numbers_that_are_missing_trip_nothing_and_are_named():
-    assert tripped_by_newest([{"step": 1}]) == {} and replay([]) == []
+    assert newest([{"step": 1}]) == {} and replay([]) == []
     rows = [{"step": 1, "truncated": 0.1, "kl": None}]
     assert unchecked(rows) == [name for name in tripwires.WIRES if name != "truncated"]

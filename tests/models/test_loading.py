@@ -227,7 +227,8 @@ def test_a_folder_is_loaded_without_a_network(models, tmp_path):
 def test_weights_move_at_a_recipes_rate_only_as_float32_masters():
     """AdamW at 1e-6 for twenty updates, as GRPO-LEAD's: nearly every float32 weight moves, and few bfloat16 ones."""
     moved = {}
-    for dtype in (loading.weights_dtype("bfloat16", "full"), loading.weights_dtype("bfloat16", "lora")):
+    for adapter in ("full", "lora"):
+        dtype = loading.loader("m", "transformers", "bfloat16", "sdpa", adapter).keywords["dtype"]
         torch.manual_seed(0)
         weight = torch.nn.Parameter(torch.randn(200, 200).mul(0.02).to(getattr(torch, dtype)))
         start, optimizer = weight.detach().clone(), torch.optim.AdamW([weight], lr=1e-6, weight_decay=0.0)

@@ -22,8 +22,8 @@ GOLDS = ["7", "\\frac{1}{2}", "2\\sqrt{3}"]
 THOUGHT = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n"
 
 
-def items(template="plain", golds=GOLDS, rewards=("correct",), weights=None, chat_template=None, **grading):
-    """The contract's items by name, of problems with these golds, on a tokenizer that writes every byte."""
+def run_of(template="plain", golds=GOLDS, rewards=("correct",), weights=None, chat_template=None, **grading):
+    """What check_setup takes: problems with these golds, on a tokenizer that writes every byte."""
     tokenizer, text = load_tokenizer(grading.pop("tokenizer", "tiny-bytes")), grading.pop("problem", "Problem {}?")
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     rows = [{"id": str(i), "problem": text.format(i), "gold": gold, "level": None} for i, gold in enumerate(golds)]
@@ -32,7 +32,12 @@ def items(template="plain", golds=GOLDS, rewards=("correct",), weights=None, cha
     model = SimpleNamespace(config=PreTrainedConfig(max_position_embeddings=grading.pop("positions", 8192)))
     settings = {"template": template, "max_tokens": 100, "reward_weights": weights or [1.0] * len(rewards)}
     grader = Grader(bind_rewards(list(rewards)), verify.shared(), **grading)
-    return {one.name: one for one in preflight.check_setup(rows, held_out, tokenizer, model, grader, settings)}
+    return rows, held_out, tokenizer, model, grader, settings
+
+
+def items(*args, **options):
+    """The contract's items by name."""
+    return {one.name: one for one in preflight.check_setup(*run_of(*args, **options))}
 
 
 @pytest.mark.parametrize("template", PROMPTS)
@@ -235,8 +240,10 @@ def test_a_check_ends_before_its_batch_where_golds_cannot_be_graded():
         silent=True, reached=(0, 3), record_fact=lambda *_: None, finish=lambda **summary: told.update(summary)
     )
     told = {}
-    preflight.conclude_ungradable([Item("golds", OK, "all"), Item("answer", STOP, "nothing reads it")], run)
+    *parts, settings = run_of("rlite")  # whose right answers nothing reads
+    preflight.Preflight("only", run, settings).check_setup(*parts)
     assert run.reached == (0, 3) and not told
+    *parts, settings = run_of(golds=["7", "$$"])
     with pytest.raises(SystemExit):
-        preflight.conclude_ungradable([Item("golds", STOP, "1 of 3")], run)
-    assert run.reached == (0, 0) and told == {"ok": 0, "look": 0, "stop": 1}
+        preflight.Preflight("only", run, settings).check_setup(*parts)
+    assert run.reached == (0, 0) and told["stop"] == 1
