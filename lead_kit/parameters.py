@@ -48,7 +48,7 @@ class Parameter(NamedTuple):
     """A parameter, or an argument of the choices of another one."""
 
     name: str
-    type: str  # a key of TYPES
+    type: str  # one of TYPES
     default: object
     help: str
     choices: str = ""  # the text that lists its choices, where they have arguments
@@ -69,63 +69,51 @@ class Config(dict):
 
 
 def _as_bool(value) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise ValueError("expected true or false")
+    return value if isinstance(value, bool) else {"true": True, "false": False}[value.lower()]
 
 
-def _as_int(value) -> int:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return int(value)
-    raise ValueError("expected a whole number")
-
-
-def _as_float(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not math.isfinite(float(value)):
-        raise ValueError("expected a finite number")
-    return float(value)
+def _as_number(value, kind: type) -> float:
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)) or not math.isfinite(kind(value)):
+        raise ValueError
+    return kind(value)
 
 
 def _as_str(value) -> str:
-    if isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):  # bytes of a command line
-            raise ValueError("expected text in UTF-8")
-        return value
-    raise ValueError("expected text; with plain papermill, pass a number as text with `-r name value`")
+    value.encode()  # refuses bytes of a command line that are no text, and what is no text at all
+    return value
 
 
-def _as_list(value, item: Callable) -> list:
-    """A list from `a,b`, JSON or a list; `item` converts each entry."""
+_KINDS = {  # of a value: how it is read, and what is expected
+    "bool": (_as_bool, "true or false"),
+    "int": (functools.partial(_as_number, kind=int), "a whole number"),
+    "float": (functools.partial(_as_number, kind=float), "a finite number"),
+    "str": (_as_str, "text in UTF-8; with plain papermill, pass a number as text with `-r name value`"),
+}
+TYPES = (*_KINDS, "list[str]", "list[int]", "list[float]")
+
+
+def _entries(value) -> list:
+    """The entries of `a,b`, of JSON or of a list."""
     if isinstance(value, str):
         text = value.strip()
-        value = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+        return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)):
-        raise ValueError("expected a list")
-    return [item(entry) for entry in value]
-
-
-TYPES = {
-    "bool": _as_bool,
-    "int": _as_int,
-    "float": _as_float,
-    "str": _as_str,
-    "list[str]": functools.partial(_as_list, item=_as_str),
-    "list[int]": functools.partial(_as_list, item=_as_int),
-    "list[float]": functools.partial(_as_list, item=_as_float),
-}
+        raise ValueError
+    return value
 
 
 def _convert(name: str, kind: str, value):
     """`value` converted to the declared type `kind`. Raises InputError when it does not fit; a bool is no int."""
     if kind not in TYPES:
         raise InputError(f"parameter {name!r} is declared as {kind}; expected one of {', '.join(TYPES)}")
+    is_list = kind.startswith("list")
+    read, expected = _KINDS[kind[5:-1] if is_list else kind]
     try:
-        return TYPES[kind](value)
-    except (ValueError, OverflowError, RecursionError) as error:  # a number beyond floats; lists nested too deeply
-        reason = str(error) if str(error).startswith("expected") else f"expected {kind}"
-        raise InputError(f"parameter {name!r} must be {kind}, got {shorten(repr(value))}: {reason}") from None
+        return [read(entry) for entry in _entries(value)] if is_list else read(value)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+        expected = f"a list, each entry {expected}" if is_list else expected
+        got = shorten(repr(value))
+        raise InputError(f"parameter {name!r} must be {kind}, got {got}: expected {expected}") from None
 
 
 def refuse_secrets(values: Mapping) -> None:
