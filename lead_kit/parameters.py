@@ -121,8 +121,7 @@ def refuse_secrets(values: Mapping) -> None:
     for name, value in values.items():
         if value and (_SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
             raise InputError(
-                f"parameter {name!r} looks like a key or password, and parameters are stored with the run: "
-                "pass it through an environment variable instead"
+                f"parameter {name!r} looks like a secret, which the run would store: use an environment variable"
             )
 
 
@@ -194,9 +193,7 @@ def settle(namespace: dict) -> Config:
     gone = [name for name in settled if name not in declared]
     for name in declared:
         if name not in settled and (hint := nearest(name, gone)):
-            raise InputError(
-                f"this notebook has no parameter {name!r}{hint}; if it was renamed on purpose, restart the kernel"
-            )
+            raise InputError(f"this notebook has no parameter {name!r}{hint}; if you renamed it, restart the kernel")
     arguments = {name for name, known in declared.items() if known.argument_of}
     listed = {name for name, known in declared.items() if known.choices and namespace.get(name) == known.choices}
     names = declared.keys() - arguments - listed | arguments & {*_assigned_names(later)}
@@ -293,9 +290,8 @@ def load_notebook(path: Path) -> dict:
     """The notebook as a dict. Raises InputError when it does not exist or is not a notebook."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(
-            f"no notebook {str(path)!r}{nearest(path.name, (p.name for p in path.parent.glob('*.ipynb')))}"
-        )
+        names = [other.name for other in path.parent.glob("*.ipynb")]
+        raise InputError(f"no notebook {str(path)!r}{nearest(path.name, names)}")
     try:
         notebook = json.loads(path.read_bytes().decode("utf-8-sig"))
         if notebook.get("nbformat", 4) == 4 and all(_is_cell(cell) for cell in notebook["cells"]):

@@ -182,10 +182,8 @@ def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str],
         ways = f"; {_way_out(job, shape, scale, plan_at)}" if plan_at else ""
         raise InputError(f"it needs about {total:.0f} GiB a GPU, and the scale has {card:g}{ways}")
     if engine and not _at_once(shape, job, card, values["vllm_memory"])[0]:
-        raise InputError(
-            f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache, and vllm_memory "
-            f"{values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
-        )
+        takes = f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache"
+        raise InputError(f"{takes}, and vllm_memory gives it {engine:.3g}; raise it or vllm_tensor_parallel")
 
 
 def describe(job: Job, card: float, rates: Rates | None = None) -> str:
