@@ -154,11 +154,6 @@ def _assigned_names(cells: Iterable[str]) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-def _injected_names(cells: Iterable[str]) -> list[str]:
-    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
-    return _assigned_names([cell for cell in cells if cell.split("\n", 1)[0].strip() == "# Parameters"][-1:])
-
-
 def _refuse_misspelt(cells: Iterable[str], declared: Iterable[str]) -> None:
     """Raises InputError for a name, assigned before the cell of `settle`, that is almost a parameter's."""
     for name in _assigned_names(takewhile(lambda cell: "settle(" not in cell, cells)):
@@ -187,7 +182,7 @@ def settle(namespace: dict) -> Config:
     cells, settled = namespace.get("In", [""]), namespace.get(_SETTLED, ())
     index = _parameters_cell(cells)
     declared, later = _declarations(cells[index], "the parameters cell", settled), cells[index + 1 :]
-    passed = _injected_names(later)
+    passed = _assigned_names([cell for cell in later if cell.startswith("# Parameters\n")][-1:])  # by papermill
     _refuse_undeclared(passed, declared, "this notebook")
     _refuse_misspelt(later, declared)
     gone = [name for name in settled if name not in declared]

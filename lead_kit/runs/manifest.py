@@ -28,17 +28,15 @@ class _Attempt(BaseModel):
 class _Manifest(BaseModel):
     """What every reader of a run.json relies on."""
 
-    notebook: str = ""
-    status: str = ""
     parameters: dict
-    attempts: list[_Attempt] = []
 
 
-class _ManifestToContinue(_Manifest):
+class _ManifestToContinue(BaseModel):
     """What a run relies on that continues this one."""
 
     notebook: str
     status: str
+    parameters: dict
     attempts: list[_Attempt] = Field(min_length=1)
 
 
