@@ -116,15 +116,6 @@ def _convert(name: str, kind: str, value):
         raise InputError(f"parameter {name!r} must be {kind}, got {got}: expected {expected}") from None
 
 
-def refuse_secrets(values: Mapping) -> None:
-    """Raises InputError for a key or password: parameters are written to disk with the run, so it would leak."""
-    for name, value in values.items():
-        if value and (_SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
-            raise InputError(
-                f"parameter {name!r} looks like a secret, which the run would store: use an environment variable"
-            )
-
-
 def _refuse_undeclared(names: Iterable[str], declared: Mapping, where: str) -> None:
     """Raises InputError for a parameter that is not declared."""
     for name in names:
@@ -420,10 +411,14 @@ def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict
 
 
 def _converted(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
-    """The values of declared parameters, converted to their types. Raises InputError."""
+    """The values of declared parameters, converted to their types. Raises InputError, for a key or password too:
+    parameters are written to disk with the run, so it would leak."""
     values = _split_arguments(passed, declared)
     values = {name: _convert(name, declared[name].type, value) for name, value in values.items()}
-    refuse_secrets(values)
+    for name, value in values.items():
+        if value and (_SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
+            expected = "use an environment variable"
+            raise InputError(f"parameter {name!r} looks like a secret, which the run would store: {expected}")
     return values
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
-from lead_kit.parameters import Config, refuse_secrets
+from lead_kit.parameters import Config
 from lead_kit.runs import lock, log_files, manifest, provenance
 from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint
 from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
@@ -37,7 +37,6 @@ class Run:
         if "run_name" not in config:
             raise InputError("a run needs the parameter 'run_name': str, its folder under runs/")
         check_processes()
-        refuse_secrets(config)
         self.config, self.path = config, run_folder(config["run_name"])
         self.silent = rank() != 0
         self.tracker = None
