@@ -76,11 +76,9 @@ def _recipe_table(recipe_name: str) -> list[list[str]]:
             notes = [comments.get(("stages", name, "parameters", parameter), "")]
             notes += [comments.get(("arms", arm, name, parameter), "") for arm in arms]
             source = "; ".join(dict.fromkeys(filter(None, notes)))
-            if parameter in stage.parameters and len(set(values)) < 2:
-                rows.append([name, parameter, "", as_text(shared), source])
-                continue
-            for value in dict.fromkeys(values):
-                chosen = [arm for arm, of_arm in zip(arms, values, strict=True) if of_arm == value]
+            everywhere = parameter in stage.parameters and len(set(values)) < 2
+            for value in dict.fromkeys(values or [as_text(shared)]):
+                chosen = [arm for arm, of_arm in zip(arms, values, strict=True) if of_arm == value and not everywhere]
                 rows.append([name, parameter, ", ".join(chosen), value, source])
     return rows
 

@@ -48,17 +48,16 @@ class Run:
 
     def _open(self, notebook: Path) -> None:
         """Opens an attempt, or joins the one that `lead run` opened for this kernel."""
+        opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
+        if opened and opened != str(self.path):
+            reason = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
+            raise InputError(f"{reason}: pass it by -p run_name, or take the assignment out")
         self._supervised = not lock.acquire(self.path)
         if self._supervised:
             self.manifest = manifest.read_manifest(self.path)
             if changed := ", ".join(manifest.differing_parameters(self.manifest["parameters"], self.config).values()):
                 raise InputError(f"the notebook settled on other parameters than `lead run` read: {changed}")
             return
-        opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
-        if opened and opened != str(self.path):
-            lock.release(self.path)
-            reason = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
-            raise InputError(f"{reason}: pass it by -p run_name, or take the assignment out")
         try:
             self.manifest = manifest.open_attempt(self.path, self.config, self.config.passed, notebook)
         except InputError:
