@@ -49,14 +49,13 @@ def _flag(name: str, text: str) -> click.Option:
 
 def _parameters(text: str, names: str = "-p --parameter parameters") -> click.Option:
     """`-p NAME VALUE`, as often as wanted; a value may look like an option, as -1e-6 does."""
-    settings = {"nargs": 2, "multiple": True, "metavar": "NAME VALUE"}
 
     def by_name(context, option, pairs: list[tuple[str, str]]) -> dict[str, str]:
         if twice := [name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1]:
             raise click.UsageError(f"{option.opts[0]} {twice[0]} is there twice", context)
         return dict(pairs)
 
-    return _option(names, text, callback=by_name, **settings)
+    return _option(names, text, callback=by_name, nargs=2, multiple=True, metavar="NAME VALUE")
 
 
 def _die_with_parent(context: click.Context, option: click.Option, parent: int | None) -> None:

@@ -39,7 +39,6 @@ def nearest_or_all(name: str, names: Iterable[str]) -> str:
 def lookup(table: Mapping, name: str, parameter: str):
     """The entry `name` of a table such as ESTIMATORS. Raises InputError naming the parameter and the closest entry."""
     if not isinstance(name, str) or name not in table:
-        raise InputError(
-            f"{parameter} is {shorten(repr(name))}, expected one of {', '.join(table)}{nearest(name, table)}"
-        )
+        expected = f"expected one of {', '.join(table)}{nearest(name, table)}"
+        raise InputError(f"{parameter} is {shorten(repr(name))}, {expected}")
     return table[name]

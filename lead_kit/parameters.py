@@ -48,7 +48,7 @@ class Parameter(NamedTuple):
     """A parameter, or an argument of the choices of another one."""
 
     name: str
-    type: str  # a key of TYPES
+    type: str  # one of TYPES
     default: object
     help: str
     choices: str = ""  # the text that lists its choices, where they have arguments
@@ -69,73 +69,51 @@ class Config(dict):
 
 
 def _as_bool(value) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise ValueError("expected true or false")
+    return value if isinstance(value, bool) else {"true": True, "false": False}[value.lower()]
 
 
-def _as_int(value) -> int:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return int(value)
-    raise ValueError("expected a whole number")
-
-
-def _as_float(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not math.isfinite(float(value)):
-        raise ValueError("expected a finite number")
-    return float(value)
+def _as_number(value, kind: type) -> float:
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)) or not math.isfinite(kind(value)):
+        raise ValueError
+    return kind(value)
 
 
 def _as_str(value) -> str:
-    if isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):  # bytes of a command line
-            raise ValueError("expected text in UTF-8")
-        return value
-    raise ValueError("expected text; with plain papermill, pass a number as text with `-r name value`")
+    value.encode()  # refuses bytes of a command line that are no text, and what is no text at all
+    return value
 
 
-def _as_list(value, item: Callable) -> list:
-    """A list from `a,b`, JSON or a list; `item` converts each entry."""
+_KINDS = {  # of a value: how it is read, and what is expected
+    "bool": (_as_bool, "true or false"),
+    "int": (functools.partial(_as_number, kind=int), "a whole number"),
+    "float": (functools.partial(_as_number, kind=float), "a finite number"),
+    "str": (_as_str, "text in UTF-8; with plain papermill, pass a number as text with `-r name value`"),
+}
+TYPES = (*_KINDS, "list[str]", "list[int]", "list[float]")
+
+
+def _entries(value) -> list:
+    """The entries of `a,b`, of JSON or of a list."""
     if isinstance(value, str):
         text = value.strip()
-        value = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+        return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)):
-        raise ValueError("expected a list")
-    return [item(entry) for entry in value]
-
-
-TYPES = {
-    "bool": _as_bool,
-    "int": _as_int,
-    "float": _as_float,
-    "str": _as_str,
-    "list[str]": functools.partial(_as_list, item=_as_str),
-    "list[int]": functools.partial(_as_list, item=_as_int),
-    "list[float]": functools.partial(_as_list, item=_as_float),
-}
+        raise ValueError
+    return value
 
 
 def _convert(name: str, kind: str, value):
     """`value` converted to the declared type `kind`. Raises InputError when it does not fit; a bool is no int."""
     if kind not in TYPES:
         raise InputError(f"parameter {name!r} is declared as {kind}; expected one of {', '.join(TYPES)}")
+    is_list = kind.startswith("list")
+    read, expected = _KINDS[kind[5:-1] if is_list else kind]
     try:
-        return TYPES[kind](value)
-    except (ValueError, OverflowError, RecursionError) as error:  # a number beyond floats; lists nested too deeply
-        reason = str(error) if str(error).startswith("expected") else f"expected {kind}"
-        raise InputError(f"parameter {name!r} must be {kind}, got {shorten(repr(value))}: {reason}") from None
-
-
-def refuse_secrets(values: Mapping) -> None:
-    """Raises InputError for a key or password: parameters are written to disk with the run, so it would leak."""
-    for name, value in values.items():
-        if value and (_SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
-            raise InputError(
-                f"parameter {name!r} looks like a key or password, and parameters are stored with the run: "
-                "pass it through an environment variable instead"
-            )
+        return [read(entry) for entry in _entries(value)] if is_list else read(value)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+        expected = f"a list, each entry {expected}" if is_list else expected
+        got = shorten(repr(value))
+        raise InputError(f"parameter {name!r} must be {kind}, got {got}: expected {expected}") from None
 
 
 def _refuse_undeclared(names: Iterable[str], declared: Mapping, where: str) -> None:
@@ -167,11 +145,6 @@ def _assigned_names(cells: Iterable[str]) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-def _injected_names(cells: Iterable[str]) -> list[str]:
-    """The names assigned by the newest cell that papermill injected, whose first line is `# Parameters`."""
-    return _assigned_names([cell for cell in cells if cell.split("\n", 1)[0].strip() == "# Parameters"][-1:])
-
-
 def _refuse_misspelt(cells: Iterable[str], declared: Iterable[str]) -> None:
     """Raises InputError for a name, assigned before the cell of `settle`, that is almost a parameter's."""
     for name in _assigned_names(takewhile(lambda cell: "settle(" not in cell, cells)):
@@ -200,15 +173,13 @@ def settle(namespace: dict) -> Config:
     cells, settled = namespace.get("In", [""]), namespace.get(_SETTLED, ())
     index = _parameters_cell(cells)
     declared, later = _declarations(cells[index], "the parameters cell", settled), cells[index + 1 :]
-    passed = _injected_names(later)
+    passed = _assigned_names([cell for cell in later if cell.startswith("# Parameters\n")][-1:])  # by papermill
     _refuse_undeclared(passed, declared, "this notebook")
     _refuse_misspelt(later, declared)
     gone = [name for name in settled if name not in declared]
     for name in declared:
         if name not in settled and (hint := nearest(name, gone)):
-            raise InputError(
-                f"this notebook has no parameter {name!r}{hint}; if it was renamed on purpose, restart the kernel"
-            )
+            raise InputError(f"this notebook has no parameter {name!r}{hint}; if you renamed it, restart the kernel")
     arguments = {name for name, known in declared.items() if known.argument_of}
     listed = {name for name, known in declared.items() if known.choices and namespace.get(name) == known.choices}
     names = declared.keys() - arguments - listed | arguments & {*_assigned_names(later)}
@@ -305,9 +276,8 @@ def load_notebook(path: Path) -> dict:
     """The notebook as a dict. Raises InputError when it does not exist or is not a notebook."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(
-            f"no notebook {str(path)!r}{nearest(path.name, (p.name for p in path.parent.glob('*.ipynb')))}"
-        )
+        names = [other.name for other in path.parent.glob("*.ipynb")]
+        raise InputError(f"no notebook {str(path)!r}{nearest(path.name, names)}")
     try:
         notebook = json.loads(path.read_bytes().decode("utf-8-sig"))
         if notebook.get("nbformat", 4) == 4 and all(_is_cell(cell) for cell in notebook["cells"]):
@@ -441,10 +411,14 @@ def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict
 
 
 def _converted(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
-    """The values of declared parameters, converted to their types. Raises InputError."""
+    """The values of declared parameters, converted to their types. Raises InputError, for a key or password too:
+    parameters are written to disk with the run, so it would leak."""
     values = _split_arguments(passed, declared)
     values = {name: _convert(name, declared[name].type, value) for name, value in values.items()}
-    refuse_secrets(values)
+    for name, value in values.items():
+        if value and (_SECRET_NAME.search(name.lower()) or SECRET_VALUE.search(str(value))):
+            expected = "use an environment variable"
+            raise InputError(f"parameter {name!r} looks like a secret, which the run would store: {expected}")
     return values
 
 

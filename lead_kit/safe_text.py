@@ -48,14 +48,14 @@ def safe_label(text) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def as_html(text, most: int = LONG) -> str:
+def as_html(text) -> str:
     """The text as HTML: escaped, its lines kept, and not typeset. MathJax leaves `code` alone in every version."""
-    return f'<code class="{NO_MATHEMATICS}" style="white-space: pre-wrap">{html.escape(safe_text(text, most))}</code>'
+    return f'<code class="{NO_MATHEMATICS}" style="white-space: pre-wrap">{html.escape(safe_text(text))}</code>'
 
 
-def as_markdown(text, most: int = SHORT) -> str:
+def as_markdown(text) -> str:
     """The text on one line of Markdown: in a code span where a reader of Markdown could act on it."""
-    shown = safe_line(text, most)
+    shown = safe_line(text)
     if not _ACTS_IN_MARKDOWN.search(shown):
         return shown
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))

@@ -329,5 +329,5 @@ def test_the_lines_of_a_cell_may_end_as_on_other_systems(tmp_path):
 @pytest.mark.parametrize("name, value", [("run_name", "a\udcff"), ("rewards", "correct,b\udcff")])
 def test_bytes_that_are_no_text_are_refused(tmp_path, name, value):
     declared = read_parameters(notebook(tmp_path / "n.ipynb", (CELL, ["parameters"])))
-    with pytest.raises(InputError, match=f"parameter '{name}' must be .*: expected text in UTF-8"):
+    with pytest.raises(InputError, match=f"parameter '{name}' must be .*: expected .*text in UTF-8"):
         convert_values({name: value}, declared)

@@ -6,7 +6,7 @@ import inspect
 import json
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -34,16 +34,20 @@ def show_list() -> None:
     """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
     from lead_kit.method import advantages, rewards  # numpy, which no other command here needs
 
+    sections = {}
     for kind in ("recipes", "scales"):
         names = sorted(path.stem for path in (recipe_model.EXPERIMENTS / kind).glob("*.yaml"))
-        _print_entries(kind, {name: read_experiment(kind, name).get("title", "") for name in names})
-    parts = {name: f"{e.source}: {e.shape} → {e.baseline} → {e.weight}" for name, e in ESTIMATORS.items()}
-    _print_entries("estimators", parts)
-    _print_entries("shapes (group_shape)", _first_lines(advantages.SHAPES))
-    _print_entries("baselines (group_baseline); each alone is an estimator, too", _first_lines(advantages.BASELINES))
-    _print_entries("weights (group_weight)", _first_lines(advantages.WEIGHTS))
-    _print_entries("rewards", _first_lines(rewards.REWARDS))
-    _print_entries("group filters (group_filter)", _first_lines(advantages.GROUP_FILTERS))
+        sections[kind] = {name: read_experiment(kind, name).get("title", "") for name in names}
+    sections["estimators"] = {n: f"{e.source}: {e.shape} → {e.baseline} → {e.weight}" for n, e in ESTIMATORS.items()}
+    tables = {"shapes (group_shape)": advantages.SHAPES}
+    tables["baselines (group_baseline); each alone is an estimator, too"] = advantages.BASELINES
+    tables |= {"weights (group_weight)": advantages.WEIGHTS, "rewards": rewards.REWARDS}
+    tables["group filters (group_filter)"] = advantages.GROUP_FILTERS
+    for title, table in tables.items():
+        sections[title] = {name: inspect.getdoc(function).split("\n")[0] for name, function in table.items()}
+    for title, entries in sections.items():
+        print(title)
+        _print_columns([[f"  {name}", str(text)] for name, text in entries.items()])
 
 
 def show_recipe(name: str) -> None:
@@ -72,11 +76,9 @@ def _recipe_table(recipe_name: str) -> list[list[str]]:
             notes = [comments.get(("stages", name, "parameters", parameter), "")]
             notes += [comments.get(("arms", arm, name, parameter), "") for arm in arms]
             source = "; ".join(dict.fromkeys(filter(None, notes)))
-            if parameter in stage.parameters and len(set(values)) < 2:
-                rows.append([name, parameter, "", as_text(shared), source])
-                continue
-            for value in dict.fromkeys(values):
-                chosen = [arm for arm, of_arm in zip(arms, values, strict=True) if of_arm == value]
+            everywhere = parameter in stage.parameters and len(set(values)) < 2
+            for value in dict.fromkeys(values or [as_text(shared)]):
+                chosen = [arm for arm, of_arm in zip(arms, values, strict=True) if of_arm == value and not everywhere]
                 rows.append([name, parameter, ", ".join(chosen), value, source])
     return rows
 
@@ -151,17 +153,6 @@ def _comments(recipe_name: str) -> dict[tuple[str, ...], str]:
 
     visit(yaml.compose(text, Loader=yaml.SafeLoader), ())
     return comments
-
-
-def _first_lines(table: Mapping[str, Callable]) -> dict[str, str]:
-    """Each function of a table by its name, as the first line of its docstring."""
-    return {name: inspect.getdoc(function).split("\n")[0] for name, function in table.items()}
-
-
-def _print_entries(title: str, entries: Mapping[str, str]) -> None:
-    """Prints a title and a line for each entry: its name and what it is."""
-    print(title)
-    _print_columns([[f"  {name}", str(text)] for name, text in entries.items()] or [["  none"]])
 
 
 def _print_columns(rows: list[list[str]]) -> None:

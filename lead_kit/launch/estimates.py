@@ -182,10 +182,8 @@ def _check_memory(shape: Shape, job: Job, scale: Scale, plan_at: Callable[[str],
         ways = f"; {_way_out(job, shape, scale, plan_at)}" if plan_at else ""
         raise InputError(f"it needs about {total:.0f} GiB a GPU, and the scale has {card:g}{ways}")
     if engine and not _at_once(shape, job, card, values["vllm_memory"])[0]:
-        raise InputError(
-            f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache, and vllm_memory "
-            f"{values['vllm_memory']:g} gives it {engine:.3g}; raise it or vllm_tensor_parallel"
-        )
+        takes = f"vLLM takes {_engine_bytes(shape, job) / GIB:.3g} GiB a GPU without its cache"
+        raise InputError(f"{takes}, and vllm_memory gives it {engine:.3g}; raise it or vllm_tensor_parallel")
 
 
 def describe(job: Job, card: float, rates: Rates | None = None) -> str:
@@ -365,13 +363,6 @@ def _generation(shape: Shape, job: Job, scale: Scale, rollouts: int) -> float:
     return read / (values["vllm_tensor_parallel"] * scale.gpu_bandwidth)
 
 
-def _held_out(jobs: list[Job]) -> int:
-    """The problems of the validation set that the plan's runs share; of a set of unknown size none are counted."""
-    first = next((job.parameters for job in jobs if job.notebook.stem == "01_preprocess"), {})
-    sets = first.get("validation_data")
-    return sum(_PROBLEMS.get(name, 0) for name in sets) if sets else first.get("validation_size", 0)
-
-
 def _time(job: Job, scale: Scale, held_out: int) -> str:
     """The time of a job on a CPU, and of a training on GPUs, in words; empty where it cannot be estimated."""
     values, shape = job.parameters, shape_of(job.parameters["model"])
@@ -400,6 +391,9 @@ def _measured(jobs: list[Job]) -> str:
 def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
     """For each stage: the number of runs, memory, time, missing data, rollouts, and the command of its first run."""
     complete = _complete(jobs, scale)
+    data = next((job.parameters for job in complete if job.notebook.stem == "01_preprocess"), {})
+    sets = data.get("validation_data")  # of a set of unknown size no problem is counted
+    held_out = sum(_PROBLEMS.get(name, 0) for name in sets) if sets else data.get("validation_size", 0)
     how = "" if scale.rates else " with gradient checkpointing"
     what = "Memory and time are" if scale.gpu_flops else "Memory is"
     lines = [scale.title, f"{what} estimated for AdamW{how}, except where a run is named as measured."]
@@ -411,7 +405,7 @@ def dry_run(jobs: list[Job], scale: Scale, commands: list[str]) -> str:
         s, es = "s" * (len(group) > 1), "es" * (first.nproc > 1)
         lines += ["", f"{stage}: {len(group)} run{s} on {first.nproc} process{es} each"]
         lines.append(f"  memory    {describe(first, scale.gpu_memory, scale.rates)}")
-        if time := _measured([jobs[number] for number in group]) or _time(first, scale, _held_out(complete)):
+        if time := _measured([jobs[number] for number in group]) or _time(first, scale, held_out):
             lines.append(f"  time      {time}")
         if missing := missing_data(first):
             lines.append(f"  data      {missing}")

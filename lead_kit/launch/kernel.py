@@ -114,16 +114,6 @@ class Kernel(AsyncKernelManager):
         return [sys.executable, "-P", "-c", _KERNEL, "-f", file, *(extra_arguments or [])]
 
 
-def _cap_outputs(cell) -> None:
-    """Cuts a printed text to OUTPUT_BYTES, which the log has in full, and drops a larger output of another kind."""
-    for number, output in enumerate(cell.get("outputs", [])):
-        text = output.get("text", "")
-        if output.output_type != "error" and len(text or json.dumps(output)) > _OUTPUT_BYTES:
-            rest = "log.txt has the rest" if text else "this output is lost"
-            text = f"{text[:_OUTPUT_BYTES]}\n[lead: an output keeps {_OUTPUT_BYTES >> 20} MB; {rest}]\n"
-            cell["outputs"][number] = nbformat.v4.new_output("stream", name=output.get("name", "stderr"), text=text)
-
-
 class _CappedEngine(Engine):
     """Papermill's engine, which checks and writes the whole notebook twice a cell; here it writes what is executed."""
 
@@ -140,8 +130,14 @@ class _CappedEngine(Engine):
 
 
 def _keep_so_far(nb_man, cell) -> None:
-    """Writes the notebook as far as it is executed, so that a run that goes on can be looked at in its folder."""
-    _cap_outputs(cell)
+    """Writes the notebook as far as it is executed, so that a run that goes on can be looked at in its folder. A
+    printed text is cut to OUTPUT_BYTES, which the log has in full; a larger output of another kind is dropped."""
+    for number, output in enumerate(cell.get("outputs", [])):
+        text = output.get("text", "")
+        if output.output_type != "error" and len(text or json.dumps(output)) > _OUTPUT_BYTES:
+            rest = "log.txt has the rest" if text else "this output is lost"
+            text = f"{text[:_OUTPUT_BYTES]}\n[lead: an output keeps {_OUTPUT_BYTES >> 20} MB; {rest}]\n"
+            cell["outputs"][number] = nbformat.v4.new_output("stream", name=output.get("name", "stderr"), text=text)
     write_text(Path(nb_man.output_path), json.dumps(nb_man.nb) + "\n")
 
 

@@ -64,9 +64,7 @@ def chosen_checkpoint(resume_from: str, folder: Path) -> Path | None:
     """
     named = resolve(resume_from) if resume_from else None
     if named and not named.is_dir():
-        raise InputError(
-            f"resume_from names {shown(named)}, which is not a folder; leave it empty to continue from the newest"
-        )
+        raise InputError(f"resume_from {shown(named)} is not a folder: leave it empty to continue from the newest")
     newest = latest_checkpoint(named.parent if named else folder)
     if named and (wrong := _why_unusable(named)):
         remedy = f"{shown(newest)} is whole" if newest else "no checkpoint beside it is whole"
@@ -84,10 +82,8 @@ def _check_layout(checkpoint: Path) -> None:
     """Raises InputError when other processes wrote the checkpoint: the run would go on with other numbers."""
     written, here = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")), _process_layout()
     if changes := [f"{name} {written[name]}, now {value}" for name, value in here.items() if written[name] != value]:
-        raise InputError(
-            f"{shown(checkpoint)} was written with {' and '.join(changes)}: continue with the same --nproc and "
-            "--accelerate, or choose another run_name"
-        )
+        changed = f"{shown(checkpoint)} was written with {' and '.join(changes)}"
+        raise InputError(f"{changed}: continue with the same --nproc and --accelerate, or choose another run_name")
 
 
 def updates_in(checkpoint: Path | None) -> int:

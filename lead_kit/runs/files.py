@@ -154,10 +154,8 @@ def parse_json(data: bytes, path: Path, line: int = 1):
         line, problem = line + data.count(b"\n", 0, error.start), f"not UTF-8 text ({error.reason})"
     except json.JSONDecodeError as error:
         line, problem = line + error.lineno - 1, f"not valid JSON ({error.msg} at column {error.colno})"
-    except RecursionError:
-        problem = "lists and objects are nested too deeply"
-    except ValueError:  # Python's limit on the digits of an integer
-        problem = "a number has thousands of digits"
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
+        problem = f"not valid JSON ({str(error).partition(';')[0]})"
     raise InputError(f"{shorten(shown(path), 200)}, line {line}: {problem}")
 
 
@@ -226,9 +224,7 @@ def read_yaml(path: Path) -> dict:
     """The mapping in a YAML file. Raises InputError for anything else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise InputError(f"{shown(path)}: lists and mappings are nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, the date 2020-13-45, thousands of digits
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, the date 2020-13-45
         raise InputError(f"{shown(path)} is not YAML: {shorten(' '.join(str(error).split()), 200)}") from None
     if not isinstance(content, dict):
         raise InputError(f"{shown(path)}: expected keys and values, found {shorten(content)}")

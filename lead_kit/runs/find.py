@@ -54,8 +54,7 @@ def run_notebook_if_missing(path: str | Path) -> Path:
     notebook = notebook_that_writes(target) if target.is_relative_to(RUNS) else None
     if notebook is None:
         if not target.exists():
-            remedy = "and no notebook writes it by default; 01_preprocess reads data sets of the hub"
-            raise InputError(f"{shown(target)} does not exist, {remedy}")
+            raise InputError(f"{shown(target)} does not exist, and no notebook writes it with default parameters")
         return target
     if target.exists() and not lock.held_by_another(RUNS / str(read_parameters(notebook)["run_name"].default)):
         return target

@@ -28,17 +28,15 @@ class _Attempt(BaseModel):
 class _Manifest(BaseModel):
     """What every reader of a run.json relies on."""
 
-    notebook: str = ""
-    status: str = ""
     parameters: dict
-    attempts: list[_Attempt] = []
 
 
-class _ManifestToContinue(_Manifest):
+class _ManifestToContinue(BaseModel):
     """What a run relies on that continues this one."""
 
     notebook: str
     status: str
+    parameters: dict
     attempts: list[_Attempt] = Field(min_length=1)
 
 
@@ -131,7 +129,9 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
     if old and old["attempts"][-1]["status"] == "running":  # its process has ended, or we would not hold the lock
         last = old["attempts"][-1]
         last |= {"status": "failed", "reason": last.get("reason", "its process ended without closing the run")}
-    _remove_partial_files(folder)
+    # what `atomic` (.PID-NAME) had not finished writing when its process was killed
+    for part in [p for p in folder.rglob(".*-*") if p.name[1:].partition("-")[0].isdigit()]:
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
     if old and (changed or old["status"] == "done"):
         _archive(folder, old)
     elif old and latest_checkpoint(folder / "checkpoints") is None:
@@ -146,7 +146,6 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
     manifest = {"run": folder.relative_to(RUNS).as_posix(), "notebook": shown(notebook)}
     manifest |= {"status": "running", "start": attempt["start"], "end": None}
     manifest |= {"given": dict(passed), "parameters": dict(settled)}
-    manifest |= {"seeds": {name: value for name, value in settled.items() if "seed" in name}}
     if old and old["status"] != "done":  # a run that continues keeps the planned comparisons that it began with
         manifest["planned"] = old.get("planned")
     else:
@@ -154,12 +153,6 @@ def open_attempt(folder: Path, settled: Mapping, passed: Mapping, notebook: Path
     manifest |= {"inputs": {}, "outputs": {}, "summary": {}, "attempts": [*(old["attempts"] if old else []), attempt]}
     write_manifest(folder, manifest)
     return manifest
-
-
-def _remove_partial_files(folder: Path) -> None:
-    """Deletes what `atomic` (.PID-NAME) had not finished writing when its process was killed."""
-    for part in [p for p in folder.rglob(".*-*") if p.name[1:].partition("-")[0].isdigit()]:
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _archive(folder: Path, manifest: dict) -> None:

@@ -29,7 +29,10 @@ class Progress:
         self.values |= {name: f"{v:.3g}" if isinstance(v, float) else str(v) for name, v in values.items()}
         self.first = self.first or (step, clock)
         numbers = "  ".join(f"{name} {value}" for name, value in self.values.items())
-        line = "  ".join(filter(None, [f"step {step}/{total}", numbers, self._time_left(step, total, clock)]))
+        done, spent = step - self.first[0], clock - self.first[1]
+        minutes, seconds = divmod(int(spent / max(done, 1) * (total - step)), 60)
+        left = f"{minutes}:{seconds:02d} left" if done else ""  # at the mean time of a step since the first one shown
+        line = "  ".join(filter(None, [f"step {step}/{total}", numbers, left]))
         if last or clock - self.last_shown >= _SECONDS:
             self.last_shown = clock
             self.write(line) if in_live_notebook() else print(line, flush=True)
@@ -46,12 +49,6 @@ class Progress:
         self.bar.set_postfix_str(text)
         if step >= total:
             self.bar.close()
-
-    def _time_left(self, step: int, total: int, clock: float) -> str:
-        """`0:40 left`, from the mean time of a step since the first one that was shown; empty at that one."""
-        done, spent = step - self.first[0], clock - self.first[1]
-        minutes, seconds = divmod(int(spent / max(done, 1) * (total - step)), 60)
-        return f"{minutes}:{seconds:02d} left" if done else ""
 
     def write(self, line: str) -> None:
         """Appends a line to the log."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lead_kit.errors import InputError, Interrupted, nearest
-from lead_kit.parameters import Config, refuse_secrets
+from lead_kit.parameters import Config
 from lead_kit.runs import lock, log_files, manifest, provenance
 from lead_kit.runs.checkpoints import chosen_checkpoint, latest_checkpoint
 from lead_kit.runs.files import ROOT, append_jsonl, atomic, resolve, run_folder, shown, to_json_value, write_text
@@ -38,7 +38,6 @@ class Run:
         if "run_name" not in config:
             raise InputError("a run needs the parameter 'run_name': str, its folder under runs/")
         check_processes()
-        refuse_secrets(config)
         self.config, self.path = config, run_folder(config["run_name"])
         self.silent = rank() != 0
         self.tracker = None
@@ -50,17 +49,16 @@ class Run:
 
     def _open(self, notebook: Path) -> None:
         """Opens an attempt, or joins the one that `lead run` opened for this kernel."""
+        opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
+        if opened and opened != str(self.path):
+            reason = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
+            raise InputError(f"{reason}: pass it by -p run_name, or take the assignment out")
         self._supervised = not lock.acquire(self.path)
         if self._supervised:
             self.manifest = manifest.read_manifest(self.path)
             if changed := ", ".join(manifest.differing_parameters(self.manifest["parameters"], self.config).values()):
                 raise InputError(f"the notebook settled on other parameters than `lead run` read: {changed}")
             return
-        opened = os.environ.get("LEAD_RUN", "").rpartition(" host ")[0]
-        if opened and opened != str(self.path):
-            lock.release(self.path)
-            reason = f"`lead run` opened {shown(Path(opened))}, but a cell sets run_name to {self.config['run_name']!r}"
-            raise InputError(f"{reason}: pass it by -p run_name, or take the assignment out")
         try:
             self.manifest = manifest.open_attempt(self.path, self.config, self.config.passed, notebook)
         except InputError:

@@ -23,7 +23,7 @@ def stage(**changes):
 def test_the_14b_recipe_fits_its_scale_and_is_refused_where_vllm_cannot_hold_the_weights():
     assert "of them vLLM's" in estimates.describe(stage(), 80)
     # 14.8e9 weights of 2 bytes are 27.57 GiB, 16 bytes of 152,064 logits of 32 rows .07, and .3 of 80 GiB are 24
-    sentence = "vLLM takes 28.6 GiB a GPU without its cache, and vllm_memory 0.3 gives it 24; raise it or vllm_tensor_p"
+    sentence = "vLLM takes 28.6 GiB a GPU without its cache, and vllm_memory gives it 24; raise it or vllm_tensor_p"
     with pytest.raises(InputError, match=sentence):
         estimates.require([stage(vllm_tensor_parallel=1)], recipe_model.load_scale("8x80gb"))
 

@@ -89,7 +89,7 @@ def test_without_a_whole_checkpoint_training_starts_anew(saved, tmp_path, capsys
         (saved / f"checkpoint-{number}/rng_state.pth").unlink()
     assert chosen_checkpoint("", saved) is None
     assert capsys.readouterr().out.startswith("starting anew: checkpoint-4 is damaged (rng_state.pth is missing)")
-    with pytest.raises(InputError, match="checkpoint-9, which is not a folder"):
+    with pytest.raises(InputError, match="checkpoint-9 is not a folder"):
         chosen_checkpoint(str(saved / "checkpoint-9"), saved)
 
 

@@ -46,7 +46,7 @@ def test_a_run_leaves_parameters_provenance_metrics_and_hashes(root):
     run.finish(best=0.25)
     kept = manifest.read_manifest(root / "runs/a/s0")
     assert kept["status"] == "done" and kept["summary"] == {"best": 0.25}
-    assert kept["parameters"] == dict(settled()) and kept["given"] == {"steps": 3} and kept["seeds"] == {"seed": 7}
+    assert kept["parameters"] == dict(settled()) and kept["given"] == {"steps": 3}
     assert kept["inputs"]["in.txt"]["sha256"].startswith("7692c3ad") and kept["outputs"]["note.txt"]["bytes"] == 3
     assert kept["attempts"][0]["packages"]["lead_kit"] and kept["attempts"][0]["machine"]["cpu"]
     assert read_metrics(run.path) == [
