@@ -28,7 +28,10 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     """
     if seed < 0:
         raise InputError(f"--seed {seed}: expected 0 or more")
-    sides = [_side("A", run_a), _side("B", run_b)]
+    sides = []
+    for label, name in (("A", run_a), ("B", run_b)):
+        frame = samples_of_arm(name)
+        sides.append(frame.assign(side=label, run=f"{label} (" + frame["run"] + ")"))
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
     frame, notes = graded_samples.require_rectangular(pd.concat(sides, ignore_index=True), **choices)
@@ -48,12 +51,6 @@ def samples_of_arm(name: str) -> pd.DataFrame:
     if not arm and len(arms) > 1:
         raise InputError(f"{path} holds arms {', '.join(arms)}: choose one, as in {Path(path).name}@{arms[0]}")
     return frame[frame["arm"] == arm] if arm else frame
-
-
-def _side(label, name):
-    """The samples that one argument names, with A or B as `side`."""
-    frame = samples_of_arm(name)
-    return frame.assign(side=label, run=[f"{label} ({run})" for run in frame["run"]])
 
 
 def _sentences(names, suites, metric, seed):
