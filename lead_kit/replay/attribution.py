@@ -163,17 +163,12 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
     Separation is the share of pairs (right, wrong) of one group in which the right answer's part is higher, ties half:
     1 separates, .5 says nothing, below .5 the wrong answers have the higher reward. Groups are clusters.
     """
-    correct, rows = data.fields.get("correct"), []
-    if correct is None:
-        return pd.DataFrame(columns=["reward", "steps", "groups", "separation", "low", "high"])
-    for name, values in outcome.parts.items():
+    rows, correct = [], data.fields.get("correct")
+    for name, values in outcome.parts.items() if correct is not None else ():
         if name == "correct" or not any(np.ptp(values[block.rows]) for block in data.blocks):
             continue
         signed = values * np.sign(outcome.weights[name] or 1.0)
-        wins, pairs = (
-            np.concatenate(each)
-            for each in zip(*(_pairwise_wins(signed, correct, b) for b in data.blocks), strict=True)
-        )
+        wins, pairs = np.concatenate([_pairwise_wins(signed, correct, block) for block in data.blocks], axis=1)
         for index, third in enumerate(("all", *THIRDS)):
             chosen = (pairs > 0) & ((data.groups["third"] == index - 1) if index else True)
             value, low, high = _share_with_interval(wins[chosen], pairs[chosen])
@@ -182,9 +177,10 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reward", "steps", "groups", "separation", "low", "high"]).dropna()
 
 
-def _pairwise_wins(values: np.ndarray, correct: np.ndarray, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """(groups,): pairs (right, wrong) won by the right answer, ties as half, and their number."""
+def _pairwise_wins(values: np.ndarray, correct: np.ndarray, block: Block) -> np.ndarray:
+    """(2, groups): pairs (right, wrong) won by the right answer, ties as half, and their number."""
     value, right = values[block.rows], correct[block.rows] == 1
     pair = right[:, :, None] & (correct[block.rows] == 0)[:, None, :]
     gap = value[:, :, None] - value[:, None, :]
-    return (np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)) * pair).sum((1, 2)), pair.sum((1, 2)).astype(float)
+    wins = np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)) * pair
+    return np.array([wins.sum((1, 2)), pair.sum((1, 2))])

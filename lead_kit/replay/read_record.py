@@ -139,17 +139,9 @@ def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Serie
     if role in ("reward", "advantage", "step", *_NUMBERS) or role.startswith(PART):
         return _numbers(values, where, *_NUMBERS.get(role, ("a number", np.isfinite)))
     if role == "gold":
-        return values.map(_gold_text)
+        known = values.map(lambda value: isinstance(value, str | int | float) and value == value and value != "")
+        return values.astype(str).where(known, None)
     return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
-
-
-def _gold_text(value) -> str | None:
-    """The right answer as a text; verl's dictionaries give their ground truth, a list its first item."""
-    if isinstance(value, dict):
-        value = value.get("ground_truth")
-    if isinstance(value, list | tuple):
-        value = value[0] if value else None
-    return None if value is None or value != value or value == "" else str(value)
 
 
 def _with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:
