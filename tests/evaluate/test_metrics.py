@@ -98,7 +98,7 @@ def test_precision_pools_and_the_per_problem_mean_does_not():
 
 def test_lengths_over_all_and_over_correct_and_tokens_per_correct():
     correct, length = [[1, 0], [1, 1]], [[10, 90], [20, 30]]
-    assert metrics._mean_by_problem(length).mean() == approx((50 + 25) / 2)
+    assert measure(suite(correct, length=length), "length").value == approx((50 + 25) / 2)
     assert metrics.mean_length_correct(length, correct).value == approx((10 + 20 + 30) / 3)
     assert metrics.tokens_per_correct(length, correct).value == approx(150 / 3)
 
