@@ -22,7 +22,7 @@ def _share_with_interval(numerator: np.ndarray, denominator: np.ndarray) -> tupl
     """(Σ numerator / Σ denominator, low, high), groups as clusters, within 0 and 1; nan where there is nothing."""
     if not len(denominator) or not denominator.sum() > 0:
         return (np.nan,) * 3
-    value, low, high, _ = stats.t_interval(numerator, denominator)
+    value, low, high, _ = stats.t_interval(stats.linearised(numerator, denominator))
     return float(value), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
@@ -66,7 +66,7 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
             for chosen in combinations(parts, size):
                 value[chosen] = data.group_sums(np.abs(advantages_of_parts(outcome, data, chosen)))
         for part in parts:
-            bounds = stats.t_interval(_shapley(part, parts, value), total)[:3]
+            bounds = stats.t_interval(stats.linearised(_shapley(part, parts, value), total))[:3]
             rows.append({"variant": name, "reward": part} | _named_bounds("Shapley", bounds))
     return pd.DataFrame(rows, columns=["variant", "reward", "Shapley", "Shapley_low", "Shapley_high"])
 

@@ -36,7 +36,10 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
     frame, notes = graded_samples.require_rectangular(pd.concat(sides, ignore_index=True), **choices)
     suites = [graded_samples.suites(frame[frame["side"] == label]) for label in "AB"]
-    return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
+    try:
+        return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def samples_of_arm(name: str) -> pd.DataFrame:
@@ -54,10 +57,7 @@ def samples_of_arm(name: str) -> pd.DataFrame:
 
 
 def _sentences(names, suites, metric, seed):
-    try:
-        measured = [{key[1]: metrics.measure(one.samples, metric) for key, one in side.items()} for side in suites]
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    measured = [{key[1]: metrics.measure(one.samples, metric) for key, one in side.items()} for side in suites]
     digits = 1 if metric in _TOKENS else 3
     problems, samples = next(iter(suites[0].values())).samples.correct.shape
     if not all(np.isfinite(part).all() for side in measured for ratio in side.values() for part in ratio):
@@ -66,7 +66,8 @@ def _sentences(names, suites, metric, seed):
     for label, name, ratios in zip("AB", names, measured, strict=True):
         top, bottom = _summed(ratios)
         pooled = metric in _TOKENS or np.any(bottom != bottom[0])
-        interval = stats.t_interval(top, bottom) if pooled else stats.share_interval(top / bottom)
+        values = stats.linearised(top, bottom)
+        interval = stats.t_interval(values) if pooled else stats.share_interval(values)
         seeds = f" ({len(ratios)} seeds)" if len(ratios) > 1 else ""
         lines.append(f"{label}  {format_interval(interval, digits)}  {name}{seeds}")
     difference, over = _difference(*measured, seed)
