@@ -106,9 +106,7 @@ def _named_bounds(name: str, values: Sequence[float]) -> dict[str, float]:
 
 def _wrong_way(outcome: Outcome, data: Rollouts, right: int) -> tuple[float, float, float]:
     """In groups with right and wrong answers: the share of right ones with A < 0, or (right 0) of wrong with A > 0."""
-    if "correct" not in data.fields:
-        return (np.nan,) * 3
-    chosen = data.fields["correct"] == right
+    chosen = data.fields.get("correct", np.full(len(data.frame), np.nan)) == right
     against = chosen & (outcome.advantage < 0 if right else outcome.advantage > 0)
     mixed = data.groups["kind"].to_numpy() == 0
     return _share_with_interval(
@@ -127,16 +125,17 @@ def _signs(outcome: Outcome) -> np.ndarray:
 
 def _mass_moved(first: Outcome, other: Outcome, data: Rollouts) -> tuple[float, float, float]:
     """½ Σ|p − q|, p and q the two variants' shares of |A|: the part of Σ|A| that stands on other rollouts; bounds.
+    nan where one of them has no advantage.
 
     With s the sign of p − q it is ½ (Σ s|A| / Σ|A| of the one − that of the other), whose ratios are linearised.
     """
-    sizes = [np.abs(outcome.advantage) for outcome in (first, other)]
-    shares = [size / max(size.sum(), 1e-300) for size in sizes]
-    sign, value = np.sign(shares[0] - shares[1]), np.abs(shares[0] - shares[1]).sum() / 2
-    pulls = [data.group_sums((sign - (sign * share).sum()) * share) for share in shares]
-    interval = stats.t_interval(len(pulls[0]) * (pulls[0] - pulls[1]) / 2)
-    half = float(interval.high - interval.estimate)
-    return float(value), max(value - half, 0.0), min(value + half, 1.0)
+    masses = [np.abs(outcome.advantage) for outcome in (first, other)]
+    if not all(mass.any() for mass in masses):
+        return (np.nan,) * 3
+    sign = np.sign(masses[0] / masses[0].sum() - masses[1] / masses[1].sum())
+    ratios = [stats.linearised(data.group_sums(sign * mass), data.group_sums(mass)) for mass in masses]
+    value, low, high, _ = stats.t_interval((ratios[0] - ratios[1]) / 2)
+    return float(value), max(float(low), 0.0), min(float(high), 1.0)
 
 
 def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:

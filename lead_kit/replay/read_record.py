@@ -25,7 +25,7 @@ from lead_kit.runs.manifest import read_manifest
 
 PART = "reward_"  # the columns of a reward's parts
 # A file that holds one step of the run that is its folder: of the kit and cs2916, of TRL (in wandb, too), of verl.
-_STEP_FILE = re.compile(r"(?:step_|completions_)?(\d+)(?:_\w+\.table)?")
+_STEP_FILE = re.compile(r"(step_|completions_)?(\d+)(?:_\w+\.table)?")
 # Role: the columns that play it, the first that is there. Read from runs/log_files.py (ours), TRL 1.16 GRPOTrainer.log,
 # verl ray_trainer._dump_generations, cs2916 2025 homework 1 ppo_trainer.py, verifiers (prime-rl)
 # eval_utils.make_dataset and OpenRLHF batch_inference.py.
@@ -119,8 +119,8 @@ def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
             "Name it with -p columns completion=COLUMN"
         )
     frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
-    if "step" not in frame and (number := _STEP_FILE.fullmatch(path.stem)):
-        frame["step"] = float(number[1])
+    if "step" not in frame and (named := _STEP_FILE.fullmatch(path.stem)) and named[1] == "step_":
+        frame["step"] = float(named[2])
     part = next((PART + name for name in _ACCURACY if PART + name in frame), None)
     if part and frame[part].dropna().isin([0, 1]).all():
         frame = frame.rename(columns={part: PART + "correct"})

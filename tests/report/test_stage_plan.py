@@ -107,10 +107,7 @@ def write_samples(folder, rows):
 def test_samples_of_an_evaluation_are_counted(tmp_path):
     rows = [{"id": i, "correct": c, "length": n} for i, c, n in [("a", True, 10), ("a", False, 30), ("b", False, 5)]]
     counts = stage_plan.hits_of_samples(write_samples(tmp_path, rows))
-    assert counts.to_dict("records") == [
-        {"id": "a", "hits": 1, "n": 2},
-        {"id": "b", "hits": 0, "n": 1},
-    ]
+    assert counts.to_dict("records") == [{"id": "a", "hits": 1, "n": 2}, {"id": "b", "hits": 0, "n": 1}]
     assert stage_plan.pass_rates(counts) == {"a": 0.5, "b": 0.0}
 
 
