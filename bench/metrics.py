@@ -33,7 +33,7 @@ def rows() -> list[Row]:
     curve = metrics.budget_curve(a.correct, a.length, np.linspace(0, 8000, 40))
     measured = time.perf_counter()
     for ratio in values.values():
-        stats.cluster_bootstrap(ratio.numerator, ratio.denominator, seed=0)
+        stats.cluster_bootstrap(stats.linearised(*ratio), seed=0)
     stats.t_interval(curve.T)
     resampled = time.perf_counter()
     stats.paired_difference(values["pass@1"].numerator, metrics.measure(b, "pass@1").numerator, seed=0)

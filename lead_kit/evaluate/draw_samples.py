@@ -104,7 +104,7 @@ def reporter(run, name: str, models: list[str]):
         seen = len(rows)
         values = {"model": name, "samples": seen}
         if len(counts) > 1:
-            interval = stats.t_interval(*zip(*counts.values(), strict=True))
+            interval = stats.t_interval(stats.linearised(*zip(*counts.values(), strict=True)))
             values |= {"accuracy": float(interval.estimate), "±": float(interval.high - interval.estimate)}
         run.progress(before * total + seen, len(models) * total, **values)
 

@@ -201,29 +201,24 @@ def suites(frame: pd.DataFrame) -> dict[tuple[str, int], Suite]:
     return by_run
 
 
-def _settings_file(path: Path) -> Path:
-    """The file that holds the settings of a samples file."""
-    return path.with_suffix(".settings.json")
+_SETTINGS = ".settings.json"  # the ending of the file that holds the settings of a samples file
 
 
 def require_settings(path: Path, asked: Mapping) -> None:
     """Writes the settings of a new samples file. Raises InputError where those of an existing one differ."""
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(_settings_file(path), json.dumps(to_json_value(asked), indent=1) + "\n")
-        return
-    file = _existing_settings(path)
-    sampled = parse_json(file.read_bytes(), file)
-    if changed := differing_parameters(sampled, asked):
+        write_text(path.with_suffix(_SETTINGS), json.dumps(to_json_value(asked), indent=1) + "\n")
+    elif changed := differing_parameters(_settings_of(path), asked):
         listed = ", ".join(changed.values())
         raise InputError(f"{shown(path)} was sampled with other settings: {listed}; choose another run_name")
 
 
-def _existing_settings(path: Path) -> Path:
-    file = _settings_file(path)
+def _settings_of(path: Path) -> dict:
+    """The settings of an existing samples file. Raises InputError where their file is gone."""
+    file = path.with_suffix(_SETTINGS)
     if not file.is_file():
         raise InputError(f"{shown(path)} has no {file.name} beside it with its sampling settings")
-    return file
+    return parse_json(file.read_bytes(), file)
 
 
 def stored_samples(path: Path, known: Mapping[str, dict] | None = None, tags: Mapping = MappingProxyType({})) -> list:
@@ -252,8 +247,7 @@ def copy_samples(earlier: Path, path: Path, models: list[str], n: int) -> None:
 
     An existing file is left as it is, so an interrupted evaluation resumes. `evaluate` compares the settings.
     """
-    if path.is_file():
-        return
-    rows = [row for row in stored_samples(earlier) if row.get("model") in models and row["sample"] < n]
-    write_text(_settings_file(path), _existing_settings(earlier).read_text(encoding="utf-8"))
-    write_jsonl(path, rows)
+    if not path.is_file():
+        rows = [row for row in stored_samples(earlier) if row.get("model") in models and row["sample"] < n]
+        require_settings(path, _settings_of(earlier))
+        write_jsonl(path, rows)

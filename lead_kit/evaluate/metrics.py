@@ -169,11 +169,6 @@ def _precision_per_problem(correct, answered) -> np.ndarray:
     return pooled.numerator / np.maximum(pooled.denominator, 1)
 
 
-def _mean_by_problem(values) -> np.ndarray:
-    """The mean over the samples of each problem."""
-    return np.asarray(values, float).mean(axis=1)
-
-
 def mean_length_correct(length, correct) -> _Ratio:
     """Mean tokens over correct samples, pooled over problems."""
     correct = np.asarray(correct, float)
@@ -211,9 +206,9 @@ def levels_in_bins(level, edges) -> dict[str, np.ndarray]:
 _FIXED = {
     "precision": lambda s: precision(s.correct, s.answered),
     "precision_per_problem": lambda s: _precision_per_problem(s.correct, s.answered),
-    "answered": lambda s: _mean_by_problem(s.answered),
-    "truncated": lambda s: _mean_by_problem(s.truncated),
-    "length": lambda s: _mean_by_problem(s.length),
+    "answered": lambda s: s.answered.mean(axis=1),
+    "truncated": lambda s: s.truncated.mean(axis=1),
+    "length": lambda s: s.length.mean(axis=1),
     "length_correct": lambda s: mean_length_correct(s.length, s.correct),
     "tokens_per_correct": lambda s: tokens_per_correct(s.length, s.correct),
 }

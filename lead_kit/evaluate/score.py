@@ -2,12 +2,12 @@
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lead_kit.data.load import read_parquet
 from lead_kit.errors import InputError, shorten
@@ -64,17 +64,14 @@ def score_command(
         raise InputError(f"k is {k}, expected 1 to {fewest}, the fewest samples of any problem")
     with Verifier() as verifier:
         verdicts = _grade(problems, verifier, loose, answer_region)
-    # An answer's class among those of its problem, by equivalence; -1 for no answer.
-    classes = [
-        metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist() for row in verdicts
-    ]
-    rows = [
-        _verdict_row(problem, sample, verdict, label)
-        for problem, row, labels in zip(problems, verdicts, classes, strict=True)
-        for sample, (verdict, label) in enumerate(zip(row, labels, strict=True))
-    ]
+    rows = []
+    for problem, row in zip(problems, verdicts, strict=True):
+        # an answer's class among those of its problem, by equivalence; -1 for no answer
+        labels = metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist()
+        samples = enumerate(zip(row, labels, strict=True))
+        rows += [_verdict_row(problem, sample, verdict, label) for sample, (verdict, label) in samples]
     write_jsonl(target, rows)
-    print(_table(problems, verdicts, classes, k))
+    print(_table(rows, k))
     print(f"verdicts: {target}")
     return 0
 
@@ -160,25 +157,24 @@ def _verdict_row(problem: _Problem, sample: int, verdict: Verdict, label: int) -
     }  # fmt: skip
 
 
-def _table(
-    problems: list[_Problem], verdicts: list[list[Verdict]], classes: list[list[int]], k: int | None = None
-) -> str:
+def _table(rows: list[dict], k: int | None) -> str:
     """Pass@1, Cons@n and Pass@k, means over problems, and the counts by status, as lines."""
-    kept = [at for at, row in enumerate(verdicts) if all(v.status != "gold_unparseable" for v in row)]
-    lines = [f"{'problems':14}{len(problems)}", f"{'samples':14}{sum(map(len, verdicts))}"]
-    if kept:
-        fewest = min(len(verdicts[at]) for at in kept)
-        correct = [[int(v.correct) for v in verdicts[at]] for at in kept]
+    frame = pd.DataFrame(rows, columns=["id", "correct", "status", "class"])
+    ungradable = frame.loc[frame["status"] == "gold_unparseable", "id"].unique()
+    lines = [f"{'problems':14}{frame['id'].nunique()}", f"{'samples':14}{len(frame)}"]
+    if len(kept := frame[~frame["id"].isin(ungradable)]):
+        correct, classes = (kept.groupby("id", sort=False)[name].agg(list).tolist() for name in ("correct", "class"))
+        fewest, most = min(map(len, correct)), max(map(len, correct))
         lines.append(f"{'Pass@1':14}{by_problem(metrics.avg_at_n, correct).mean():.4f}")
-        if max(map(len, correct)) > 1:
-            votes, size = by_problem(metrics.cons_at_n, correct, [classes[at] for at in kept]), k or fewest
+        if most > 1:
+            votes, size = by_problem(metrics.cons_at_n, correct, classes), k or fewest
             lines.append(f"{'Cons@' + str(fewest):14}{votes.mean():.4f}")
             passed = by_problem(lambda rows: metrics.pass_at_k(rows, size), correct)
             lines.append(f"{'Pass@' + str(size):14}{passed.mean():.4f}")
-    counts = Counter(v.status for row in verdicts for v in row)
-    lines += [f"{status:18}{counts[status]}" for status in STATUSES if counts[status]]
-    if len(kept) < len(problems):
-        lines.append(f"{len(problems) - len(kept)} problems have an ungradable gold and are left out of the means")
+    counts = frame["status"].value_counts()
+    lines += [f"{status:18}{counts[status]}" for status in STATUSES if status in counts]
+    if len(ungradable):
+        lines.append(f"{len(ungradable)} problems have an ungradable gold and are left out of the means")
     return "\n".join(lines)
 
 

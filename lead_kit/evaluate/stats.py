@@ -42,30 +42,23 @@ def critical(clusters: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1))
 
 
-def t_interval(values, denominator=None) -> Interval:
-    """Mean of cluster values, or Σ values / Σ denominator, ± t · standard error.
+def t_interval(values) -> Interval:
+    """Mean of cluster values ± t · standard error; of a ratio, take its `linearised` values.
 
-    The s.e. of a mean is sd/√Q: the spread between Q problems, sampling noise included. That of a ratio is linearised:
-    the sd of values − ratio · denominator. (..., clusters) → fields of shape (...).
+    The s.e. is sd/√Q: the spread between Q problems, sampling noise included. (..., clusters) → fields of shape (...).
 
     >>> t_interval([0.0, 1.0, 1.0, 0.0]).estimate.item()
     0.5
     """
-    numerator = np.asarray(values, float)
-    denominator = np.ones_like(numerator) if denominator is None else np.asarray(denominator, float)
-    if numerator.ndim == 0 or numerator.shape[-1] == 0 or numerator.shape != denominator.shape:
-        shapes = f"{numerator.shape}, {denominator.shape}"
-        raise ValueError(f"an interval needs values (..., clusters) of one shape: {shapes}")
-    if not np.isfinite(numerator).all():
+    values = np.asarray(values, float)
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise ValueError(f"an interval needs values (..., clusters): their shape is {values.shape}")
+    if not np.isfinite(values).all():
         raise ValueError("an interval needs a number for every cluster: there are nan or infinite values")
-    clusters, total = numerator.shape[-1], denominator.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        estimate = numerator.sum(axis=-1) / total
-        if clusters == 1:
-            return Interval(estimate, np.nan * estimate, np.nan * estimate, clusters)
-        residual = numerator - estimate[..., None] * denominator
-        standard_error = residual.std(axis=-1, ddof=1) * np.sqrt(clusters) / total
-    half = critical(clusters) * standard_error
+    clusters, estimate = values.shape[-1], values.mean(axis=-1)
+    if clusters == 1:
+        return Interval(estimate, np.nan * estimate, np.nan * estimate, clusters)
+    half = critical(clusters) * values.std(axis=-1, ddof=1) / np.sqrt(clusters)
     return Interval(estimate, estimate - half, estimate + half, clusters)
 
 
@@ -79,20 +72,19 @@ def share_interval(values) -> Interval:
     return interval._replace(low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
 
-def cluster_bootstrap(values, denominator=None, *, seed: int) -> Interval:
-    """Percentile bootstrap over clusters, of a mean or of Σ values / Σ denominator.
+def cluster_bootstrap(values, *, seed: int) -> Interval:
+    """Percentile bootstrap over clusters of the mean of (..., clusters) values.
 
     Its level is raised so that it covers as often as it says with few clusters (Hesterberg 2015, §5.3.3): resampling Q
     clusters understates the spread by √((Q−1)/Q), and its percentiles correspond to z in place of t.
     """
-    values, interval = np.asarray(values, float), t_interval(values, denominator)
+    interval = t_interval(values)
     clusters = interval.clusters
     if clusters == 1:
         return interval
-    denominator = np.ones_like(values) if denominator is None else np.asarray(denominator, float)
     weights = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).T
     tail = stats.norm.sf(np.sqrt(clusters / (clusters - 1)) * critical(clusters))
-    low, high = np.quantile((values @ weights) / (denominator @ weights), [tail, 1 - tail], axis=-1)
+    low, high = np.quantile(np.asarray(values, float) @ weights / clusters, [tail, 1 - tail], axis=-1)
     return interval._replace(low=low, high=high)
 
 
@@ -193,14 +185,15 @@ def paired_difference(a, b, *, seed: int) -> _Difference:
 
 
 def linearised(numerator, denominator):
-    """(clusters,) values with mean Σ numerator / Σ denominator and, to first order, the spread of that ratio."""
+    """(..., clusters) values with mean Σ numerator / Σ denominator and, to first order, the spread of that ratio."""
     numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
     if (denominator == 1).all():
         return numerator
-    if not denominator.sum():
-        raise ValueError("a ratio whose denominator is 0 has no difference")
-    ratio = numerator.sum() / denominator.sum()
-    return ratio + (numerator - ratio * denominator) / denominator.mean()
+    total = denominator.sum(axis=-1, keepdims=True)
+    if not total.all():
+        raise ValueError("a ratio needs a denominator that is not 0")
+    ratio = numerator.sum(axis=-1, keepdims=True) / total
+    return ratio + (numerator - ratio * denominator) / denominator.mean(axis=-1, keepdims=True)
 
 
 def holm(p_values) -> np.ndarray:

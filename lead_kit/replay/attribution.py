@@ -22,7 +22,7 @@ def _share_with_interval(numerator: np.ndarray, denominator: np.ndarray) -> tupl
     """(Σ numerator / Σ denominator, low, high), groups as clusters, within 0 and 1; nan where there is nothing."""
     if not len(denominator) or not denominator.sum() > 0:
         return (np.nan,) * 3
-    value, low, high, _ = stats.t_interval(numerator, denominator)
+    value, low, high, _ = stats.t_interval(stats.linearised(numerator, denominator))
     return float(value), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
@@ -66,7 +66,7 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
             for chosen in combinations(parts, size):
                 value[chosen] = data.group_sums(np.abs(advantages_of_parts(outcome, data, chosen)))
         for part in parts:
-            bounds = stats.t_interval(_shapley(part, parts, value), total)[:3]
+            bounds = stats.t_interval(stats.linearised(_shapley(part, parts, value), total))[:3]
             rows.append({"variant": name, "reward": part} | _named_bounds("Shapley", bounds))
     return pd.DataFrame(rows, columns=["variant", "reward", "Shapley", "Shapley_low", "Shapley_high"])
 
@@ -106,9 +106,7 @@ def _named_bounds(name: str, values: Sequence[float]) -> dict[str, float]:
 
 def _wrong_way(outcome: Outcome, data: Rollouts, right: int) -> tuple[float, float, float]:
     """In groups with right and wrong answers: the share of right ones with A < 0, or (right 0) of wrong with A > 0."""
-    if "correct" not in data.fields:
-        return (np.nan,) * 3
-    chosen = data.fields["correct"] == right
+    chosen = data.fields.get("correct", np.full(len(data.frame), np.nan)) == right
     against = chosen & (outcome.advantage < 0 if right else outcome.advantage > 0)
     mixed = data.groups["kind"].to_numpy() == 0
     return _share_with_interval(
@@ -127,16 +125,17 @@ def _signs(outcome: Outcome) -> np.ndarray:
 
 def _mass_moved(first: Outcome, other: Outcome, data: Rollouts) -> tuple[float, float, float]:
     """½ Σ|p − q|, p and q the two variants' shares of |A|: the part of Σ|A| that stands on other rollouts; bounds.
+    nan where one of them has no advantage.
 
     With s the sign of p − q it is ½ (Σ s|A| / Σ|A| of the one − that of the other), whose ratios are linearised.
     """
-    sizes = [np.abs(outcome.advantage) for outcome in (first, other)]
-    shares = [size / max(size.sum(), 1e-300) for size in sizes]
-    sign, value = np.sign(shares[0] - shares[1]), np.abs(shares[0] - shares[1]).sum() / 2
-    pulls = [data.group_sums((sign - (sign * share).sum()) * share) for share in shares]
-    interval = stats.t_interval(len(pulls[0]) * (pulls[0] - pulls[1]) / 2)
-    half = float(interval.high - interval.estimate)
-    return float(value), max(value - half, 0.0), min(value + half, 1.0)
+    masses = [np.abs(outcome.advantage) for outcome in (first, other)]
+    if not all(mass.any() for mass in masses):
+        return (np.nan,) * 3
+    sign = np.sign(masses[0] / masses[0].sum() - masses[1] / masses[1].sum())
+    ratios = [stats.linearised(data.group_sums(sign * mass), data.group_sums(mass)) for mass in masses]
+    value, low, high, _ = stats.t_interval((ratios[0] - ratios[1]) / 2)
+    return float(value), max(float(low), 0.0), min(float(high), 1.0)
 
 
 def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
@@ -163,17 +162,12 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
     Separation is the share of pairs (right, wrong) of one group in which the right answer's part is higher, ties half:
     1 separates, .5 says nothing, below .5 the wrong answers have the higher reward. Groups are clusters.
     """
-    correct, rows = data.fields.get("correct"), []
-    if correct is None:
-        return pd.DataFrame(columns=["reward", "steps", "groups", "separation", "low", "high"])
-    for name, values in outcome.parts.items():
+    rows, correct = [], data.fields.get("correct")
+    for name, values in outcome.parts.items() if correct is not None else ():
         if name == "correct" or not any(np.ptp(values[block.rows]) for block in data.blocks):
             continue
         signed = values * np.sign(outcome.weights[name] or 1.0)
-        wins, pairs = (
-            np.concatenate(each)
-            for each in zip(*(_pairwise_wins(signed, correct, b) for b in data.blocks), strict=True)
-        )
+        wins, pairs = np.concatenate([_pairwise_wins(signed, correct, block) for block in data.blocks], axis=1)
         for index, third in enumerate(("all", *THIRDS)):
             chosen = (pairs > 0) & ((data.groups["third"] == index - 1) if index else True)
             value, low, high = _share_with_interval(wins[chosen], pairs[chosen])
@@ -182,9 +176,10 @@ def separation(outcome: Outcome, data: Rollouts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reward", "steps", "groups", "separation", "low", "high"]).dropna()
 
 
-def _pairwise_wins(values: np.ndarray, correct: np.ndarray, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """(groups,): pairs (right, wrong) won by the right answer, ties as half, and their number."""
+def _pairwise_wins(values: np.ndarray, correct: np.ndarray, block: Block) -> np.ndarray:
+    """(2, groups): pairs (right, wrong) won by the right answer, ties as half, and their number."""
     value, right = values[block.rows], correct[block.rows] == 1
     pair = right[:, :, None] & (correct[block.rows] == 0)[:, None, :]
     gap = value[:, :, None] - value[:, None, :]
-    return (np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)) * pair).sum((1, 2)), pair.sum((1, 2)).astype(float)
+    wins = np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)) * pair
+    return np.array([wins.sum((1, 2)), pair.sum((1, 2))])

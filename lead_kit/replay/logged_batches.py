@@ -97,10 +97,9 @@ def of_rollouts(rollouts: pd.DataFrame) -> pd.DataFrame:
 def load(frame: pd.DataFrame) -> pd.DataFrame:
     """The tidy frame of `curves` with these numbers for every run that kept rollouts; empty if only one reward ran."""
     parts = []
-    for (run, arm, seed), _ in frame.groupby(["run", "arm", "seed"], sort=False):
-        if log_files.has_rollouts(resolve(run)):
-            rollouts = log_files.read_rollouts(resolve(run))
-            parts.append(of_rollouts(rollouts).assign(run=run, arm=arm, seed=seed, split=SPLIT))
+    for run in frame[["run", "arm", "seed"]].drop_duplicates().to_dict("records"):
+        if log_files.has_rollouts(resolve(run["run"])):
+            parts.append(of_rollouts(log_files.read_rollouts(resolve(run["run"]))).assign(**run, split=SPLIT))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table if len(curves.rewards_in(table)) > 1 else table.iloc[:0]
 

@@ -25,7 +25,7 @@ from lead_kit.runs.manifest import read_manifest
 
 PART = "reward_"  # the columns of a reward's parts
 # A file that holds one step of the run that is its folder: of the kit and cs2916, of TRL (in wandb, too), of verl.
-_STEP_FILE = re.compile(r"(?:step_|completions_)?(\d+)(?:_\w+\.table)?")
+_STEP_FILE = re.compile(r"(step_|completions_)?(\d+)(?:_\w+\.table)?")
 # Role: the columns that play it, the first that is there. Read from runs/log_files.py (ours), TRL 1.16 GRPOTrainer.log,
 # verl ray_trainer._dump_generations, cs2916 2025 homework 1 ppo_trainer.py, verifiers (prime-rl)
 # eval_utils.make_dataset and OpenRLHF batch_inference.py.
@@ -119,8 +119,8 @@ def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
             "Name it with -p columns completion=COLUMN"
         )
     frame = pd.DataFrame({role: _one_column(raw, role, column, where) for role, column in names.items()})
-    if "step" not in frame and (number := _STEP_FILE.fullmatch(path.stem)):
-        frame["step"] = float(number[1])
+    if "step" not in frame and (named := _STEP_FILE.fullmatch(path.stem)) and named[1] == "step_":
+        frame["step"] = float(named[2])
     part = next((PART + name for name in _ACCURACY if PART + name in frame), None)
     if part and frame[part].dropna().isin([0, 1]).all():
         frame = frame.rename(columns={part: PART + "correct"})
@@ -139,17 +139,9 @@ def _one_column(raw: pd.DataFrame, role: str, name: str, where: str) -> pd.Serie
     if role in ("reward", "advantage", "step", *_NUMBERS) or role.startswith(PART):
         return _numbers(values, where, *_NUMBERS.get(role, ("a number", np.isfinite)))
     if role == "gold":
-        return values.map(_gold_text)
+        known = values.map(lambda value: isinstance(value, str | int | float) and value == value and value != "")
+        return values.astype(str).where(known, None)
     return values.map(lambda value: value if isinstance(value, str | int | float) else json.dumps(value, default=str))
-
-
-def _gold_text(value) -> str | None:
-    """The right answer as a text; verl's dictionaries give their ground truth, a list its first item."""
-    if isinstance(value, dict):
-        value = value.get("ground_truth")
-    if isinstance(value, list | tuple):
-        value = value[0] if value else None
-    return None if value is None or value != value or value == "" else str(value)
 
 
 def _with_total(frame: pd.DataFrame, weights: Sequence[float]) -> None:

@@ -83,6 +83,12 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
     rewards, tried = rewards or [name.removeprefix(PART) for name in recorded], []
     if not rewards and "reward" in frame and frame["reward"].notna().any():
         name, share = _best_published(frame)
+        if share < _LEAST:
+            sentence = (
+                "No published set of rewards explains half of the record, so the reward cannot be split into parts and "
+                "the accuracy is unknown: name its rewards with recorded_rewards, or give golds."
+            )
+            return _total_alone(frame, None, [sentence])
         rewards = list(_PUBLISHED[name])
         tried = [f"Of the published sets of rewards, {name} ({' + '.join(rewards)}) explains most: {share:.0%}."]
     names = [call_name(text, "recorded_rewards").rpartition(":")[2] for text in rewards]  # as the ledger names them
@@ -91,13 +97,7 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
         raise InputError(f"recorded_weights has {len(weights)} values, but the rewards of the record are {listed}")
     weighed = dict(zip(names, weights or [1.0] * len(names), strict=True))
     explanation = _add_up(frame, rewards, weighed, regraded, seed)
-    if not tried or explanation.explained.mean() >= _LEAST:
-        return explanation._replace(sentences=tried + explanation.sentences)
-    sentence = (
-        "No published set of rewards explains half of the record, so the reward cannot be split into parts and the "
-        "accuracy is unknown: name its rewards with recorded_rewards, or give golds."
-    )
-    return _total_alone(frame, None, [sentence])._replace(explained=explanation.explained)
+    return explanation._replace(sentences=tried + explanation.sentences)
 
 
 def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> float:

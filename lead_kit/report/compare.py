@@ -28,12 +28,18 @@ def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **
     """
     if seed < 0:
         raise InputError(f"--seed {seed}: expected 0 or more")
-    sides = [_side("A", run_a), _side("B", run_b)]
+    sides = []
+    for label, name in (("A", run_a), ("B", run_b)):
+        frame = samples_of_arm(name)
+        sides.append(frame.assign(side=label, run=f"{label} (" + frame["run"] + ")"))
     if not set(sides[0]["id"]) & set(sides[1]["id"]):
         raise InputError(f"{run_a} and {run_b} have no problem in common: they are of different benchmarks")
     frame, notes = graded_samples.require_rectangular(pd.concat(sides, ignore_index=True), **choices)
     suites = [graded_samples.suites(frame[frame["side"] == label]) for label in "AB"]
-    return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
+    try:
+        return "\n".join([*_sentences((run_a, run_b), suites, metric, seed), *notes])
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def samples_of_arm(name: str) -> pd.DataFrame:
@@ -50,51 +56,31 @@ def samples_of_arm(name: str) -> pd.DataFrame:
     return frame[frame["arm"] == arm] if arm else frame
 
 
-def _side(label, name):
-    """The samples that one argument names, with A or B as `side`."""
-    frame = samples_of_arm(name)
-    return frame.assign(side=label, run=[f"{label} ({run})" for run in frame["run"]])
-
-
 def _sentences(names, suites, metric, seed):
-    try:
-        measured = [{key[1]: metrics.measure(one.samples, metric) for key, one in side.items()} for side in suites]
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    """Both sides, their difference and the verdict; with the same several seeds on both sides, for new seeds, too."""
+    a, b = [{key[1]: metrics.measure(one.samples, metric) for key, one in side.items()} for side in suites]
     digits = 1 if metric in _TOKENS else 3
     problems, samples = next(iter(suites[0].values())).samples.correct.shape
-    if not all(np.isfinite(part).all() for side in measured for ratio in side.values() for part in ratio):
+    ratios = [*a.values(), *b.values()]
+    if not all(np.isfinite(part).all() for ratio in ratios for part in ratio):
         raise InputError(f"{metric} needs the length of every sample, and some samples have none")
+    values = [stats.linearised(*np.sum(list(side.values()), axis=0)) for side in (a, b)]  # numerators summed over seeds
     lines = [f"{metric} on {problems} problems, {samples} samples each"]
-    for label, name, ratios in zip("AB", names, measured, strict=True):
-        top, bottom = _summed(ratios)
-        pooled = metric in _TOKENS or np.any(bottom != bottom[0])
-        interval = stats.t_interval(top, bottom) if pooled else stats.share_interval(top / bottom)
-        seeds = f" ({len(ratios)} seeds)" if len(ratios) > 1 else ""
+    for label, name, side, of_problems in zip("AB", names, (a, b), values, strict=True):
+        interval = stats.t_interval(of_problems) if metric in _TOKENS else stats.share_interval(of_problems)
+        seeds = f" ({len(side)} seeds)" if len(side) > 1 else ""
         lines.append(f"{label}  {format_interval(interval, digits)}  {name}{seeds}")
-    difference, over = _difference(*measured, seed)
+    difference, over = stats.paired_difference(*values, seed=seed), "problems, for these runs"
+    if set(a) == set(b) and len(a) > 1 and all(np.all(ratio.denominator == 1) for ratio in ratios):
+        each, over = np.array([a[key].numerator - b[key].numerator for key in sorted(a)]), "seeds and problems"
+        both, drawn = stats.two_level_interval(each), stats.two_level_bootstrap(each, seed=seed)
+        bounds = {"low": both.low, "high": both.high, "bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
+        difference = difference._replace(**bounds)
     lines.append(f"A − B = {format_interval(difference, digits, sign=True)}  95% t-interval over {over}")
     if not np.isnan(difference.low):
         ends = difference.bootstrap_low, difference.bootstrap_high
         lines.append(f"bootstrap [{', '.join(format_number(end, digits, sign=True) for end in ends)}]")
     return [*lines, _verdict(difference, _WORDS.get(metric, ("higher", "lower")), digits)]
-
-
-def _summed(ratios):
-    """Numerators and denominators, each (problems,), summed over seeds."""
-    return np.sum(list(ratios.values()), axis=0)
-
-
-def _difference(a, b, seed):
-    """The difference over problems, or over seeds and problems where both sides have the same several seeds."""
-    difference = stats.paired_difference(*(stats.linearised(*_summed(side)) for side in (a, b)), seed=seed)
-    means = all(np.all(ratio.denominator == 1) for side in (a, b) for ratio in side.values())
-    if set(a) != set(b) or len(a) < 2 or not means:
-        return difference, "problems, for these runs"
-    each = np.array([a[key].numerator - b[key].numerator for key in sorted(a)])
-    both, drawn = stats.two_level_interval(each), stats.two_level_bootstrap(each, seed=seed)
-    bounds = {"low": both.low, "high": both.high, "bootstrap_low": drawn.low, "bootstrap_high": drawn.high}
-    return difference._replace(**bounds), "seeds and problems"
 
 
 def _verdict(difference, words, digits):

@@ -128,7 +128,7 @@ def group_advantages(group: pd.DataFrame, xlabel: str = "length (tokens)") -> Fi
     figure, (axes,) = figure_with_caption(caption, width=0.36 * len(order))
     _draw_bars(axes, order[estimators])
     axes.axhline(0, color="black", linewidth=0.8)
-    verdicts = ["right" if correct else "wrong" for correct in order["correct"]]
+    verdicts = np.where(order["correct"], "right", "wrong")
     crowded = len(order) > _MOST_UPRIGHT
     gap = " " if crowded else "\n"
     ticks = [f"{length:.0f}{gap}{verdict}" for length, verdict in zip(order["length"], verdicts, strict=True)]

@@ -43,9 +43,7 @@ def published_table(table: str) -> pd.DataFrame:
     """
     entry = _named("tables", table)
     wide = pd.DataFrame(entry["rows"], columns=entry["columns"])
-    for name in _SETTINGS:
-        if name not in wide:
-            wide[name] = entry["settings"][name]
+    wide = wide.assign(**{name: entry["settings"][name] for name in _SETTINGS if name not in wide})
     keys = [name for name in ("benchmark", "system", *_SETTINGS, "standard_error") if name in wide]
     return wide.melt(keys, var_name="metric").assign(table=table, source=entry["source"])
 

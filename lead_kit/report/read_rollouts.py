@@ -191,13 +191,6 @@ def unit_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -
     return pd.DataFrame(rates).fillna(0.0).rename_axis(unit)
 
 
-def overview(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """One row for each logged step: groups, rollouts, share correct, mean reward, mean length."""
-    by_step = rollouts.groupby("step")
-    means = by_step[["correct", "reward", "length"]].mean()
-    return pd.DataFrame({"groups": by_step["group"].nunique(), "rollouts": by_step.size()}).join(means).reset_index()
-
-
 def _chosen_page(logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple) -> Page:
     """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
     chosen = {"step": step, "group": group, "status": status}

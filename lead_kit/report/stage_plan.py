@@ -45,10 +45,12 @@ def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
     column is missing, or several models are mixed.
     """
     source = Path(source)
-    files = sorted((source / "rollouts").glob("*.parquet")) or [f for f in [source / "samples.jsonl"] if f.is_file()]
-    if source.is_dir() and not files:
+    files = [source]
+    if source.is_dir():
+        files = sorted((source / "rollouts").glob("*.parquet")) or sorted(source.glob("samples.jsonl"))
+    if not files:
         raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
-    frames = [read_samples(file, ("id", "correct")) for file in (files if source.is_dir() else [source])]
+    frames = [read_samples(file, ("id", "correct")) for file in files]
     frame = pd.concat(frames, ignore_index=True)
     for label in ("arm", "model"):
         names = sorted(map(str, frame[label].dropna().unique())) if label in frame else []

@@ -338,11 +338,11 @@ _DISPLAY = ("display.html.use_mathjax", False, "display.max_colwidth", None, "di
 _DISPLAY += ("display.width", 160)  # letters of a line in a terminal
 
 
-class Page:
+class Page(NamedTuple):
     """HTML for a notebook and plain text for a terminal; the caller must escape the text."""
 
-    def __init__(self, html: str, text: str):
-        self.html, self.text = html, text
+    html: str
+    text: str
 
     def __repr__(self) -> str:
         return self.text

@@ -12,17 +12,8 @@ KNOBS = {"std_ddof": 1, "std_epsilon": 1e-6}
 
 
 def test_one_flipped_verdict_moves_every_advantage_of_its_group():
-    graded = pd.DataFrame(
-        {
-            "id": "a",
-            "length": 1,
-            "string": [True, False],
-            "sympy": [False, False],
-            "verifier": [True, True],
-            "gold": "1",
-            "answer": "1",
-        }
-    )
+    verdicts = {"string": [True, False], "sympy": [False, False], "verifier": [True, True]}
+    graded = pd.DataFrame({"id": "a", "length": 1, "gold": "1", "answer": "1"} | verdicts)
     advised = compare_graders.with_advantages(graded, **KNOBS)
     # string: mean 1/2, spread 1/√2, so ±0.7071; the verifier accepts both, so nothing is learnt
     assert advised["advantage_string"].tolist() == pytest.approx([0.7071, -0.7071], abs=1e-3)

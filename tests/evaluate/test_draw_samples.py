@@ -52,11 +52,7 @@ def kit():
         return draw_samples.evaluate(chosen, records, **({"n": n, "seed": 0, "path": path, "tags": TAGS} | settings))
 
     return SimpleNamespace(
-        engine=engine,
-        evaluate=evaluate,
-        evaluation=draw_samples,
-        adopt=graded_samples.copy_samples,
-        server=engines,
+        engine=engine, evaluate=evaluate, evaluation=draw_samples, adopt=graded_samples.copy_samples, server=engines
     )
 
 

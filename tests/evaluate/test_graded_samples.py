@@ -112,7 +112,7 @@ def test_wrong_answers_vote_by_equivalence():
 
 def test_without_lengths_the_mean_length_is_missing_not_zero():
     samples = graded_samples.suite(rows().drop(columns="length")).samples
-    assert np.isnan(metrics._mean_by_problem(samples.length)).all()
+    assert np.isnan(metrics.measure(samples, "length").numerator).all()
 
 
 def write(path, frame):

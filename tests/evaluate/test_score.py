@@ -63,10 +63,7 @@ def test_rows_of_one_sample_are_gathered_by_problem(tmp_path):
         ('{"id": 1, "answer": "2"}', "line 2: expected 'completions'"),
         ('{"id": 1, "answer": "2", "completions": [null]}', "line 2: expected 'completions'"),
         ('{"id": 1, "answer": [], "completion": "x"}', "line 2: answer is []"),
-        (
-            '{"id": "a", "answer": "2", "completion": "x"}',
-            "line 2: answer ['2'] of 'a' was ['1/2'] in an earlier row",
-        ),
+        ('{"id": "a", "answer": "2", "completion": "x"}', "line 2: answer ['2'] of 'a' was ['1/2'] in an earlier row"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, said):

@@ -35,10 +35,7 @@ def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
     figure = figures.outside_mixed_groups(STEPS.iloc[:0], figures.bars(TABLE))
     assert len(figure.axes) == 1
     assert figures.bars(pd.DataFrame(columns=["variant"])).empty
-    assert figures.plotted_points(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == [
-        "as recorded",
-        "lead",
-    ]
+    assert figures.plotted_points(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == ["as recorded", "lead"]
 
 
 def test_runs_that_share_a_last_name_keep_their_whole_names():

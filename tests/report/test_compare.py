@@ -18,7 +18,7 @@ def write(folder, accuracy, ids=range(40), n=8, length=30, arms=(("grpo", 0),), 
             hits = round(n * np.clip(accuracy + 0.4 * np.sin(3.0 * q), 0, 1))
             for k in range(n):
                 tokens = int(length + random.integers(-5, 6))
-                labels = {
+                row = {
                     "id": f"p{q}",
                     "sample": k,
                     "arm": arm,
@@ -26,16 +26,8 @@ def write(folder, accuracy, ids=range(40), n=8, length=30, arms=(("grpo", 0),), 
                     "benchmark": "toy",
                     "model": f"{arm}{seed}",
                 }
-                rows.append(
-                    labels
-                    | {
-                        "correct": k < hits,
-                        "length": tokens,
-                        "truncated": False,
-                        "answer": str(k < hits),
-                        "gold": "True",
-                    }
-                )
+                row |= {"correct": k < hits, "length": tokens, "truncated": False}
+                rows.append(row | {"answer": str(k < hits), "gold": "True"})
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(folder)
 

@@ -8,6 +8,7 @@ from pytest import approx
 
 from lead_kit.errors import InputError
 from lead_kit.report import curves
+from lead_kit.runs.files import write_jsonl
 
 
 def write_run(folder, arm, seed, values, split="validation"):
@@ -158,3 +159,13 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
     path.write_text("")
     with pytest.raises(InputError, match="is no run: expected a run folder"):
         curves.load_runs([str(path)])
+
+
+def test_a_run_without_validation_says_so(tmp_path):
+    write_jsonl(tmp_path / "metrics.jsonl", [{"step": 1, "split": "train", "loss": 0.5, "pass@1": None}])
+    curve = curves.split_metrics(tmp_path, "validation")
+    assert (
+        curves.curve_sentence(curve) == "The run has no validation (validate_every 0)."
+        and curves.curve_summary(curve) == {}
+    )
+    assert list(curves.split_metrics(tmp_path, "train").columns) == ["step", "loss"]

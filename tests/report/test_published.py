@@ -17,19 +17,8 @@ TABLES = ["lead_7b", "lead_14b", "lead_difficulty", "lead_livecodebench", "refle
 def suite(accuracy, problems=30, n=32, length=8000):
     """Samples with these accuracies, evenly spread over the problems."""
     hits = np.round(np.linspace(0, 1, problems) ** (1 / accuracy - 1) * n)
-    rows = [
-        {
-            "id": f"{q:03d}",
-            "sample": k,
-            "correct": k < hits[q],
-            "length": length,
-            "truncated": False,
-            "run": "r",
-            "arm": "ours",
-        }
-        for q in range(problems)
-        for k in range(n)
-    ]
+    labels = {"length": length, "truncated": False, "run": "r", "arm": "ours"}
+    rows = [{"id": f"{q:03d}", "sample": k, "correct": k < hits[q]} | labels for q in range(problems) for k in range(n)]
     return {("ours", 0): graded_samples.suite(pd.DataFrame(rows).assign(seed=0, benchmark="AIME24"))}
 
 

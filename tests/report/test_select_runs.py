@@ -55,13 +55,7 @@ def test_arms_of_other_lengths_scales_or_experiments_are_named(root):
 
 @pytest.mark.parametrize(
     ("values", "found"),
-    [
-        ([0.5, None], True),
-        ([None, None], False),
-        ([float("nan")], False),
-        ([0.0], True),
-        ([], False),
-    ],
+    [([0.5, None], True), ([None, None], False), ([float("nan")], False), ([0.0], True), ([], False)],
 )
 def test_what_a_run_logged_is_found_as_its_curves_find_it(root, values, found):
     write_run(root, "one", 1, 0, "grpo")

@@ -127,10 +127,6 @@ def test_the_loss_is_that_of_train_rows():
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("step (batches)", "loss (nats per token)")
 
 
-def test_the_spread_and_the_range_of_a_reward_are_no_rewards():
-    assert curves.rewards_in(two_seeds()) == ["reward_correct", "reward_format"]
-
-
 def test_an_arm_has_points_of_the_rewards_it_logged():
     frame = pd.concat([two_seeds(), two_seeds().assign(arm="grpo", run="g", reward_format=np.nan)])
     points = training_figures.trend_points(frame, curves.rewards_in(frame), "train")
