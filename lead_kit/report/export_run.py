@@ -45,6 +45,7 @@ _PRINTED, _SOURCE, _TABLE = 20_000, 100_000, 5_000_000  # characters shown of pr
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STYLE_SHEET = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS = "b i em strong br p div span code pre h1 h2 h3 h4 ul ol li img table caption thead tbody tr th td sub sup hr"
+_TAGS += " details summary"
 _PROPERTIES = "background-color border color display font-weight height margin padding text-align"
 _CSS = CSSSanitizer(allowed_css_properties=f"{_PROPERTIES} vertical-align white-space width".split())
 _WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -1,6 +1,6 @@
 """Reading rollouts and samples: a selection, a group side by side, two answers to one prompt, what grew in training.
 
-`browser` shows choosers in a live notebook; without them, parameters of the notebook select the same.
+`browser` is for a live notebook; `groups` shows the same without a script.
 """
 
 import html
@@ -11,13 +11,13 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from itables.widget import ITable
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
 from lead_kit.report import curves
 from lead_kit.report.curves import NOTHING_RIGHT
-from lead_kit.report.tables import Page, table
+from lead_kit.report.tables import Page
 from lead_kit.runs.files import resolve
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
@@ -25,7 +25,8 @@ from lead_kit.safe_text import NO_MATHEMATICS, as_html, safe_line, safe_text
 COLUMNS = ["step", "group", "id", "sample", "status", "reward", "advantage", "length", "completion"]
 ANSWER = ["completion", "status", "length"]
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_ANY = "any"
+_GRID = ["step", "group", "sample", "status", "reward", "advantage", "length", "gold", "problem", "completion"]
+_NEWEST = 5_000  # rollouts in the grid
 _BAR = 12  # signs of the longest bar in plain text
 _NUMBER = re.compile(r"\d+")
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
@@ -63,9 +64,11 @@ def most_varied_group(rows: pd.DataFrame) -> int:
     return int(rows.groupby("group")["advantage"].agg(np.ptp).idxmax())
 
 
-def side_by_side(group: pd.DataFrame) -> Page:
-    """One group, highest advantage first: verdict, rewards, the advantage as a bar, and the text of each rollout."""
+def side_by_side(group: pd.DataFrame, first: int | None = None) -> Page:
+    """One group, highest advantage first: verdict, rewards, the advantage as a bar, and the text of each rollout. The
+    sample `first` stands before the others."""
     rows = group.sort_values("advantage", ascending=False)
+    rows = rows.sort_values("sample", key=lambda samples: samples != first, kind="stable")
     longest, rewards, cards = max(rows["advantage"].abs().max(), 1e-9), curves.rewards_in(rows), []
     for row in rows.to_dict("records"):
         parts = [f"{safe_line(name.removeprefix('reward_'))} {row[name]:.3g}" for name in rewards]
@@ -77,7 +80,8 @@ def side_by_side(group: pd.DataFrame) -> Page:
         body = f'{html.escape(numbers)}<br>{advantage}<div style="{style}"></div>{as_html(row["completion"])}'
         text = f"{numbers}\n{advantage} {bar}\n{safe_text(row['completion'])}"
         cards.append((f"sample {row['sample']}: {row['status']}, reward {row['reward']:.3g}", body, text))
-    return _page(rows["problem"].iloc[0] if "problem" in rows else "", cards)
+    title = "\n".join([rows["problem"].iloc[0] if "problem" in rows else "", f"Gold answer: {rows['gold'].iloc[0]}"])
+    return _page(title, cards)
 
 
 def _page(title: str, cards: list[tuple[str, str, str]], width: str = "19em") -> Page:
@@ -191,28 +195,38 @@ def unit_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -
     return pd.DataFrame(rates).fillna(0.0).rename_axis(unit)
 
 
-def _chosen_page(logged: pd.DataFrame, step: int, group: int | str, status: str, reward: tuple) -> Page:
-    """What the choosers choose: one whole group side by side, or a table of rollouts; `any` is no restriction."""
-    chosen = {"step": step, "group": group, "status": status}
-    rows = logged[logged["reward"].between(*reward)]
-    for name in [name for name in chosen if chosen[name] != _ANY]:
-        rows = rows[rows[name] == chosen[name]]
-    return table(rows[COLUMNS[1:]]) if group == _ANY or rows.empty else side_by_side(rows)
-
-
 def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
-    """Controls for step, group, status and the range of the reward, above the rollouts that they choose."""
-    steps, least, most = sorted(logged["step"].unique()), logged["reward"].min(), logged["reward"].max()
-    margin = 0.01 * (most - least) + 0.01  # the slider rounds
-    ends = {"min": least - margin, "max": most + margin}
-    chooser = {
-        "step": ipywidgets.SelectionSlider(options=steps, value=steps[-1], description="step"),
-        "group": ipywidgets.Dropdown(options=[_ANY, *sorted(logged["group"].unique())], description="group"),
-        "status": ipywidgets.Dropdown(options=[_ANY, *sorted(logged["status"].unique())], description="status"),
-        "reward": ipywidgets.FloatRangeSlider(value=tuple(ends.values()), **ends, description="reward"),
-    }
-    seen = ipywidgets.interactive_output(lambda **choice: display(_chosen_page(logged, **choice)), chooser)
-    return ipywidgets.VBox([ipywidgets.HBox([*chooser.values()]), seen])
+    """The newest rollouts in a grid to sort, search and filter; a click on one opens its whole group below."""
+    rows = logged.tail(_NEWEST).reset_index(drop=True)
+    cells = rows[[name for name in _GRID if name in rows]].round(3)
+    cells = cells.assign(
+        **{name: cells[name].map(safe_line) for name in cells.select_dtypes(exclude=["number", "bool"])}
+    )
+    filters = {"column_filters": "header", "select": "single", "maxBytes": 0, "allow_html": False}
+    grid = ITable(cells, showIndex=False, scrollX=True, pageLength=10, selected_rows=[len(rows) - 1], **filters)
+    page = ipywidgets.HTML()
+
+    def open_group(change):
+        for index in change["new"]:
+            row = rows.iloc[index]
+            group = rows[(rows["step"] == row["step"]) & (rows["group"] == row["group"])]
+            page.value = side_by_side(group, row["sample"]).html
+
+    grid.observe(open_group, "selected_rows")
+    open_group({"new": grid.selected_rows})
+    return ipywidgets.VBox([grid, page])
+
+
+def groups(batch: pd.DataFrame) -> Page:
+    """Every group of one batch, each opened by a click, without a script: what an exported notebook can show."""
+    pages, lines = [], []
+    for number, group in batch.groupby("group"):
+        line = (
+            f"group {number}: {group['correct'].sum()} of {len(group)} right, mean reward {group['reward'].mean():.3g}"
+        )
+        lines.append(line)
+        pages.append(f"<details><summary>{line}</summary>{side_by_side(group).html}</details>")
+    return Page("".join(pages), "\n".join(lines))
 
 
 def caveats(samples: pd.DataFrame, temperature: float) -> list[str]:

@@ -94,7 +94,7 @@ def test_a_tab_may_be_closed_and_opened_again(server):
 
 def test_hostile_rollouts_are_inert_in_the_page(server):
     infected(server.root / "runs" / "closed")
-    server.write("08_rollouts", rollouts_of="runs/closed")
+    server.write("08_rollouts", training_run="runs/closed")
     tab = Tab(server.browser, server, "08_rollouts")
     tab.run_all()
     tab.until(lambda: state(server, "08_rollouts") == "done" and tab.finished())
@@ -103,5 +103,7 @@ def test_hostile_rollouts_are_inert_in_the_page(server):
     assert tab.page.evaluate("document.documentElement.hasAttribute('data-acted')") is False
     assert "onerror=" in tab.text() and "⟨U+001B⟩" in tab.text()
     assert tab.count(".jp-OutputArea-output mjx-container") == 0
-    assert tab.count(".widget-dropdown, .jupyter-widgets select") >= 1  # the choosers
+    tab.page.locator("table.dataTable tbody tr").first.click()  # a row of the grid opens its group
+    tab.until(lambda: "Gold answer" in tab.text())
+    assert tab.page.evaluate("document.documentElement.hasAttribute('data-acted')") is False
     tab.page.close()

@@ -87,16 +87,18 @@ def test_nothing_grew():
     assert list(read_rollouts.more_frequent(LOGGED[LOGGED["step"] == 1])) == ["word", "before", "after"]
 
 
-def test_the_choosers_show_a_group_or_a_table():
-    whole = read_rollouts._chosen_page(LOGGED, 2, 1, read_rollouts._ANY, (-1, 1))
-    assert "I verify 14" in whole.html and "<img" not in whole.html
-    listed = read_rollouts._chosen_page(LOGGED, 2, read_rollouts._ANY, "wrong", (-1, 0.5))
-    assert "no" in listed.text and ATTACK in listed.text and "yes" not in listed.text and "<img" not in listed.html
-    none = read_rollouts._chosen_page(LOGGED, 1, 1, read_rollouts._ANY, (-1, 1))  # step 1 has one group
-    assert "Empty DataFrame" in none.text
+def test_a_click_in_the_grid_opens_the_group_with_that_sample_first_and_nothing_acts():
+    grid, page = read_rollouts.browser(LOGGED).children
+    grid.selected_rows = [3]
+    assert (
+        page.value.index("sample 1: wrong") < page.value.index("sample 0: correct") and "Gold answer: 1" in page.value
+    )
+    grid.selected_rows = [5]
+    assert "&lt;img" in page.value and "<img" not in page.value
+    assert "&lt;img" in grid._dt_args["data_json"] and "<img" not in grid._dt_args["data_json"]
 
 
-def test_the_choosers_offer_what_was_logged_and_the_whole_range():
-    controls = read_rollouts.browser(LOGGED).children[0].children
-    assert [control.description for control in controls] == ["step", "group", "status", "reward"]
-    assert controls[0].value == 2 and controls[3].value[0] < 0 and controls[3].value[1] > 1
+def test_a_static_page_opens_each_group_of_a_batch():
+    page = read_rollouts.groups(read_rollouts.select_rollouts(LOGGED))
+    assert page.html.count("<details>") == 2 and "<script" not in page.html and "<img" not in page.html
+    assert page.text.splitlines() == [f"group {group}: 1 of 2 right, mean reward 0.5" for group in (0, 1)]
