@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (830, 5, 30),
+    "": (800, 5, 29),
     "verify": (3500, 16, 95),
     "method": (1090, 6, 94),
-    "runs": (1590, 12, 81),
+    "runs": (1570, 12, 81),
     "data": (1480, 8, 71),
     "models": (1450, 7, 50),
     "train": (2140, 12, 68),
-    "evaluate": (1240, 7, 67),
-    "report": (2610, 16, 121),
-    "replay": (1530, 9, 63),
-    "launch": (2570, 14, 83),
+    "evaluate": (1210, 7, 67),
+    "report": (2600, 16, 121),
+    "replay": (1510, 9, 63),
+    "launch": (2550, 14, 83),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_480, 112, 808
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_370, 112, 807
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason
