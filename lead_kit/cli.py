@@ -113,8 +113,9 @@ _command("sweep", "launch.sweep:sweep_command", "several values of a parameter: 
     _option("--run-name", "folder under runs/ (default: from the recipe and the parameters)"),
     *_OF_A_PLAN,
 ]
-_command("recipe", "launch.commands:show_recipe", "show a recipe: each parameter, value and source").params += [
+_command("recipe", "launch.commands:recipe_command", "show a recipe: each parameter, value and source").params += [
     _argument("name", "name of a file in experiments/recipes/"),
+    _flag("--new", "write a commented recipe of this name to start from"),
 ]
 _command("list", "launch.commands:show_list", "show recipes, scales, estimators and rewards")
 _command("replay", "launch.commands:replay_command", "which rewards drove recorded advantages").params += [

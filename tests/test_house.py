@@ -25,9 +25,9 @@ LIMITS = {
     "evaluate": (1210, 7, 67),
     "report": (2600, 16, 121),
     "replay": (1510, 9, 63),
-    "launch": (2550, 14, 83),
+    "launch": (2610, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_370, 112, 807
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_430, 112, 808
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

@@ -4,6 +4,7 @@ replay` run a notebook."""
 import glob
 import inspect
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from lead_kit.launch.run_notebook import find_notebook, run_command
 from lead_kit.method.estimators import ESTIMATORS
 from lead_kit.parameters import read_parameters
 from lead_kit.runs import find, manifest
-from lead_kit.runs.files import ROOT, RUNS, file_name, resolve, run_folder
+from lead_kit.runs.files import ROOT, RUNS, file_name, resolve, run_folder, shown, write_text
 from lead_kit.runs.log_files import read_metrics
 from lead_kit.safe_text import safe_line
 
@@ -50,8 +51,70 @@ def show_list() -> None:
         _print_columns([[f"  {name}", str(text)] for name, text in entries.items()])
 
 
+_NEW_RECIPE = """\
+# What this recipe asks, and where its values come from. docs/recipes.md explains the fields.
+title: "{name}: one line for `lead list`"
+lengths: [max_tokens] # parameters that count tokens; a small scale shortens them in one proportion
+# planned: # the comparisons, written down before the runs
+#   question: "Does the change make validation Pass@1 rise faster?"
+#   primary: "mean Pass@1 over the curve: changed − grpo"
+#   difference: "A difference is p < .05 in the t-test paired by seed."
+#   date: {today}
+#   chosen: before the runs
+arms: # what is compared; STAGE: {{parameter: value}}
+  grpo:
+    label: GRPO
+    grpo: {{estimator: grpo}}
+  changed:
+    label: GRPO with a change
+    grpo: {{estimator: lead}}
+stages: # in the order in which they run; {{STAGE}} stands for the run folder of a stage above
+  preprocess:
+    notebook: 01_preprocess
+    parameters: {{seed: 0}}
+  sft:
+    notebook: 02_sft
+    parameters:
+      train_data: "{{preprocess}}/sft.parquet"
+      validation_data: "{{preprocess}}/validation.parquet"
+      seed: 0
+  grpo:
+    notebook: 03_grpo
+    per: [arm, seed]
+    parameters:
+      model: "{{sft}}/model"
+      train_data: "{{preprocess}}/train.parquet"
+      validation_data: "{{preprocess}}/validation.parquet"
+      # The other parameters of 03_grpo with their defaults: remove the # of what differs, and name its source.
+{parameters}
+  figures:
+    notebook: 05_figures
+    parameters: {{runs: ["{{grpo}}"]}}
+"""
+_SET_BY_STAGES = ("run_name", "seed", "arm", "model", "train_data", "validation_data")
+
+
+def recipe_command(name: str, new: bool = False) -> None:
+    """`lead recipe NAME`: each parameter of a recipe; `--new`: a commented recipe to change, from 03_grpo's parameters.
+
+    Raises InputError where the new one's name is taken or no name of a file.
+    """
+    if not new:
+        return show_recipe(name)
+    path = recipe_model.EXPERIMENTS / "recipes" / f"{name}.yaml"
+    if path.exists() or not re.fullmatch(r"\w[\w.-]*", name):
+        raise InputError(f"recipe {name!r} cannot be made: expected a new name of letters, digits, '.', '_' and '-'")
+    lines = []
+    for key, one in read_parameters(ROOT / "notebooks" / f"{recipe_model.TRAINING}.ipynb").items():
+        if key not in _SET_BY_STAGES:
+            value = yaml.safe_dump(one.default, default_flow_style=True).removesuffix("...\n").strip()
+            lines.append(f"      # {key}: {value} # {one.help}")
+    write_text(path, _NEW_RECIPE.format(name=name, today=datetime.now(UTC).date(), parameters="\n".join(lines)))
+    print(f"wrote {shown(path)}; lead reproduce {name} --dry-run shows its runs")
+
+
 def show_recipe(name: str) -> None:
-    """`lead recipe NAME`: each parameter, its value in each arm, its source."""
+    """Prints each parameter of a recipe, its value in each arm, its source."""
     recipe = load_recipe(name)
     print(recipe.title)
     for arm, content in recipe.arms.items():
