@@ -51,7 +51,7 @@ def test_a_printed_command_is_accepted(line):
     options = parsed(words)
     if words[0] == "run":
         convert_values(options["parameters"], read_parameters(run_notebook.find_notebook(options["notebook"])))
-    if words[0] == "recipe":
+    if words[0] == "recipe" and not options["new"]:
         recipe_model.load_recipe(options["name"])
     if words[0] == "sweep":
         made = sweep.make_recipe(*(options[name] for name in ("notebook", "parameters", "recipe", "reference")))

@@ -105,10 +105,10 @@ def recipe_command(name: str, new: bool = False) -> None:
     if path.exists() or not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"recipe {name!r} cannot be made: expected a new name of letters, digits, '.', '_' and '-'")
     lines = []
-    for key, one in read_parameters(ROOT / "notebooks" / f"{recipe_model.TRAINING}.ipynb").items():
+    for key, declared in read_parameters(ROOT / "notebooks" / f"{recipe_model.TRAINING}.ipynb").items():
         if key not in _SET_BY_STAGES:
-            value = yaml.safe_dump(one.default, default_flow_style=True).removesuffix("...\n").strip()
-            lines.append(f"      # {key}: {value} # {one.help}")
+            value = yaml.safe_dump(declared.default, default_flow_style=True).removesuffix("...\n").strip()
+            lines.append(f"      # {key}: {value} # {declared.help}")
     write_text(path, _NEW_RECIPE.format(name=name, today=datetime.now(UTC).date(), parameters="\n".join(lines)))
     print(f"wrote {shown(path)}; lead reproduce {name} --dry-run shows its runs")
 
