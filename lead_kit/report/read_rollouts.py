@@ -196,14 +196,14 @@ def unit_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -
 
 
 def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
-    """The newest rollouts in a grid to sort, search and filter; a click on one opens its whole group below."""
+    """The newest rollouts in a grid to sort and search; a click on one opens its whole group below."""
     rows = logged.tail(_NEWEST).reset_index(drop=True)
     cells = rows[[name for name in _GRID if name in rows]].round(3)
     cells = cells.assign(
         **{name: cells[name].map(safe_line) for name in cells.select_dtypes(exclude=["number", "bool"])}
     )
-    filters = {"column_filters": "header", "select": "single", "maxBytes": 0, "allow_html": False}
-    grid = ITable(cells, showIndex=False, scrollX=True, pageLength=10, selected_rows=[len(rows) - 1], **filters)
+    safe = {"maxBytes": 0, "allow_html": False}  # every row, and no text acts as HTML
+    grid = ITable(cells, showIndex=False, scrollX=True, select="single", selected_rows=[len(rows) - 1], **safe)
     page = ipywidgets.HTML()
 
     def open_group(change):
