@@ -77,11 +77,8 @@ class Arm(_File):
 
 def _named(content):
     """A list of names as a mapping in which they have no values."""
-    if isinstance(content, list) and all(isinstance(name, str) for name in content):
-        return {name: {} for name in content}
-    if not isinstance(content, dict):
-        raise InputError(f"{shorten(repr(content))} is no list of names and no mapping")
-    return content
+    is_list = isinstance(content, list) and all(isinstance(name, str) for name in content)
+    return {name: {} for name in content} if is_list else content
 
 
 class Planned(_File):

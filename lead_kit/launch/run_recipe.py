@@ -161,10 +161,8 @@ def reproduce_recipe(
     forks = several and not chosen and not ranks.has_gpu()
     with forkserver.serve(variables) if forks else contextlib.nullcontext({}) as server:
         code = _run_snakemake(call, variables | server, folder, jobs, at_once) if left else 0
-    if code > 1:
-        return code
-    if _print_failures(jobs, folder):
-        return 1
+    if code > 1 or _print_failures(jobs, folder):
+        return max(code, 1)
     _print_results(jobs)
     return 0
 

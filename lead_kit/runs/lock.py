@@ -12,7 +12,7 @@ from lead_kit.runs.files import shown
 
 HOST = socket.gethostname()
 FILES = ("lock", "lock.held")  # of a lock; the second where the file system has no locks
-_acquired: dict[Path, tuple[BaseFileLock, tuple[int, int]]] = {}  # locks of this process, each with its file's identity
+_acquired: dict[Path, tuple[BaseFileLock, os.stat_result]] = {}  # locks of this process, each with its file's status
 
 
 def acquire(folder: Path, wait: bool = False) -> bool:
@@ -39,7 +39,7 @@ def acquire(folder: Path, wait: bool = False) -> bool:
         remedy = f"delete {shown(folder / FILES[1])} if a writer on another host was killed"
         print(f"this file system has no file locks, so a file marks the writer of the run: {remedy}", flush=True)
     path.write_text(process_name(), encoding="utf-8")
-    _acquired[path] = lock, _identity(path)
+    _acquired[path] = lock, path.stat()
     return True
 
 
@@ -57,15 +57,6 @@ def _take(path: Path, wait: bool = False) -> BaseFileLock:
     return lock
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of a file; None when it does not exist."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def acquired_here(folder: Path) -> bool:
     """Whether this process is the folder's writer."""
     return folder / "lock" in _acquired
@@ -74,7 +65,7 @@ def acquired_here(folder: Path) -> bool:
 def check_not_replaced(folder: Path) -> None:
     """Raises InputError when this process holds the lock of a folder that has since been deleted or replaced."""
     path = folder / "lock"
-    if path in _acquired and _acquired[path][1] != _identity(path):
+    if path in _acquired and not (path.exists() and os.path.samestat(path.stat(), _acquired[path][1])):
         raise InputError(f"{shown(folder)} was deleted or replaced while this run was writing it, so the run ends here")
 
 

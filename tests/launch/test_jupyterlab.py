@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from lead_kit.launch import forkserver, jupyterlab, kernel
+from lead_kit.launch import jupyterlab, kernel
 from tests.laboratory import PATIENCE, Lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
@@ -56,10 +56,3 @@ def test_a_kernel_that_was_killed_is_found_dead(lab):
 def test_jupyter_finds_the_provisioner():
     [found] = entry_points(group="jupyter_client.kernel_provisioners", name=jupyterlab.NAME)
     assert found.load() is kernel.Provisioner
-
-
-def test_without_a_forkserver_a_kernel_is_a_process(tmp_path):
-    lab = Lab(tmp_path, **{forkserver.VARIABLE: str(tmp_path / "ended")})
-    assert int(said(lab, PLACE).split()[0]) == os.getpid()
-    assert said(lab, LOADED) == "[]"
-    lab.close()

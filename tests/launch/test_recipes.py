@@ -121,7 +121,7 @@ def test_seeds_and_arms_can_be_chosen_and_an_optional_arm_must_be_named(root):
         ("  plain: {label: Plain}", "  plain: {lable: Plain}", "no 'lable' here (did you mean 'label'?)"),
         ("title:", "titel:", "recipe small: no 'titel' here (did you mean 'title'?)"),
         ("  long:\n    train:", "  long:\n    trian:", "arms, long: no 'trian' here (did you mean 'train'?)"),
-        ("lengths: [max_tokens, margin]", "benchmarks: 3", "benchmarks: 3 is no list of names and no mapping"),
+        ("lengths: [max_tokens, margin]", "benchmarks: 3", "benchmarks: Input should be a valid dictionary, found 3"),
         ("note: hello", 'note: "{train}"', "matches 4 runs of stage train, expected one"),
     ],
 )
