@@ -422,8 +422,8 @@ def _read_json(path: Path) -> list[dict]:
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """The rows of a .jsonl or .parquet file as a frame. Raises InputError naming what is wrong with the file."""
-    return read_parquet(path).to_pandas() if path.suffix == ".parquet" else pd.DataFrame(read_jsonl(path))
+    """The rows of a data file as a frame. Raises InputError naming what is wrong with the file."""
+    return read_parquet(path).to_pandas() if path.suffix == ".parquet" else pd.DataFrame(_read_rows(path))
 
 
 def save_problems(rows: list[dict], path: Path) -> Path:

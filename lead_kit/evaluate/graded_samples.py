@@ -144,17 +144,15 @@ def require_rectangular(
 
 def _without_missing_problems(frame: pd.DataFrame, choice: str) -> tuple[pd.DataFrame, list[str]]:
     """The samples of the problems that every run has, and a note for each run that lacks some."""
-    problems, notes, absent = list(dict.fromkeys(frame["id"])), [], set()
-    for run, rows in frame.groupby("run", sort=False):
-        present = set(rows["id"])
-        lacking = [name for name in problems if name not in present]
+    present, notes = pd.crosstab(frame["id"], frame["run"]).astype(bool), []
+    for run in frame["run"].unique():
+        lacking = present.index[~present[run]].tolist()
         if lacking and choice == "refuse":
-            lacks = f"{run} lacks {len(lacking)} of {len(problems)} problems: {first_few(lacking)}"
+            lacks = f"{run} lacks {len(lacking)} of {len(present)} problems: {first_few(lacking)}"
             raise InputError(f"{lacks}; missing='leave out' leaves them out of every run")
         if lacking:
             notes.append(f"{run}: {len(lacking)} missing problems are left out: {first_few(lacking)}.")
-        absent.update(lacking)
-    return frame[~frame["id"].isin(absent)].reset_index(drop=True), notes
+    return frame[frame["id"].map(present.all(axis=1))].reset_index(drop=True), notes
 
 
 def first_few(names: list) -> str:

@@ -5,8 +5,7 @@ such advantages carry no information about accuracy. Intervals take groups as cl
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from math import factorial
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -51,7 +50,7 @@ def over_steps(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
 
 
 def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
-    """Σ|A| by part of the reward: Shapley shares, which add up to 1.
+    """Σ|A| by part of the reward: Shapley shares (Shapley 1953), which add up to 1.
 
     v(S) is Σ|A| with the parts in S as the only rewards; a share is the mean over all orders of what the part adds. The
     shape (length term, penalties) counts as a part of its own. v is a sum over groups, which give the intervals.
@@ -61,25 +60,16 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
         parts, total = list(outcome.parts), group_masses(outcome, data)
         if not total.sum() or len(parts) > _MOST_PARTS:
             continue
-        value = {(): np.zeros(len(total))}
+        value = {frozenset(): np.zeros(len(total))}
         for size in range(1, len(parts) + 1):
             for chosen in combinations(parts, size):
-                value[chosen] = data.group_sums(np.abs(advantages_of_parts(outcome, data, chosen)))
+                value[frozenset(chosen)] = data.group_sums(np.abs(advantages_of_parts(outcome, data, chosen)))
         for part in parts:
-            bounds = stats.t_interval(stats.linearised(_shapley(part, parts, value), total))[:3]
+            earlier = [frozenset(order[: order.index(part)]) for order in permutations(parts)]
+            added = np.mean([value[others | {part}] - value[others] for others in earlier], axis=0)
+            bounds = stats.t_interval(stats.linearised(added, total))[:3]
             rows.append({"variant": name, "reward": part} | _named_bounds("Shapley", bounds))
     return pd.DataFrame(rows, columns=["variant", "reward", "Shapley", "Shapley_low", "Shapley_high"])
-
-
-def _shapley(part: str, parts: list[str], value: Mapping[tuple, np.ndarray]) -> np.ndarray:
-    """(groups,): Σ over the sets S without the part of |S|! (k − 1 − |S|)! / k! (v(S and it) − v(S)) (Shapley 1953)."""
-    others, count, total = [other for other in parts if other != part], len(parts), np.zeros_like(value[()])
-    for size in range(count):
-        weight = factorial(size) * factorial(count - 1 - size) / factorial(count)
-        for chosen in combinations(others, size):
-            joined = tuple(one for one in parts if one in chosen or one == part)
-            total += weight * (value[joined] - value[chosen])
-    return total
 
 
 def variant_table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:

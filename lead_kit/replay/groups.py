@@ -27,8 +27,6 @@ class MissingField(LookupError):
 class _Recorded:
     """The part that both types share; placed before a named tuple whose missing fields are None."""
 
-    __slots__ = ()
-
     def __getattribute__(self, name: str):
         value = super().__getattribute__(name)
         if value is None and name in type(self)._fields:
@@ -39,13 +37,9 @@ class _Recorded:
 class RecordedGroup(_Recorded, Group):
     """A Group of recorded rollouts, (groups, size)."""
 
-    __slots__ = ()
-
 
 class RecordedRollout(_Recorded, Rollout):
     """One recorded completion."""
-
-    __slots__ = ()
 
 
 class NoColumns(dict):

@@ -13,7 +13,6 @@ from lead_kit.runs import log_files
 from lead_kit.runs.files import resolve
 from lead_kit.runs.log_files import read_metrics
 
-_COLUMNS = ["wire", "step", "sentence"]
 _MEANS = ("truncated", "correct", "length", "reward", "repetitive")
 
 
@@ -76,7 +75,7 @@ def trips_of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, l
 def _evaluated(*logged) -> tuple[pd.DataFrame, list]:
     """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
     tripped = [trip._asdict() for trip in tripwires.replay(*logged)]
-    return pd.DataFrame(tripped, columns=["step", "wire", "sentence"])[_COLUMNS], tripwires.unchecked(*logged[:2])
+    return pd.DataFrame(tripped, columns=["wire", "step", "sentence"]), tripwires.unchecked(*logged[:2])
 
 
 SPLIT = "rollouts"

@@ -100,7 +100,7 @@ def _read_mapping(texts: Sequence[str]) -> dict[str, str]:
 
 def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
     """One file with its columns named by role."""
-    raw, where = _READERS[path.suffix](path).reset_index(drop=True), shown(path)
+    raw, where = _read_rows(path), shown(path)
     if raw.empty:
         raise InputError(f"{where} holds no rows, expected one a rollout")
     raw.columns = [str(name) for name in raw.columns]
@@ -111,7 +111,9 @@ def _read_file(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
     if of_trl:
         taken = {*names.values(), *mapping.values()}
         free = [name for name in raw if name not in taken and not name.startswith("__")]
-        names |= {PART + name: name for name in free if raw[name].dtype.kind in "fiu" or raw[name].isna().all()}
+        values = raw[free].select_dtypes(exclude="bool").replace("", np.nan)
+        numbers = values.apply(pd.to_numeric, errors="coerce").notna() == values.notna()
+        names |= {PART + name: name for name in values if numbers[name].all()}
     names |= mapping
     if "completion" not in names:
         raise InputError(
@@ -200,6 +202,7 @@ def _lacks(frame: pd.DataFrame) -> list[str]:
 
 
 # In a folder that is no run of ours, the first of these that matches: one file for each step, or for each log.
+_ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
 _IN_FOLDERS = ("completions_*.parquet", "*.table.json", "step_*.json", "results.jsonl", "*.jsonl", "*.parquet", "*.csv")
 
 
@@ -222,7 +225,7 @@ def _matches(pattern: Path) -> list[Path]:
     paths = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
     paths = [path for path in paths if "attempts" not in path.parts]
     runs = [path for path in paths if path.is_dir() and log_files.has_rollouts(path)]
-    files = [path for path in paths if path.is_file() and path.suffix in _READERS]
+    files = [path for path in paths if path.is_file() and path.suffix in _ENDINGS]
     return runs or files or [path for path in paths if path.is_dir()]
 
 
@@ -234,8 +237,8 @@ def inputs(pattern: str) -> list[Path]:
 def files_of(path: Path) -> list[Path]:
     """The files of rollouts that a path stands for: those of a run of ours, of a foreign folder, or the file itself."""
     if path.is_file():
-        if path.suffix not in _READERS:
-            raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(_READERS)}")
+        if path.suffix not in _ENDINGS:
+            raise InputError(f"cannot read {shown(path)}: expected a file that ends in {', '.join(_ENDINGS)}")
         return [path]
     if log_files.has_rollouts(path):
         return sorted((path / "rollouts").glob("step_*.parquet"))
@@ -247,29 +250,17 @@ def files_of(path: Path) -> list[Path]:
     raise InputError(f"{shown(path)} holds no rollouts: expected files such as {', '.join(_IN_FOLDERS)}")
 
 
-def _csv(path: Path) -> pd.DataFrame:
-    """An empty cell is a missing number, or in a column of texts an empty text; "None" or "NA" stays a text."""
+def _read_rows(path: Path) -> pd.DataFrame:
+    """The rows of a data file, or of a table as wandb stores it: {"columns": [...], "data": [[...], ...]}."""
+    table = parse_json(path.read_bytes(), path) if path.suffix == ".json" else None
+    if not isinstance(table, dict):
+        return read_frame(path).reset_index(drop=True)
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError) as error:
-        raise InputError(f"{shown(path)} is not a readable CSV file: {shorten(str(error), 200)}") from None
-    return frame.fillna({name: "" for name in frame if frame[name].dtype.kind not in "biuf"})
-
-
-def _json_file(path: Path) -> pd.DataFrame:
-    """A list of objects, or a table as wandb stores it: {"columns": [...], "data": [[...], ...]}."""
-    value = parse_json(path.read_bytes(), path)
-    try:
-        if isinstance(value, dict):
-            value = [dict(zip(value["columns"], row, strict=True)) for row in value["data"]]
-        return pd.DataFrame(value)
+        return pd.DataFrame([dict(zip(table["columns"], row, strict=True)) for row in table["data"]])
     except (KeyError, TypeError, ValueError):
         raise InputError(
             f"{shown(path)}: expected a list of objects, or a table with columns and rows of as many values"
         ) from None
-
-
-_READERS = {".parquet": read_frame, ".csv": _csv, ".jsonl": read_frame, ".json": _json_file}
 
 
 _NUMBERS = {  # roles whose numbers are of a kind: its words and its test

@@ -155,9 +155,9 @@ def _blocks_for(estimate: Estimate, data: Rollouts) -> list[Block]:
         return data.blocks
     blocks = []
     for block in data.blocks:
-        order = np.argsort(block.batch, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(block.batch[order])) + 1):
-            blocks.append(Block(block.rows[rows], block.batch[rows]))
+        for number in np.unique(block.batch):
+            chosen = block.batch == number
+            blocks.append(Block(block.rows[chosen], block.batch[chosen]))
     if len({block.batch[0] for block in blocks}) < len(blocks):
         raise ValueError(f"{name} looks at the whole batch, and a batch of the record holds groups of different sizes")
     return blocks

@@ -263,3 +263,7 @@ def test_a_reward_of_trl_may_have_the_name_that_another_tool_gives_a_role(tmp_pa
     frame = plain(advantage=[0.7, -0.7, 0.0, 0.0]).rename(columns={"reward": "score"})
     record = read(str(write(tmp_path / "completions_00003.parquet", frame)))
     assert record.frame["reward_score"].tolist() == record.frame["reward"].tolist() == [1.0, 0.0, 0.5, 0.5]
+    frame = frame.assign(score=[1.0, None, 0.5, 0.5], note=["a", "1", "", ""])  # a CSV holds texts
+    record = read(str(write(tmp_path / "a.csv", frame)))
+    assert record.frame["reward_score"].isna().tolist() == [False, True, False, False]
+    assert "reward_note" not in record.frame
