@@ -1,7 +1,6 @@
 """An optimiser update of GRPO at the cost of its real tokens: TRL's loss over packs, without rows of advantage 0, and
 with equal shares for all processes."""
 
-import functools
 import inspect
 import re
 from bisect import bisect_left
@@ -254,8 +253,8 @@ class PackedUpdate(GRPOTrainer):
         if self._compared or self._foreign:  # a foreign loss scores by its own forward
             return
         self._compared = True
-        order, every = by_prompt(*layout), list(range(len(layout[0])))
-        packs = packs_of(layout[1], self.pack_tokens, order) if self.pack_tokens else [every]
+        rows = by_prompt(*layout)
+        packs = packs_of(layout[1], self.pack_tokens, rows) if self.pack_tokens else [sorted(rows)]
         pack = max(packs, key=lambda rows: layout[1][rows].sum() if rows else 0)
         some = [pack[place] for place in sampler.spread(len(pack))]
         training, largest = model.training, sampler.largest_gap(model)
@@ -270,8 +269,8 @@ class PackedUpdate(GRPOTrainer):
                     return
                 attend_by_rows(model)
                 self.padded = True
-            padded = functools.partial(self._get_per_token_logps_and_entropies, model)
-            gaps["padded rows"] = self._gap(some, some, alone, lambda *part: padded(*part)[0], *layout)
+            padded = self._get_per_token_logps_and_entropies
+            gaps["padded rows"] = self._gap(some, some, alone, lambda *part: padded(model, *part)[0], *layout)
         finally:
             model.train(training)
         name = type(self.accelerator.unwrap_model(self.model)).__name__
