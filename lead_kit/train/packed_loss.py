@@ -1,7 +1,6 @@
 """An optimiser update of GRPO at the cost of its real tokens: TRL's loss over packs, without rows of advantage 0, and
 with equal shares for all processes."""
 
-import functools
 import inspect
 import re
 from bisect import bisect_left
@@ -18,7 +17,7 @@ from trl import GRPOTrainer
 
 from lead_kit.errors import InputError, lookup
 from lead_kit.models import sampler
-from lead_kit.train.packing import attend_by_rows, by_prompt, micro_batches, packed_logps, packs_of, rows_of
+from lead_kit.train.packing import attend_by_rows, by_prompt, layout_of, micro_batches, packed_logps, packs_of, rows_of
 
 _EXACT_WITHOUT_ZERO_ROWS = ("dapo", "cispo", "vespo")  # losses whose normaliser counts the tokens of the whole batch
 DIVIDED_BY_ROWS = ("grpo", "dr_grpo", "sapo", "luspo")  # losses that divide by the number of rows
@@ -68,10 +67,10 @@ def _share_rows(inputs: dict, accelerator: Accelerator) -> dict:
     """This process's part of the rows of all processes that have an advantage; rows of one prompt stay together."""
     batch = gather_rows(inputs, accelerator)
     batch = rows_of(batch, trained_rows(batch["advantages"], accelerator.num_processes))
-    ids, mask = (torch.cat([batch[f"prompt_{part}"], batch[f"completion_{part}"]], 1) for part in ("ids", "mask"))
-    order = by_prompt(ids, mask, batch["completion_mask"].shape[1])
-    mine = equal_parts(mask.sum(1)[order].tolist(), accelerator.num_processes)[accelerator.process_index]
-    return rows_of(batch, torch.tensor([order[place] for place in mine], device=mask.device))
+    layout = layout_of(batch)
+    order = by_prompt(*layout)
+    mine = equal_parts(layout[1].sum(1)[order].tolist(), accelerator.num_processes)[accelerator.process_index]
+    return rows_of(batch, order[mine.start : mine.stop])
 
 
 class _OneProcess:
@@ -122,8 +121,7 @@ class PackedUpdate(GRPOTrainer):
         pack's activations stand. TRL's clip shares and entropies are means over the packs of all processes.
         """
         inputs = self._without_zero_rows(inputs)
-        ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
-        self._compare_forwards(model, ids, mask, inputs["completion_mask"].shape[1])
+        self._compare_forwards(model, *layout_of(inputs))
         if not self.pack_tokens:
             loss = super().compute_loss(model, inputs)
             self._check_value(loss, inputs)
@@ -255,8 +253,8 @@ class PackedUpdate(GRPOTrainer):
         if self._compared or self._foreign:  # a foreign loss scores by its own forward
             return
         self._compared = True
-        order, every = by_prompt(*layout), list(range(len(layout[0])))
-        packs = packs_of(layout[1], self.pack_tokens, order) if self.pack_tokens else [every]
+        rows = by_prompt(*layout)
+        packs = packs_of(layout[1], self.pack_tokens, rows) if self.pack_tokens else [sorted(rows)]
         pack = max(packs, key=lambda rows: layout[1][rows].sum() if rows else 0)
         some = [pack[place] for place in sampler.spread(len(pack))]
         training, largest = model.training, sampler.largest_gap(model)
@@ -271,8 +269,8 @@ class PackedUpdate(GRPOTrainer):
                     return
                 attend_by_rows(model)
                 self.padded = True
-            padded = functools.partial(self._get_per_token_logps_and_entropies, model)
-            gaps["padded rows"] = self._gap(some, some, alone, lambda *part: padded(*part)[0], *layout)
+            padded = self._get_per_token_logps_and_entropies
+            gaps["padded rows"] = self._gap(some, some, alone, lambda *part: padded(model, *part)[0], *layout)
         finally:
             model.train(training)
         name = type(self.accelerator.unwrap_model(self.model)).__name__
@@ -345,13 +343,11 @@ def can_reuse(model: torch.nn.Module, arguments) -> bool:
 @torch.no_grad()
 def gap_to_trainer(trainer, output: dict) -> float:
     """The mean of |log π_vLLM − log π| over the tokens of some rollouts of TRL's scored batch, on all processes."""
-    few = rows_of(output, torch.arange(min(_ROWS, len(output["completion_mask"]))))
-    ids = torch.cat([few["prompt_ids"], few["completion_ids"]], 1)
-    mask = torch.cat([few["prompt_mask"], few["completion_mask"]], 1)
+    few = rows_of(output, list(range(min(_ROWS, len(output["completion_mask"])))))
     scored = few["completion_mask"].bool()
     trained = few.get("old_per_token_logps")  # TRL's correction of vLLM needs them, too
     if trained is None:
-        trained = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, scored.shape[1])[0]
+        trained = trainer._get_per_token_logps_and_entropies(trainer.model, *layout_of(few))[0]
     gaps = (trained - few["sampling_per_token_logps"]).abs()[scored].nan_to_num()
     sums = torch.stack([gaps.sum(), scored.sum()])
     total, tokens = trainer.accelerator.gather(sums).view(-1, 2).sum(0).tolist()

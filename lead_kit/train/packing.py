@@ -211,20 +211,26 @@ def packs_of(attention_mask: Tensor, token_budget: int, order: list[int], padded
     return [[order[place] for place in pack] for pack in packs] + [[]] * (most - len(packs))
 
 
-def rows_of(inputs: dict, rows: Tensor) -> dict:
+def rows_of(inputs: dict, rows: Tensor | list[int]) -> dict:
     """These rows of the fields of TRL's batch that have rows."""
     count = inputs["completion_mask"].shape[:1]
     return {k: v[rows] if torch.is_tensor(v) and v.shape[:1] == count else v for k, v in inputs.items()}
 
 
+def layout_of(inputs: dict) -> tuple[Tensor, Tensor, int]:
+    """input_ids, attention_mask and logits_to_keep of TRL's batch: its prompts and completions side by side."""
+    ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
+    return ids, mask, inputs["completion_mask"].shape[1]
+
+
 def micro_batches(inputs: dict, token_budget: int, padded: bool = False) -> list[dict]:
     """The rows of an optimiser update as one micro-batch for each pack, or for each budget of `padded` rows. An empty
     pack is a row without advantage: the other processes wait for its forward and backward."""
-    ids, mask = (torch.cat([inputs[f"prompt_{part}"], inputs[f"completion_{part}"]], 1) for part in ("ids", "mask"))
-    packs = packs_of(mask, token_budget, by_prompt(ids, mask, inputs["completion_mask"].shape[1]), padded)
-    idle = rows_of(inputs, torch.tensor([0], device=mask.device))
+    layout = layout_of(inputs)
+    packs = packs_of(layout[1], token_budget, by_prompt(*layout), padded)
+    idle = rows_of(inputs, [0])
     idle["advantages"] = torch.zeros_like(idle["advantages"])
-    return [rows_of(inputs, torch.tensor(rows, device=mask.device)) if rows else idle for rows in packs]
+    return [rows_of(inputs, rows) if rows else idle for rows in packs]
 
 
 def by_prompt(input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int) -> list[int]:

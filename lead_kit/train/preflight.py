@@ -79,30 +79,6 @@ def _ideal_completion(row: dict, form: str, close_thought: bool = False) -> str:
     return f"{opened}{'' if asked else answer}\n</think>\n{answer}"
 
 
-def check_setup(problems: list[dict], held_out: list[dict], tokenizer, model, grader, settings: dict) -> list[Item]:
-    """The items of a run. `problems` and `held_out` are trainer's rows (`chat.training_row`).
-
-    `grader` is the Grader; `settings` has template, reward_weights and max_tokens, as the notebook names them.
-    """
-    rewards, weights = list(grader.reward_table), settings["reward_weights"]
-    if len(rewards) != len(weights):
-        raise InputError(
-            f"reward_weights has {len(weights)} numbers for the {len(rewards)} rewards {', '.join(rewards)}"
-        )
-    form, rollouts = _grade_ideal_answers(problems, tokenizer, grader)
-    for name, reward in grader.reward_table.items():  # one that needs a column or fails says so before any rollout
-        if rollouts[0].verdict.status != "gold_unparseable":
-            finite(name, reward(rollouts[0]), rollouts[0])
-    weighted = {name: grader.reward_table[name] for name, weight in zip(rewards, weights, strict=True) if weight}
-    return [
-        check_golds([row for row in problems + held_out if "gold" in row]),
-        check_ideal_answer(rollouts, form, "correct" in weighted),
-        *_check_format_rewards(rollouts, weighted, problems[0]["thinking"]),
-        _check_context(problems + held_out, model, settings["max_tokens"]),
-        _check_exact_leaks(problems, held_out),
-    ]
-
-
 def check_golds(rows: list[dict]) -> Item:
     """Whether the verifier can grade each gold answer against itself."""
     faults = clean.lint_golds(rows)
@@ -205,12 +181,31 @@ class Preflight:
             clean.require_gradable(records)
 
     def check_setup(self, problems: list[dict], held_out: list[dict], tokenizer, model, grader) -> None:
-        """Checks what needs no rollouts, prints the items unless `only`, and ends the run where one says stop."""
-        self.items = check_setup(problems, held_out, tokenizer, model, grader, self.config)
+        """Checks what needs no rollouts, prints the items unless `only`, and ends the run where one says stop.
+
+        `problems` and `held_out` are trainer's rows (`chat.training_row`).
+        """
+        rewards, weights = grader.reward_table, self.config["reward_weights"]
+        if len(rewards) != len(weights):
+            names = ", ".join(rewards)
+            raise InputError(f"reward_weights has {len(weights)} numbers for the {len(rewards)} rewards {names}")
+        form, rollouts = _grade_ideal_answers(problems, tokenizer, grader)
+        for name, reward in rewards.items():  # one that needs a column or fails says so before any rollout
+            if rollouts[0].verdict.status != "gold_unparseable":
+                finite(name, reward(rollouts[0]), rollouts[0])
+        weighted = {name: rewards[name] for name, weight in zip(rewards, weights, strict=True) if weight}
+        golds = check_golds([row for row in problems + held_out if "gold" in row])
+        self.items = [
+            golds,
+            check_ideal_answer(rollouts, form, "correct" in weighted),
+            *_check_format_rewards(rollouts, weighted, problems[0]["thinking"]),
+            _check_context(problems + held_out, model, self.config["max_tokens"]),
+            _check_exact_leaks(problems, held_out),
+        ]
         if not self.only:  # `conclude` prints all items
             print(as_lines(self.items))
         require(self.items, self.mode)
-        if self.only and self.items[0].verdict == STOP:  # golds without a grade: a batch would have no rewards
+        if self.only and golds.verdict == STOP:  # a batch would have no rewards
             self.run.reached = (0, 0)
             conclude(self.items, self.run)
 
@@ -223,9 +218,20 @@ class Preflight:
 
     def check_batch(self, trainer, problems: list[dict], held_out: list[dict]) -> None:
         """`only`: adds the items of the trained batch, prints all, keeps them in run.json and leaves the notebook."""
-        if self.only:
-            self.items += [check_near_leaks(problems, held_out), *check_batch(trainer, self.config)]
-            conclude(self.items, self.run)
+        if not self.only:
+            return
+        trainer.accelerator.wait_for_everyone()
+        rollouts = read_rollouts(trainer.run.path)
+        metrics = read_metrics(trainer.run.path / "metrics.jsonl")[-1]
+        weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
+        self.items += [
+            check_near_leaks(problems, held_out),
+            check_lengths(rollouts, self.config["max_tokens"]),
+            *check_mixed_groups(rollouts, self.config["group_size"]),
+            *check_rewards(rollouts, weights),
+            check_cost(metrics, self.config["steps"], rollouts["length"].sum()),
+        ]
+        conclude(self.items, self.run)
 
 
 def require(items: list[Item], mode: str) -> None:
@@ -241,23 +247,6 @@ def check_near_leaks(problems: list[dict], held_out: list[dict]) -> Item:
     leaks = near_duplicates.leaks(problems, {"validation": held_out}, _LEAK_SIMILARITY)
     same = dict.fromkeys(row["evaluation_id"] for row in leaks if row["kind"] != "variant")
     return _leak_item("near leaks", list(same), len(held_out), ", in the same or in other words")
-
-
-def check_batch(trainer, config: dict) -> list[Item]:
-    """The items of the batch that a trainer has just trained, from its run's ledger and metrics.
-
-    `config` has max_tokens, steps and group_size, as the notebook names them.
-    """
-    trainer.accelerator.wait_for_everyone()
-    rollouts = read_rollouts(trainer.run.path)
-    metrics = read_metrics(trainer.run.path / "metrics.jsonl")[-1]
-    weights = dict(zip(trainer.grader.reward_table, trainer.reward_weights.tolist(), strict=True))
-    return [
-        check_lengths(rollouts, config["max_tokens"]),
-        *check_mixed_groups(rollouts, config["group_size"]),
-        *check_rewards(rollouts, weights),
-        check_cost(metrics, config["steps"], rollouts["length"].sum()),
-    ]
 
 
 def check_lengths(rollouts: pd.DataFrame, limit: int) -> Item:

@@ -29,6 +29,7 @@ from lead_kit.train.batch_sizes import check_engine
 from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
+from lead_kit.train.packing import layout_of
 from lead_kit.train.validation import SealCheckpoint
 from lead_kit.verify import cluster
 
@@ -336,14 +337,12 @@ class LeadTrainer(PackedUpdate):
         """
         k1 = torch.zeros_like(output["completion_mask"], dtype=torch.float32)
         if self.pays_kl:
-            ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
-            mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-            width = output["completion_ids"].shape[1]
+            layout = layout_of(output)
             with torch.no_grad(), self.accelerator.autocast():
                 policy = output.get("old_per_token_logps")
                 if policy is None:
-                    policy = self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]
-                k1 = policy - self._get_per_token_logps_and_entropies(self.reference, ids, mask, width)[0]
+                    policy = self._get_per_token_logps_and_entropies(self.model, *layout)[0]
+                k1 = policy - self._get_per_token_logps_and_entropies(self.reference, *layout)[0]
         both = torch.stack([k1, output["completion_mask"].to(k1.dtype)], 1)
         both = self.accelerator.gather(self.accelerator.pad_across_processes(both, dim=2))
         k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)

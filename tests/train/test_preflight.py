@@ -23,7 +23,7 @@ THOUGHT = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n"
 
 
 def run_of(template="plain", golds=GOLDS, rewards=("correct",), weights=None, chat_template=None, **grading):
-    """What check_setup takes: problems with these golds, on a tokenizer that writes every byte."""
+    """What Preflight takes: problems with these golds, on a tokenizer that writes every byte."""
     tokenizer, text = load_tokenizer(grading.pop("tokenizer", "tiny-bytes")), grading.pop("problem", "Problem {}?")
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     rows = [{"id": str(i), "problem": text.format(i), "gold": gold, "level": None} for i, gold in enumerate(golds)]
@@ -37,7 +37,10 @@ def run_of(template="plain", golds=GOLDS, rewards=("correct",), weights=None, ch
 
 def items(*args, **options):
     """The contract's items by name."""
-    return {one.name: one for one in preflight.check_setup(*run_of(*args, **options))}
+    *parts, settings = run_of(*args, **options)
+    checks = preflight.Preflight("warn", None, settings)
+    checks.check_setup(*parts)
+    return {one.name: one for one in checks.items}
 
 
 @pytest.mark.parametrize("template", PROMPTS)
