@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lead_kit.replay import figures
+from tests.report.test_training_figures import assert_readable
 
 STEPS = pd.DataFrame(
     {"run": ["a/x"] * 2 + ["a/y"] * 2, "variant": "as recorded", "step": [0, 5] * 2, "value": [0.2, 0.4, 0.6, 0.5],
@@ -22,6 +23,7 @@ def legend(figure):
 def test_the_share_has_a_line_for_each_run_and_a_bar_for_each_known_variant():
     bars = figures.bars(TABLE)
     figure = figures.outside_mixed_groups(STEPS, bars)
+    assert_readable(figure)
     left, right = figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[0.2, 0.4], [0.6, 0.5]]
     assert legend(figure) == ["x", "y"] and left.get_xlabel() == "step (rollout batches)"

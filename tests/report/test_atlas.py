@@ -6,6 +6,7 @@ import pytest
 from lead_kit.errors import InputError
 from lead_kit.report import atlas
 from lead_kit.report.planned import Plan
+from tests.report.test_training_figures import assert_readable
 
 PLAN = Plan(f"{atlas.ACCURACY}: fast − grpo", [f"{atlas.ACCURACY}: * − grpo"])
 GAINS = {"arithmetic": {"fast": 0.10, "slow": -0.05, "same": 0.0}, "words": {"fast": 0.02, "slow": 0.01, "same": 0.05}}
@@ -48,6 +49,7 @@ def test_the_figure_shows_each_arm_and_task(values):
     figure = atlas.dots(atlas.differences(values, "grpo", PLAN))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["slow", "same", "fast"]
+    assert_readable(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["arithmetic", "words"]
 
 

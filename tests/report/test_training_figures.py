@@ -65,9 +65,9 @@ def assert_readable(figure):
     drawn = figure.get_tightbbox()
     assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= figure.get_figwidth() and drawn.y1 <= figure.get_figheight()
     assert style._WIDTH <= figure.get_figwidth() <= style.PAGE and caption_of(figure)
-    rows_are_named = any(letter.isalpha() for label in figure.axes[0].get_yticklabels() for letter in label.get_text())
     for axes in figure.axes:
-        assert axes.get_ylabel() or rows_are_named
+        rows = "".join(label.get_text() for side in (axes, figure.axes[0]) for label in side.get_yticklabels())
+        assert axes.get_ylabel() or any(letter.isalpha() for letter in rows)
         for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim()))):
             ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
             labels = [label for tick in ticks for label in (tick.label1, tick.label2) if label.get_visible()]
