@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (800, 5, 29),
+    "": (810, 5, 29),
     "verify": (3500, 16, 95),
     "method": (1090, 6, 94),
     "runs": (1560, 12, 81),
@@ -27,7 +27,7 @@ LIMITS = {
     "replay": (1490, 9, 63),
     "launch": (2610, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_380, 112, 807
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_390, 112, 807
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason
