@@ -167,6 +167,56 @@ def test_muon_takes_the_hidden_matrices_alone(models):
     assert len(matrices) == 2 * 7 and all(".layers." in name for name in matrices)
 
 
+def moved_by(kind, matrices, gradients, **settings):
+    """The matrices after a step for each list of gradients."""
+    learned = [torch.nn.Parameter(matrix.clone()) for matrix in matrices]
+    optimizer = kind(learned, **settings)
+    for step in gradients:
+        for matrix, gradient in zip(learned, step, strict=True):
+            matrix.grad = gradient.clone()
+        optimizer.step()
+    return [matrix.detach() for matrix in learned]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"nesterov": False, "weight_decay": 0.0}])
+def test_stacked_muon_moves_each_matrix_as_torch_does(monkeypatch, settings):
+    from torch.optim import Muon
+
+    from lead_kit.train import muon_optimizer
+
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(24, 8), (8, 24), (24, 8), (16, 16), (8, 24), (24, 8)]
+    matrices = [torch.randn(shape, generator=draw) for shape in shapes]
+    gradients = [[torch.randn(shape, generator=draw) for shape in shapes] for _ in range(3)]
+    start, settings = matrices, {"lr": 0.1} | settings
+    stacked = moved_by(muon_optimizer.StackedMuon, start, gradients, **settings)
+    for matrix, torch_s, before in zip(stacked, moved_by(Muon, start, gradients, **settings), matrices, strict=True):
+        assert (matrix - torch_s).norm() / (torch_s - before).norm() < 0.02  # torch iterates in bfloat16
+    one_by_one = [
+        moved_by(muon_optimizer.StackedMuon, [matrix], [[step[i]] for step in gradients], **settings)[0]
+        for i, matrix in enumerate(matrices)
+    ]
+    monkeypatch.setattr(muon_optimizer, "_STACKED", 2 * 24 * 8)
+    chunks = moved_by(muon_optimizer.StackedMuon, start, gradients, **settings)
+    for matrix, alone, chunk in zip(stacked, one_by_one, chunks, strict=True):
+        assert (matrix - alone).abs().max() < 1e-5 and (matrix - chunk).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+def test_equal_shapes_are_iterated_at_once(monkeypatch):
+    from lead_kit.train import muon_optimizer
+
+    iterated, iterate = [], muon_optimizer._orthogonalise
+    monkeypatch.setattr(
+        muon_optimizer, "_orthogonalise", lambda m, *rest: iterated.append(tuple(m.shape)) or iterate(m, *rest)
+    )
+    shapes = [(6, 4), (4, 6), (6, 4)]
+    gradients = [[torch.ones(shape) for shape in shapes]]
+    moved_by(muon_optimizer.StackedMuon, [torch.zeros(shape) for shape in shapes], gradients, lr=0.1)
+    assert sorted(iterated) == [(1, 4, 6), (2, 6, 4)]
+
+
 @pytest.mark.slow
 def test_an_optimizer_that_was_saved_goes_on_as_if_it_had_not_been(models, tmp_path):
     from lead_kit.train.muon_optimizer import MuonAdamW
