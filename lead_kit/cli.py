@@ -28,6 +28,8 @@ def _command(name: str, target: str, text: str) -> click.Command:
     """Adds a command. `target` is its function, in a module below lead_kit that is imported when it is called."""
 
     def call(**options) -> int:
+        if "run" in options:  # refused before the libraries of its command are loaded
+            importlib.import_module("lead_kit.runs.find").recorded_run(options["run"])
         module, _, function = target.partition(":")
         return getattr(importlib.import_module(f"lead_kit.{module}"), function)(**options) or 0
 
@@ -37,16 +39,6 @@ def _command(name: str, target: str, text: str) -> click.Command:
 
 def _argument(name: str, text: str) -> click.Argument:
     return click.Argument([name], help=text)
-
-
-def _run_argument(text: str) -> click.Argument:
-    """A run that exists: one that does not is refused before the command loads what it needs."""
-
-    def existing(context, argument, run: str) -> str:
-        importlib.import_module("lead_kit.runs.find").recorded_run(run)
-        return run
-
-    return click.Argument(["run"], callback=existing, help=text)
 
 
 def _option(names: str, text: str, **settings) -> click.Option:
@@ -174,17 +166,17 @@ _command("diff", "launch.commands:show_differences", "parameters, inputs and cod
     _argument("run_b", "the other run"),
 ]
 _command("show", "report.show_run:show_command", "a run's state, curve and last rollouts, live or finished").params += [
-    _run_argument("a run's name, or its folder"),
+    _argument("run", "a run's name, or its folder"),
 ]
 _command("export", "report.export_run:export_command", "one HTML of a run that opens without a network").params += [
-    _run_argument("a run folder, or a name under runs/"),
+    _argument("run", "a run folder, or a name under runs/"),
     _option("--out", "where the HTML goes (default: NAME.html in the run folder)", metavar="FILE"),
 ]
 _command("card", "report.model_card:card_command", "write the model card of a run, README.md in its folder").params += [
-    _run_argument("a run's name, or its folder"),
+    _argument("run", "a run's name, or its folder"),
 ]
 _command("push", "report.model_card:push_command", "show what would go to the hub; --yes uploads it").params += [
-    _run_argument("a run with a model and a card"),
+    _argument("run", "a run with a model and a card"),
     _argument("repo", "owner/name; a new repository is private"),
     _flag("--yes", "upload the files, with the token of huggingface_hub"),
 ]

@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (810, 5, 29),
+    "": (800, 5, 29),
     "verify": (3500, 16, 95),
     "method": (1090, 6, 94),
     "runs": (1560, 12, 81),
     "data": (1480, 8, 71),
     "models": (1450, 7, 50),
-    "train": (2130, 12, 67),
+    "train": (2180, 12, 68),
     "evaluate": (1210, 7, 67),
     "report": (2600, 16, 121),
     "replay": (1490, 9, 63),
     "launch": (2610, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_390, 112, 807
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_430, 112, 808
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason
