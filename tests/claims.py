@@ -1,4 +1,4 @@
-"""The numbers of README.md and docs/results.md, recomputed from figures/points/ by the kit's own functions.
+"""The numbers of README.md and of the pages of results, recomputed from figures/points/ by the kit's own functions.
 
 A number of a result stands in front of a tag, a comment that a browser does not show: `.034 [.022, .047]<!--figure1
 faster-->`. claims.yaml says what each tag means, which numbers are no results, and which points are not committed.
@@ -22,12 +22,12 @@ import yaml
 from lead_kit.evaluate import graded_samples, stats
 from lead_kit.evaluate.stats import Interval
 from lead_kit.replay.logged_batches import SPLIT
-from lead_kit.report import curves, planned, tables, training_figures
+from lead_kit.report import atlas, curves, planned, tables, training_figures
 from tests import claims_replay
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS = ROOT / "figures" / "points"
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/atlas.md")
 LISTED = yaml.safe_load((ROOT / "tests" / "claims.yaml").read_text(encoding="utf-8"))
 NUMBER = r"[+−]?(?:\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+)%?"
 _VALUE = rf"(?:{NUMBER}\s+)?\[{NUMBER},\s+{NUMBER}\]|{NUMBER}"
@@ -54,6 +54,41 @@ def load(folder: Path) -> Points:
     extra = [pd.read_csv(path) if (path := folder / name).is_file() else None for name in ("batches.csv", "words.csv")]
     problems = pd.read_parquet(folder / "validation.parquet")
     return Points(values, tables.report(values, notes, 0, plan), problems, *extra)
+
+
+class AtlasPoints(NamedTuple):
+    """The points of the atlas with its tables."""
+
+    report: tables._Report  # its differences have the column task
+
+
+def load_atlas(folder: Path) -> AtlasPoints:
+    """The committed points of the atlas: one table for each task."""
+    values = pd.read_csv(folder / "values.csv")
+    plan = planned.Plan(**json.loads((folder / "planned.json").read_text(encoding="utf-8")))
+    frame = atlas.differences(values, "grpo", plan)
+    rows = atlas.overview(frame)
+    parts = [
+        f"{task}:\n\n{tables.markdown(part.drop(columns='task'))}" for task, part in rows.groupby("task", sort=False)
+    ]
+    return AtlasPoints(tables._Report("\n".join(parts), "", values, frame))
+
+
+def _of_atlas(points: AtlasPoints, formula: str) -> Interval:
+    """ "TASK: METRIC: ARM" is a difference from the reference, "agreement: METRIC" that of the ranks of the tasks,
+    "detected: TASK: METRIC" a number of arms, "power: TASK: METRIC" the smallest difference that is detected."""
+    head, _, rest = formula.partition(": ")
+    frame = points.report.differences
+    if head == "agreement":
+        return _number(atlas.rank_agreement(frame, rest))
+    task, _, metric = (rest if head in ("detected", "power") else formula).partition(": ")
+    rows = frame[frame["task"] == task]
+    if head == "detected":
+        return _number((rows[rows["metric"] == metric]["p_holm"] < 0.05).sum())
+    if head == "power":
+        return _number(atlas.smallest_detectable(rows, metric))
+    metric, _, arm = metric.partition(": ")
+    return _interval(rows[(rows["metric"] == metric) & (rows["arm"] == arm)].iloc[0])
 
 
 def _row(points: Points, formula: str) -> pd.Series:
@@ -179,6 +214,8 @@ def measure(points: Points, formula: str) -> Interval:
 
 def of_points(folder: Path) -> functools.partial:
     """The function from a formula to its value in the points of one recipe."""
+    if (folder / "values.csv").is_file():
+        return functools.partial(_of_atlas, load_atlas(folder))
     return functools.partial(measure, load(folder))
 
 

@@ -49,13 +49,15 @@ def run_values(runs: dict[str, list[str]]) -> pd.DataFrame:
 def differences(values: pd.DataFrame, reference: str, plan: Plan | None = None, seed: int = 0) -> pd.DataFrame:
     """`tables.differences` of each task from the reference arm, with the columns task and arm.
 
-    Verdicts are corrected within a task. Raises InputError for a task without the reference.
+    Verdicts are corrected within a task. Raises InputError for a task without the reference, or without pairs.
     """
     parts = []
     for task, of_task in values.groupby("task", sort=False):
         if reference not in set(of_task["arm"]):
             raise InputError(f"task {task!r} has no arm {reference!r}{nearest_or_all(reference, set(of_task['arm']))}")
         rows = tables.differences(of_task, seed, plan, reference)
+        if rows.empty:
+            raise InputError(f"task {task!r}: no arm shares enough seeds with {reference!r} to be compared")
         parts.append(rows.assign(task=task, arm=rows["difference"].str.removesuffix(f" − {reference}")))
     return pd.concat(parts, ignore_index=True)
 
@@ -80,10 +82,13 @@ def rank_agreement(frame: pd.DataFrame, metric: str) -> float:
 
 
 def smallest_detectable(frame: pd.DataFrame, metric: str) -> float:
-    """The median, over arms, of the difference that one test of this many seeds detects with 80% power."""
+    """The median, over arms, of the difference that one test of this many seeds detects with 80% power; nan for one."""
     rows = frame[frame["metric"] == metric]
-    errors = (rows["high"] - rows["low"]) / 2 / stats.critical(int(rows["clusters"].min()))
-    return float(errors.map(lambda e: stats.minimum_detectable_effect(e, int(rows["clusters"].min()))).median())
+    seeds = int(rows["clusters"].min())
+    if seeds < 2:
+        return float("nan")
+    errors = (rows["high"] - rows["low"]) / 2 / stats.critical(seeds)
+    return float(np.median([stats.minimum_detectable_effect(error, seeds) for error in errors]))
 
 
 @rc_context(STYLE)

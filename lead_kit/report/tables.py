@@ -351,15 +351,15 @@ class Page(NamedTuple):
         return self.html
 
 
-def table(frame: pd.DataFrame | pd.Series, digits: int | None = None) -> Page:
+def table(frame: pd.DataFrame | pd.Series) -> Page:
     """The frame (or series, as one column) to look at, with every text as `safe_line` shows it.
 
-    `digits`: decimals of the numbers that are not whole, – for a missing one; without it pandas chooses.
+    Numbers that are not integers have three decimals, or one digit and a power of ten where all three would be 0.
     """
 
     def safe(value):
-        if digits is not None and isinstance(value, float | np.floating):
-            return "–" if pd.isna(value) else f"{value:.{digits}f}"
+        if isinstance(value, float | np.floating):
+            return "–" if pd.isna(value) else f"{value:.{'0e' if 0 < abs(value) < 5e-4 else '3f'}}"
         return value if value is None or isinstance(value, Number | np.bool_) else safe_line(value)
 
     frame = frame.to_frame() if isinstance(frame, pd.Series) else frame

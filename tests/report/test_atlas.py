@@ -1,7 +1,9 @@
 """The atlas: differences of each arm from the reference, on two tasks, and what agrees between them."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lead_kit.errors import InputError
 from lead_kit.report import atlas
@@ -51,6 +53,16 @@ def test_the_figure_shows_each_arm_and_task(values):
     assert labels == ["slow", "same", "fast"]
     assert_readable(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["arithmetic", "words"]
+
+
+def test_one_seed_has_differences_without_intervals_and_other_seeds_are_not_compared(values):
+    one = values[values["cluster"] == 0]
+    frame = atlas.differences(one, "grpo", PLAN)
+    assert frame["low"].isna().all() and np.isnan(atlas.smallest_detectable(frame, atlas.ACCURACY))
+    FigureCanvasAgg(atlas.dots(frame)).draw()
+    unshared = values[(values["cluster"] == 0) | (values["arm"] != "grpo")]
+    with pytest.raises(InputError, match="no arm shares enough seeds with 'grpo'"):
+        atlas.differences(unshared, "grpo")
 
 
 def test_what_is_missing_is_refused_by_name(values, tmp_path):
