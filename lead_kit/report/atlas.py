@@ -63,15 +63,22 @@ def differences(values: pd.DataFrame, reference: str, plan: Plan | None = None, 
 
 
 def overview(frame: pd.DataFrame) -> pd.DataFrame:
-    """`differences` as text: one row for each task and arm, a column for each metric; * marks a detected difference."""
-    detected = frame["p_holm"] < 0.05
-    cells = [
-        tables.format_interval(row, 1 if row.metric == LENGTH else 3, sign=True) + " *" * star
-        for row, star in zip(frame.itertuples(), detected, strict=True)
-    ]
+    """`differences` as text: one row for each task and arm, a column for each metric, and with several seeds the
+    probability that a seed of the arm has a higher Pass@1 over the curve than one of the reference.
+
+    * marks a difference that is detected.
+    """
+    cells = []
+    for row in frame.itertuples():
+        digits = 0 if row.metric.startswith("tokens") else 1 if row.metric == LENGTH else 3
+        cells.append(tables.format_interval(row, digits, sign=True) + " *" * (row.p_holm < 0.05))
     wide = frame.assign(cell=cells).pivot(index=["task", "arm"], columns="metric", values="cell")
-    order = frame[["task", "arm"]].drop_duplicates()
-    return wide.loc[list(order.itertuples(index=False, name=None)), list(frame["metric"].unique())].reset_index()
+    wide = wide[list(frame["metric"].unique())]
+    if "above" in frame:
+        above = frame[frame["metric"] == ACCURACY].set_index(["task", "arm"])["above"]
+        wide["P(higher Pass@1)"] = above.map(lambda share: f"{share:.2f}")
+    order = frame[["task", "arm"]].drop_duplicates().itertuples(index=False, name=None)
+    return wide.loc[list(order)].reset_index()
 
 
 def rank_agreement(frame: pd.DataFrame, metric: str) -> float:

@@ -40,6 +40,7 @@ def test_the_overview_has_a_row_for_each_task_and_arm_and_marks_what_is_detected
     table = atlas.overview(atlas.differences(values, "grpo", PLAN)).set_index(["task", "arm"])
     assert table.loc[("arithmetic", "fast"), atlas.ACCURACY] == "+0.101 [+0.099, +0.103] *"
     assert not table.loc[("arithmetic", "same"), atlas.ACCURACY].endswith("*")
+    assert table.loc[("arithmetic", "same"), "P(higher Pass@1)"] == "0.50"  # of nine pairs of seeds, ties by half
 
 
 def test_the_ranks_of_two_tasks_agree_or_not(values):
