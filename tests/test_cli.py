@@ -94,7 +94,7 @@ def test_a_reader_that_leaves_does_not_stop_the_command(tmp_path):
 
 
 def test_a_broken_pipe_that_is_not_stdouts_is_a_failure(tmp_path):
-    code = "import sys, lead_kit.cli as cli\ndef broken(name): raise BrokenPipeError\n"
+    code = "import sys, lead_kit.cli as cli\ndef broken(**options): raise BrokenPipeError\n"
     code += "cli.lead.commands['recipe'].callback = broken\nsys.exit(cli.main(['recipe', 'x']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 1 and "BrokenPipeError" in done.stderr

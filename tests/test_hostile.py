@@ -39,7 +39,6 @@ RUNS = {
     "05_figures": {"runs": "runs/03_grpo", "samples": "samples.jsonl"},
     "07_verifier_audit": {"answers": "answers.jsonl"},
     "08_rollouts": {"training_run": "runs/03_grpo", "compare_with": f"samples.jsonl@{ARM}"},
-    "09_atlas": {"runs": "runs/03_grpo", "other_runs": "[]", "reference": ARM},
 }
 
 

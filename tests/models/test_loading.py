@@ -188,7 +188,7 @@ def test_weights_that_were_cut_off_are_refused(models, tmp_path):
     save_model(*embedded_model("tiny"), tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
-    with pytest.raises(InputError, match="model.safetensors is cut off or damaged: incomplete metadata"):
+    with pytest.raises(InputError, match="model.safetensors is cut off or damaged: .*incomplete metadata"):
         load_model(str(tmp_path))
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-2.safetensors"}}')
     with pytest.raises(InputError, match="is incomplete: model-2.safetensors missing"):
