@@ -42,7 +42,7 @@ demo: install
 demo-reflection: install
 	$(BIN)/lead reproduce figure_reflection --scale $(SCALE) --jobs $(JOBS)
 
-# Some thirty methods beside GRPO on both embedded tasks: about two hours on two cores; it goes on where it was stopped.
+# Some thirty methods beside GRPO on both embedded tasks, five seeds: about an hour on two idle cores; a stopped run goes on.
 atlas: install
 	$(BIN)/lead reproduce atlas --scale $(SCALE) --jobs $(JOBS)
 

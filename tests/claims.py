@@ -75,12 +75,19 @@ def load_atlas(folder: Path) -> AtlasPoints:
 
 
 def _of_atlas(points: AtlasPoints, formula: str) -> Interval:
-    """ "TASK: METRIC: ARM" is a difference from the reference, "agreement: METRIC" that of the ranks of the tasks,
-    "detected: TASK: METRIC" a number of arms, "power: TASK: METRIC" the smallest difference that is detected."""
+    """The value of a formula of the atlas.
+
+    "TASK: METRIC: ARM" is a difference from the reference, and "shorter: …" the same with the other sign. "detected:
+    TASK: METRIC" counts arms, "power: TASK: METRIC" is the smallest difference that is detected, and "agreement:
+    METRIC" compares the ranks of the tasks.
+    """
     head, _, rest = formula.partition(": ")
     frame = points.report.differences
     if head == "agreement":
         return _number(atlas.rank_agreement(frame, rest))
+    if head == "shorter":
+        value = _of_atlas(points, rest)
+        return Interval(-value.estimate, -value.high, -value.low, 0)
     task, _, metric = (rest if head in ("detected", "power") else formula).partition(": ")
     rows = frame[frame["task"] == task]
     if head == "detected":

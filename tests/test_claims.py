@@ -57,16 +57,23 @@ def test_one_changed_digit_of_the_text_shows():
     assert text != TEXTS["docs/results.md"] == claims.rewrite(text, known)
 
 
-@pytest.mark.parametrize("name, column", [("evaluation.parquet", "length"), ("validation.parquet", "pass@1")])
-def test_one_changed_point_shows(tmp_path, name, column):
-    source = COMMITTED[0]
+@pytest.mark.parametrize(
+    "file, column, page",
+    [
+        ("figure1/evaluation.parquet", "length", "docs/results.md"),
+        ("figure1/validation.parquet", "pass@1", "docs/results.md"),
+        ("atlas/values.csv", "value", "docs/atlas.md"),
+    ],
+)
+def test_one_changed_point_shows(tmp_path, file, column, page):
+    source, _, name = file.partition("/")
     folder = shutil.copytree(claims.POINTS / source, tmp_path / source)
-    points = pd.read_parquet(folder / name)
+    kind = name.rpartition(".")[2]
+    points = getattr(pd, f"read_{kind}")(folder / name)
     points.loc[points.index[-1], column] += 10_000
-    points.to_parquet(folder / name, index=False)
+    getattr(points, f"to_{kind}")(folder / name, index=False)
     known = dict.fromkeys(claims.sources(), "not in this test") | {source: claims.of_points(folder)}
-    text = TEXTS["docs/results.md"]
-    assert claims.rewrite(text, known) != text
+    assert claims.rewrite(TEXTS[page], known) != TEXTS[page]
 
 
 def test_a_number_without_a_tag_is_found_and_a_listed_one_is_not():
