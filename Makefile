@@ -160,6 +160,7 @@ docs: demo .venv-docs/installed
 	$(BIN)/lead run notebooks/06_replay.ipynb -p run_name site/06_replay -p rollouts $(DEMO)/grpo-lead-s0
 	$(BIN)/lead run notebooks/07_verifier_audit.ipynb -p run_name site/07_verifier_audit
 	$(BIN)/lead run notebooks/08_rollouts.ipynb -p run_name site/08_rollouts -p training_run $(DEMO)/grpo-lead-s0
+	$(BIN)/lead run notebooks/09_atlas.ipynb -p run_name site/09_atlas -p runs '["$(DEMO)/grpo-*"]'
 	$(BIN)/python docs/build_site.py $(DEMO) runs/site
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q
 
