@@ -27,7 +27,7 @@ NUMERIC = {"numpy", "scipy", "torch", "sympy", "math_verify", "latex2sympy2_exte
 FRAMES = {"datasets", "pandas", "matplotlib", "wandb", "numpy", "pyarrow", "yaml", "tqdm"}
 MODELS = {"transformers", "trl", "tokenizers", "peft", "accelerate", "vllm", "unsloth", "safetensors"}
 PURE = ["method", "evaluate/metrics", "evaluate/stats", "parameters", "errors", "data/prompts", "data/arithmetic"]
-DOCUMENT = {"ipywidgets", "itables", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
+DOCUMENT = {"ipywidgets", "mistune", "bleach", "latex2mathml", "pygments"}  # for those who read a run
 LATE = {
     "vllm",
     "unsloth",
@@ -36,6 +36,7 @@ LATE = {
     "gguf",
     "huggingface_hub",
     "trackio",
+    "itables",
     "mlflow",
     "PIL",
 }  # imported where used: few have them

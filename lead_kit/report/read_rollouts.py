@@ -11,7 +11,6 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 import pandas as pd
-from itables.widget import ITable
 
 from lead_kit.data.load import load_problems
 from lead_kit.errors import InputError, nearest_or_all
@@ -197,6 +196,8 @@ def unit_rates(rollouts: pd.DataFrame, unit: str = "word", share: float = 0.0) -
 
 def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
     """The newest rollouts in a grid to sort and search; a click on one opens its whole group below."""
+    from itables.widget import ITable  # only a live notebook needs it
+
     rows = logged.tail(_NEWEST).reset_index(drop=True)
     cells = rows[[name for name in _GRID if name in rows]].round(3)
     cells = cells.assign(
