@@ -23,11 +23,11 @@ LIMITS = {
     "models": (1450, 7, 50),
     "train": (2180, 12, 68),
     "evaluate": (1210, 7, 67),
-    "report": (2610, 16, 121),
+    "report": (2620, 16, 121),
     "replay": (1490, 9, 63),
     "launch": (2610, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_440, 112, 808
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_450, 112, 808
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

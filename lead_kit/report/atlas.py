@@ -27,12 +27,13 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of tasks, with _MARKE
 _MARKERS = ("o", "s", "^", "D")
 
 
-def run_values(runs: dict[str, list[str]]) -> pd.DataFrame:
-    """task, metric, run, arm, unit, cluster (the seed), value: one row for each metric of each run of each task.
+def run_values(runs: dict[str, list[str]]) -> tuple[pd.DataFrame, list[str]]:
+    """task, metric, run, arm, unit, cluster (the seed), value: one row for each metric of each run of each task; and
+    sentences on what is missing and on the steps at which the runs are compared, as one short run shortens all.
 
     Raises InputError for a task without runs.
     """
-    parts = []
+    parts, notes = [], []
     for task, chosen in runs.items():
         frame = curves.load_runs(chosen)
         if frame.empty:
@@ -40,10 +41,14 @@ def run_values(runs: dict[str, list[str]]) -> pd.DataFrame:
         for name, (metric, split, column) in METRICS.items():
             if len(curves.runs_that_logged(frame, metric, split)):
                 values = curves.logged_values(frame, metric, split)
+                if name == ACCURACY:
+                    sentences = [*curves.describe_gaps(values), curves.compared_steps(values)]
+                    notes += [f"{task}: {sentence}" for sentence in sentences]
                 rows = curves.by_run(values).merge(values[["arm", "seed", "run"]].drop_duplicates())
                 rows = rows[["run", "arm", "seed", column]].set_axis(["run", "arm", "cluster", "value"], axis=1)
                 parts.append(rows.assign(task=task, metric=name, unit="seed"))
-    return pd.concat(parts, ignore_index=True)[["task", "metric", "run", "arm", "unit", "cluster", "value"]]
+    columns = ["task", "metric", "run", "arm", "unit", "cluster", "value"]
+    return pd.concat(parts, ignore_index=True)[columns], notes
 
 
 def differences(values: pd.DataFrame, reference: str, plan: Plan | None = None, seed: int = 0) -> pd.DataFrame:

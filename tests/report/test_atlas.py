@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from lead_kit.errors import InputError
 from lead_kit.report import atlas
 from lead_kit.report.planned import Plan
+from lead_kit.runs.files import write_jsonl
 from tests.report.test_training_figures import assert_readable
 
 PLAN = Plan(f"{atlas.ACCURACY}: fast − grpo", [f"{atlas.ACCURACY}: * − grpo"])
@@ -64,6 +65,14 @@ def test_one_seed_has_differences_without_intervals_and_other_seeds_are_not_comp
     unshared = values[(values["cluster"] == 0) | (values["arm"] != "grpo")]
     with pytest.raises(InputError, match="no arm shares enough seeds with 'grpo'"):
         atlas.differences(unshared, "grpo")
+
+
+def test_a_short_run_is_named_as_it_shortens_the_comparison(tmp_path):
+    for arm, steps in (("grpo", (0, 10, 20)), ("lead", (0, 10))):
+        rows = [{"step": step, "split": "validation", "pass@1": 0.5} for step in steps]
+        write_jsonl(tmp_path / f"{arm}-s0" / "metrics.jsonl", rows)
+    _, notes = atlas.run_values({"arithmetic": [str(tmp_path / "*-s0")]})
+    assert notes == ["arithmetic: Runs are compared at the 2 validations that all of them have, the last at step 10."]
 
 
 def test_what_is_missing_is_refused_by_name(values, tmp_path):
