@@ -71,6 +71,11 @@ def test_a_shown_table_escapes_names_and_cells():
     assert all(number in text for number in ("0.500", "2e-05", "–")) and "\x1b" not in page + text
 
 
+def test_a_table_of_two_hundred_rows_is_shown_whole():
+    page = tables.table(pd.DataFrame({"n": range(200)}))
+    assert page.html.count("<tr") == 201 and len(page.text.splitlines()) == 201
+
+
 @pytest.mark.parametrize("arm", [r"$\frac$", "_hidden", "\x1b[31mred\n", "x" * 100_000, "$x$"])
 def test_an_arm_may_have_any_name_in_a_figure(arm):
     points = pd.DataFrame({"run": "r", "arm": arm, "seed": 0, "step": [0, 1], "split": "validation", "pass@1": [0, 1]})

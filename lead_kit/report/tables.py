@@ -335,7 +335,7 @@ def _caption(values: pd.DataFrame) -> str:
 
 
 _DISPLAY = ("display.html.use_mathjax", False, "display.max_colwidth", None, "display.max_columns", None)
-_DISPLAY += ("display.width", 160)  # letters of a line in a terminal
+_DISPLAY += ("display.width", 160, "display.max_rows", 200)  # letters of a line in a terminal, rows of a table
 
 
 class Page(NamedTuple):
