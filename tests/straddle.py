@@ -11,6 +11,7 @@ from transformers import LlamaForCausalLM
 
 from bench import small_trainer
 from lead_kit.method.advantages import Group
+from lead_kit.method.curricula import near_half
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.train import packed_loss
 from lead_kit.train.packing import micro_batches, packed_logps
@@ -23,6 +24,8 @@ CASES = {  # an advantage a rollout, and one a token; rows shared out anew, in p
     "single": {"estimator": "lead", "loss_type": "dapo"} | SIZES,
     "vespo": {"estimator": "grpo", "loss_type": "vespo"} | SIZES,
 }
+# the second batch follows from the first one's verdicts; a rate of 0 keeps the samples equal to the last token
+CASES["curriculum"] = CASES["shared"] | {"curriculum": near_half, "steps": 2, "machine": {"learning_rate": 0.0}}
 PACKS = {"single": 1}
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lead_kit.errors import InputError
 from lead_kit.method.advantages import GROUP_FILTERS, Group
+from lead_kit.method.curricula import CURRICULA, History
 from lead_kit.method.estimators import Estimate, bind_estimator
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.models.sampler import Completion
@@ -59,7 +60,8 @@ class Grader:
         ]
 
 
-_PARTS = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter")  # each may be your own function
+# each may be your own function
+_PARTS = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter", "curriculum")
 
 
 class Method(NamedTuple):
@@ -68,10 +70,11 @@ class Method(NamedTuple):
     estimate: Estimate  # a Group in, one advantage a rollout out
     grader: Grader  # verdicts and rewards of completions
     group_filter: Callable[[Group], Tensor]  # which groups train
+    curriculum: Callable[[History], Tensor]  # which problems are drawn
 
     def __repr__(self) -> str:
         """The functions with their arguments, one a line."""
-        return "\n".join(map(repr, (self.estimate, *self.grader.reward_table.values(), self.group_filter)))
+        return "\n".join(map(repr, (self.estimate, *self.grader.reward_table.values(), *self[2:])))
 
 
 def _try_estimator(estimate: Estimate, group_filter: Callable, group_size: int, rewards: int) -> None:
@@ -99,7 +102,11 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     filters = with_user_functions(GROUP_FILTERS, mine, "group_filter")
     group_filter = select_function(config["group_filter"], filters, "group_filter")
     _try_estimator(estimate, group_filter, config["group_size"], len(rewards))
+    curricula = with_user_functions(CURRICULA, mine, "curriculum")
+    curriculum = select_function(config["curriculum"], curricula, "curriculum", config)
+    if config["curriculum"] != "none" and config["refill_batches"]:
+        raise InputError("curriculum and refill_batches both choose the problems of a batch: turn one of them off")
     if "" in config["stop"]:
         raise InputError("stop holds an empty text, expected texts that end a completion")
     reading = (config["end_marker"], config["answer_region"], config["reject_restated_problem"])
-    return Method(estimate, Grader(rewards, verifier, *reading, tuple(config["stop"])), group_filter)
+    return Method(estimate, Grader(rewards, verifier, *reading, tuple(config["stop"])), group_filter, curriculum)

@@ -144,6 +144,7 @@ class PackedUpdate(GRPOTrainer):
         With ratio 1 and without KL a clipped loss is the average of −A over the tokens.
         """
         bonus = self._entropy_bonus_enabled or (self.use_vllm and self.vllm_importance_sampling_correction)
+        bonus |= self.top_entropy_quantile < 1
         known = self.loss_type in _AVERAGES and not (self.loss_type == "bnpo" and self.pack_tokens)
         if self._foreign is None or self.state.global_step or bonus or not known:
             return
@@ -166,12 +167,24 @@ class PackedUpdate(GRPOTrainer):
         equally, and the other losses divide by the tokens of the whole batch already."""
         share = len(pack["advantages"]) / rows if self.loss_type in DIVIDED_BY_ROWS else 1.0
         share = 1 / packs if self.loss_type == "bnpo" else share
-        coefficient, self.entropy_coef = self.entropy_coef, self.entropy_coef / (packs * share)
         self._in_pack = True
         try:
-            return share * super().compute_loss(model, pack)
+            with self._entropy_bonus_divided(packs * share):
+                return share * super().compute_loss(model, pack)
         finally:
-            self.entropy_coef, self._in_pack = coefficient, False
+            self._in_pack = False
+
+    @contextmanager
+    def _entropy_bonus_divided(self, by: float):
+        """TRL's entropy bonus divided by a number in this block, and the steps and bounds of an adaptive one, too."""
+        bounds = {name: getattr(self.args, f"entropy_coef_{name}") for name in ("delta", "min", "max")}
+        coefficient, self.entropy_coef = self.entropy_coef, self.entropy_coef / by
+        vars(self.args).update({f"entropy_coef_{name}": value / by for name, value in bounds.items()})
+        try:
+            yield
+        finally:  # TRL moves an adaptive coefficient with the last pack
+            self.entropy_coef = self.entropy_coef * by if self.use_adaptive_entropy else coefficient
+            vars(self.args).update({f"entropy_coef_{name}": value for name, value in bounds.items()})
 
     @contextmanager
     def _metrics_exchanged_once(self):
@@ -213,7 +226,8 @@ class PackedUpdate(GRPOTrainer):
     def _without_zero_rows(self, inputs: dict) -> dict:
         """Without the rows whose advantage is 0, where that is exact; the logged entropy omits them too. Several
         processes share out the rest; without packs they need equally many rows and keep all of theirs."""
-        if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or self._entropy_bonus_enabled:
+        by_entropy = self._entropy_bonus_enabled or self.top_entropy_quantile < 1
+        if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or by_entropy:
             return inputs
         if self.accelerator.num_processes == 1:
             return rows_of(inputs, trained_rows(inputs["advantages"], 1))

@@ -8,6 +8,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
@@ -17,6 +18,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import VOTING, Group, rollouts_kept
+from lead_kit.method.curricula import History, no_curriculum
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, require_correct
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
@@ -26,6 +28,7 @@ from lead_kit.models.sampler import Completion, GeneratedTokens, SamplingSetting
 from lead_kit.runs import log_files
 from lead_kit.train import packed_loss
 from lead_kit.train.batch_sizes import check_engine
+from lead_kit.train.draw_problems import ProblemDraw
 from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
@@ -44,8 +47,8 @@ class LeadTrainer(PackedUpdate):
     """GRPO by TRL, with lead_kit's estimator, rewards, group filter, sampler and logs.
 
     `train_dataset` rows are those of `chat.training_row`. `group_filter` takes the shaped Group. `engine` is a name of
-    lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. Every `rollouts_every` batches the rollouts are
-    logged. Other arguments are PackedUpdate's.
+    lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. A `curriculum` weighs the problems for
+    the draw. Every `rollouts_every` batches the rollouts are logged. Other arguments are PackedUpdate's.
     """
 
     @staticmethod
@@ -58,9 +61,15 @@ class LeadTrainer(PackedUpdate):
         """TRL's settings of the arguments that `loss_type` and `engine` have in 03_grpo beyond those of every loss.
 
         SAPO (2511.20347) and VESPO take a constant where A > 0 and one elsewhere. Raises InputError for a list that is
-        no pair, an unknown mode of the correction, and a reference that is mixed (TR-DPO) where there is none.
+        no pair, a share of tokens outside (0, 1], an unknown mode of the correction, and a reference that is mixed
+        (TR-DPO) where there is none.
         """
         settings = {"off_policy_mask_threshold": loss.off_policy_mask or None}
+        if not 0 < loss.top_entropy_quantile <= 1:
+            raise InputError(f"top_entropy_quantile is {loss.top_entropy_quantile}, expected a share of tokens above 0")
+        settings |= {"top_entropy_quantile": loss.top_entropy_quantile}
+        if loss.entropy_target:
+            settings |= {"use_adaptive_entropy": True, "entropy_target": loss.entropy_target}
         for name, theirs in _PAIRS.items():
             if len(pair := getattr(loss, name)) != 2:
                 raise InputError(f"{name} is {pair}, expected two numbers: where A > 0, and elsewhere")
@@ -83,6 +92,7 @@ class LeadTrainer(PackedUpdate):
         run,
         engine: str = "sampler",
         refill_batches: int = 0,
+        curriculum: Callable[[History], Tensor] | None = None,
         loss_type: str = "dapo",
         rollouts_every: int = 10,
         **kwargs,
@@ -104,7 +114,6 @@ class LeadTrainer(PackedUpdate):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # TRL calls it experimental
             super().__init__(*args, reward_funcs=rewards, rollout_func=rollout, **kwargs)
-        self.add_callback(SealCheckpoint)
         self._check_engine()
         if self.use_vllm and isinstance(self.model, PeftModel):
             self.vllm_generation.sync_weights = sync_exactly(self.model, self.vllm_generation.sync_weights)
@@ -112,6 +121,10 @@ class LeadTrainer(PackedUpdate):
         self._check_loss(group_filter)
         require_correct(estimate, dict(zip(grader.reward_table, self.reward_weights.tolist(), strict=True)))
         self.refill = DynamicSampling(self, refill_batches) if refill_batches else None
+        draws = curriculum and curriculum.__name__ != no_curriculum.__name__
+        self.problem_draw = ProblemDraw(self, curriculum) if draws else None
+        for callback in filter(None, (self.problem_draw, SealCheckpoint)):  # a seal covers what was written before it
+            self.add_callback(callback)
         if self.pays_kl:
             self.reference = reference.to(self.accelerator.device).eval().requires_grad_(False)
             add_fused_lm_head(self.reference, temperature=self.temperature)
@@ -138,6 +151,12 @@ class LeadTrainer(PackedUpdate):
                 f"group_filter {group_filter.__name__!r} drops rollouts from loss_type {self.loss_type!r}, whose "
                 "mean over rows then no longer weighs the KL as beta says: set beta to 0, or loss_type to dapo"
             )
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+        """TRL's training; a checkpoint also holds what a curriculum has seen."""
+        if self.problem_draw and resume_from_checkpoint:
+            self.problem_draw.load(Path(resume_from_checkpoint))
+        return super().train(resume_from_checkpoint, **kwargs)
 
     @property
     def batches_done(self) -> int:
@@ -264,6 +283,8 @@ class LeadTrainer(PackedUpdate):
         return super()._prepare_inputs(generation_batch)
 
     def _generate_and_score_completions(self, inputs):
+        if self.problem_draw:
+            inputs = self.problem_draw.draw(inputs)
         if self.refill:
             inputs = self.refill.fill(inputs)
         self._rows = inputs
@@ -279,6 +300,8 @@ class LeadTrainer(PackedUpdate):
         output["advantages"] = local.contiguous()
         self._logs["advantages"].extend(self._per_rollout(advantages).flatten().tolist())  # replaces TRL's own tail
         self._log_batch(shaped, advantages, before, kept)
+        if self.problem_draw:
+            self._diagnostics |= self.problem_draw.note(inputs, group.correct)
         return output
 
     def _scored_batch(self, inputs: list[dict]) -> dict:

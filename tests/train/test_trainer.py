@@ -14,6 +14,7 @@ from trl import GRPOConfig
 from lead_kit.errors import InputError
 from lead_kit.method import advantages
 from lead_kit.method.advantages import finished_rollouts, mixed_groups
+from lead_kit.method.curricula import near_half
 from lead_kit.method.estimators import bind_estimator
 from lead_kit.method.rewards import Rollout
 from lead_kit.models.sampler import SamplingSettings
@@ -21,7 +22,7 @@ from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
 from lead_kit.train import packing
-from lead_kit.train.packing import micro_batches
+from lead_kit.train.packing import layout_of, micro_batches
 from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import equal_part
 from lead_kit.verify.verdict import Verdict
@@ -298,6 +299,31 @@ def test_bnpo_and_the_entropy_bonus_average_over_packs(small_trainer, model_fold
     assert (whole - sum(parts) / len(parts)).norm() / whole.norm() < 1e-5
 
 
+@pytest.mark.parametrize("pack_tokens", [0, 100_000])
+def test_only_the_tokens_of_highest_entropy_train(small_trainer, model_folder, tmp_path, pack_tokens):
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", pack_tokens=pack_tokens)
+    inputs = scored_batch(trainer)
+    mask = inputs["completion_mask"].bool()
+    layout = layout_of(inputs)
+    with torch.no_grad():
+        entropy = trainer._get_per_token_logps_and_entropies(trainer.model, *layout, compute_entropy=True)[1]
+    high = entropy >= entropy[mask].quantile(0.8)
+    by_token = inputs | {"advantages": inputs["advantages"][:, None] * high}
+    expected, every = gradient(trainer, by_token), gradient(trainer, inputs)
+    trainer.top_entropy_quantile = 0.2
+    assert (gradient(trainer, inputs) - expected).norm() < 1e-5 * expected.norm() < 0.99e-5 * every.norm()
+
+
+@pytest.mark.parametrize("target, coefficient", [(99.0, 2 * 0.005), (1e-9, 0.0)])
+def test_an_adaptive_entropy_bonus_takes_one_step_an_update(small_trainer, model_folder, tmp_path, target, coefficient):
+    machine = {"use_adaptive_entropy": True, "entropy_target": target}
+    options = {"steps": 1, "updates_per_batch": 2, "pack_tokens": 128, "machine": machine}
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", **options)
+    trainer.train()
+    assert trainer.entropy_coef == pytest.approx(coefficient)
+    assert (trainer.args.entropy_coef_delta, trainer.args.entropy_coef_max) == (0.005, 1.0)
+
+
 @pytest.mark.parametrize("pack_tokens", [0, 64])
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "bnpo", "luspo"])
 def test_a_loss_that_is_not_trl_s_must_have_the_value_of_the_first_update(
@@ -347,18 +373,39 @@ def test_lead_without_the_reward_correct_is_refused(small_trainer, model_folder,
         small_trainer.trainer(model_folder, tmp_path, rewards=("random",))
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(small_trainer, model_folder, tmp_path):
-    whole = small_trainer.trainer(model_folder, tmp_path / "whole", updates_per_batch=2, steps=4, save_steps=4)
+@pytest.mark.parametrize("curriculum", [None, near_half])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(small_trainer, model_folder, tmp_path, curriculum):
+    options = {"updates_per_batch": 2, "steps": 4, "save_steps": 4, "curriculum": curriculum}
+    whole = small_trainer.trainer(model_folder, tmp_path / "whole", **options)
     whole.train()
     # as if the run had been stopped after two of its four batches, while it wrote a later checkpoint
     saved = tmp_path / "whole" / "checkpoints"
     (saved / "checkpoint-8" / "checkpoint.json").unlink()
     checkpoint = chosen_checkpoint("", saved)
     assert updates_in(checkpoint) == 4
-    second = small_trainer.trainer(model_folder, tmp_path / "rest", updates_per_batch=2, steps=4, save_steps=4)
+    second = small_trainer.trainer(model_folder, tmp_path / "rest", **options)
     second.train(resume_from_checkpoint=str(checkpoint))
     pairs = zip(whole.model.state_dict().items(), second.model.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for (_, one), other in pairs)
+    if curriculum:
+        histories = zip(whole.problem_draw.history, second.problem_draw.history, strict=True)
+        assert all(torch.equal(*pair.nan_to_num(nan=-1)) for pair in map(torch.stack, histories))
+
+
+def test_a_curriculum_decides_which_problems_are_drawn(small_trainer, model_folder, tmp_path):
+    def hardest(history):
+        return (history.level >= history.level.sort().values[-8]).float() * (history.samples == 0)
+
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="grpo", steps=1, curriculum=hardest)
+    trainer.train()
+    rollouts, history = log_files.read_rollouts(tmp_path), trainer.problem_draw.history
+    levels = sorted({row["problem"]: row["level"] for row in trainer.train_dataset}.values())
+    assert rollouts.groupby("group")["problem"].nunique().eq(1).all() and rollouts["problem"].nunique() == 8
+    assert rollouts["level"].min() >= levels[-8]
+    assert (history.samples.sum(), history.right.sum()) == (32, rollouts["correct"].sum())
+    [logged] = [row for row in read_jsonl(tmp_path / "metrics.jsonl") if row["split"] == "train"]
+    left = sum(level >= levels[-8] for level in levels) - 8
+    assert logged["open_problems"] == pytest.approx(left / len(levels))
 
 
 def test_validation_has_its_own_settings_with_the_models_own_generate(small_trainer, model_folder, tmp_path):
@@ -410,7 +457,7 @@ def test_the_reference_follows_the_policy_where_it_is_synced(small_trainer, mode
 
 
 LOSS = dict(beta=0.0, off_policy_mask=0.0, reference_sync=0, sapo_temperatures=[1.0, 1.05])
-LOSS |= dict(vespo_powers=[2.0, 3.0], vespo_decays=[3.0, 2.0])
+LOSS |= dict(entropy_target=0.0, top_entropy_quantile=1.0, vespo_powers=[2.0, 3.0], vespo_decays=[3.0, 2.0])
 VLLM = dict(vllm_correction=True, vllm_correction_mode="sequence_mask", vllm_correction_max=3.0)
 
 
@@ -424,6 +471,8 @@ def test_the_defaults_of_the_notebook_are_trl_s():
         assert GRPOConfig.__dataclass_fields__[name].default == value, name
     mixed = trl_settings(beta=0.1, reference_sync=8, off_policy_mask=0.5, vespo_powers=[1.0, 4.0])
     assert (mixed["sync_ref_model"], mixed["ref_model_sync_steps"]) == (True, 8)
+    adaptive = trl_settings(entropy_target=0.2)
+    assert (adaptive["use_adaptive_entropy"], adaptive["entropy_target"]) == (True, 0.2)
     assert (mixed["off_policy_mask_threshold"], mixed["vespo_k_pos"], mixed["vespo_k_neg"]) == (0.5, 1.0, 4.0)
 
 
@@ -433,6 +482,7 @@ def test_the_defaults_of_the_notebook_are_trl_s():
         ({"sapo_temperatures": [1.0]}, "sapo_temperatures is .1.0., expected two numbers"),
         ({"reference_sync": 8}, "mixes the reference of beta above 0"),
         ({"reference_sync": 8, "beta": 0.1, "adapter": "lora"}, "with adapter full"),
+        ({"top_entropy_quantile": 0.0}, "top_entropy_quantile is 0.0, expected a share of tokens above 0"),
         ({"vllm_correction_mode": "token_clip"}, "vllm_correction_mode is 'token_clip'"),
     ],
 )
