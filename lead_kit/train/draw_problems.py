@@ -10,7 +10,9 @@ import torch
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
+from lead_kit.errors import InputError
 from lead_kit.method.curricula import History
+from lead_kit.runs.files import parse_json, read_bytes
 
 _FILE = "curriculum.json"  # in a checkpoint
 
@@ -40,8 +42,12 @@ class ProblemDraw(TrainerCallback):
         self.weights()  # raises at once where the curriculum cannot read these problems
 
     def weights(self) -> torch.Tensor:
-        """(problems,): how likely each is to be drawn next."""
-        return self.curriculum(self.history)
+        """(problems,): how likely each is to be drawn next. Raises InputError for what is no weight of each."""
+        weights = self.curriculum(self.history)
+        if weights.shape != self.history.share.shape or not (weights >= 0).all():
+            problems = f"each of the {len(self.rows)} problems"
+            raise InputError(f"curriculum {self.curriculum.__name__!r} must give {problems} a weight of 0 or more")
+        return weights
 
     def draw(self, inputs: list[dict]) -> list[dict]:
         """This process's rows, as many as `inputs`, of the problems that the curriculum draws for this batch."""
@@ -70,7 +76,9 @@ class ProblemDraw(TrainerCallback):
             (folder / _FILE).write_text(json.dumps(seen), encoding="utf-8")
 
     def load(self, checkpoint: Path) -> None:
-        """Continues the history of a checkpoint."""
-        for text, values in json.loads((checkpoint / _FILE).read_text(encoding="utf-8")).items():
-            for field, value in zip(self.history[:4], values, strict=True):
+        """Continues the history of a checkpoint, as far as the training set has its problems."""
+        file = checkpoint / _FILE
+        seen = parse_json(read_bytes(file), file) if file.is_file() else {}  # another run's may be without curriculum
+        for text in seen.keys() & self.position.keys():
+            for field, value in zip(self.history[:4], seen[text], strict=True):
                 field[self.position[text]] = value

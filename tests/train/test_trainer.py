@@ -408,6 +408,14 @@ def test_a_curriculum_decides_which_problems_are_drawn(small_trainer, model_fold
     assert logged["open_problems"] == pytest.approx(left / len(levels))
 
 
+def test_weights_that_are_none_are_refused_before_training(small_trainer, model_folder, tmp_path):
+    def negative(history):
+        return history.right - 1
+
+    with pytest.raises(InputError, match="curriculum 'negative' must give each of the .* problems a weight of 0 or"):
+        small_trainer.trainer(model_folder, tmp_path, curriculum=negative)
+
+
 def test_validation_has_its_own_settings_with_the_models_own_generate(small_trainer, model_folder, tmp_path):
     trainer = small_trainer.trainer(model_folder, tmp_path, engine="generate")
     ids = [trainer.train_dataset[i]["prompt_ids"] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
