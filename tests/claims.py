@@ -233,8 +233,6 @@ def sources(folder: Path = POINTS) -> Mapping[str, Callable[[str], Interval] | s
     for name in LISTED["numbers"]:
         if (folder / name).is_dir():
             known[name] = of_points(folder / name)
-        else:
-            known[name] = LISTED["points_not_committed"].get(name, "its points are nowhere")
     data = Path(os.environ.get("LEAD_DATA", ROOT.parent / "shared" / "data"))
     for name, function in claims_replay.SOURCES.items():
         absent = f"needs the shared data set: {data} does not exist (set LEAD_DATA)"
