@@ -25,6 +25,7 @@ from lead_kit.runs.files import read_jsonl
 pytestmark = pytest.mark.slow
 RECORDS = arithmetic.draw(12, 7, [1.0, 1.0])
 CONFIG = {"dtype": "float32", "batch_size": 64, "stop": [], "vllm_memory": 0.05, "vllm_tensor_parallel": 1}
+CONFIG |= {"chat_template": "", "template_variables": []}
 
 
 @pytest.fixture(scope="module")
