@@ -5,6 +5,7 @@ A problem gives a start value and k operations. Its solution writes one line for
 Every value is in 0…39 and every operand in 1…5. Steps that carry or borrow are hard: a problem's level is their number.
 """
 
+from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
@@ -36,11 +37,7 @@ class Problem(NamedTuple):
     @property
     def level(self) -> int:
         """Number of steps that carry or borrow."""
-        value, crossings = self.start, 0
-        for operand in self.operands:
-            crossings += _crosses(value, operand)
-            value += operand
-        return crossings
+        return sum(map(_crosses, accumulate(self.operands, initial=self.start), self.operands))
 
 
 def _crosses(value: int, operand: int) -> bool:

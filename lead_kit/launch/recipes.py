@@ -10,7 +10,7 @@ recipe's first one, and only if a job needs them.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
@@ -138,21 +138,15 @@ def _number(value, name: str) -> float:
     return float(value)
 
 
-def _numbers(recipe: Recipe, names: Iterable[str], notebook: str = "") -> list[float]:
-    """Every number that the recipe gives to these parameters in the stages of `notebook` (empty: in all stages)."""
-    stages = {name: stage for name, stage in recipe.stages.items() if not notebook or stage.notebook == notebook}
-    blocks = [stage.parameters for stage in stages.values()]
-    blocks += [arm.stages.get(stage, {}) for arm in recipe.arms.values() for stage in stages]
-    return [_number(value, name) for block in blocks for name, value in block.items() if name in names]
-
-
 def _length_factor(recipe: Recipe, scale: Scale) -> float:
-    """The factor for lengths in tokens: the scale's `factor`, or the one that makes the longest rollout in training
-    (without training, the longest completion) `longest` tokens long."""
-    if scale.lengths.factor:
-        return scale.lengths.factor
-    numbers = _numbers(recipe, ["max_tokens"], TRAINING) or _numbers(recipe, ["max_tokens"])
-    longest = max(numbers or _numbers(recipe, recipe.lengths), default=0)
+    """The factor for lengths in tokens: it makes the longest rollout in training (without training, the longest
+    completion) as long as the scale's `longest`."""
+    in_training, elsewhere = [], []
+    for name, stage in recipe.stages.items():
+        numbers = in_training if stage.notebook == TRAINING else elsewhere
+        blocks = [stage.parameters, *(arm.stages.get(name, {}) for arm in recipe.arms.values())]
+        numbers += [_number(block["max_tokens"], "max_tokens") for block in blocks if "max_tokens" in block]
+    longest = max(in_training or elsewhere, default=0)
     return scale.lengths.longest / longest if scale.lengths.longest and longest > 0 else 1.0
 
 
@@ -169,7 +163,7 @@ def _stage_values(recipe: Recipe, scale: Scale, layers: Mapping[str, Scale], sta
     stage's `accelerate` file; later sources win. `layers` are those of load_layers."""
     content = recipe.stages[stage]
     original = content.parameters | (recipe.arms[arm].stages.get(stage, {}) if arm else {})
-    factor, most = _length_factor(recipe, scale), max(scale.lengths.most, 1)
+    factor, most = _length_factor(recipe, scale), scale.lengths.most
     lengths = {name: _number(original[name], name) for name in recipe.lengths if name in original}
     scaled = original | {name: max(1, round(min(n * factor, most))) for name, n in lengths.items() if n > 0}
     values = dict(scaled)

@@ -31,12 +31,11 @@ class _Manifest(BaseModel):
     parameters: dict
 
 
-class _ManifestToContinue(BaseModel):
+class _ManifestToContinue(_Manifest):
     """What a run relies on that continues this one."""
 
     notebook: str
     status: str
-    parameters: dict
     attempts: list[_Attempt] = Field(min_length=1)
 
 
