@@ -31,11 +31,12 @@ class _Manifest(BaseModel):
     parameters: dict
 
 
-class _ManifestToContinue(_Manifest):
+class _ManifestToContinue(BaseModel):
     """What a run relies on that continues this one."""
 
     notebook: str
     status: str
+    parameters: dict
     attempts: list[_Attempt] = Field(min_length=1)
 
 
