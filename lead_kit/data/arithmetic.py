@@ -9,6 +9,8 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
+from lead_kit.errors import InputError
+
 LARGEST = 39
 OPERANDS = [sign * size for sign in (1, -1) for size in range(1, 6)]
 MAX_STEPS = 6
@@ -62,7 +64,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
     `weights` are the relative chances of 1, 2, … steps. Only about 390 problems have one step: with `distinct`, longer
-    ones are drawn when these run out, and ValueError is raised when all do; without it, problems may repeat.
+    ones are drawn when these run out, and InputError is raised when all do; without it, problems may repeat.
     """
     return draw_records("arithmetic", seed, Random(seed), lambda drawn: drawn.text, n, weights, exclude, distinct)
 
@@ -77,7 +79,7 @@ def draw_records(source: str, seed, rng: Random, render, n: int, weights: list[f
         if text in seen:
             misses += 1
             if misses > 20 * n + 10_000:
-                raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
+                raise InputError(f"{source}: only {len(records)} of {n} distinct problems exist at weights {weights}")
             continue
         if distinct:
             seen.add(text)
