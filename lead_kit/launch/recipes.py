@@ -10,7 +10,7 @@ recipe's first one, and only if a job needs them.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
@@ -138,15 +138,19 @@ def _number(value, name: str) -> float:
     return float(value)
 
 
+def _numbers(recipe: Recipe, names: Iterable[str], notebook: str = "") -> list[float]:
+    """Every number that the recipe gives to these parameters in the stages of `notebook` (empty: in all stages)."""
+    stages = {name: stage for name, stage in recipe.stages.items() if not notebook or stage.notebook == notebook}
+    blocks = [stage.parameters for stage in stages.values()]
+    blocks += [arm.stages.get(stage, {}) for arm in recipe.arms.values() for stage in stages]
+    return [_number(value, name) for block in blocks for name, value in block.items() if name in names]
+
+
 def _length_factor(recipe: Recipe, scale: Scale) -> float:
-    """The factor for lengths in tokens: it makes the longest rollout in training (without training, the longest
-    completion) as long as the scale's `longest`."""
-    in_training, elsewhere = [], []
-    for name, stage in recipe.stages.items():
-        numbers = in_training if stage.notebook == TRAINING else elsewhere
-        blocks = [stage.parameters, *(arm.stages.get(name, {}) for arm in recipe.arms.values())]
-        numbers += [_number(block["max_tokens"], "max_tokens") for block in blocks if "max_tokens" in block]
-    longest = max(in_training or elsewhere, default=0)
+    """The factor for lengths in tokens that makes the longest rollout in training (without training, the longest
+    completion; without either, the longest of all lengths) as long as the scale's `longest`."""
+    numbers = _numbers(recipe, ["max_tokens"], TRAINING) or _numbers(recipe, ["max_tokens"])
+    longest = max(numbers or _numbers(recipe, recipe.lengths), default=0)
     return scale.lengths.longest / longest if scale.lengths.longest and longest > 0 else 1.0
 
 

@@ -51,8 +51,8 @@ class Tracker:
 
     def finish(self) -> None:
         """Sends the figures and the last rollouts, and closes the session."""
-        figures = {f"figures/{path.stem}": path for path in sorted(self.folder.glob("figures/*.png"))}
         if self.library:
+            figures = {f"figures/{path.stem}": path for path in sorted(self.folder.glob("figures/*.png"))}
             self._try(lambda: self.library.finish(figures, self._samples()))
 
     def _samples(self) -> "pd.DataFrame | None":
