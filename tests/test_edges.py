@@ -172,7 +172,6 @@ SCALES = [
     ("lengths a list", "lengths: [1]", "lengths: Input should be a valid dictionary"),
     ("a length of 0", "lengths: {longest: 0}", "lengths, longest: Input should be greater than 0"),
     ("an infinite length", "lengths: {longest: .inf}", "lengths, longest: Input should be a finite number"),
-    ("a factor NaN", "lengths: {factor: .nan}", "lengths, factor: Input should be a finite number"),
     ("no processes", "nproc: {small: 0}", "nproc, small: Input should be greater than 0"),
     ("accelerate a number", "accelerate: {small: 3}", "accelerate, small: Input should be a valid string"),
     ("snakemake a text", "snakemake: --cluster", "snakemake: Input should be a valid list"),

@@ -5,8 +5,11 @@ A problem gives a start value and k operations. Its solution writes one line for
 Every value is in 0…39 and every operand in 1…5. Steps that carry or borrow are hard: a problem's level is their number.
 """
 
+from itertools import accumulate
 from random import Random
 from typing import NamedTuple
+
+from lead_kit.errors import InputError
 
 LARGEST = 39
 OPERANDS = [sign * size for sign in (1, -1) for size in range(1, 6)]
@@ -36,11 +39,7 @@ class Problem(NamedTuple):
     @property
     def level(self) -> int:
         """Number of steps that carry or borrow."""
-        value, crossings = self.start, 0
-        for operand in self.operands:
-            crossings += _crosses(value, operand)
-            value += operand
-        return crossings
+        return sum(map(_crosses, accumulate(self.operands, initial=self.start), self.operands))
 
 
 def _crosses(value: int, operand: int) -> bool:
@@ -65,7 +64,7 @@ def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), dist
     """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
     `weights` are the relative chances of 1, 2, … steps. Only about 390 problems have one step: with `distinct`, longer
-    ones are drawn when these run out, and ValueError is raised when all do; without it, problems may repeat.
+    ones are drawn when these run out, and InputError is raised when all do; without it, problems may repeat.
     """
     return draw_records("arithmetic", seed, Random(seed), lambda drawn: drawn.text, n, weights, exclude, distinct)
 
@@ -80,7 +79,7 @@ def draw_records(source: str, seed, rng: Random, render, n: int, weights: list[f
         if text in seen:
             misses += 1
             if misses > 20 * n + 10_000:
-                raise ValueError(f"only {len(records)} of {n} distinct problems exist at weights {weights}")
+                raise InputError(f"{source}: only {len(records)} of {n} distinct problems exist at weights {weights}")
             continue
         if distinct:
             seen.add(text)

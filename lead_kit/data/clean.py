@@ -1,4 +1,4 @@
-"""Cleans a data set: filters that give a reason for each record they drop, and the split of a validation set."""
+"""Cleans a data set: filters that give a reason for each record they drop, and the draw of a validation set."""
 
 import re
 from collections import Counter
@@ -155,15 +155,10 @@ def without_held_out(records: list[dict], held_out: list[dict]) -> Sifted:
     return _sift(records, [f"held out for validation: {twin}" if twin else "" for twin in twins])
 
 
-def as_held_out(kept: list[dict], held_out: list[dict]) -> Sifted:
-    """The two parts of a split as one step of the cleaning."""
-    return Sifted(kept, [record | {"reason": "held out for validation", "detail": ""} for record in held_out])
+def draw_held_out(records: list[dict], size: int, seed: int) -> list[dict]:
+    """At least `size` records, drawn by seed: of each text in normal form all records or none.
 
-
-def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[dict]]:
-    """(training, validation): at least `size` validation records, drawn by seed, with no text in both parts.
-
-    Records with equal texts in normal form stay together. Raises InputError when nothing would be left to train on.
+    Raises InputError when nothing would be left to train on.
     """
     keys = [near_duplicates.normal_form(record["problem"]) for record in records]
     sizes = Counter(keys)
@@ -177,8 +172,7 @@ def split(records: list[dict], size: int, seed: int) -> tuple[list[dict], list[d
     if taken >= len(records) and size:
         reason = f"there are only {len(records)} records: nothing is left to train on"
         raise InputError(f"validation_size is {size}, but {reason}")
-    training = [record for record, key in zip(records, keys, strict=True) if key not in chosen]
-    return training, [record for record, key in zip(records, keys, strict=True) if key in chosen]
+    return [record for record, key in zip(records, keys, strict=True) if key in chosen]
 
 
 def add_step(steps: list, name: str, sifted: Sifted) -> list[dict]:

@@ -107,10 +107,7 @@ def draw_problems(
     stream, distinct = f"{split}-{seed}", split == "validation"  # equal seeds draw other problems for another split
     task = EMBEDDED[name]
     weights = (weights or (task.UNIFORM if distinct else arithmetic.EASY_HEAVY))[: task.MAX_STEPS]
-    try:
-        return task.draw(count, stream, weights, exclude, distinct)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
+    return task.draw(count, stream, weights, exclude, distinct)
 
 
 def _short_name(path: str | Path) -> str:

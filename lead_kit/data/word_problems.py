@@ -45,7 +45,7 @@ _LOOP_LENGTH = 12  # times that a stuck teacher says the same
 def draw(n: int, seed, weights: list[float] = UNIFORM, exclude=frozenset(), distinct: bool = True) -> list[dict]:
     """n records {id, problem, gold, level, source, steps}, none with a text in `exclude`.
 
-    `weights` are the relative chances of 1, 2 and 3 steps. Raises ValueError when n distinct problems are not found.
+    `weights` are the relative chances of 1, 2 and 3 steps. Raises InputError when n distinct problems are not found.
     """
     rng = Random(f"words-{seed}")
     return arithmetic.draw_records("words", seed, rng, partial(_render, rng=rng), n, weights, exclude, distinct)

@@ -265,8 +265,7 @@ def _absolute_path(pattern: str) -> str:
 
 def _name_of_rollouts(pattern: str) -> str:
     """The name of a run that replays these rollouts: the last part of their path."""
-    parts = [part for part in Path(pattern).with_suffix("").parts if part not in ("/", ".", "..")]
-    return file_name(parts[-1] if parts else "rollouts").strip("._") or "rollouts"
+    return file_name(Path(pattern).stem).strip("._") or "rollouts"
 
 
 def check_command(notebook: str, parameters: Mapping, run_name: str | None = None, **ranks) -> int:

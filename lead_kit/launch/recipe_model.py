@@ -32,9 +32,14 @@ EXPERIMENTS = ROOT / "experiments"
 TRAINING = "03_grpo"  # its max_tokens decides how lengths shrink
 Values = dict[str, object]  # parameter: value, checked against the notebook when jobs are planned
 _AboveZero = Annotated[float, Field(gt=0, lt=1e15)]
-
-
 _Option = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]  # a word
+
+
+def refuse_unknown(keys: Iterable[str], allowed: Iterable[str], *where: str) -> None:
+    """Raises InputError for a key that is not allowed; `where` stands in front of it."""
+    for key in keys:
+        if key not in allowed:
+            raise InputError(": ".join([*where, f"no {key!r} here{nearest_or_all(key, sorted(allowed))}"]))
 
 
 class _File(BaseModel):
@@ -46,9 +51,7 @@ class _File(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, content):
         if isinstance(content, dict) and cls.model_config.get("extra") != "allow":
-            for key in content:
-                if key not in cls.model_fields:
-                    raise InputError(f"no {key!r} here{nearest_or_all(key, sorted(cls.model_fields))}")
+            refuse_unknown(content, cls.model_fields)
         return content
 
 
@@ -112,10 +115,9 @@ class Recipe(_File):
 
 
 class Lengths(_File):
-    """How lengths in tokens shrink: by `factor`, or so that the longest rollout has `longest`; none is above `most`."""
+    """How lengths in tokens shrink: so that the longest rollout has `longest`; none is above `most`."""
 
     longest: _AboveZero | None = None
-    factor: _AboveZero | None = None
     most: _AboveZero = float("inf")
 
 
@@ -198,13 +200,6 @@ def load_scale(name: str, task: str = "arithmetic") -> Scale:
         of_task = scale.tasks.get(task, Task()).benchmarks
         merged = merged.model_copy(update=changes | ({"benchmarks": of_task} if of_task else {}))
     return merged
-
-
-def refuse_unknown(keys: Iterable[str], allowed: Iterable[str], where: str) -> None:
-    """Raises InputError for a key that is not allowed."""
-    for key in keys:
-        if key not in allowed:
-            raise InputError(f"{where}: no {key!r} here{nearest_or_all(key, sorted(allowed))}")
 
 
 def read_experiment(kind: str, name: str) -> dict:

@@ -147,10 +147,8 @@ def _numbers(recipe: Recipe, names: Iterable[str], notebook: str = "") -> list[f
 
 
 def _length_factor(recipe: Recipe, scale: Scale) -> float:
-    """The factor for lengths in tokens: the scale's `factor`, or the one that makes the longest rollout in training
-    (without training, the longest completion) `longest` tokens long."""
-    if scale.lengths.factor:
-        return scale.lengths.factor
+    """The factor for lengths in tokens that makes the longest rollout in training (without training, the longest
+    completion; without either, the longest of all lengths) as long as the scale's `longest`."""
     numbers = _numbers(recipe, ["max_tokens"], TRAINING) or _numbers(recipe, ["max_tokens"])
     longest = max(numbers or _numbers(recipe, recipe.lengths), default=0)
     return scale.lengths.longest / longest if scale.lengths.longest and longest > 0 else 1.0
@@ -169,7 +167,7 @@ def _stage_values(recipe: Recipe, scale: Scale, layers: Mapping[str, Scale], sta
     stage's `accelerate` file; later sources win. `layers` are those of load_layers."""
     content = recipe.stages[stage]
     original = content.parameters | (recipe.arms[arm].stages.get(stage, {}) if arm else {})
-    factor, most = _length_factor(recipe, scale), max(scale.lengths.most, 1)
+    factor, most = _length_factor(recipe, scale), scale.lengths.most
     lengths = {name: _number(original[name], name) for name in recipe.lengths if name in original}
     scaled = original | {name: max(1, round(min(n * factor, most))) for name, n in lengths.items() if n > 0}
     values = dict(scaled)

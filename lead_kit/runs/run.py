@@ -7,7 +7,6 @@ needs to check its rank.
 import atexit
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,11 +220,9 @@ class Run:
             raise InputError(f"{shown(self.path)} is at step {step} of {last}, so it is not done: Run All goes on")
         if self.tracker:
             self.tracker.finish()
-        for name in [name for name, fingerprint in self.manifest["outputs"].items() if fingerprint is None]:
-            if (self.path / name).exists():
+        for name, fingerprint in self.manifest["outputs"].items():
+            if fingerprint is None and (self.path / name).exists():
                 self.manifest["outputs"][name] = provenance.fingerprint(self.path / name)
-            else:
-                warnings.warn(f"output {name} was announced but never written", stacklevel=2)
         if not self.config.get("save_steps", 1):  # the checkpoint of the last step was for errors behind the training
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         self.manifest["summary"] |= to_json_value(summary)

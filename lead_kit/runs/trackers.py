@@ -52,10 +52,8 @@ class Tracker:
     def finish(self) -> None:
         """Sends the figures and the last rollouts, and closes the session."""
         if self.library:
-            self._try(lambda: self.library.finish(self._figures(), self._samples()))
-
-    def _figures(self) -> dict[str, Path]:
-        return {f"figures/{path.stem}": path for path in sorted(self.folder.glob("figures/*.png"))}
+            figures = {f"figures/{path.stem}": path for path in sorted(self.folder.glob("figures/*.png"))}
+            self._try(lambda: self.library.finish(figures, self._samples()))
 
     def _samples(self) -> "pd.DataFrame | None":
         if not has_rollouts(self.folder):

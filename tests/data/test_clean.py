@@ -107,18 +107,18 @@ def test_a_split_loses_nothing_and_shares_no_text(problems, seed):
     rows = records(*problems)
     if len({near_duplicates.normal_form(p) for p in problems}) < 3:
         return
-    train, held_out = clean.split(rows, 1, seed)
+    held_out = clean.draw_held_out(rows, 1, seed)
+    train = clean.without_held_out(rows, held_out).kept
     assert sorted(map(repr, train + held_out)) == sorted(map(repr, rows)) and held_out
     assert not {near_duplicates.normal_form(r["problem"]) for r in train} & {
         near_duplicates.normal_form(r["problem"]) for r in held_out
     }
-    assert clean.split(rows, 1, seed) == (train, held_out)
-    assert clean.without_held_out(rows, held_out).kept == train
+    assert clean.draw_held_out(rows, 1, seed) == held_out
 
 
 def test_a_split_leaves_something_to_train_on():
     with pytest.raises(InputError, match="validation_size is 3, but there are only 3"):
-        clean.split(records(*"abc"), 3, 0)
+        clean.draw_held_out(records(*"abc"), 3, 0)
 
 
 def test_tables_of_counts_and_reasons():
