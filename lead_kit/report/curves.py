@@ -264,21 +264,18 @@ def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validat
     """By name, a sentence on each thing other than the method in which the arms differ: experiment, last step,
     _SETTINGS."""
     values = logged_values(trained, metric, split)
-    facts: dict[str, dict[str, set]] = {}  # by name and arm, the values
-    for (arm, run), rows in values.groupby(["arm", "run"]):
-        settings = {"experiment": str(Path(run).parent), "last step": int(rows["step"].max())} | _parameters(run)
-        for name in [name for name in ("experiment", "last step", *_SETTINGS) if name in settings]:
-            value = settings[name]
-            known = value if isinstance(value, str) else json.dumps(value)
-            facts.setdefault(name, {}).setdefault(arm, set()).add(known)
+    rows = []
+    for (arm, run), step in values.groupby(["arm", "run"])["step"].max().items():
+        settings = {"experiment": str(Path(run).parent), "last step": int(step)} | _parameters(run)
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+        rows.append(texts | {"arm": arm})
+    facts = pd.DataFrame(rows).set_index("arm").reindex(columns=["experiment", "last step", *_SETTINGS])
     sentences = {}
-    for name, by_arm in facts.items():
-        arms: dict[str, list[str]] = {}
-        for arm in arms_of(values):
-            known = safe_line(", ".join(sorted(by_arm.get(arm, ["not recorded"]))))
-            arms.setdefault(known, []).append(safe_line(arm))
-        if len(arms) > 1:
-            parts = [f"{known} in {', '.join(which)}" for known, which in arms.items()]
+    for name, recorded in facts.items():
+        by_arm = recorded.groupby("arm").agg(lambda known: ", ".join(sorted(set(known.dropna()))) or "not recorded")
+        alike = by_arm[arms_of(values)].groupby(by_arm, sort=False)
+        if alike.ngroups > 1:
+            parts = [f"{safe_line(known)} in {', '.join(map(safe_line, arms.index))}" for known, arms in alike]
             sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."
     return sentences
 
