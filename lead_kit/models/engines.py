@@ -65,29 +65,24 @@ class LocalEngine:
                 yield request, Completion(text, len(tokens.ids), tokens.truncated, thinking)
 
 
-class VllmEngine:
+class VllmEngine(NamedTuple):
     """vLLM in this process; its engine lives only while `sample` runs, so it leaves the GPU free for the next model.
 
     As in LocalEngine, prompts are token ids of the chat template and each request has its own seed. The context is
-    that of the longest request and at most the model's own, whose cache may not fit. `chat_template` holds the
-    arguments of set_chat_template, `machine` other arguments of LLM.
+    that of the longest request and at most the model's own, whose cache may not fit.
     """
 
-    def __init__(
-        self,
-        model: str,
-        template: str,
-        sampling: SamplingSettings,
-        *,
-        dtype: str,
-        batch_size: int,
-        chat_template: tuple = ("", ()),
-        **machine,
-    ):
-        self.chat_template = chat_template
-        self.model, self.template, self.sampling = model, template, sampling
-        self.dtype, self.batch_size, self.machine = dtype, batch_size, machine
-        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.as_dict()
+    model: str
+    template: str
+    sampling: SamplingSettings
+    dtype: str
+    batch_size: int
+    machine: dict  # other arguments of LLM
+    chat_template: tuple = ("", ())  # the arguments of set_chat_template
+
+    @property
+    def settings(self) -> dict:
+        return {"engine": "vllm", "template": self.template, "dtype": self.dtype} | self.sampling.as_dict()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
@@ -379,10 +374,11 @@ def _open_vllm(model: str, template: str, sampling: SamplingSettings, config: di
     if located in SIZES:
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
     machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}
-    machine |= {"chat_template": (config["chat_template"], config["template_variables"])}
-    engine = VllmEngine(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ""), torch.cuda.device_count(), config["vllm_tensor_parallel"]
-    groups = _gpu_groups(*gpus)
+    chat_template = config["chat_template"], config["template_variables"]
+    fixed = {"dtype": config["dtype"], "batch_size": config["batch_size"], "chat_template": chat_template}
+    engine = VllmEngine(located, template, sampling, machine=machine, **fixed)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ""), torch.cuda.device_count()
+    groups = _gpu_groups(*gpus, config["vllm_tensor_parallel"])
     return ParallelEngine(engine, groups) if len(groups) > 1 else engine
 
 

@@ -200,11 +200,11 @@ def compared_steps(values: pd.DataFrame) -> str:
 
 
 def by_run(values: pd.DataFrame) -> pd.DataFrame:
-    """arm, seed, final, curve_mean: each run's last value and its mean, at the steps of `compared_steps`."""
+    """arm, seed, run, final, curve_mean: each run's last value and its mean, at the steps of `compared_steps`."""
     steps = _common_steps(values)
     shared = values[values["step"].isin(steps)] if steps else values
-    by_seed = shared.sort_values("step").groupby(["arm", "seed"])["value"]
-    return by_seed.agg(final="last", curve_mean="mean").reset_index()
+    of_run = shared.sort_values("step").groupby(["arm", "seed", "run"])["value"]
+    return of_run.agg(final="last", curve_mean="mean").reset_index()
 
 
 def validation_setting(frame: pd.DataFrame) -> str:
