@@ -101,11 +101,8 @@ class VllmEngine(NamedTuple):
             for part in chat.parts(requests, self.batch_size):
                 ids, seeds = [chat.ids(r.record) for r in part], [r.seed for r in part]
                 for request, output in zip(part, _vllm_completions(engine, ids, seeds, self.sampling), strict=True):
-                    thinking = chat.prompt(request.record).thinking
-                    yield (
-                        request,
-                        Completion(output.text, len(output.token_ids), output.finish_reason == "length", thinking),
-                    )
+                    truncated, thinking = output.finish_reason == "length", chat.prompt(request.record).thinking
+                    yield request, Completion(output.text, len(output.token_ids), truncated, thinking)
         finally:
             del engine
             gc.collect()

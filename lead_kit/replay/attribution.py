@@ -78,7 +78,7 @@ def variant_table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFra
     rows, name = [], "advantage_outside_mixed_groups"
     for variant, outcome in outcomes.items():
         mass, third = group_masses(outcome, data), data.groups["third"].to_numpy()
-        kept = data.group_sums(outcome.kept.astype(float)) > 0
+        kept = data.group_sums(outcome.kept) > 0
         row = {"variant": variant, "groups": len(mass), "kept": int(kept.sum()), "dropped": int((~kept).sum())}
         row |= {"with advantage": int((mass > 0).sum()), "sum_abs_advantage": mass.sum()}
         row |= _named_bounds(name, share_outside_mixed_groups(mass, data.groups))
@@ -99,9 +99,7 @@ def _wrong_way(outcome: Outcome, data: Rollouts, right: int) -> tuple[float, flo
     chosen = data.fields.get("correct", np.full(len(data.frame), np.nan)) == right
     against = chosen & (outcome.advantage < 0 if right else outcome.advantage > 0)
     mixed = data.groups["kind"].to_numpy() == 0
-    return _share_with_interval(
-        data.group_sums(against.astype(float))[mixed], data.group_sums(chosen.astype(float))[mixed]
-    )
+    return _share_with_interval(data.group_sums(against)[mixed], data.group_sums(chosen)[mixed])
 
 
 _NOISE = 1e-9  # an advantage that is smaller than this, beside the variant's largest, is 0
@@ -137,9 +135,7 @@ def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.Data
     sign, size, rows = {name: _signs(one) for name, one in outcomes.items()}, data.groups["size"].to_numpy(float), []
     for a, b in combinations(outcomes, 2):
         flips = sign[a] * sign[b] < 0
-        row = {"a": a, "b": b} | _named_bounds(
-            "flips", _share_with_interval(data.group_sums(flips.astype(float)), size)
-        )
+        row = {"a": a, "b": b} | _named_bounds("flips", _share_with_interval(data.group_sums(flips), size))
         row |= {"right_lose": int((flips & (correct == 1) & (sign[b] < 0)).sum())}
         row |= {"wrong_gain": int((flips & (correct == 0) & (sign[b] > 0)).sum())}
         rows.append(row | _named_bounds("moved", _mass_moved(outcomes[a], outcomes[b], data)))

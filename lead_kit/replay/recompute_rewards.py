@@ -253,11 +253,8 @@ def regrade(frame: pd.DataFrame, golds: list[str | None], answer_region: str = "
     """1 or 0 for each rollout by the kit's verifier; nan where no gold is known or the gold cannot be graded."""
     graded = np.full(len(frame), np.nan)
     where = [at for at, gold in enumerate(golds) if gold is not None]
-    texts = frame["completion"].to_numpy()
+    texts, known = frame["completion"].iloc[where].tolist(), [golds[at] for at in where]
     with Verifier() as verifier:
-        verdicts = verifier.check_many(
-            [texts[at] for at in where], [golds[at] for at in where], answer_region=answer_region
-        )
-    for row, verdict in zip(where, verdicts, strict=True):
-        graded[row] = np.nan if verdict.status == "gold_unparseable" else float(verdict.correct)
+        verdicts = verifier.check_many(texts, known, answer_region=answer_region)
+    graded[where] = [np.nan if verdict.status == "gold_unparseable" else verdict.correct for verdict in verdicts]
     return graded

@@ -139,10 +139,9 @@ def reward_parts(data: Rollouts) -> pd.DataFrame:
     for name, values in data.parts.items():
         spread = [np.ptp(values[block.rows], axis=1) > 1e-9 for block in data.blocks]
         differs = float(np.concatenate(spread).mean()) if spread else np.nan
-        row = {"reward": name, "weight": data.weights[name], "mean": np.nanmean(values), "differs": differs}
+        paid = int((np.nan_to_num(values) != 0).sum())
         dead = bool(differs < _DEAD) and name not in PENALTIES  # a penalty that nothing earns is no fault
-        row |= {"paid": int((np.nan_to_num(values) != 0).sum()), "dead": dead}
-        rows.append(row)
+        rows.append((name, data.weights[name], np.nanmean(values), differs, paid, dead))
     return pd.DataFrame(rows, columns=["reward", "weight", "mean", "differs", "paid", "dead"])
 
 
