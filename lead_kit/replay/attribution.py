@@ -105,12 +105,6 @@ def _wrong_way(outcome: Outcome, data: Rollouts, right: int) -> tuple[float, flo
 _NOISE = 1e-9  # an advantage that is smaller than this, beside the variant's largest, is 0
 
 
-def _signs(outcome: Outcome) -> np.ndarray:
-    """−1, 0 or 1 for each rollout."""
-    largest = np.abs(outcome.advantage).max(initial=0)
-    return np.where(np.abs(outcome.advantage) > _NOISE * largest, np.sign(outcome.advantage), 0)
-
-
 def _mass_moved(first: Outcome, other: Outcome, data: Rollouts) -> tuple[float, float, float]:
     """½ Σ|p − q|, p and q the two variants' shares of |A|: the part of Σ|A| that stands on other rollouts; bounds.
     nan where one of them has no advantage.
@@ -132,7 +126,10 @@ def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.Data
     share of Σ|A| that stands on other rollouts. `flips` and `moved` have intervals, groups as clusters.
     """
     correct = data.fields.get("correct", np.full(len(data.frame), np.nan))
-    sign, size, rows = {name: _signs(one) for name, one in outcomes.items()}, data.groups["size"].to_numpy(float), []
+    sign, size, rows = {}, data.groups["size"].to_numpy(float), []
+    for name, outcome in outcomes.items():
+        large = np.abs(outcome.advantage) > _NOISE * np.abs(outcome.advantage).max(initial=0)
+        sign[name] = np.where(large, np.sign(outcome.advantage), 0)
     for a, b in combinations(outcomes, 2):
         flips = sign[a] * sign[b] < 0
         row = {"a": a, "b": b} | _named_bounds("flips", _share_with_interval(data.group_sums(flips), size))

@@ -82,7 +82,11 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
     recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
     rewards, tried = rewards or [name.removeprefix(PART) for name in recorded], []
     if not rewards and "reward" in frame and frame["reward"].notna().any():
-        name, share = _best_published(frame)
+        sample, shares = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))], {}
+        for name, texts in _PUBLISHED.items():
+            explanation = _add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
+            shares[name] = float(explanation.explained.mean())
+        name, share = max(shares.items(), key=lambda item: item[1])
         if share < _LEAST:
             sentence = (
                 "No published set of rewards explains half of the record, so the reward cannot be split into parts and "
@@ -125,14 +129,6 @@ def _merged(explanations: list[tuple[pd.Index, Explanation]]) -> Explanation:
     correct, explained = joined([run.correct for run in runs]), joined([run.explained for run in runs])
     sentences = dict.fromkeys(sentence for run in runs for sentence in run.sentences)
     return Explanation(parts, weights, correct, explained, list(sentences))
-
-
-def _best_published(frame: pd.DataFrame) -> tuple[str, float]:
-    """The published set of rewards that explains most of a sample of the rollouts, and the share that it explains."""
-    sample, shares = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))], {}
-    for name, texts in _PUBLISHED.items():
-        shares[name] = float(_add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None).explained.mean())
-    return max(shares.items(), key=lambda item: item[1])
 
 
 def _add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, seed: int = 0) -> Explanation:
