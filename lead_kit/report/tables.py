@@ -142,8 +142,8 @@ def _arm_table(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_seeds(name: str, statistic: Callable, *arms: pd.Series) -> dict[str, float]:
-    """A statistic of the seeds of these arms and the bounds of its bootstrap; the benchmark is the only task."""
-    interval = stats.stratified_bootstrap(statistic, *(arm.to_numpy()[:, None] for arm in arms), seed=0)
+    """A statistic of the seeds of these arms and the bounds of its bootstrap."""
+    interval = stats.stratified_bootstrap(statistic, *(arm.to_numpy() for arm in arms), seed=0)
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
