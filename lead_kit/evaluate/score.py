@@ -47,7 +47,7 @@ def verify_command(
 
 def score_command(
     path: str, out: str | None = None, loose=False, k: int | None = None, answer_region="after_think", thinking=False
-) -> int:
+) -> None:
     """Grades the completions of a JSONL or parquet file, prints the table and writes one verdict a line to `out`.
 
     Rows {id, answer, completions: [...]} or {id, answer, completion}, or those of verl; rows of the same id are one
@@ -78,7 +78,6 @@ def score_command(
     write_jsonl(target, rows)
     print(_table(rows, k))
     print(f"verdicts: {target}")
-    return 0
 
 
 def _target(path: Path, out: str | None) -> Path:

@@ -192,9 +192,8 @@ def _check_folder(name: str) -> None:
     """Raises InputError for a path without a complete checkpoint, or a name that is neither embedded nor a hub id."""
     folder = Path(name)
     if folder.is_dir():
-        missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
-        if not list(folder.glob("*.safetensors")):
-            missing.append("*.safetensors")
+        needed = ("config.json", "tokenizer_config.json", "*.safetensors")
+        missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
         for index in folder.glob("*.safetensors.index.json"):
             parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
             missing += sorted(part for part in set(parts) if not (folder / part).is_file())

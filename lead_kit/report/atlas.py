@@ -97,8 +97,8 @@ def smallest_detectable(frame: pd.DataFrame, metric: str) -> float:
     seeds = int(rows["clusters"].min())
     if seeds < 2:
         return float("nan")
-    errors = (rows["high"] - rows["low"]) / 2 / stats.critical(seeds)
-    return float(np.median([stats.minimum_detectable_effect(error, seeds) for error in errors]))
+    error = (rows["high"] - rows["low"]).median() / 2 / stats.critical(seeds)
+    return stats.minimum_detectable_effect(error, seeds)
 
 
 @rc_context(STYLE)

@@ -179,10 +179,9 @@ def describe_gaps(values: pd.DataFrame) -> list[str]:
         by_seed = values[values["arm"] == arm].groupby("seed")["step"].agg(set)
         partial = sorted(set.union(*by_seed) - set.intersection(*by_seed))
         if partial:
-            ends = ", ".join(f"seed {seed} ends at {max(steps)}" for seed, steps in by_seed.items())
-            sentences.append(
-                f"{arm}: steps {first_few(partial)} are not in every seed and left out of the mean ({ends})."
-            )
+            few, ends = first_few(partial), (f"seed {seed} ends at {max(steps)}" for seed, steps in by_seed.items())
+            sentence = f"{arm}: steps {few} are not in every seed and left out of the mean ({', '.join(ends)})."
+            sentences.append(sentence)
     seeds = values.groupby("arm")["seed"].agg(set)
     unpaired = sorted(set.union(*seeds) - set.intersection(*seeds)) if len(seeds) else []
     if unpaired:

@@ -153,8 +153,8 @@ def describe_plan(planned: pd.DataFrame, rule: Rule, added: int = 0) -> list[str
     return lines if kept else [*lines, "Nothing is kept: there is no stage to plan."]
 
 
-def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
-    """Prints the plan of a stage and, with `out`, writes its table to a folder. Returns 0.
+def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> None:
+    """Prints the plan of a stage and, with `out`, writes its table to a folder.
 
     `source` is a run or a file of samples (`SOURCE@MODEL` takes one model), or with `column` a file of problems.
     """
@@ -174,4 +174,3 @@ def plan_command(source: str, column: str, samples: int, rule: str, add: str, ou
         with atomic(path) as part:
             planned.to_csv(part, index=False)
         print(f"written: {shown(path)}")
-    return 0

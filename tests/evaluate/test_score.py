@@ -23,7 +23,7 @@ def write(path, rows):
 
 
 def test_the_table_counts_votes_by_equivalence(tmp_path, capsys):
-    assert score_command(write(tmp_path / "x.jsonl", ROWS)) == 0
+    score_command(write(tmp_path / "x.jsonl", ROWS))
     shown = capsys.readouterr().out
     # a: 2 of 4 right, and they win the vote; b: 1 of 4 right, 7 and 7.0 win the vote
     assert "Pass@1        0.3750" in shown and "Cons@4        0.5000" in shown and "Pass@4        1.0000" in shown
@@ -94,7 +94,7 @@ def test_text_of_any_characters_is_scored_and_read_back(tmp_path):
     ends = "\u2028\u2029\x85\x0b\x1c"  # ends of a line to str.splitlines, not to JSON lines
     rows = [{"id": f"a{ends}", "answer": "2", "completion": f"x{ends}y \\boxed{{2}}"}]
     rows += [{"id": "half \ud800", "answer": "3", "completion": "\udc00 \\boxed{3}"}]  # halves of a character
-    assert score_command(write(tmp_path / "x.jsonl", rows)) == 0
+    score_command(write(tmp_path / "x.jsonl", rows))
     verdicts = read_jsonl(tmp_path / "x.verdicts.jsonl")
     assert [(row["id"], row["correct"]) for row in verdicts] == [(f"a{ends}", True), ("half \ufffd", True)]
 
@@ -111,7 +111,7 @@ def test_verdicts_do_not_replace_their_input(tmp_path):
 def test_rows_of_verl_are_read_as_they_are(tmp_path):
     row = {"data_source": "x", "reward_model": {"style": "rule", "ground_truth": "1/2"}, "extra_info": {"index": 7}}
     rows = [row | {"responses": ["\\boxed{0.5}", "\\boxed{3}"]}, row | {"id": "b", "completion": "\\boxed{1/2}"}]
-    assert score_command(write(tmp_path / "x.jsonl", rows)) == 0
+    score_command(write(tmp_path / "x.jsonl", rows))
     graded = [(each["id"], each["correct"]) for each in read_jsonl(tmp_path / "x.verdicts.jsonl")]
     assert graded == [("7", True), ("7", False), ("b", True)]
 
