@@ -249,7 +249,14 @@ class OpenAIClient:
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
             return
-        with ThreadPoolExecutor(self.concurrency) as pool, self._client() as client:
+        key = os.environ.get("LEAD_API_KEY")
+        client = httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=_TIMEOUT,
+            limits=httpx.Limits(max_connections=self.concurrency),
+            trust_env=self.host not in _LOOPBACK,  # a proxy cannot reach this machine's own servers
+        )
+        with ThreadPoolExecutor(self.concurrency) as pool, client:
             self._knock(client)
             asked = {pool.submit(self._ask, client, request): request for request in requests}
             try:
@@ -257,15 +264,6 @@ class OpenAIClient:
                     yield asked.pop(future), future.result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-    def _client(self) -> httpx.Client:
-        key = os.environ.get("LEAD_API_KEY")
-        return httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=_TIMEOUT,
-            limits=httpx.Limits(max_connections=self.concurrency),
-            trust_env=self.host not in _LOOPBACK,  # a proxy cannot reach this machine's own servers
-        )
 
     def _knock(self, client: httpx.Client) -> None:
         """One request without retries, so that a wrong address fails at once. Any answer is accepted."""

@@ -25,13 +25,11 @@ def _share_with_interval(numerator: np.ndarray, denominator: np.ndarray) -> tupl
     return float(value), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
-def group_masses(outcome: Outcome, data: Rollouts) -> np.ndarray:
-    """(groups,): Σ|A| of each group."""
-    return data.group_sums(np.abs(outcome.advantage))
-
-
 def share_outside_mixed_groups(mass: np.ndarray, groups: pd.DataFrame) -> tuple[float, float, float]:
-    """The share of Σ|A| in groups whose accuracies are all equal, with its interval; groups of unknown accuracy out."""
+    """The share of Σ|A| in groups whose accuracies are all equal, with its interval; groups of unknown accuracy out.
+
+    `mass` is Σ|A| of each group, (groups,).
+    """
     known = groups["kind"].to_numpy() >= 0
     return _share_with_interval((mass * (groups["kind"].to_numpy() > 0))[known], mass[known])
 
@@ -42,7 +40,7 @@ def over_steps(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     if "step" not in data.groups or data.groups["step"].isna().any():
         return pd.DataFrame(columns=columns)
     for name, outcome in outcomes.items():
-        mass = group_masses(outcome, data)
+        mass = data.group_sums(np.abs(outcome.advantage))
         for (run, step), part in data.groups.groupby(["run", "step"], sort=True):
             value, low, high = share_outside_mixed_groups(mass[part.index], part)
             rows.append({"run": run, "variant": name, "step": step, "value": value, "low": low, "high": high})
@@ -57,7 +55,7 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     """
     rows = []
     for name, outcome in outcomes.items():
-        parts, total = list(outcome.parts), group_masses(outcome, data)
+        parts, total = list(outcome.parts), data.group_sums(np.abs(outcome.advantage))
         if not total.sum() or len(parts) > _MOST_PARTS:
             continue
         value = {frozenset(): np.zeros(len(total))}
@@ -77,7 +75,7 @@ def variant_table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFra
     of the steps."""
     rows, name = [], "advantage_outside_mixed_groups"
     for variant, outcome in outcomes.items():
-        mass, third = group_masses(outcome, data), data.groups["third"].to_numpy()
+        mass, third = data.group_sums(np.abs(outcome.advantage)), data.groups["third"].to_numpy()
         kept = data.group_sums(outcome.kept) > 0
         row = {"variant": variant, "groups": len(mass), "kept": int(kept.sum()), "dropped": int((~kept).sum())}
         row |= {"with advantage": int((mass > 0).sum()), "sum_abs_advantage": mass.sum()}

@@ -159,10 +159,10 @@ def _add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], 
 
 def _total_alone(frame: pd.DataFrame, correct, sentences: list[str]) -> Explanation:
     """The total as its only part."""
-    total = frame["reward"].to_numpy(float) if "reward" in frame else None
-    parts = {} if total is None else {"reward": total}
-    explained = None if total is None else np.zeros(len(frame), bool)
-    return Explanation(parts, dict.fromkeys(parts, 1.0), correct, explained, sentences)
+    if "reward" not in frame:
+        return Explanation({}, {}, correct, None, sentences)
+    parts, nothing = {"reward": frame["reward"].to_numpy(float)}, np.zeros(len(frame), bool)
+    return Explanation(parts, {"reward": 1.0}, correct, nothing, sentences)
 
 
 def _with_accuracy(frame, parts, weights, correct, gap, regraded, sentences) -> Explanation:

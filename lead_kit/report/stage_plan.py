@@ -45,9 +45,8 @@ def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
     column is missing, or several models are mixed.
     """
     source = Path(source)
-    files = [source]
-    if source.is_dir():
-        files = sorted((source / "rollouts").glob("*.parquet")) or sorted(source.glob("samples.jsonl"))
+    logged = sorted((source / "rollouts").glob("*.parquet")) or sorted(source.glob("samples.jsonl"))
+    files = logged if source.is_dir() else [source]
     if not files:
         raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
     frames = [read_samples(file, ("id", "correct")) for file in files]
