@@ -89,16 +89,14 @@ def cluster_bootstrap(values, *, seed: int) -> Interval:
 
 
 def two_level_interval(values) -> Interval:
-    """Mean of (seeds, problems), for new seeds and new problems alike.
+    """Mean of (seeds, problems), two or more of each, for new seeds and new problems alike.
 
     Seeds and problems are crossed: Var = V_seeds/S + V_problems/Q − V_rest/(S·Q), with the variances of the row means,
     of the column means and of the residual; degrees of freedom after Satterthwaite. The residual is in both of the
-    first two terms, hence the minus. With one seed only problems are clusters.
+    first two terms, hence the minus.
     """
     values = np.asarray(values, float)
     seeds, problems = values.shape
-    if seeds == 1:
-        return t_interval(values[0])
     rows, columns, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
     rest = values - rows[:, None] - columns + mean
     freedom = np.array([seeds - 1, problems - 1, (seeds - 1) * (problems - 1)])

@@ -1,7 +1,6 @@
 """The variants: arms of recipes, named estimators with parameters, your own; and the advantages that each gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +36,7 @@ class Variant(NamedTuple):
     group_filter: Callable[[Group], torch.Tensor]
     rewards: list[str] | None  # with arguments; None: as recorded
     weights: list[float]
-    user_functions: Mapping[str, Callable] = MappingProxyType({})
+    user_functions: Mapping[str, Callable]
 
 
 class Outcome(NamedTuple):

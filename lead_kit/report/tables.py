@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.report import curves, planned
@@ -74,12 +73,10 @@ def _of_curves(values, wanted):
 
 
 def _of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:
-    """Rows of the long frame from samples; `wanted` maps printed names to metrics. Unknown lengths give no row."""
-    counts = {suite.samples.correct.shape[1] for suite in suites.values()}
-    if len(counts) > 1:
-        raise InputError(f"the arms have different numbers of samples per problem: {sorted(counts)}")
+    """Rows of the long frame from samples of equal shape; `wanted` maps printed names to metrics. Unknown lengths give
+    no row."""
     unit = "seed" if len(suites) > len({arm for arm, _ in suites}) else "problem"
-    n, rows = counts.pop(), []
+    n, rows = next(iter(suites.values())).samples.correct.shape[1], []
     for name, metric in wanted.items():
         for (arm, seed), suite in suites.items():
             ratio = metrics.measure(suite.samples, metric)

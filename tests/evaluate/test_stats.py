@@ -147,11 +147,6 @@ def test_thirty_problems_need_a_larger_effect_than_five_hundred():
     assert few == approx(0.1001, abs=1e-3) and few > 4 * many
 
 
-def test_two_levels_reduce_to_problems_for_one_seed():
-    values = np.array([[0.1, 0.5, 0.9]])
-    assert stats.two_level_interval(values) == stats.t_interval(values[0])
-
-
 def test_seeds_that_disagree_widen_the_interval():
     base = np.random.default_rng(0).random(40)
     calm = base + np.zeros((4, 1))
