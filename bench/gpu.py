@@ -270,8 +270,7 @@ def sampling(options, folder: Path) -> Iterator[str]:
         return
     del model
     machine = {"gpu_memory_utilization": 0.3} if cuda else {}
-    settings = {"dtype": dtype, "batch_size": count}
-    engine = engines.VllmEngine(path, "plain", SamplingSettings(TOKENS), **settings, **machine)
+    engine = engines.VllmEngine(path, "plain", SamplingSettings(TOKENS), dtype, count, machine)
     start = time.perf_counter()
     tokens = sum(one.length for _, one in engine.sample([Request(r, 0, i) for i, r in enumerate(records)]))
     yield f"vLLM: {tokens / (time.perf_counter() - start):,.0f} tokens/s, its start included"

@@ -28,12 +28,10 @@ def _three_runs(data: Path) -> dict[str, Interval]:
     declared = read_parameters(ROOT / "notebooks" / "03_grpo.ipynb")
     chosen = variants.read_variants(["dr_grpo"], declared, training_parameters, {})
     outcomes, _ = variants.evaluate_all(chosen, rollouts)
-    shares = {
-        name: Interval(
-            *attribution.share_outside_mixed_groups(attribution.group_masses(one, rollouts), rollouts.groups), 0
-        )
-        for name, one in outcomes.items()
-    }
+    shares = {}
+    for name, one in outcomes.items():
+        mass = rollouts.group_sums(np.abs(one.advantage))
+        shares[name] = Interval(*attribution.share_outside_mixed_groups(mass, rollouts.groups), 0)
     numbers = {"rollouts": len(recorded.frame), "share explained": explanation.explained.mean()}
     return shares | {name: _number(value) for name, value in numbers.items()}
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from lead_kit.errors import InputError, shorten
 from lead_kit.evaluate import metrics
 from lead_kit.runs.files import jsonl_rows, refuse_unwritable, shown, write_jsonl
 from lead_kit.safe_text import safe_line
-from lead_kit.verify import STATUSES, Verdict, Verifier
+from lead_kit.verify import STATUSES, Verifier
 from lead_kit.verify.extraction import REGIONS
 
 
@@ -47,7 +47,7 @@ def verify_command(
 
 def score_command(
     path: str, out: str | None = None, loose=False, k: int | None = None, answer_region="after_think", thinking=False
-) -> int:
+) -> None:
     """Grades the completions of a JSONL or parquet file, prints the table and writes one verdict a line to `out`.
 
     Rows {id, answer, completions: [...]} or {id, answer, completion}, or those of verl; rows of the same id are one
@@ -62,18 +62,22 @@ def score_command(
     fewest = min(len(problem.completions) for problem in problems)
     if k is not None and not 1 <= k <= fewest:
         raise InputError(f"k is {k}, expected 1 to {fewest}, the fewest samples of any problem")
-    with Verifier() as verifier:
-        verdicts = _grade(problems, verifier, loose, answer_region)
+    texts = [text for problem in problems for text in problem.completions]
+    golds = [problem.golds for problem in problems for _ in problem.completions]
+    with Verifier() as verifier:  # of several golds, the verdict is that of the first it equals, else of the first
+        verdicts = iter(verifier.check_any(texts, golds, loose=loose, answer_region=answer_region))
     rows = []
-    for problem, row in zip(problems, verdicts, strict=True):
+    for problem in problems:
+        row = [next(verdicts) for _ in problem.completions]
         # an answer's class among those of its problem, by equivalence; -1 for no answer
         labels = metrics.cluster_answers([[v.answer for v in row]], [[v.correct for v in row]])[0].tolist()
-        samples = enumerate(zip(row, labels, strict=True))
-        rows += [_verdict_row(problem, sample, verdict, label) for sample, (verdict, label) in samples]
+        gold = problem.golds if len(problem.golds) > 1 else problem.golds[0]
+        for sample, (verdict, label) in enumerate(zip(row, labels, strict=True)):
+            graded = {name: getattr(verdict, name) for name in ("answer", "correct", "status", "reason", "path")}
+            rows.append({"id": problem.id, "sample": sample, "gold": gold} | graded | {"class": label})
     write_jsonl(target, rows)
     print(_table(rows, k))
     print(f"verdicts: {target}")
-    return 0
 
 
 def _target(path: Path, out: str | None) -> Path:
@@ -141,54 +145,26 @@ def _is_value(value) -> bool:
     return isinstance(value, str) or number and abs(value) != math.inf and value == value
 
 
-def _grade(problems: list[_Problem], verifier: Verifier, loose: bool, answer_region: str) -> list[list[Verdict]]:
-    """The verdict on each completion: of several golds, that of the first it equals, else that of the first."""
-    pairs = [(text, p.golds) for p in problems for text in p.completions]
-    texts, golds = [text for text, _ in pairs], [golds for _, golds in pairs]
-    flat = iter(verifier.check_any(texts, golds, loose=loose, answer_region=answer_region))
-    return [[next(flat) for _ in problem.completions] for problem in problems]
-
-
-def _verdict_row(problem: _Problem, sample: int, verdict: Verdict, label: int) -> dict:
-    return {
-        "id": problem.id, "sample": sample, "gold": problem.golds if len(problem.golds) > 1 else problem.golds[0],
-        "answer": verdict.answer, "correct": verdict.correct, "status": verdict.status, "reason": verdict.reason,
-        "path": verdict.path, "class": label,
-    }  # fmt: skip
-
-
 def _table(rows: list[dict], k: int | None) -> str:
     """Pass@1, Cons@n and Pass@k, means over problems, and the counts by status, as lines."""
     frame = pd.DataFrame(rows, columns=["id", "correct", "status", "class"])
     ungradable = frame.loc[frame["status"] == "gold_unparseable", "id"].unique()
     lines = [f"{'problems':14}{frame['id'].nunique()}", f"{'samples':14}{len(frame)}"]
     if len(kept := frame[~frame["id"].isin(ungradable)]):
-        correct, classes = (kept.groupby("id", sort=False)[name].agg(list).tolist() for name in ("correct", "class"))
-        fewest, most = min(map(len, correct)), max(map(len, correct))
-        lines.append(f"{'Pass@1':14}{by_problem(metrics.avg_at_n, correct).mean():.4f}")
-        if most > 1:
-            votes, size = by_problem(metrics.cons_at_n, correct, classes), k or fewest
-            lines.append(f"{'Cons@' + str(fewest):14}{votes.mean():.4f}")
-            passed = by_problem(lambda rows: metrics.pass_at_k(rows, size), correct)
-            lines.append(f"{'Pass@' + str(size):14}{passed.mean():.4f}")
+        by_problem = kept.groupby("id", sort=False)
+        samples = by_problem.size()
+        lines.append(f"{'Pass@1':14}{by_problem['correct'].mean().mean():.4f}")
+        if samples.max() > 1:
+            size = k or samples.min()
+            votes = [metrics.cons_at_n([rows["correct"]], [rows["class"]]) for _, rows in by_problem]
+            lines.append(f"{'Cons@' + str(samples.min()):14}{np.mean(votes):.4f}")
+            passed = [metrics.pass_at_k([correct], size) for _, correct in by_problem["correct"]]
+            lines.append(f"{'Pass@' + str(size):14}{np.mean(passed):.4f}")
     counts = frame["status"].value_counts()
     lines += [f"{status:18}{counts[status]}" for status in STATUSES if status in counts]
     if len(ungradable):
         lines.append(f"{len(ungradable)} problems have an ungradable gold and are left out of the means")
     return "\n".join(lines)
-
-
-def by_problem(metric: Callable, *columns: list[list[int]]) -> np.ndarray:
-    """A metric of each problem, (problems,), where problems have different numbers of samples.
-
-    `columns` hold one list for each problem, as `metric` takes them. Problems with equally many samples go together.
-    """
-    sizes = np.array([len(row) for row in columns[0]])
-    values = np.empty(len(sizes))
-    for size in np.unique(sizes):
-        chosen = np.flatnonzero(sizes == size)
-        values[chosen] = metric(*(np.array([column[at] for at in chosen]) for column in columns))
-    return values
 
 
 def _read_text(path: str) -> str:

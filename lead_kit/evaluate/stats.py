@@ -89,16 +89,14 @@ def cluster_bootstrap(values, *, seed: int) -> Interval:
 
 
 def two_level_interval(values) -> Interval:
-    """Mean of (seeds, problems), for new seeds and new problems alike.
+    """Mean of (seeds, problems), two or more of each, for new seeds and new problems alike.
 
     Seeds and problems are crossed: Var = V_seeds/S + V_problems/Q − V_rest/(S·Q), with the variances of the row means,
     of the column means and of the residual; degrees of freedom after Satterthwaite. The residual is in both of the
-    first two terms, hence the minus. With one seed only problems are clusters.
+    first two terms, hence the minus.
     """
     values = np.asarray(values, float)
     seeds, problems = values.shape
-    if seeds == 1:
-        return t_interval(values[0])
     rows, columns, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
     rest = values - rows[:, None] - columns + mean
     freedom = np.array([seeds - 1, problems - 1, (seeds - 1) * (problems - 1)])
@@ -123,37 +121,34 @@ def two_level_bootstrap(values, *, seed: int) -> Interval:
 
 
 def interquartile_mean(scores):
-    """The mean of the middle half of (..., runs, tasks) scores, pooled over both (Agarwal et al. 2021, §4.3).
+    """The mean of the middle half of (..., runs) scores (Agarwal et al. 2021, §4.3).
 
-    >>> float(interquartile_mean([[0.0], [1.0], [2.0], [9.0]]))
+    >>> float(interquartile_mean([0.0, 1.0, 2.0, 9.0]))
     1.5
     """
-    scores = np.asarray(scores, float)
-    pooled = np.sort(scores.reshape(*scores.shape[:-2], -1))
-    cut = pooled.shape[-1] // 4
-    return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)
+    scores = np.sort(np.asarray(scores, float))
+    cut = scores.shape[-1] // 4
+    return scores[..., cut : scores.shape[-1] - cut].mean(axis=-1)
 
 
 def probability_of_improvement(x, y):
-    """P(X > Y) of (..., runs, tasks) scores: the share of pairs of runs in which x is above y, a tie counting half,
-    mean over tasks (Agarwal et al. 2021, §4.3).
+    """P(X > Y) of (..., runs) scores: the share of pairs of runs in which x is above y, a tie counting half
+    (Agarwal et al. 2021, §4.3).
 
-    >>> float(probability_of_improvement([[1.0], [2.0]], [[0.0], [1.0]]))
+    >>> float(probability_of_improvement([1.0, 2.0], [0.0, 1.0]))
     0.875
     """
-    x, y = np.asarray(x, float)[..., :, None, :], np.asarray(y, float)[..., None, :, :]
-    return ((x > y) + (x == y) / 2).mean(axis=(-3, -2, -1))
+    x, y = np.asarray(x, float)[..., :, None], np.asarray(y, float)[..., None, :]
+    return ((x > y) + (x == y) / 2).mean(axis=(-2, -1))
 
 
 def stratified_bootstrap(statistic: Callable, *scores, seed: int) -> Interval:
-    """`statistic` of sets of (runs, tasks) scores, and its percentile interval (Agarwal et al. 2021, §4.1).
+    """`statistic` of sets of (runs,) scores, and its percentile interval (Agarwal et al. 2021, §4.1, for one task).
 
-    The runs of each task are drawn again, independently of other tasks and of the other sets: the tasks are held fixed.
+    The runs of each set are drawn again, independently of the other sets.
     """
-    random, drawn = np.random.default_rng(seed), []
-    for values in (np.asarray(values, float) for values in scores):
-        rows = random.integers(len(values), size=(RESAMPLES, *values.shape))
-        drawn.append(np.take_along_axis(values[None], rows, axis=1))
+    random = np.random.default_rng(seed)
+    drawn = [np.asarray(runs, float)[random.integers(len(runs), size=(RESAMPLES, len(runs)))] for runs in scores]
     low, high = np.quantile(statistic(*drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(statistic(*scores)), float(low), float(high), len(scores[0]))
 

@@ -65,29 +65,24 @@ class LocalEngine:
                 yield request, Completion(text, len(tokens.ids), tokens.truncated, thinking)
 
 
-class VllmEngine:
+class VllmEngine(NamedTuple):
     """vLLM in this process; its engine lives only while `sample` runs, so it leaves the GPU free for the next model.
 
     As in LocalEngine, prompts are token ids of the chat template and each request has its own seed. The context is
-    that of the longest request and at most the model's own, whose cache may not fit. `chat_template` holds the
-    arguments of set_chat_template, `machine` other arguments of LLM.
+    that of the longest request and at most the model's own, whose cache may not fit.
     """
 
-    def __init__(
-        self,
-        model: str,
-        template: str,
-        sampling: SamplingSettings,
-        *,
-        dtype: str,
-        batch_size: int,
-        chat_template: tuple = ("", ()),
-        **machine,
-    ):
-        self.chat_template = chat_template
-        self.model, self.template, self.sampling = model, template, sampling
-        self.dtype, self.batch_size, self.machine = dtype, batch_size, machine
-        self.settings = {"engine": "vllm", "template": template, "dtype": dtype} | sampling.as_dict()
+    model: str
+    template: str
+    sampling: SamplingSettings
+    dtype: str
+    batch_size: int
+    machine: dict  # other arguments of LLM
+    chat_template: tuple = ("", ())  # the arguments of set_chat_template
+
+    @property
+    def settings(self) -> dict:
+        return {"engine": "vllm", "template": self.template, "dtype": self.dtype} | self.sampling.as_dict()
 
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
@@ -106,11 +101,8 @@ class VllmEngine:
             for part in chat.parts(requests, self.batch_size):
                 ids, seeds = [chat.ids(r.record) for r in part], [r.seed for r in part]
                 for request, output in zip(part, _vllm_completions(engine, ids, seeds, self.sampling), strict=True):
-                    thinking = chat.prompt(request.record).thinking
-                    yield (
-                        request,
-                        Completion(output.text, len(output.token_ids), output.finish_reason == "length", thinking),
-                    )
+                    truncated, thinking = output.finish_reason == "length", chat.prompt(request.record).thinking
+                    yield request, Completion(output.text, len(output.token_ids), truncated, thinking)
         finally:
             del engine
             gc.collect()
@@ -257,7 +249,14 @@ class OpenAIClient:
     def sample(self, requests: list[Request]) -> Iterator[tuple[Request, Completion]]:
         if not requests:
             return
-        with ThreadPoolExecutor(self.concurrency) as pool, self._client() as client:
+        key = os.environ.get("LEAD_API_KEY")
+        client = httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=_TIMEOUT,
+            limits=httpx.Limits(max_connections=self.concurrency),
+            trust_env=self.host not in _LOOPBACK,  # a proxy cannot reach this machine's own servers
+        )
+        with ThreadPoolExecutor(self.concurrency) as pool, client:
             self._knock(client)
             asked = {pool.submit(self._ask, client, request): request for request in requests}
             try:
@@ -265,15 +264,6 @@ class OpenAIClient:
                     yield asked.pop(future), future.result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-    def _client(self) -> httpx.Client:
-        key = os.environ.get("LEAD_API_KEY")
-        return httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=_TIMEOUT,
-            limits=httpx.Limits(max_connections=self.concurrency),
-            trust_env=self.host not in _LOOPBACK,  # a proxy cannot reach this machine's own servers
-        )
 
     def _knock(self, client: httpx.Client) -> None:
         """One request without retries, so that a wrong address fails at once. Any answer is accepted."""
@@ -379,10 +369,11 @@ def _open_vllm(model: str, template: str, sampling: SamplingSettings, config: di
     if located in SIZES:
         raise InputError(f"engine 'vllm' needs a folder or a hub id, and {model!r} is built in memory: save it first")
     machine = {"gpu_memory_utilization": config["vllm_memory"], "tensor_parallel_size": config["vllm_tensor_parallel"]}
-    machine |= {"chat_template": (config["chat_template"], config["template_variables"])}
-    engine = VllmEngine(located, template, sampling, dtype=config["dtype"], batch_size=config["batch_size"], **machine)
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ""), torch.cuda.device_count(), config["vllm_tensor_parallel"]
-    groups = _gpu_groups(*gpus)
+    chat_template = config["chat_template"], config["template_variables"]
+    fixed = {"dtype": config["dtype"], "batch_size": config["batch_size"], "chat_template": chat_template}
+    engine = VllmEngine(located, template, sampling, machine=machine, **fixed)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ""), torch.cuda.device_count()
+    groups = _gpu_groups(*gpus, config["vllm_tensor_parallel"])
     return ParallelEngine(engine, groups) if len(groups) > 1 else engine
 
 

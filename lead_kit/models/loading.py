@@ -5,7 +5,6 @@ import importlib.util
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -43,18 +42,21 @@ def load_model(
     dtype: str = "float32",
     seed: int = 0,
     attention: str = "sdpa",
-    four_bit: bool = False,
-    full: bool = False,
+    adapter: str = "",
 ):
     """The causal model `name` and its tokenizer, padded on the left.
 
     `name` is an embedded model (`tiny`, `tiny-words`, `tiny-bytes`), a packaged one (`smollm2`), a .gguf file, a
-    checkpoint folder, or a hub model. `four_bit` loads the weights as QLoRA does (nf4, double quantisation), which
-    needs bitsandbytes; `full` says that all weights will be trained, which unsloth must know. Raises InputError for an
-    unknown backend, an incomplete folder, or a path that does not exist.
+    checkpoint folder, or a hub model. `adapter` is that of a training: full, lora or qlora. With qlora the weights are
+    four-bit (nf4, double quantisation), which needs bitsandbytes. Weights that are all trained (full) are float32
+    masters under bfloat16 autocast: at a rate of 1e-6, AdamW's step is below the spacing of most bfloat16 weights and
+    would be rounded away. Frozen weights under an adapter stay in `dtype`. Raises InputError for an unknown backend or
+    adapter, an incomplete folder, or a path that does not exist.
     """
     disable_progress_bar()  # of file loading
     lookup(_BACKENDS, backend, "backend")
+    four_bit = lookup(_ADAPTERS, adapter, "adapter") if adapter else False
+    dtype = "float32" if adapter == "full" else dtype
     if four_bit:
         _require_four_bits(name)
     if name in SIZES:
@@ -62,7 +64,7 @@ def load_model(
     name = resolve_model(name)
     _check_folder(name)
     if backend == "unsloth":
-        return _load_unsloth(name, dtype, four_bit, full)
+        return _load_unsloth(name, dtype, four_bit, adapter == "full")
     model = _load_weights(name, dtype, attention, four_bit)
     config = model.config.get_text_config()
     model.start_flags = {flag: getattr(config, flag) for flag in _TRAINING_FLAGS if hasattr(config, flag)}
@@ -98,17 +100,6 @@ def _load_weights(name: str, dtype: str, attention: str, four_bit: bool):
         print(f"{type(model).__name__} does not support attention 'sdpa': 'eager' was chosen")
     _require_all_weights(name, report)
     return model
-
-
-def loader(name: str, backend: str, dtype: str, attention: str, adapter: str, seed: int = 0) -> Callable:
-    """`load_model` with the arguments of a training with adapter full, lora or qlora. Raises InputError for others.
-
-    Weights that are all trained are float32 masters under bfloat16 autocast: at a rate of 1e-6, AdamW's step is below
-    the spacing of most bfloat16 weights and would be rounded away. Frozen weights under an adapter stay in `dtype`.
-    """
-    four_bit, weights = lookup(_ADAPTERS, adapter, "adapter"), "float32" if adapter == "full" else dtype
-    options = {"seed": seed, "attention": attention, "four_bit": four_bit, "full": adapter == "full"}
-    return functools.partial(load_model, name, backend=backend, dtype=weights, **options)
 
 
 def lora_targets(model, names: list[str]) -> list[str]:
@@ -192,9 +183,8 @@ def _check_folder(name: str) -> None:
     """Raises InputError for a path without a complete checkpoint, or a name that is neither embedded nor a hub id."""
     folder = Path(name)
     if folder.is_dir():
-        missing = [f for f in ("config.json", "tokenizer_config.json") if not (folder / f).is_file()]
-        if not list(folder.glob("*.safetensors")):
-            missing.append("*.safetensors")
+        needed = ("config.json", "tokenizer_config.json", "*.safetensors")
+        missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
         for index in folder.glob("*.safetensors.index.json"):
             parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
             missing += sorted(part for part in set(parts) if not (folder / part).is_file())
@@ -279,12 +269,12 @@ def save_gathered(trainer, folder: Path) -> None:
         (part / "training_args.bin").unlink(missing_ok=True)
 
 
-def save_trained(trainer, tokenizer, example: torch.Tensor, folder: Path, load: Callable) -> str:
+def save_trained(trainer, tokenizer, example: torch.Tensor, folder: Path, base: dict) -> str:
     """Writes a trainer's model as a folder for `load_model`; returns what was written, in words.
 
     An adapter is first kept in PEFT's format in the folder `adapter` beside it. Then it is merged into the weights
-    that `load` reads again, as load_model does: those in memory may be quantised, or spread over the processes. The
-    merged logits on `example` (rows, tokens) are compared with the trained model's, as `merged` says.
+    that load_model reads again by its arguments `base`: those in memory may be quantised, or spread over the processes.
+    The merged logits on `example` (rows, tokens) are compared with the trained model's, as `merged` says.
     """
     if not isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
         save_gathered(trainer, folder)
@@ -297,7 +287,7 @@ def save_trained(trainer, tokenizer, example: torch.Tensor, folder: Path, load: 
     if rank() == 0:
         half = trainer.accelerator.mixed_precision == "bf16" or trainer.model.dtype == torch.bfloat16
         bar = BARS[torch.bfloat16 if half else torch.float32]
-        plain, change = merge_adapter(load(backend="transformers")[0], adapter, example, adapted, bar)
+        plain, change = merge_adapter(load_model(**base)[0], adapter, example, adapted, bar)
         save_model(plain, tokenizer, folder)
         note = f"largest change of a logit by merging: {change:.2g} (at most {bar:g} of the largest is accepted)"
     trainer.accelerator.wait_for_everyone()

@@ -25,13 +25,11 @@ def _share_with_interval(numerator: np.ndarray, denominator: np.ndarray) -> tupl
     return float(value), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
-def group_masses(outcome: Outcome, data: Rollouts) -> np.ndarray:
-    """(groups,): Σ|A| of each group."""
-    return data.group_sums(np.abs(outcome.advantage))
-
-
 def share_outside_mixed_groups(mass: np.ndarray, groups: pd.DataFrame) -> tuple[float, float, float]:
-    """The share of Σ|A| in groups whose accuracies are all equal, with its interval; groups of unknown accuracy out."""
+    """The share of Σ|A| in groups whose accuracies are all equal, with its interval; groups of unknown accuracy out.
+
+    `mass` is Σ|A| of each group, (groups,).
+    """
     known = groups["kind"].to_numpy() >= 0
     return _share_with_interval((mass * (groups["kind"].to_numpy() > 0))[known], mass[known])
 
@@ -42,7 +40,7 @@ def over_steps(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     if "step" not in data.groups or data.groups["step"].isna().any():
         return pd.DataFrame(columns=columns)
     for name, outcome in outcomes.items():
-        mass = group_masses(outcome, data)
+        mass = data.group_sums(np.abs(outcome.advantage))
         for (run, step), part in data.groups.groupby(["run", "step"], sort=True):
             value, low, high = share_outside_mixed_groups(mass[part.index], part)
             rows.append({"run": run, "variant": name, "step": step, "value": value, "low": low, "high": high})
@@ -57,7 +55,7 @@ def by_reward(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFrame:
     """
     rows = []
     for name, outcome in outcomes.items():
-        parts, total = list(outcome.parts), group_masses(outcome, data)
+        parts, total = list(outcome.parts), data.group_sums(np.abs(outcome.advantage))
         if not total.sum() or len(parts) > _MOST_PARTS:
             continue
         value = {frozenset(): np.zeros(len(total))}
@@ -77,8 +75,8 @@ def variant_table(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.DataFra
     of the steps."""
     rows, name = [], "advantage_outside_mixed_groups"
     for variant, outcome in outcomes.items():
-        mass, third = group_masses(outcome, data), data.groups["third"].to_numpy()
-        kept = data.group_sums(outcome.kept.astype(float)) > 0
+        mass, third = data.group_sums(np.abs(outcome.advantage)), data.groups["third"].to_numpy()
+        kept = data.group_sums(outcome.kept) > 0
         row = {"variant": variant, "groups": len(mass), "kept": int(kept.sum()), "dropped": int((~kept).sum())}
         row |= {"with advantage": int((mass > 0).sum()), "sum_abs_advantage": mass.sum()}
         row |= _named_bounds(name, share_outside_mixed_groups(mass, data.groups))
@@ -99,18 +97,10 @@ def _wrong_way(outcome: Outcome, data: Rollouts, right: int) -> tuple[float, flo
     chosen = data.fields.get("correct", np.full(len(data.frame), np.nan)) == right
     against = chosen & (outcome.advantage < 0 if right else outcome.advantage > 0)
     mixed = data.groups["kind"].to_numpy() == 0
-    return _share_with_interval(
-        data.group_sums(against.astype(float))[mixed], data.group_sums(chosen.astype(float))[mixed]
-    )
+    return _share_with_interval(data.group_sums(against)[mixed], data.group_sums(chosen)[mixed])
 
 
 _NOISE = 1e-9  # an advantage that is smaller than this, beside the variant's largest, is 0
-
-
-def _signs(outcome: Outcome) -> np.ndarray:
-    """−1, 0 or 1 for each rollout."""
-    largest = np.abs(outcome.advantage).max(initial=0)
-    return np.where(np.abs(outcome.advantage) > _NOISE * largest, np.sign(outcome.advantage), 0)
 
 
 def _mass_moved(first: Outcome, other: Outcome, data: Rollouts) -> tuple[float, float, float]:
@@ -134,12 +124,13 @@ def compare_variants(outcomes: Mapping[str, Outcome], data: Rollouts) -> pd.Data
     share of Σ|A| that stands on other rollouts. `flips` and `moved` have intervals, groups as clusters.
     """
     correct = data.fields.get("correct", np.full(len(data.frame), np.nan))
-    sign, size, rows = {name: _signs(one) for name, one in outcomes.items()}, data.groups["size"].to_numpy(float), []
+    sign, size, rows = {}, data.groups["size"].to_numpy(float), []
+    for name, outcome in outcomes.items():
+        large = np.abs(outcome.advantage) > _NOISE * np.abs(outcome.advantage).max(initial=0)
+        sign[name] = np.where(large, np.sign(outcome.advantage), 0)
     for a, b in combinations(outcomes, 2):
         flips = sign[a] * sign[b] < 0
-        row = {"a": a, "b": b} | _named_bounds(
-            "flips", _share_with_interval(data.group_sums(flips.astype(float)), size)
-        )
+        row = {"a": a, "b": b} | _named_bounds("flips", _share_with_interval(data.group_sums(flips), size))
         row |= {"right_lose": int((flips & (correct == 1) & (sign[b] < 0)).sum())}
         row |= {"wrong_gain": int((flips & (correct == 0) & (sign[b] > 0)).sum())}
         rows.append(row | _named_bounds("moved", _mass_moved(outcomes[a], outcomes[b], data)))

@@ -21,42 +21,41 @@ def short_names(names) -> dict[str, str]:
 
 
 @rc_context(STYLE)
-def outside_mixed_groups(steps: pd.DataFrame, drawn: pd.DataFrame, note: str = "") -> Figure:
+def outside_mixed_groups(points: pd.DataFrame, note: str = "") -> Figure:
     """The advantage mass outside mixed groups: over steps as recorded, one line a run, and one bar for each variant.
 
-    `steps` is from `attribution.over_steps` (of one variant), `drawn` from `bars`.
+    `points` is from `plotted_points`.
     """
     caption = (
         "Share of Σ|A| from groups whose answers are all right or all wrong. Over steps: the recorded rewards under "
         f"GRPO's z-score. Bars: all rollouts. Bands and whiskers: 95% intervals, groups as clusters. {note}"
     )
+    points = points.reindex(columns=["run", "variant", "step", "value", "low", "high"])
+    steps, bars = points.dropna(subset="step"), points[points["step"].isna()].iloc[::-1]
     panels, width = (2, PAGE) if len(steps) else (1, 4.6)
-    height = max(2.2, 0.5 + 0.17 * len(drawn))
+    height = max(2.2, 0.5 + 0.17 * len(bars))
     figure, stacked = figure_with_caption(caption, panels, height, width, across=True)
     if len(steps):
-        names = short_names(steps["run"])
-        points = steps.assign(arm=steps["run"].map(names)).rename(columns={"value": "mean"})
-        draw_curves(stacked[0], points, looks=dict(zip(names.values(), REWARD_LOOKS * 9, strict=False)))
+        looks = dict(zip(dict.fromkeys(steps["run"]), REWARD_LOOKS * 9, strict=False))
+        draw_curves(stacked[0], steps.assign(arm=steps["run"], mean=steps["value"]), looks)
         stacked[0].set(xlabel=ROLLOUT_STEP, ylabel="advantage mass\noutside mixed groups", ylim=(0, 1))
         stacked[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         legend_above(figure, stacked[0])
-    axes, drawn = stacked[-1], drawn.iloc[::-1]
-    names = drawn["variant"].map(safe_label)
-    whiskers = np.abs(drawn[["low", "high"]].to_numpy().T - drawn["value"].to_numpy())
-    axes.barh(names, drawn["value"], color=_BARS, height=0.6)
-    axes.errorbar(drawn["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
+    axes, names = stacked[-1], bars["variant"].map(safe_label)
+    whiskers = np.abs(bars[["low", "high"]].to_numpy().T - bars["value"].to_numpy())
+    axes.barh(names, bars["value"], color=_BARS, height=0.6)
+    axes.errorbar(bars["value"], names, xerr=whiskers, fmt="none", color="black", linewidth=0.8, capsize=2)
     axes.set(xlabel="advantage mass outside mixed groups", xlim=(0, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
-def bars(table: pd.DataFrame) -> pd.DataFrame:
-    """The bars of `outside_mixed_groups` from `attribution.variant_table`: variant, value, low, high."""
-    drawn = table.reindex(columns=["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]).dropna(subset=SHARE)
-    return drawn.set_axis(["variant", "value", "low", "high"], axis=1)
+def plotted_points(steps: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The plotted points of `outside_mixed_groups`: run, variant, step, value, low, high; a bar has no run and no step.
 
-
-def plotted_points(steps: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
-    """The plotted points of `outside_mixed_groups`; a bar has no run and no step."""
+    `steps` is from `attribution.over_steps` (of one variant), `table` from `attribution.variant_table`.
+    """
     steps = steps.assign(run=steps["run"].map(short_names(steps["run"])))
-    return pd.concat([part for part in (steps, drawn) if len(part)] or [drawn], ignore_index=True)
+    bars = table.reindex(columns=["variant", SHARE, f"{SHARE}_low", f"{SHARE}_high"]).dropna(subset=SHARE)
+    bars = bars.set_axis(["variant", "value", "low", "high"], axis=1)
+    return pd.concat([part for part in (steps, bars) if len(part)] or [bars], ignore_index=True)

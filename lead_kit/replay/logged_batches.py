@@ -48,34 +48,26 @@ def mass_outside_mixed_groups(batch: pd.DataFrame) -> float:
     return float(batch["size"][flat].sum() / total) if total else float("nan")
 
 
-def trips(rollouts: pd.DataFrame, weights: Mapping[str, float]) -> tuple[pd.DataFrame, list]:
+def trips(
+    rollouts: pd.DataFrame, weights: Mapping[str, float], run: str = "", parameters: Mapping | None = None
+) -> tuple[pd.DataFrame, list]:
     """The trips of a record as a table (wire, step, sentence), and the wires that it has no numbers for.
 
     `rollouts` has step, group, and where they are known those of `_MEANS` and reward_NAME for each component;
     `weights` are those of the components. A window of batches counts recorded steps, however far apart they lie.
+    For a run of the kit, with its settled parameters, what it logged of every batch and validation counts instead.
     """
-    return _evaluated([{"step": int(step)} | _numbers(batch, weights) for step, batch in rollouts.groupby("step")])
-
-
-def trips_of_run(name: str, parameters: Mapping | None) -> tuple[pd.DataFrame, list] | None:
-    """`trips` of a run of the kit with these settled parameters, from what it logged of every batch and validation.
-
-    None for a record that is no such run: its rollouts are all there is.
-    """
-    folder = resolve(name)
-    if parameters is None or not (folder / "metrics.jsonl").is_file():
-        return None
-    names = [call_name(text, "rewards").rpartition(":")[2] for text in parameters["rewards"]]
-    weights = dict(zip(names, parameters["reward_weights"], strict=True))
-    validated = sorted((folder / "validation").glob("step_*.parquet"))
-    samples = len(pd.read_parquet(validated[0], columns=["id"])) if validated else 0
-    return _evaluated(*tripwires.by_split(read_metrics(folder), weights), samples)
-
-
-def _evaluated(*logged) -> tuple[pd.DataFrame, list]:
-    """The trips as a table, and the wires without numbers; arguments as `tripwires.replay`."""
-    tripped = [trip._asdict() for trip in tripwires.replay(*logged)]
-    return pd.DataFrame(tripped, columns=["wire", "step", "sentence"]), tripwires.unchecked(*logged[:2])
+    folder, held_out, samples = resolve(run), [], 0
+    if parameters is not None and (folder / "metrics.jsonl").is_file():
+        names = [call_name(text, "rewards").rpartition(":")[2] for text in parameters["rewards"]]
+        weights = dict(zip(names, parameters["reward_weights"], strict=True))
+        batches, held_out = tripwires.by_split(read_metrics(folder), weights)
+        validated = sorted((folder / "validation").glob("step_*.parquet"))
+        samples = len(pd.read_parquet(validated[0], columns=["id"])) if validated else 0
+    else:
+        batches = [{"step": int(step)} | _numbers(batch, weights) for step, batch in rollouts.groupby("step")]
+    tripped = [trip._asdict() for trip in tripwires.replay(batches, held_out, samples)]
+    return pd.DataFrame(tripped, columns=["wire", "step", "sentence"]), tripwires.unchecked(batches, held_out)
 
 
 SPLIT = "rollouts"

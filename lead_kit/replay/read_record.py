@@ -293,8 +293,6 @@ def _texts(values: pd.Series, where: str, role: str) -> pd.Series:
 
     Raises InputError naming the row of a value that is neither.
     """
-    if pd.api.types.is_string_dtype(values) and values.notna().all():
-        return values.astype(object)
     texts = values.map(lambda value: _one_text(value, role)).astype(object)
     if texts.isna().any():
         row = int(texts.isna().argmax())

@@ -82,7 +82,11 @@ def _explain_run(frame: pd.DataFrame, rewards: list[str], weights: list[float], 
     recorded = [name for name in frame if name.startswith(PART) and frame[name].notna().any()]
     rewards, tried = rewards or [name.removeprefix(PART) for name in recorded], []
     if not rewards and "reward" in frame and frame["reward"].notna().any():
-        name, share = _best_published(frame)
+        sample, shares = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))], {}
+        for name, texts in _PUBLISHED.items():
+            explanation = _add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None)
+            shares[name] = float(explanation.explained.mean())
+        name, share = max(shares.items(), key=lambda item: item[1])
         if share < _LEAST:
             sentence = (
                 "No published set of rewards explains half of the record, so the reward cannot be split into parts and "
@@ -108,32 +112,23 @@ def agreement(frame: pd.DataFrame, advantage: np.ndarray, kept: np.ndarray) -> f
 
 def _merged(explanations: list[tuple[pd.Index, Explanation]]) -> Explanation:
     """The explanations of all runs, with their rows, as one; weights that differ are multiplied into the parts."""
-    runs = [one for _, one in explanations]
-    alike = all(one.weights == runs[0].weights for one in runs)
-    names = list(dict.fromkeys(name for one in runs for name in one.parts))
-    weights = runs[0].weights if alike else dict.fromkeys(names, 1.0)
-    frames = []
-    for index, run in explanations:
-        parts = {name: values if alike else values * run.weights[name] for name, values in run.parts.items()}
-        frames.append(pd.DataFrame(parts, index).reindex(columns=names, fill_value=0.0))
-    table = pd.concat(frames)
-    order = np.argsort(table.index)
+    runs = [run for _, run in explanations]
+    order = np.argsort(np.concatenate([index for index, _ in explanations]))
+    alike = all(run.weights == runs[0].weights for run in runs)
+    names = dict.fromkeys(name for run in runs for name in run.parts)
 
     def joined(values: list) -> np.ndarray | None:
         return None if any(value is None for value in values) else np.concatenate(values)[order]
 
-    correct, explained = joined([one.correct for one in runs]), joined([one.explained for one in runs])
-    parts = {name: table[name].to_numpy()[order] for name in names}
-    sentences = dict.fromkeys(sentence for one in runs for sentence in one.sentences)
-    return Explanation(parts, {name: weights[name] for name in names}, correct, explained, list(sentences))
-
-
-def _best_published(frame: pd.DataFrame) -> tuple[str, float]:
-    """The published set of rewards that explains most of a sample of the rollouts, and the share that it explains."""
-    sample, shares = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, _SAMPLE).astype(int))], {}
-    for name, texts in _PUBLISHED.items():
-        shares[name] = float(_add_up(sample, list(texts), dict.fromkeys(texts, 1.0), None).explained.mean())
-    return max(shares.items(), key=lambda item: item[1])
+    parts = {}
+    for name in names:
+        factors = [1.0 if alike else run.weights.get(name, 0.0) for run in runs]
+        values = [run.parts.get(name, np.zeros(len(index))) for index, run in explanations]
+        parts[name] = joined([factor * part for factor, part in zip(factors, values, strict=True)])
+    weights = {name: runs[0].weights[name] if alike else 1.0 for name in names}
+    correct, explained = joined([run.correct for run in runs]), joined([run.explained for run in runs])
+    sentences = dict.fromkeys(sentence for run in runs for sentence in run.sentences)
+    return Explanation(parts, weights, correct, explained, list(sentences))
 
 
 def _add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], regraded, seed: int = 0) -> Explanation:
@@ -164,10 +159,10 @@ def _add_up(frame: pd.DataFrame, rewards: list[str], weights: dict[str, float], 
 
 def _total_alone(frame: pd.DataFrame, correct, sentences: list[str]) -> Explanation:
     """The total as its only part."""
-    total = frame["reward"].to_numpy(float) if "reward" in frame else None
-    parts = {} if total is None else {"reward": total}
-    explained = None if total is None else np.zeros(len(frame), bool)
-    return Explanation(parts, dict.fromkeys(parts, 1.0), correct, explained, sentences)
+    if "reward" not in frame:
+        return Explanation({}, {}, correct, None, sentences)
+    parts, nothing = {"reward": frame["reward"].to_numpy(float)}, np.zeros(len(frame), bool)
+    return Explanation(parts, {"reward": 1.0}, correct, nothing, sentences)
 
 
 def _with_accuracy(frame, parts, weights, correct, gap, regraded, sentences) -> Explanation:
@@ -214,7 +209,6 @@ def disagreements(frame: pd.DataFrame, explanation: Explanation, regraded: np.nd
 
 
 RECORDED = "recorded"  # in place of a file: the golds of the record itself
-_OPENING = 6  # words by which a problem is looked for inside a prompt
 
 
 def find_golds(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
@@ -233,36 +227,30 @@ def find_golds(frame: pd.DataFrame, golds: str | Path) -> list[str | None]:
         return [by_id[str(one)] for one in frame["id"]]
     if "prompt" not in frame:
         return [None] * len(frame)
-    opening = defaultdict(list)
+    by_first_word = defaultdict(list)
     for record in problems:
-        words = record["problem"].split()
-        opening[tuple(words[:_OPENING])].append((words, record["gold"]))
-    sizes = {len(words) for words in opening}  # a problem may have fewer words
-    known = {prompt: _gold_in_prompt(prompt, opening, sizes) for prompt in set(frame["prompt"])}
+        words = record["problem"].split() or [""]
+        by_first_word[words[0]].append((" ".join(words) + " ", record["gold"]))
+    known = {prompt: _gold_in_prompt(prompt, by_first_word) for prompt in set(frame["prompt"])}
     return [known[prompt] for prompt in frame["prompt"]]
 
 
-def _gold_in_prompt(prompt: str, opening: dict, sizes: set[int]) -> str | None:
+def _gold_in_prompt(prompt: str, by_first_word: dict[str, list]) -> str | None:
     """The gold of the longest problem whose words stand in a row in the prompt, chat markers apart from its words."""
     words = re.sub(r"(<\|[^|<>]*\|>)", r" \1 ", prompt).split()
-    longest, best = 0, None
-    for start in range(len(words)):
-        for size in sizes:
-            for problem, gold in opening.get(tuple(words[start : start + size]), ()):
-                if len(problem) > longest and words[start : start + len(problem)] == problem:
-                    longest, best = len(problem), gold
-    return best
+    text, start, matches = " ".join(words) + " ", 0, []
+    for word in words:
+        matches += [match for match in by_first_word.get(word, ()) if text.startswith(match[0], start)]
+        start += len(word) + 1
+    return max(matches, key=lambda match: len(match[0]), default=("", None))[1]
 
 
 def regrade(frame: pd.DataFrame, golds: list[str | None], answer_region: str = "after_think") -> np.ndarray:
     """1 or 0 for each rollout by the kit's verifier; nan where no gold is known or the gold cannot be graded."""
     graded = np.full(len(frame), np.nan)
     where = [at for at, gold in enumerate(golds) if gold is not None]
-    texts = frame["completion"].to_numpy()
+    texts, known = frame["completion"].iloc[where].tolist(), [golds[at] for at in where]
     with Verifier() as verifier:
-        verdicts = verifier.check_many(
-            [texts[at] for at in where], [golds[at] for at in where], answer_region=answer_region
-        )
-    for row, verdict in zip(where, verdicts, strict=True):
-        graded[row] = np.nan if verdict.status == "gold_unparseable" else float(verdict.correct)
+        verdicts = verifier.check_many(texts, known, answer_region=answer_region)
+    graded[where] = [np.nan if verdict.status == "gold_unparseable" else verdict.correct for verdict in verdicts]
     return graded

@@ -7,13 +7,12 @@ import pandas as pd
 
 from lead_kit.errors import lookup
 from lead_kit.method.rewards import PENALTIES
-from lead_kit.replay import attribution
-from lead_kit.replay.figures import short_names
+from lead_kit.replay.figures import SHARE, short_names
 from lead_kit.replay.groups import Rollouts, into_groups, thirds
 from lead_kit.replay.logged_batches import SPLIT
 from lead_kit.replay.read_record import Record
 from lead_kit.replay.recompute_rewards import Explanation
-from lead_kit.replay.variants import RECORDED, Outcome
+from lead_kit.replay.variants import RECORDED
 
 _LENGTHS = {
     "recorded": None,
@@ -51,20 +50,20 @@ def prepare_rollouts(
     return into_groups(frame, fields, explanation.parts, explanation.weights)
 
 
-def summary(data: Rollouts, explanation: Explanation, outcomes: dict[str, Outcome], truncated: np.ndarray) -> dict:
-    """The numbers of run.json, for the rewards as recorded; None where the record does not say."""
-    share, explained, parts = np.nan, explanation.explained, reward_parts(data)
+def summary(data: Rollouts, explanation: Explanation, table: pd.DataFrame, truncated: np.ndarray) -> dict:
+    """The numbers of run.json, for the rewards as recorded; None where the record does not say.
+
+    `table` is from `attribution.variant_table`.
+    """
+    recorded, explained, parts = table[table["variant"] == RECORDED], explanation.explained, reward_parts(data)
     late = truncated[thirds(data.frame) == 2]
     if explained is not None:
         explained = float(explained[~np.isnan(data.fields["reward"])].mean())
-    if RECORDED in outcomes:
-        mass = attribution.group_masses(outcomes[RECORDED], data)
-        share = attribution.share_outside_mixed_groups(mass, data.groups)[0]
     return {
         "rollouts": len(data.frame),
         "groups": int(data.frame["group"].nunique()) if "group" in data.frame else 0,
         "explained": explained,
-        "advantage_outside_mixed_groups": share,
+        SHARE: float(recorded[SHARE].iloc[0]) if len(recorded) else np.nan,
         "dead_rewards": int(parts["dead"].sum()) if data.blocks and len(parts) else None,
         "truncated_late": float(late.mean()) if len(late) else np.nan,
     }
@@ -91,7 +90,7 @@ def paragraph(numbers: dict, parts: pd.DataFrame, rewards: pd.DataFrame, table: 
 
 def _of_recorded(row: pd.Series, rewards: pd.DataFrame) -> list[str]:
     """Which groups and rewards the advantages of the recorded rewards come from, in sentences."""
-    lines, name = [], "advantage_outside_mixed_groups"
+    lines, name = [], SHARE
     if not np.isnan(row[name]):
         low, high = _percent(row[f"{name}_low"]), _percent(row[f"{name}_high"])
         lines.append(
@@ -139,10 +138,9 @@ def reward_parts(data: Rollouts) -> pd.DataFrame:
     for name, values in data.parts.items():
         spread = [np.ptp(values[block.rows], axis=1) > 1e-9 for block in data.blocks]
         differs = float(np.concatenate(spread).mean()) if spread else np.nan
-        row = {"reward": name, "weight": data.weights[name], "mean": np.nanmean(values), "differs": differs}
+        paid = int((np.nan_to_num(values) != 0).sum())
         dead = bool(differs < _DEAD) and name not in PENALTIES  # a penalty that nothing earns is no fault
-        row |= {"paid": int((np.nan_to_num(values) != 0).sum()), "dead": dead}
-        rows.append(row)
+        rows.append((name, data.weights[name], np.nanmean(values), differs, paid, dead))
     return pd.DataFrame(rows, columns=["reward", "weight", "mean", "differs", "paid", "dead"])
 
 

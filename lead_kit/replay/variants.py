@@ -1,7 +1,6 @@
 """The variants: arms of recipes, named estimators with parameters, your own; and the advantages that each gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +36,7 @@ class Variant(NamedTuple):
     group_filter: Callable[[Group], torch.Tensor]
     rewards: list[str] | None  # with arguments; None: as recorded
     weights: list[float]
-    user_functions: Mapping[str, Callable] = MappingProxyType({})
+    user_functions: Mapping[str, Callable]
 
 
 class Outcome(NamedTuple):
@@ -65,14 +64,12 @@ def read_variant(
     config = {parameter: one.default for parameter, one in declared.items()}
     config |= convert_values(arm(name), declared) if of_arm else {"estimator": name}
     config |= convert_values(arguments, declared)
-    chosen = of_arm or "rewards" in arguments
-    if chosen and len(config["rewards"]) != len(config["reward_weights"]):
+    chosen, rewards, weights = of_arm or "rewards" in arguments, config["rewards"], config["reward_weights"]
+    if chosen and len(rewards) != len(weights):
         if "reward_weights" in arguments:
-            raise InputError(
-                f"variants, {label}: {len(config['reward_weights'])} reward_weights for {config['rewards']}"
-            )
-        config["reward_weights"] = [1.0] * len(config["rewards"])
-    return _bound(label, config, list(config["rewards"]) if chosen else None, user_functions)
+            raise InputError(f"variants, {label}: {len(weights)} reward_weights for {rewards}")
+        config["reward_weights"] = [1.0] * len(rewards)
+    return _bound(label, config, list(rewards) if chosen else None, user_functions)
 
 
 def _bound(name: str, config: Mapping, rewards: list[str] | None, user_functions: Mapping[str, Callable]) -> Variant:

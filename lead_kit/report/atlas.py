@@ -44,8 +44,7 @@ def run_values(runs: dict[str, list[str]]) -> tuple[pd.DataFrame, list[str]]:
                 if name == ACCURACY:
                     sentences = [*curves.describe_gaps(values), curves.compared_steps(values)]
                     notes += [f"{task}: {sentence}" for sentence in sentences]
-                rows = curves.by_run(values).merge(values[["arm", "seed", "run"]].drop_duplicates())
-                rows = rows[["run", "arm", "seed", column]].set_axis(["run", "arm", "cluster", "value"], axis=1)
+                rows = curves.by_run(values).rename(columns={"seed": "cluster", column: "value"})
                 parts.append(rows.assign(task=task, metric=name, unit="seed"))
     columns = ["task", "metric", "run", "arm", "unit", "cluster", "value"]
     return pd.concat(parts, ignore_index=True)[columns], notes
@@ -77,13 +76,12 @@ def overview(frame: pd.DataFrame) -> pd.DataFrame:
     for row in frame.itertuples():
         digits = 0 if row.metric.startswith("tokens") else 1 if row.metric == LENGTH else 3
         cells.append(tables.format_interval(row, digits, sign=True) + " *" * (row.p_holm < 0.05))
-    wide = frame.assign(cell=cells).pivot(index=["task", "arm"], columns="metric", values="cell")
-    wide = wide[list(frame["metric"].unique())]
+    keys = ["task", "arm"]
+    wide = frame.assign(cell=cells).pivot_table("cell", keys, "metric", aggfunc="first", sort=False)
     if "above" in frame:
-        above = frame[frame["metric"] == ACCURACY].set_index(["task", "arm"])["above"]
+        above = frame[frame["metric"] == ACCURACY].set_index(keys)["above"]
         wide["P(higher Pass@1)"] = above.map(lambda share: f"{share:.2f}")
-    order = frame[["task", "arm"]].drop_duplicates().itertuples(index=False, name=None)
-    return wide.loc[list(order)].reset_index()
+    return wide.reset_index()
 
 
 def rank_agreement(frame: pd.DataFrame, metric: str) -> float:
@@ -99,8 +97,8 @@ def smallest_detectable(frame: pd.DataFrame, metric: str) -> float:
     seeds = int(rows["clusters"].min())
     if seeds < 2:
         return float("nan")
-    errors = (rows["high"] - rows["low"]) / 2 / stats.critical(seeds)
-    return float(np.median([stats.minimum_detectable_effect(error, seeds) for error in errors]))
+    error = (rows["high"] - rows["low"]).median() / 2 / stats.critical(seeds)
+    return stats.minimum_detectable_effect(error, seeds)
 
 
 @rc_context(STYLE)

@@ -14,10 +14,9 @@ _TOKENS = ("length", "length_correct", "tokens_per_correct")  # printed with one
 _WORDS = dict.fromkeys(("length", "length_correct"), ("longer", "shorter"))
 
 
-def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str | None) -> int:
-    """Prints `comparison` of two runs and returns 0; `choices` as in `require_rectangular`. Raises InputError."""
+def compare_command(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str | None) -> None:
+    """Prints `comparison` of two runs; `choices` as in `require_rectangular`. Raises InputError."""
     print(comparison(run_a, run_b, metric, seed, **{name: choice for name, choice in choices.items() if choice}))
-    return 0
 
 
 def comparison(run_a: str, run_b: str, metric: str = "pass@1", seed: int = 0, **choices: str) -> str:

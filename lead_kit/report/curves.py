@@ -179,10 +179,9 @@ def describe_gaps(values: pd.DataFrame) -> list[str]:
         by_seed = values[values["arm"] == arm].groupby("seed")["step"].agg(set)
         partial = sorted(set.union(*by_seed) - set.intersection(*by_seed))
         if partial:
-            ends = ", ".join(f"seed {seed} ends at {max(steps)}" for seed, steps in by_seed.items())
-            sentences.append(
-                f"{arm}: steps {first_few(partial)} are not in every seed and left out of the mean ({ends})."
-            )
+            few, ends = first_few(partial), (f"seed {seed} ends at {max(steps)}" for seed, steps in by_seed.items())
+            sentence = f"{arm}: steps {few} are not in every seed and left out of the mean ({', '.join(ends)})."
+            sentences.append(sentence)
     seeds = values.groupby("arm")["seed"].agg(set)
     unpaired = sorted(set.union(*seeds) - set.intersection(*seeds)) if len(seeds) else []
     if unpaired:
@@ -200,11 +199,11 @@ def compared_steps(values: pd.DataFrame) -> str:
 
 
 def by_run(values: pd.DataFrame) -> pd.DataFrame:
-    """arm, seed, final, curve_mean: each run's last value and its mean, at the steps of `compared_steps`."""
+    """arm, seed, run, final, curve_mean: each run's last value and its mean, at the steps of `compared_steps`."""
     steps = _common_steps(values)
     shared = values[values["step"].isin(steps)] if steps else values
-    by_seed = shared.sort_values("step").groupby(["arm", "seed"])["value"]
-    return by_seed.agg(final="last", curve_mean="mean").reset_index()
+    of_run = shared.sort_values("step").groupby(["arm", "seed", "run"])["value"]
+    return of_run.agg(final="last", curve_mean="mean").reset_index()
 
 
 def validation_setting(frame: pd.DataFrame) -> str:
@@ -264,21 +263,18 @@ def differing_settings(trained: pd.DataFrame, metric: str, split: str = "validat
     """By name, a sentence on each thing other than the method in which the arms differ: experiment, last step,
     _SETTINGS."""
     values = logged_values(trained, metric, split)
-    facts: dict[str, dict[str, set]] = {}  # by name and arm, the values
-    for (arm, run), rows in values.groupby(["arm", "run"]):
-        settings = {"experiment": str(Path(run).parent), "last step": int(rows["step"].max())} | _parameters(run)
-        for name in [name for name in ("experiment", "last step", *_SETTINGS) if name in settings]:
-            value = settings[name]
-            known = value if isinstance(value, str) else json.dumps(value)
-            facts.setdefault(name, {}).setdefault(arm, set()).add(known)
+    rows = []
+    for (arm, run), step in values.groupby(["arm", "run"])["step"].max().items():
+        settings = {"experiment": str(Path(run).parent), "last step": int(step)} | _parameters(run)
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+        rows.append(texts | {"arm": arm})
+    facts = pd.DataFrame(rows).set_index("arm").reindex(columns=["experiment", "last step", *_SETTINGS])
     sentences = {}
-    for name, by_arm in facts.items():
-        arms: dict[str, list[str]] = {}
-        for arm in arms_of(values):
-            known = safe_line(", ".join(sorted(by_arm.get(arm, ["not recorded"]))))
-            arms.setdefault(known, []).append(safe_line(arm))
-        if len(arms) > 1:
-            parts = [f"{known} in {', '.join(which)}" for known, which in arms.items()]
+    for name, recorded in facts.items():
+        by_arm = recorded.groupby("arm").agg(lambda known: ", ".join(sorted(set(known.dropna()))) or "not recorded")
+        alike = by_arm[arms_of(values)].groupby(by_arm, sort=False)
+        if alike.ngroups > 1:
+            parts = [f"{safe_line(known)} in {', '.join(map(safe_line, arms.index))}" for known, arms in alike]
             sentences[name] = f"The arms differ in {name}: {'; '.join(parts)}."
     return sentences
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lead_kit.report import curves, tables
-from lead_kit.report.style import REWARD_LOOKS, STYLE, bar_kwargs, figure_with_caption, legend_above, method_styles
+from lead_kit.report.style import REWARD_LOOKS, STYLE, figure_with_caption, legend_above, method_styles
 from lead_kit.report.training_figures import draw_curves
 from lead_kit.safe_text import safe_label
 
@@ -43,7 +43,8 @@ def _draw_bars(axes, heights: pd.DataFrame, low: pd.DataFrame | None = None, hig
     count = heights.shape[1]
     for number, (name, look) in enumerate(method_styles(heights.columns).items()):
         x, height = np.arange(len(heights)) + (number - (count - 1) / 2) * 0.8 / count, heights[name]
-        axes.bar(x, height, 0.76 / count, **bar_kwargs(look), label=safe_label(name))
+        filled = {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
+        axes.bar(x, height, 0.76 / count, **filled, label=safe_label(name))
         if height.isna().any():  # a line without points would still count as drawn, at the corner of the sheet
             axes.plot(x[height.isna()], np.zeros(height.isna().sum()), "x", color=look.colour, clip_on=False)
         if low is not None:

@@ -79,13 +79,12 @@ def _formula(text: str, display: str) -> str:
 _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["table", "math", "strikethrough"])
 
 
-def export_command(run: str, out: str | None = None) -> int:
+def export_command(run: str, out: str | None = None) -> None:
     """Writes the document of a run, by default as NAME.html in its folder, and prints where it is."""
     folder = recorded_run(run)
     target = resolve(out) if out else folder / f"{folder.name}.html"
     write_text(target, document(folder))
     print(f"{shown(target)}: {target.stat().st_size / 1e6:.1f} MB, opens without a network")
-    return 0
 
 
 def document(folder: Path) -> str:

@@ -84,24 +84,18 @@ def compare_with_published(
     rows = []
     for arm in dict.fromkeys(arm for arm, _ in suites):
         ours = [suite.samples for (name, _), suite in suites.items() if name == arm]
+        n = ours[0].correct.shape[1]
         for row in theirs[theirs["benchmark"] == benchmark].to_dict("records"):
-            values = _our_values(ours, row["metric"])
-            if values is None:
+            metric = "cons@n" if row["metric"] == f"cons@{n}" else row["metric"]
+            if metric not in ("pass@1", "cons@n", "length"):  # ours cannot be compared in others
                 continue
+            values = np.mean([metrics.measure(one, metric).numerator for one in ours], axis=0)  # of each problem
             same = len(values) == row["problems"]
             error = _error(ours, values, row, between, correlation if same else 0.0)
-            used = settings | {"n": ours[0].correct.shape[1], "problems": len(values)}
+            used = settings | {"n": n, "problems": len(values)}
             verdict = _verdict(values, error, row, margin)
             rows.append({"arm": arm, **verdict, "settings that differ": _differing_settings(used, row)})
     return pd.DataFrame(rows)
-
-
-def _our_values(ours, metric):
-    """Per-problem values of a published metric, seeds averaged; None for a metric that ours cannot be compared in."""
-    metric = "cons@n" if metric == f"cons@{ours[0].correct.shape[1]}" else metric
-    if metric not in ("pass@1", "cons@n", "length"):
-        return None
-    return np.mean([metrics.measure(one, metric).numerator for one in ours], axis=0)
 
 
 def _error(ours, values, row, between, correlation):

@@ -200,9 +200,8 @@ def browser(logged: pd.DataFrame) -> ipywidgets.VBox:
 
     rows = logged.tail(_NEWEST).reset_index(drop=True)
     cells = rows[[name for name in _GRID if name in rows]].round(3)
-    cells = cells.assign(
-        **{name: cells[name].map(safe_line) for name in cells.select_dtypes(exclude=["number", "bool"])}
-    )
+    texts = cells.select_dtypes(exclude=["number", "bool"])
+    cells[texts.columns] = texts.map(safe_line)
     safe = {"maxBytes": 0, "allow_html": False}  # every row, and no text acts as HTML
     grid = ITable(cells, showIndex=False, scrollX=True, select="single", selected_rows=[len(rows) - 1], **safe)
     page = ipywidgets.HTML()
@@ -222,9 +221,8 @@ def groups(batch: pd.DataFrame) -> Page:
     """Every group of one batch, each opened by a click, without a script: what an exported notebook can show."""
     pages, lines = [], []
     for number, group in batch.groupby("group"):
-        line = (
-            f"group {number}: {group['correct'].sum()} of {len(group)} right, mean reward {group['reward'].mean():.3g}"
-        )
+        right, mean = group["correct"].sum(), group["reward"].mean()
+        line = f"group {number}: {right} of {len(group)} right, mean reward {mean:.3g}"
         lines.append(line)
         pages.append(f"<details><summary>{line}</summary>{side_by_side(group).html}</details>")
     return Page("".join(pages), "\n".join(lines))

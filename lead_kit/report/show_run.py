@@ -42,14 +42,10 @@ def describe_run(folder: Path) -> list[str]:
         f"tripwire {safe_line(trip['wire'])}, step {trip['step']}: {safe_line(trip['sentence'])}"
         for trip in kept.get("tripwires", [])
     ]
-    return [line for line in [*lines, _newest_progress(folder)] if line]
-
-
-def _newest_progress(folder: Path) -> str:
-    """The last `step …` line in the run's log; empty without one."""
     log = folder / "log.txt"
-    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
-    return next((safe_line(text) for text in reversed(lines) if text.startswith("step ")), "")
+    logged = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
+    progress = [line for line in logged if line.startswith("step ")]
+    return [line for line in [*lines, *map(safe_line, progress[-1:])] if line]
 
 
 def _text_curve(frame: pd.DataFrame, split: str, metric: str) -> str:
@@ -89,14 +85,10 @@ def show(run: str) -> None:
     """The same in a notebook, the curves as a figure, with those of the run's baseline."""
     folder = find.recorded_run(run)
     print(*describe_run(folder), sep="\n")
-    figure = _run_figure(folder, _load_baseline(manifest.read_manifest(folder)["parameters"].get("baseline", [])))
+    baseline = find.named_runs(manifest.read_manifest(folder)["parameters"].get("baseline", []))
+    figure = _run_figure(folder, curves.load_runs(baseline))
     parts = Image(figure.png(dpi=_DOTS)) if figure else None, last_rollouts(folder)
     display(*(part for part in parts if part is not None))
-
-
-def _load_baseline(names: list[str]) -> pd.DataFrame:
-    """The frame of the runs that are drawn with another. Raises InputError where one does not exist."""
-    return curves.load_runs(find.named_runs(list(names)))
 
 
 def _run_figure(folder: Path, baseline: pd.DataFrame):
@@ -151,6 +143,9 @@ class View:
 
 
 def view_training(run, baseline: list[str] = ()) -> View:
-    """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn with it."""
-    others = _load_baseline(baseline)
+    """The view of a training run; `baseline` names runs, or their folders, whose curves are drawn with it.
+
+    Raises InputError where one of them does not exist.
+    """
+    others = curves.load_runs(find.named_runs(baseline))
     return View(lambda: _run_figure(run.path, others), lambda: last_rollouts(run.path))

@@ -45,9 +45,8 @@ def hits_of_samples(source: Path, model: str = "") -> pd.DataFrame:
     column is missing, or several models are mixed.
     """
     source = Path(source)
-    files = [source]
-    if source.is_dir():
-        files = sorted((source / "rollouts").glob("*.parquet")) or sorted(source.glob("samples.jsonl"))
+    logged = sorted((source / "rollouts").glob("*.parquet")) or sorted(source.glob("samples.jsonl"))
+    files = logged if source.is_dir() else [source]
     if not files:
         raise InputError(f"{shown(source)} has no rollouts and no samples.jsonl: expected a 03_grpo or 04_evaluate run")
     frames = [read_samples(file, ("id", "correct")) for file in files]
@@ -153,8 +152,8 @@ def describe_plan(planned: pd.DataFrame, rule: Rule, added: int = 0) -> list[str
     return lines if kept else [*lines, "Nothing is kept: there is no stage to plan."]
 
 
-def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> int:
-    """Prints the plan of a stage and, with `out`, writes its table to a folder. Returns 0.
+def plan_command(source: str, column: str, samples: int, rule: str, add: str, out: str | None) -> None:
+    """Prints the plan of a stage and, with `out`, writes its table to a folder.
 
     `source` is a run or a file of samples (`SOURCE@MODEL` takes one model), or with `column` a file of problems.
     """
@@ -174,4 +173,3 @@ def plan_command(source: str, column: str, samples: int, rule: str, add: str, ou
         with atomic(path) as part:
             planned.to_csv(part, index=False)
         print(f"written: {shown(path)}")
-    return 0

@@ -140,11 +140,6 @@ def line_kwargs(look: _Look) -> dict:
     return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
 
 
-def bar_kwargs(look: _Look) -> dict:
-    """Keyword arguments for axes.bar."""
-    return {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
-
-
 def figure_with_caption(
     caption: str, panels: int = 1, height: float = _HEIGHT, width: float = _WIDTH, across: bool = False
 ) -> tuple[Figure, np.ndarray]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lead_kit.errors import InputError
 from lead_kit.evaluate import metrics, stats
 from lead_kit.evaluate.graded_samples import Suite
 from lead_kit.report import curves, planned
@@ -74,12 +73,10 @@ def _of_curves(values, wanted):
 
 
 def _of_suites(suites: dict[tuple[str, int], Suite], wanted: dict[str, str]) -> list[tuple]:
-    """Rows of the long frame from samples; `wanted` maps printed names to metrics. Unknown lengths give no row."""
-    counts = {suite.samples.correct.shape[1] for suite in suites.values()}
-    if len(counts) > 1:
-        raise InputError(f"the arms have different numbers of samples per problem: {sorted(counts)}")
+    """Rows of the long frame from samples of equal shape; `wanted` maps printed names to metrics. Unknown lengths give
+    no row."""
     unit = "seed" if len(suites) > len({arm for arm, _ in suites}) else "problem"
-    n, rows = counts.pop(), []
+    n, rows = next(iter(suites.values())).samples.correct.shape[1], []
     for name, metric in wanted.items():
         for (arm, seed), suite in suites.items():
             ratio = metrics.measure(suite.samples, metric)
@@ -142,8 +139,8 @@ def _arm_table(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_seeds(name: str, statistic: Callable, *arms: pd.Series) -> dict[str, float]:
-    """A statistic of the seeds of these arms and the bounds of its bootstrap; the benchmark is the only task."""
-    interval = stats.stratified_bootstrap(statistic, *(arm.to_numpy()[:, None] for arm in arms), seed=0)
+    """A statistic of the seeds of these arms and the bounds of its bootstrap."""
+    interval = stats.stratified_bootstrap(statistic, *(arm.to_numpy() for arm in arms), seed=0)
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 

@@ -147,13 +147,13 @@ def test_what_cannot_be_loaded_is_named(models, tmp_path):
 def test_four_bits_are_refused_where_they_cannot_be(models, tmp_path, monkeypatch):
     if importlib.util.find_spec("bitsandbytes") is None:
         with pytest.raises(InputError, match="'qlora' needs bitsandbytes, which is not installed"):
-            load_model(str(tmp_path), four_bit=True)
+            load_model(str(tmp_path), adapter="qlora")
     monkeypatch.setitem(sys.modules, "bitsandbytes", SimpleNamespace(__spec__=ModuleSpec("bitsandbytes", None)))
     with pytest.raises(InputError, match="'qlora' needs a trained model, and 'tiny' is drawn at random"):
-        load_model("tiny", four_bit=True)
+        load_model("tiny", adapter="qlora")
     monkeypatch.setenv("LEAD_DISTRIBUTED", "fsdp2")
     with pytest.raises(InputError, match="four-bit weights, which fsdp2 cannot share out"):
-        load_model(str(tmp_path), four_bit=True)
+        load_model(str(tmp_path), adapter="qlora")
 
 
 def without_the_second_layer(tensors):
@@ -224,13 +224,14 @@ def test_a_folder_is_loaded_without_a_network(models, tmp_path):
     assert done.stdout.split() == [str(model.num_parameters())], done.stderr[-2000:]
 
 
-def test_weights_move_at_a_recipes_rate_only_as_float32_masters():
+def test_weights_move_at_a_recipes_rate_only_as_float32_masters(models, tmp_path):
     """AdamW at 1e-6 for twenty updates, as GRPO-LEAD's: nearly every float32 weight moves, and few bfloat16 ones."""
+    save_model(*embedded_model("tiny"), tmp_path / "model")
     moved = {}
     for adapter in ("full", "lora"):
-        dtype = loading.loader("m", "transformers", "bfloat16", "sdpa", adapter).keywords["dtype"]
+        dtype = load_model(str(tmp_path / "model"), dtype="bfloat16", adapter=adapter)[0].dtype
         torch.manual_seed(0)
-        weight = torch.nn.Parameter(torch.randn(200, 200).mul(0.02).to(getattr(torch, dtype)))
+        weight = torch.nn.Parameter(torch.randn(200, 200).mul(0.02).to(dtype))
         start, optimizer = weight.detach().clone(), torch.optim.AdamW([weight], lr=1e-6, weight_decay=0.0)
         for _ in range(20):
             with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -238,7 +239,7 @@ def test_weights_move_at_a_recipes_rate_only_as_float32_masters():
             optimizer.step()
             optimizer.zero_grad()
         moved[dtype] = (weight != start).float().mean().item()
-    assert moved["float32"] > 0.99 and moved["bfloat16"] < 0.3
+    assert moved[torch.float32] > 0.99 and moved[torch.bfloat16] < 0.3
 
 
 def test_the_marks_of_a_thought_stay_in_decoded_texts_where_they_are_special(models, tmp_path):

@@ -21,23 +21,22 @@ def legend(figure):
 
 
 def test_the_share_has_a_line_for_each_run_and_a_bar_for_each_known_variant():
-    bars = figures.bars(TABLE)
-    figure = figures.outside_mixed_groups(STEPS, bars)
+    points = figures.plotted_points(STEPS, TABLE)
+    figure = figures.outside_mixed_groups(points)
     assert_readable(figure)
     left, right = figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[0.2, 0.4], [0.6, 0.5]]
     assert legend(figure) == ["x", "y"] and left.get_xlabel() == "step (rollout batches)"
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["lead", "as recorded"]
     assert [bar.get_width() for bar in right.patches] == [0.3, 0.4] and right.get_xlim() == (0, 1)
-    points = figures.plotted_points(STEPS, bars)
     assert points["run"].tolist()[:4] == ["x", "x", "y", "y"] and points["value"].tolist()[4:] == [0.4, 0.3]
 
 
 def test_without_steps_there_are_only_bars_and_without_numbers_nothing():
-    figure = figures.outside_mixed_groups(STEPS.iloc[:0], figures.bars(TABLE))
-    assert len(figure.axes) == 1
-    assert figures.bars(pd.DataFrame(columns=["variant"])).empty
-    assert figures.plotted_points(STEPS.iloc[:0], figures.bars(TABLE))["variant"].tolist() == ["as recorded", "lead"]
+    points = figures.plotted_points(STEPS.iloc[:0], TABLE)
+    assert points["variant"].tolist() == ["as recorded", "lead"]
+    assert len(figures.outside_mixed_groups(points).axes) == 1
+    assert figures.plotted_points(STEPS.iloc[:0], pd.DataFrame(columns=["variant"])).empty
 
 
 def test_runs_that_share_a_last_name_keep_their_whole_names():

@@ -46,13 +46,12 @@ def test_of_a_run_of_the_kit_every_logged_batch_and_validation_is_looked_at(tmp_
     (tmp_path / "validation").mkdir()
     pd.DataFrame({"id": range(100)}).to_parquet(tmp_path / "validation/step_000000.parquet")
     parameters = {"rewards": ["correct", "own.py:style"], "reward_weights": [1.0, 0.0]}
-    table, missing = logged_batches.trips_of_run(str(tmp_path), parameters)
+    rollouts = frame(reward=[1.0, 0.0, 1.0, 1.0])
+    table, missing = logged_batches.trips(rollouts, {}, str(tmp_path), parameters)
     assert table[["wire", "step"]].to_numpy().tolist() == [["truncated", 2], ["below_start", 2]]
     assert "dead_reward" in missing and "below_start" not in missing  # style is not paid
-    assert (
-        logged_batches.trips_of_run(str(tmp_path), None) is None
-        and logged_batches.trips_of_run(str(tmp_path / "no"), parameters) is None
-    )
+    for record in ((str(tmp_path), None), (str(tmp_path / "no"), parameters)):  # no run of the kit
+        assert logged_batches.trips(rollouts, {}, *record)[0].empty
 
 
 @pytest.mark.slow

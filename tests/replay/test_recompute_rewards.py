@@ -11,7 +11,7 @@ from lead_kit.launch.recipes import training_parameters
 from lead_kit.method import rewards
 from lead_kit.method.rewards import Rollout
 from lead_kit.parameters import read_parameters
-from lead_kit.replay import recompute_rewards, summary, variants
+from lead_kit.replay import attribution, recompute_rewards, summary, variants
 from lead_kit.replay.read_record import Record, read
 
 DECLARED = read_parameters(Path(__file__).resolve().parents[2] / "notebooks" / "03_grpo.ipynb")
@@ -83,7 +83,7 @@ def test_the_published_runs_are_explained_to_the_last_rollout(lead_data, name, s
     data = summary.prepare_rollouts(one, found, "recorded", None, "", 0)
     outcomes, refused = variants.evaluate_all(variants.read_variants(["lead"], DECLARED, training_parameters, {}), data)
     assert "needs the tokens" in refused[0]
-    numbers = summary.summary(data, found, outcomes, summary.truncation(one.frame)[0])
+    numbers = summary.summary(data, found, attribution.variant_table(outcomes, data), summary.truncation(one.frame)[0])
     assert numbers["dead_rewards"] == 1 and numbers["groups"] == 768
     # the same share by pandas alone
     frame = one.frame.assign(correct=found.correct)

@@ -40,6 +40,10 @@ def replay(texts=(), frame=FRAME, lengths="recorded", trained=None, own=None):
     return data, *variants.evaluate_all(chosen, data), found
 
 
+def numbers_of(data, found, outcomes, truncated):
+    return summary.summary(data, found, attribution.variant_table(outcomes, data), truncated)
+
+
 def row_of(table, name):
     return table.set_index("variant").loc[name]
 
@@ -142,7 +146,7 @@ def test_groups_of_every_size_count_once():
 def test_a_missing_reward_leaves_out_its_group():
     data, outcomes, _, found = replay(frame=FRAME.assign(reward=[1.0, np.nan, 1.2, 1.0, 0.0, 0.4]))
     assert len(data.groups) == 2 and len(outcomes) == 1
-    assert summary.summary(data, found, outcomes, np.zeros(6))["groups"] == 3
+    assert numbers_of(data, found, outcomes, np.zeros(6))["groups"] == 3
 
 
 def test_variants_are_computed_in_the_groups_that_are_whole():
@@ -153,7 +157,7 @@ def test_variants_are_computed_in_the_groups_that_are_whole():
     # group 0: the right answer is alone, so R = 1 and −1, z = ±1/√2; ρ = 1/2 weighs 1.5 − 1.1/(1 + e^(10·(.75 − .5)))
     weight = 0.4 + 1.1 / (1 + np.exp(10 * (0.5 - 0.75)))
     assert outcomes["figure1/lead"].advantage[:2] == pytest.approx([0.5**0.5 * weight, -(0.5**0.5) * weight], rel=1e-4)
-    assert summary.summary(data, found, outcomes, np.zeros(6))["explained"] == 1  # of the five that are recorded
+    assert numbers_of(data, found, outcomes, np.zeros(6))["explained"] == 1  # of the five that are recorded
 
 
 def test_a_refusal_that_holds_for_all_variants_is_told_once():
@@ -240,7 +244,7 @@ def test_without_groups_the_rest_is_computed():
     frame = FRAME.drop(columns="group")
     data, outcomes, refused, found = replay(["dr_grpo"], frame)
     assert not outcomes and "no group of the record has two rollouts" in refused[0]
-    numbers = summary.summary(data, found, outcomes, np.zeros(6))
+    numbers = numbers_of(data, found, outcomes, np.zeros(6))
     assert numbers["rollouts"] == 6 and numbers["groups"] == 0 and numbers["explained"] == 1
     table = attribution.variant_table(outcomes, data)
     assert table.empty and attribution.over_steps(outcomes, data).empty
@@ -335,7 +339,7 @@ def test_a_reward_that_never_differs_is_dead():
     parts = summary.reward_parts(data).set_index("reward")
     assert parts["dead"].to_dict() == {"correct": False, "style": False, "format": True}
     assert parts.loc["style", "differs"] == pytest.approx(1 / 3)
-    numbers = summary.summary(data, found, outcomes, np.array([0.0] * 24 + [1.0] * 12))
+    numbers = numbers_of(data, found, outcomes, np.array([0.0] * 24 + [1.0] * 12))
     assert numbers["dead_rewards"] == 1 and numbers["truncated_late"] == 1
     assert set(numbers) == {
         "rollouts", "groups", "explained", "advantage_outside_mixed_groups", "dead_rewards", "truncated_late",
@@ -354,4 +358,4 @@ def test_how_truncation_is_known():
 def test_thirds_are_those_of_each_run_and_a_record_without_steps_has_none():
     data, outcomes, _, found = replay(frame=long_run().drop(columns="step").assign(group=[i // 2 for i in range(36)]))
     assert (data.groups["third"] == -1).all()
-    assert np.isnan(summary.summary(data, found, outcomes, np.ones(36))["truncated_late"])
+    assert np.isnan(numbers_of(data, found, outcomes, np.ones(36))["truncated_late"])

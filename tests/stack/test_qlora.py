@@ -28,7 +28,7 @@ def test_what_four_bits_have_learned_is_kept_twice(root, notebook, sizes, dtype)
     assert "largest change of a logit by merging: " in said
     run, ids = root / "runs" / name, torch.arange(6, 70).reshape(2, 32)
     merged = loading.logits(loading.load_model(str(run / "model"), dtype=dtype)[0], ids)
-    four_bits, _ = loading.load_model(str(root / "model"), dtype=dtype, four_bit=True)
+    four_bits, _ = loading.load_model(str(root / "model"), dtype=dtype, adapter="qlora")
     adapted = loading.logits(PeftModel.from_pretrained(four_bits, run / "adapter"), ids)
     bar = loading.BARS[getattr(torch, dtype)] * adapted.abs().max()
     assert (merged - adapted).abs().max() < bar
