@@ -106,7 +106,7 @@ def dots(frame: pd.DataFrame, note: str = "") -> Figure:
     """A dot and an interval for each arm and task: differences in accuracy and in length, side by side."""
     tasks = list(frame["task"].unique())
     order = frame[(frame["metric"] == ACCURACY) & (frame["task"] == tasks[0])].sort_values("estimate")["arm"]
-    caption = "Difference from the reference, 95% t-interval over seeds; filled: detected after Holm's correction."
+    caption = "Difference from the reference, 95% t-interval over seeds; filled: detected, by the plan."
     height = 0.6 + 0.16 * len(order)
     figure, panels = figure_with_caption(f"{caption} {note}", 2, height, PAGE, across=True)
     metrics = ((ACCURACY, "Pass@1 over the curve"), (LENGTH, "mean length (tokens)"))
