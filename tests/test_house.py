@@ -17,7 +17,7 @@ KIT = ROOT / "lead_kit"
 LIMITS = {
     "": (800, 5, 29),
     "verify": (3500, 16, 95),
-    "method": (1150, 7, 100),
+    "method": (1160, 7, 100),
     "runs": (1560, 12, 81),
     "data": (1470, 8, 70),
     "models": (1430, 7, 49),
@@ -27,7 +27,7 @@ LIMITS = {
     "replay": (1450, 9, 60),
     "launch": (2600, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_500, 114, 809
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_510, 114, 809
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

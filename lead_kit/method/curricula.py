@@ -1,11 +1,16 @@
-"""Curricula: how likely each training problem is to be drawn, from what the run has seen of it so far."""
+"""Curricula: how likely each training problem is to be drawn, from what the run has seen of it so far.
 
-from typing import NamedTuple
+Formulas use methods of tensors alone, as in advantages.py.
+"""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from lead_kit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NEWEST = 32  # groups of a level that its gate looks at
 
@@ -22,7 +27,7 @@ class History(NamedTuple):
 
 def no_curriculum(history: History) -> Tensor:
     """Shuffled passes over the training set, in which each problem comes once."""
-    return torch.ones_like(history.share)
+    return history.share.new_ones(history.share.shape)
 
 
 def retire(history: History) -> Tensor:
@@ -48,7 +53,7 @@ def levels(history: History, *, level_gate: float) -> Tensor:
     """
     if history.level.isnan().any():
         raise InputError("curriculum 'levels' needs the level of every training problem, and one has none")
-    drawn = torch.zeros_like(history.share)
+    drawn = history.share.new_zeros(history.share.shape)
     for level in history.level.unique():
         pool = history.level == level
         drawn[pool] = 1
