@@ -171,7 +171,7 @@ docs: demo .venv-docs/installed
 	touch $@
 
 # Every library at its newest version that goes with the others, in an environment of its own: the pure tests, one recipe
-# at smoke and the trainer's tests; prints the versions beside the pins, and what broke. torch stays at its pin, since
+# at smoke, the trainer's tests and the families of models; prints the versions beside the pins, and what broke. torch stays at its pin, since
 # PyPI's own wheel brings CUDA; for the newest: NEWEST_TORCH=torch TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 NEWEST_TORCH ?= $(shell grep '^torch==' requirements.txt)
 NEWEST := .venv-newest/bin/python

@@ -1,6 +1,7 @@
 """`make test-newest`: the versions of this environment beside the pins of requirements.txt, and what breaks with them.
 
-Prints a table of the packages that differ, then runs the pure tests, one recipe at scale smoke and the trainer's tests.
+Prints a table of the packages that differ, then runs the pure tests, one recipe at scale smoke, the trainer's tests and
+those of the families of models.
 Returns 1 if a test failed.
 """
 
@@ -17,6 +18,7 @@ PARTS = {
     "pure tests": ["-m", "not slow"],
     "one recipe at smoke": ["tests/launch/test_recipes_run.py", "-k", "to_its_end and figure_reflection"],
     "trainer": ["tests/train/test_trainer.py", "tests/train/test_trl_members.py", "tests/train/test_packed_loss.py"],
+    "families of models": ["tests/models/test_families.py"],
 }
 
 
