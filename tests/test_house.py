@@ -20,14 +20,14 @@ LIMITS = {
     "method": (1160, 7, 100),
     "runs": (1560, 12, 81),
     "data": (1470, 8, 70),
-    "models": (1430, 7, 49),
+    "models": (1440, 7, 50),
     "train": (2310, 13, 70),
     "evaluate": (1180, 7, 66),
     "report": (2590, 16, 120),
     "replay": (1450, 9, 60),
     "launch": (2600, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_510, 114, 809
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_510, 114, 810
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

@@ -30,6 +30,7 @@ _SMALL = 10_000_000  # parameters below which Python takes longer than the arith
 _CACHE_SHARE = 0.5  # of a GPU's free memory: a cache that grows leaves gaps
 _ROOM = 32  # tokens for which a layer takes memory at a time
 _SHRINK = 0.85  # the batch is compacted when at most this share of its rows is unfinished
+CACHE_NAMES = ("cache", "cache_params", "past_key_values")  # of a forward; transformers 5.24 has the first alone
 _OTHERS = "use vLLM, or in training engine 'generate'"
 _CHECKED_ROWS, _CHECKED_TOKENS = 4, 256  # rows, and last tokens of each, that are compared with a plain forward
 
@@ -181,7 +182,7 @@ class _Batch:
         self.rows = torch.arange(len(different), device=device)
         self.cache = _preallocated_cache(model.config)
         inner = inspect.signature(_inner(model).forward).parameters
-        self.cache_name = "cache_params" if "cache_params" in inner else "past_key_values"
+        self.cache_name = next((name for name in CACHE_NAMES if name in inner), "past_key_values")
         repeated = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         try:
             self.first = self.logits()[repeated]

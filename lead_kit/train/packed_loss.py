@@ -334,7 +334,7 @@ def give_positions(model) -> None:
 
     def add(module, args, kwargs):
         mask = kwargs.get("attention_mask")
-        plain = kwargs.get("position_ids") is None and kwargs.get("past_key_values") is None
+        plain = all(kwargs.get(name) is None for name in ("position_ids", *sampler.CACHE_NAMES))
         if plain and mask is not None and mask.dim() == 2:
             kwargs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
         return args, kwargs
