@@ -58,7 +58,7 @@ def levels(history: History, *, level_gate: float) -> Tensor:
         pool = history.level == level
         drawn[pool] = 1
         seen = pool & (history.batch >= 0)
-        newest = history.share[seen][history.batch[seen].argsort(descending=True)][:_NEWEST]
+        newest = history.share[seen][history.batch[seen].argsort(descending=True, stable=True)][:_NEWEST]
         if len(newest) < min(_NEWEST, int(pool.sum())) or newest.mean() < level_gate:
             break
     return drawn
