@@ -104,7 +104,7 @@ def trainer(
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
     sizes = batch_sizes.sizes(**asked, pack_tokens=others.get("pack_tokens", 0))
     arguments = GRPOConfig(
-        loss_type=LeadTrainer.trl_loss(loss_type),
+        loss_type=LeadTrainer.trl_loss(loss_type, others.get("policy_loss")),
         beta=beta,
         scale_rewards="none",
         seed=0,

@@ -19,7 +19,7 @@ CELLS = [text for kind, text in FENCED if kind == "python"]
 BLOCKS = [text for kind, text in FENCED if not kind]
 COMMANDS = [shlex.split(block)[1:] for block in BLOCKS if block.startswith("lead run ")]
 ROWS = next(block for block in BLOCKS if block.startswith("{"))
-FUNCTIONS = ["brief", "shorter_half", "from_median", "on_hard_groups", "some_right", "rarely_solved"]
+FUNCTIONS = ["brief", "shorter_half", "from_median", "on_hard_groups", "some_right", "rarely_solved", "squared_ratio"]
 SIZES = {"model": "tiny", "train_data": "my_problems.jsonl", "validation_data": "held_out.jsonl", "steps": 1}
 SIZES |= {"batch_size": 8, "group_size": 4, "updates_per_batch": 1, "max_tokens": 12, "validate_every": 1}
 SIZES |= {"rollouts_every": 1}
@@ -70,7 +70,7 @@ def trained(root, forks):
 def test_the_functions_of_one_cell_are_trained_with_and_kept(trained):
     about = json.loads((trained / "run.json").read_text())
     assert list(about["own"]) == FUNCTIONS
-    assert [(trained / "own" / f"{name}.py").read_text().startswith(f"def {name}") for name in FUNCTIONS] == [True] * 6
+    assert [(trained / "own" / f"{name}.py").read_text().startswith(f"def {name}") for name in FUNCTIONS] == [True] * 7
     parameters = about["parameters"]
     assert parameters["rewards"] == ["correct", "brief(limit=12)"] and parameters["arm"] == "brief"
     assert parameters["baseline"] == ["03_grpo"]

@@ -33,7 +33,7 @@ _CELL = 60  # characters of a value in `lead diff`
 
 def show_list() -> None:
     """`lead list`: recipes, scales, and the method's tables, one line for each entry."""
-    from lead_kit.method import advantages, curricula, rewards  # numpy, which no other command here needs
+    from lead_kit.method import advantages, curricula, losses, rewards  # numpy, which no other command here needs
 
     sections = {}
     for kind in ("recipes", "scales"):
@@ -44,7 +44,7 @@ def show_list() -> None:
     tables["baselines (group_baseline); each alone is an estimator, too"] = advantages.BASELINES
     tables |= {"weights (group_weight)": advantages.WEIGHTS, "rewards": rewards.REWARDS}
     tables["group filters (group_filter)"] = advantages.GROUP_FILTERS
-    tables["curricula (curriculum)"] = curricula.CURRICULA
+    tables |= {"curricula (curriculum)": curricula.CURRICULA, "losses beside TRL's (loss_type)": losses.LOSSES}
     for title, table in tables.items():
         sections[title] = {name: inspect.getdoc(function).split("\n")[0] for name, function in table.items()}
     for title, entries in sections.items():

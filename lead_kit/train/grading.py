@@ -11,9 +11,10 @@ from lead_kit.errors import InputError
 from lead_kit.method.advantages import GROUP_FILTERS, Group
 from lead_kit.method.curricula import CURRICULA, History
 from lead_kit.method.estimators import Estimate, bind_estimator
+from lead_kit.method.losses import LOSSES, Tokens
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.models.sampler import Completion
-from lead_kit.parameters import select_function, with_user_functions
+from lead_kit.parameters import call_name, select_function, with_user_functions
 from lead_kit.runs.user_code import user_functions
 
 
@@ -61,20 +62,22 @@ class Grader:
 
 
 # each may be your own function
-_PARTS = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter", "curriculum")
+_PARTS = ("estimator", "group_shape", "group_baseline", "group_weight", "group_filter", "curriculum", "loss_type")
 
 
 class Method(NamedTuple):
-    """What turns completions into advantages."""
+    """What turns completions into advantages and a loss."""
 
     estimate: Estimate  # a Group in, one advantage a rollout out
     grader: Grader  # verdicts and rewards of completions
     group_filter: Callable[[Group], Tensor]  # which groups train
     curriculum: Callable[[History], Tensor]  # which problems are drawn
+    policy_loss: Callable[[Tokens], Tensor] | None  # of losses.py, or yours; None for one of TRL's
 
     def __repr__(self) -> str:
         """The functions with their arguments, one a line."""
-        return "\n".join(map(repr, (self.estimate, *self.grader.reward_table.values(), *self[2:])))
+        parts = (self.estimate, *self.grader.reward_table.values(), *self[2:])
+        return "\n".join(repr(part) for part in parts if part is not None)
 
 
 def _try_estimator(estimate: Estimate, group_filter: Callable, group_size: int, rewards: int) -> None:
@@ -104,9 +107,12 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     _try_estimator(estimate, group_filter, config["group_size"], len(rewards))
     curricula = with_user_functions(CURRICULA, mine, "curriculum")
     curriculum = select_function(config["curriculum"], curricula, "curriculum", config)
+    losses, loss = with_user_functions(LOSSES, mine, "loss_type"), config["loss_type"]
+    policy_loss = select_function(loss, losses, "loss_type", config) if call_name(loss, "loss_type") in losses else None
     if config["curriculum"] != "none" and config["refill_batches"]:
         raise InputError("curriculum and refill_batches both choose the problems of a batch: turn one of them off")
     if "" in config["stop"]:
         raise InputError("stop holds an empty text, expected texts that end a completion")
     reading = (config["end_marker"], config["answer_region"], config["reject_restated_problem"])
-    return Method(estimate, Grader(rewards, verifier, *reading, tuple(config["stop"])), group_filter, curriculum)
+    grader = Grader(rewards, verifier, *reading, tuple(config["stop"]))
+    return Method(estimate, grader, group_filter, curriculum, policy_loss)

@@ -4,7 +4,7 @@ with equal shares for all processes."""
 import inspect
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from math import nan
@@ -16,6 +16,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 
 from lead_kit.errors import InputError, lookup
+from lead_kit.method.losses import OF_TOKENS, Tokens
 from lead_kit.models import sampler
 from lead_kit.train.packing import attend_by_rows, by_prompt, layout_of, micro_batches, packed_logps, packs_of, rows_of
 
@@ -103,15 +104,25 @@ class PackedUpdate(GRPOTrainer):
     Before the first update, log-probabilities of packed rows are compared with those of forwards of rows alone. Where
     they differ by more than rounding, as in models with a recurrent state, `inexact_packs` decides: `pad` trains on
     micro-batches of padded rows with at most `pack_tokens` tokens, `stop` raises InputError. Padded rows that differ
-    raise InputError, too.
+    raise InputError, too. A `policy_loss` of lead_kit.method.losses takes the place of TRL's policy term.
     """
 
-    def __init__(self, *args, pack_tokens: int = 0, inexact_packs: str = "pad", **kwargs):
+    def __init__(
+        self,
+        *args,
+        pack_tokens: int = 0,
+        inexact_packs: str = "pad",
+        policy_loss: Callable[[Tokens], Tensor] | None = None,
+        **kwargs,
+    ):
         lookup(INEXACT_PACKS, inexact_packs, "inexact_packs")
+        self.policy_loss, self._batch = policy_loss, None
         self.pack_tokens, self.inexact_packs, self._in_pack = pack_tokens, inexact_packs, False
         self.padded, self._compared = False, False  # whether packs gave way to padded rows, and were compared
         module = GRPOTrainer.compute_loss.__module__
         self._foreign = None if module.startswith("trl.") else module  # unsloth replaces TRL's loss by its own
+        if self._foreign and policy_loss:
+            raise InputError(f"{self._foreign} has no loss_type {policy_loss.__name__!r}: train with 'transformers'")
         super().__init__(*args, **kwargs)
         for policy_or_reference in filter(None, (self.model, self.ref_model)):
             give_positions(policy_or_reference)
@@ -137,6 +148,38 @@ class PackedUpdate(GRPOTrainer):
             loss = self._weighted_loss(model, last, rows, len(packs) + 1) + done
         self._check_value(loss, inputs)
         return loss
+
+    def _compute_loss(self, model, inputs):
+        """TRL's loss. With a `policy_loss`, its negative gradient by log π stands in for the advantages, at ratio 1,
+        so that the model gets the same gradient; the logged loss is another number.
+
+        Breaks when TRL reads advantages and old log-probabilities before it scores (tests/train/test_trainer.py).
+        """
+        if self.policy_loss is None:
+            return super()._compute_loss(model, inputs)
+        self._batch = dict(inputs)
+        try:
+            loss = super()._compute_loss(model, self._batch)
+        finally:
+            self._batch = None
+        for name, values in self._metrics["train" if self.model.training else "eval"].items():
+            if name.startswith("clip_ratio/") and values:
+                values[-1] = self._stopped[name.endswith(("high_mean", "high_max"))]
+        return loss
+
+    def _take_gradient(self, logps: Tensor) -> None:
+        """Puts −∂loss/∂log π, (rows, tokens), in the place of the batch's advantages."""
+        batch, mask = self._batch, self._batch["completion_mask"]
+        old = batch.get("old_per_token_logps")
+        advantages = batch["advantages"].view(len(mask), -1).expand(mask.shape)
+        with torch.enable_grad():
+            logp = logps.detach().requires_grad_()
+            loss = self.policy_loss(Tokens(logp, logps.detach() if old is None else old, advantages, mask))
+            (gradient,) = torch.autograd.grad((loss * mask).sum(), logp)
+        self._batch |= {"advantages": -gradient, "old_per_token_logps": None}
+        stopped = (gradient == 0) & (mask > 0)
+        shares = [(stopped & side).sum() / mask.sum().clamp(min=1) for side in (advantages < 0, advantages > 0)]
+        self._stopped = self.accelerator.gather(torch.stack(shares)).view(-1, 2).mean(0).tolist()
 
     def _check_value(self, loss: Tensor, inputs: dict) -> None:
         """Raises InputError if a loss that is not TRL's has another value than the first update's must have.
@@ -226,8 +269,9 @@ class PackedUpdate(GRPOTrainer):
     def _without_zero_rows(self, inputs: dict) -> dict:
         """Without the rows whose advantage is 0, where that is exact; the logged entropy omits them too. Several
         processes share out the rest; without packs they need equally many rows and keep all of theirs."""
-        by_entropy = self._entropy_bonus_enabled or self.top_entropy_quantile < 1
-        if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or by_entropy:
+        by_others = self._entropy_bonus_enabled or self.top_entropy_quantile < 1
+        by_others |= self.policy_loss is not None and self.policy_loss.__name__ not in OF_TOKENS
+        if self.loss_type not in _EXACT_WITHOUT_ZERO_ROWS or self.beta or by_others:
             return inputs
         if self.accelerator.num_processes == 1:
             return rows_of(inputs, trained_rows(inputs["advantages"], 1))
@@ -250,11 +294,15 @@ class PackedUpdate(GRPOTrainer):
         if not self._in_pack:
             self._compare_forwards(model, *layout)
         if self.pack_tokens and not self.padded:
-            return *self._packed(model, *layout, 0 if self._in_pack else self.pack_tokens, compute_entropy), None
-        if self.padded:
-            batch_size = max(1, self.pack_tokens // input_ids.shape[1])
-        score = super()._get_per_token_logps_and_entropies
-        return score(model, *layout, batch_size, compute_entropy, **others)
+            scores = *self._packed(model, *layout, 0 if self._in_pack else self.pack_tokens, compute_entropy), None
+        else:
+            if self.padded:
+                batch_size = max(1, self.pack_tokens // input_ids.shape[1])
+            score = super()._get_per_token_logps_and_entropies
+            scores = score(model, *layout, batch_size, compute_entropy, **others)
+        if self._batch is not None:
+            self._take_gradient(scores[0])
+        return scores
 
     def _packed(self, model, input_ids, attention_mask, logits_to_keep, token_budget, compute_entropy=False):
         fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens

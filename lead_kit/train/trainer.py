@@ -21,6 +21,7 @@ from lead_kit.method.advantages import VOTING, Group, rollouts_kept
 from lead_kit.method.curricula import History, no_curriculum
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, require_correct
+from lead_kit.method.losses import LOSSES, average
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import sample_colocated, sync_exactly
@@ -52,9 +53,11 @@ class LeadTrainer(PackedUpdate):
     """
 
     @staticmethod
-    def trl_loss(loss_type: str) -> str:
-        """TRL's name for a loss. Raises InputError for an unknown one."""
-        return lookup(_TRL_LOSS, loss_type, "loss_type")
+    def trl_loss(loss_type: str, policy_loss: Callable | None = None) -> str:
+        """TRL's name for a loss, or for the average of a `policy_loss`. Raises InputError for an unknown one."""
+        if policy_loss is not None:
+            return average(policy_loss.__name__)
+        return lookup(_TRL_LOSS | LOSSES, loss_type, "loss_type")
 
     @staticmethod
     def trl_settings(loss, vllm, adapter: str) -> dict:
@@ -67,7 +70,11 @@ class LeadTrainer(PackedUpdate):
         settings = {"off_policy_mask_threshold": loss.off_policy_mask or None}
         if not 0 < loss.top_entropy_quantile <= 1:
             raise InputError(f"top_entropy_quantile is {loss.top_entropy_quantile}, expected a share of tokens above 0")
+        if not 0 < loss.cov_share <= 1:
+            raise InputError(f"cov_share is {loss.cov_share}, expected a share of tokens above 0")
         settings |= {"top_entropy_quantile": loss.top_entropy_quantile}
+        if len(loss.cov_bounds) != 2:
+            raise InputError(f"cov_bounds is {loss.cov_bounds}, expected the least and the largest covariance")
         if loss.entropy_target:
             settings |= {"use_adaptive_entropy": True, "entropy_target": loss.entropy_target}
         for name, theirs in _PAIRS.items():
@@ -145,6 +152,15 @@ class LeadTrainer(PackedUpdate):
             raise InputError(
                 f"loss_type cispo caps the ratio itself at clip_high, which is {self.epsilon_high:g} and would shrink "
                 "every update; ScaleRL takes 4 to 8"
+            )
+        options = {"ratio_level": self.importance_sampling_level != "token", "ratio_bound_negative": self.args.delta}
+        options |= {"off_policy_mask": self.off_policy_mask_threshold}
+        options |= {"top_entropy_quantile": self.top_entropy_quantile < 1}
+        changed = [name for name, value in options.items() if value]
+        if self.policy_loss and changed:
+            name = self.policy_loss.__name__
+            raise InputError(
+                f"loss_type {name!r} takes no {changed[0]}, which is an option of TRL's losses: leave it off"
             )
         if self.beta and self.loss_type in DIVIDED_BY_ROWS and group_filter.__name__ != "every_group":
             raise InputError(

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from pytest import approx
 from torch import ones, tensor, zeros
 
+from lead_kit.method.losses import LOSSES, Tokens, clip_cov, dppo_kl, dppo_tv, gmpo, kl_cov
+from lead_kit.parameters import bind
 from tests.references import losses
 from tests.references.losses import AGGREGATIONS
 
@@ -67,11 +69,102 @@ def test_gspo_per_token_has_the_gradient_of_gspo():
     assert torch.allclose(one, other)
 
 
+def as_tokens(logp, old, advantage, mask=None):
+    """Tokens of one row or more in double precision; without a mask all count."""
+    logp, old, advantage = (tensor(values, dtype=torch.float64) for values in (logp, old, advantage))
+    logp = logp.requires_grad_()
+    return Tokens(logp, old, advantage, ones(logp.shape) if mask is None else tensor(mask, dtype=torch.float64))
+
+
+def gradient_by_logp(loss, tokens):
+    (gradient,) = torch.autograd.grad((loss * tokens.mask).sum(), tokens.logp)
+    return gradient
+
+
 def test_gmpo_clips_each_token_before_the_mean():
-    log_ratio = tensor([[1.0, 0.0]])
-    mask = ones(1, 2)
-    assert losses.gmpo(log_ratio, UP, mask, 0.4, 0.4).item() == approx(-exp(0.2))  # mean of .4 and 0
-    assert losses.gmpo(log_ratio, DOWN, mask, 0.4, 0.4).item() == approx(exp(0.5))  # pessimistic: 1 stays 1
+    up = as_tokens([[0.0, -1.0]], [[-1.0, -1.0]], [[1.0, 1.0]])  # log w is 1 and 0
+    down = up._replace(advantage=-up.advantage)
+    assert gmpo(up, clip_low=0.4, clip_high=0.4)[0].tolist() == approx([-exp(0.2)] * 2)  # mean of .4 and 0
+    assert gmpo(down, clip_low=0.4, clip_high=0.4)[0].tolist() == approx([exp(0.5)] * 2)  # the maximum: 1 stays 1
+    assert gradient_by_logp(gmpo(up, clip_low=0.4, clip_high=0.4), up)[0].tolist() == approx([0, -exp(0.2)])
+
+
+# four tokens of equal ratio 1; A − mean A is ±1, log π − mean is −1, 1, 3, −3
+COVARYING = as_tokens([[-5.0, -3.0], [-1.0, -7.0]], [[-5.0, -3.0], [-1.0, -7.0]], [[2.0, 2.0], [0.0, 0.0]])
+
+
+def test_kl_cov_penalises_the_tokens_of_largest_covariance():
+    # covariances −1, 1, −3, 3: the last token is the largest
+    tokens = COVARYING._replace(old_logp=COVARYING.old_logp - log(2.0))
+    loss = kl_cov(tokens, cov_share=0.25, kl_cov_coef=0.5)
+    assert loss.flatten().tolist() == approx([-4, -4, 0, 0.5 * log(2)])
+    assert kl_cov(tokens, cov_share=0.5, kl_cov_coef=0.5).flatten().tolist() == approx(
+        [-4, -4 + 0.5 * log(2), 0, 0.5 * log(2)]
+    )
+    assert gradient_by_logp(loss, tokens).flatten().tolist() == approx([-4, -4, 0, 0.5])
+
+
+def test_clip_cov_leaves_out_tokens_inside_the_bounds_that_the_clip_leaves():
+    options = dict(clip_low=0.2, clip_high=0.2, cov_share=1.0)
+    assert clip_cov(COVARYING, **options, cov_bounds=[0.5, 2.0]).flatten().tolist() == [-2, 0, 0, 0]
+    assert clip_cov(COVARYING, **options, cov_bounds=[4.0, 9.0]).flatten().tolist() == [-2, -2, 0, 0]
+    far = COVARYING._replace(old_logp=COVARYING.old_logp - 1)  # clipped where A > 0, so nothing is left out
+    assert clip_cov(far, **options, cov_bounds=[0.5, 2.0]).flatten().tolist() == approx([-2.4, -2.4, 0, 0])
+
+
+def test_clip_cov_draws_its_share_and_no_token_off_the_mask():
+    torch.manual_seed(0)
+    advantage = torch.randn(20, 50, dtype=torch.float64)
+    mask = torch.rand(20, 50) < 0.7
+    tokens = Tokens(torch.randn(20, 50, dtype=torch.float64), torch.zeros(20, 50), advantage, mask.double())
+    tokens = tokens._replace(old_logp=tokens.logp)  # on policy: the loss is −A
+    loss = clip_cov(tokens, clip_low=0.2, clip_high=0.2, cov_share=0.1, cov_bounds=[-99.0, 99.0])
+    left_out = (loss == 0) & (advantage != 0)
+    assert left_out.sum() == int(0.1 * mask.sum()) and not (left_out & ~mask).any()
+
+
+@pytest.mark.parametrize("name", ["clip_cov", "kl_cov"])
+def test_tokens_off_the_mask_have_no_part_in_a_covariance(name):
+    options = dict(cov_share=0.5) | (
+        dict(kl_cov_coef=1.0) if name == "kl_cov" else dict(clip_low=0.2, clip_high=0.2, cov_bounds=[0.5, 99.0])
+    )
+    wide = [torch.cat([values, torch.full((2, 3), 9.0)], 1) for values in COVARYING[:3]]
+    padded = Tokens(*wide, torch.cat([COVARYING.mask, zeros(2, 3)], 1))
+    torch.manual_seed(1)
+    narrow = LOSSES[name](COVARYING, **options)
+    torch.manual_seed(1)
+    assert LOSSES[name](padded, **options)[:, :2].count_nonzero() == narrow.count_nonzero()
+
+
+def test_dppo_stops_tokens_by_their_change_of_probability():
+    # from .5 to .7 and to .3: a change of .2, ratios of 1.4 and .6
+    tokens = as_tokens([[log(0.7), log(0.3)]], [[log(0.5)] * 2], [[1.0, 1.0]])
+    inside, outside = dict(clip_low=0.25, clip_high=0.25), dict(clip_low=0.15, clip_high=0.15)
+    assert gradient_by_logp(dppo_tv(tokens, **inside), tokens)[0].tolist() == approx([-1.4, -0.6])
+    assert gradient_by_logp(dppo_tv(tokens, **outside), tokens)[0].tolist() == approx([0, -0.6])
+    down = tokens._replace(advantage=-tokens.advantage)
+    assert gradient_by_logp(dppo_tv(down, **outside), down)[0].tolist() == approx([1.4, 0])
+    # a rare token may become twenty times as likely, which a clip of the ratio would stop
+    rare = as_tokens([[log(0.02)]], [[log(0.0005)]], [[1.0]])
+    assert gradient_by_logp(dppo_tv(rare, **outside), rare).item() == -20  # and not 40
+
+
+def test_dppo_kl_stops_where_the_divergence_of_the_token_against_all_others_is_too_large():
+    tokens = as_tokens([[log(0.7), log(0.3)]], [[log(0.5)] * 2], [[1.0, 1.0]])
+    divergence = 0.5 * log(0.5 / 0.7) + 0.5 * log(0.5 / 0.3)  # .087, for both tokens
+    wide, narrow = (dict(clip_low=bound, clip_high=bound) for bound in (divergence + 1e-6, divergence - 1e-6))
+    assert gradient_by_logp(dppo_kl(tokens, **wide), tokens)[0].tolist() == approx([-1.4, -0.6])
+    assert gradient_by_logp(dppo_kl(tokens, **narrow), tokens)[0].tolist() == approx([0, -0.6])
+    down = tokens._replace(advantage=-tokens.advantage)
+    assert gradient_by_logp(dppo_kl(down, **narrow), down)[0].tolist() == approx([1.4, 0])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_the_gradient_of_reinforce_on_policy(name):
+    known = dict(clip_low=0.2, clip_high=0.2, cov_share=0.1, cov_bounds=[90.0, 99.0], kl_cov_coef=1.0)
+    loss = bind(LOSSES[name], known)
+    tokens = as_tokens([[-1.0, -2.0, -0.5]], [[-1.0, -2.0, -0.5]], [[0.5, 0.5, 0.5]], [[1, 1, 0]])
+    assert gradient_by_logp(loss(tokens), tokens)[0].tolist() == approx([-0.5, -0.5, 0])
 
 
 def test_cispo_keeps_the_gradient_of_a_clipped_token():

@@ -55,16 +55,6 @@ def sequence_ratio_per_token(logp: Tensor, log_ratio: Tensor, mask: Tensor) -> T
     return sequence_ratio(log_ratio, mask).detach() * (logp - logp.detach()).exp()
 
 
-def gmpo(log_ratio: Tensor, advantage: Tensor, mask: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """GMPO (2507.20673), (sequences, 1): −A exp(mean_t of the pessimistic min(log w, clip(log w))).
-
-    `clip_low` and `clip_high` bound log w; for A < 0 the pessimistic choice is the maximum.
-    """
-    bounded = log_ratio.clamp(-clip_low, clip_high)
-    pessimistic = torch.where(advantage < 0, torch.max(log_ratio, bounded), torch.min(log_ratio, bounded))
-    return -advantage * sequence_ratio(pessimistic, mask)
-
-
 def cispo(logp: Tensor, ratio: Tensor, advantage: Tensor, ratio_max: float) -> Tensor:
     """CISPO in the one-sided form of ScaleRL (2510.13786): −sg(min(w, ε_max)) A log π_θ; ε_max bounds w itself."""
     return -ratio.clamp(max=ratio_max).detach() * advantage * logp

@@ -16,12 +16,15 @@ from lead_kit.method import advantages
 from lead_kit.method.advantages import finished_rollouts, mixed_groups
 from lead_kit.method.curricula import near_half
 from lead_kit.method.estimators import bind_estimator
+from lead_kit.method.losses import LOSSES, OF_TOKENS, Tokens
 from lead_kit.method.rewards import Rollout
 from lead_kit.models.sampler import SamplingSettings
+from lead_kit.parameters import bind
 from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
 from lead_kit.train import packing
+from lead_kit.train.packed_loss import trained_rows
 from lead_kit.train.packing import layout_of, micro_batches
 from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import equal_part
@@ -325,6 +328,69 @@ def test_an_adaptive_entropy_bonus_takes_one_step_an_update(small_trainer, model
     assert (trainer.args.entropy_coef_delta, trainer.args.entropy_coef_max) == (0.005, 1.0)
 
 
+OF_LOSSES = dict(clip_low=0.1, clip_high=0.1, cov_share=0.2, cov_bounds=[0.0, 99.0], kl_cov_coef=1.0)
+
+
+def off_policy(trainer) -> dict:
+    """A scored batch whose old policy was another one, by up to a factor of e a token."""
+    inputs = scored_batch(trainer)
+    with torch.no_grad():
+        logps = trainer._get_per_token_logps_and_entropies(trainer.model, *layout_of(inputs))[0]
+    noise = torch.rand(logps.shape, generator=torch.Generator().manual_seed(0))
+    return inputs | {"old_per_token_logps": logps + 2 * noise - 1}
+
+
+def by_policy_loss(small_trainer, model_folder, folder, name, **others):
+    loss = bind(LOSSES[name], OF_LOSSES)
+    return small_trainer.trainer(model_folder, folder, estimator="grpo", loss_type=name, policy_loss=loss, **others)
+
+
+def test_gmpo_has_the_gradient_of_trl_s(small_trainer, model_folder, tmp_path):
+    from trl.experimental.gmpo import GMPOTrainer
+
+    trainer = by_policy_loss(small_trainer, model_folder, tmp_path, "gmpo")
+    inputs = off_policy(trainer)
+    ours = gradient(trainer, inputs)
+    clipped = {name: values[-1] for name, values in trainer._metrics["train"].items() if "_mean" in name}
+    trainer.epsilon_low = trainer.epsilon_high = 0.1
+    trainer.model.zero_grad()
+    GMPOTrainer._compute_loss(trainer, trainer.model, inputs).backward()
+    theirs = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+    for name in ("clip_ratio/low_mean", "clip_ratio/high_mean"):
+        assert 0 < clipped[name] == pytest.approx(trainer._metrics["train"][name][-1])
+
+
+@pytest.mark.parametrize("pack_tokens", [0, 100_000])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_the_kit_gives_the_model_its_gradient(small_trainer, model_folder, tmp_path, name, pack_tokens):
+    trainer = by_policy_loss(small_trainer, model_folder, tmp_path, name, pack_tokens=pack_tokens)
+    inputs = off_policy(trainer)
+    rows = inputs["completion_mask"].sum(1, keepdim=True)
+    torch.manual_seed(0)
+    trained = gradient(trainer, inputs)
+    trainer.model.zero_grad()
+    batch = inputs if name not in OF_TOKENS else packing.rows_of(inputs, trained_rows(inputs["advantages"], 1))
+    mask, layout = batch["completion_mask"], layout_of(batch)
+    logps = trainer._get_per_token_logps_and_entropies(trainer.model, *layout)[0]
+    torch.manual_seed(0)
+    advantages = batch["advantages"][:, None].expand(mask.shape)
+    loss = trainer.policy_loss(Tokens(logps, batch["old_per_token_logps"], advantages, mask)) * mask
+    total = (loss.sum(1, keepdim=True) / rows).mean() if name == "gmpo" else loss.sum() / inputs["num_items_in_batch"]
+    total.backward()
+    expected = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+    assert (trained - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["gmpo", "dppo_tv"])
+def test_packs_of_a_loss_of_the_kit_add_up(small_trainer, model_folder, tmp_path, name):
+    trainer = by_policy_loss(small_trainer, model_folder, tmp_path, name)
+    inputs = off_policy(trainer)
+    padded = gradient(trainer, inputs)
+    trainer.pack_tokens = 64
+    assert (gradient(trainer, inputs) - padded).norm() < 1e-5 * padded.norm()
+
+
 @pytest.mark.parametrize("pack_tokens", [0, 64])
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "bnpo", "luspo"])
 def test_a_loss_that_is_not_trl_s_must_have_the_value_of_the_first_update(
@@ -447,6 +513,10 @@ def test_every_process_validates_as_many_problems_as_the_others():
             {"loss_type": "grpo", "beta": 0.1, "group_filter": mixed_groups},
             "group_filter 'mixed_groups' drops rollouts from loss_type",
         ),
+        (
+            {"policy_loss": LOSSES["gmpo"], "loss_type": "gmpo", "machine": {"importance_sampling_level": "sequence"}},
+            "loss_type 'gmpo' takes no ratio_level",
+        ),
     ],
 )
 def test_a_loss_that_would_not_mean_what_it_says_is_refused(small_trainer, model_folder, tmp_path, settings, sentence):
@@ -466,6 +536,7 @@ def test_the_reference_follows_the_policy_where_it_is_synced(small_trainer, mode
 
 
 LOSS = dict(beta=0.0, off_policy_mask=0.0, reference_sync=0, sapo_temperatures=[1.0, 1.05])
+LOSS |= dict(cov_share=0.0002, cov_bounds=[1.0, 5.0])
 LOSS |= dict(entropy_target=0.0, top_entropy_quantile=1.0, vespo_powers=[2.0, 3.0], vespo_decays=[3.0, 2.0])
 VLLM = dict(vllm_correction=True, vllm_correction_mode="sequence_mask", vllm_correction_max=3.0)
 
@@ -492,6 +563,8 @@ def test_the_defaults_of_the_notebook_are_trl_s():
         ({"reference_sync": 8}, "mixes the reference of beta above 0"),
         ({"reference_sync": 8, "beta": 0.1, "adapter": "lora"}, "with adapter full"),
         ({"top_entropy_quantile": 0.0}, "top_entropy_quantile is 0.0, expected a share of tokens above 0"),
+        ({"cov_share": 0.0}, "cov_share is 0.0, expected a share of tokens above 0"),
+        ({"cov_bounds": [1.0]}, "cov_bounds is .1.0., expected the least and the largest covariance"),
         ({"vllm_correction_mode": "token_clip"}, "vllm_correction_mode is 'token_clip'"),
     ],
 )

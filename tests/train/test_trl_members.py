@@ -27,6 +27,7 @@ PARAMETERS = {  # those that the kit passes or overrides, in this order
     ],
     "_get_dataloader": ["self", "dataset"],
     "_prepare_inputs": ["self", "generation_batch"],
+    "_compute_loss": ["self", "model", "inputs"],
     "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
     "log": ["self", "logs", "start_time"],
 }
