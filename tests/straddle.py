@@ -13,6 +13,8 @@ from bench import small_trainer
 from lead_kit.method.advantages import Group
 from lead_kit.method.curricula import near_half
 from lead_kit.method.estimators import bind_estimator
+from lead_kit.method.losses import gmpo
+from lead_kit.parameters import bind
 from lead_kit.train import packed_loss
 from lead_kit.train.packing import micro_batches, packed_logps
 
@@ -23,7 +25,9 @@ CASES = {  # an advantage a rollout, and one a token; rows shared out anew, in p
     "shared": {"estimator": "grpo", "loss_type": "dapo"} | SIZES,
     "single": {"estimator": "lead", "loss_type": "dapo"} | SIZES,
     "vespo": {"estimator": "grpo", "loss_type": "vespo"} | SIZES,
+    "gmpo": {"estimator": "grpo", "loss_type": "gmpo", "num_iterations": 2} | SIZES,  # the second update is off-policy
 }
+CASES["gmpo"]["policy_loss"] = bind(gmpo, {"clip_low": 0.001, "clip_high": 0.001})
 # the second batch follows from the first one's verdicts; a rate of 0 keeps the samples equal to the last token
 CASES["curriculum"] = CASES["shared"] | {"curriculum": near_half, "steps": 2, "machine": {"learning_rate": 0.0}}
 PACKS = {"single": 1}
