@@ -36,7 +36,7 @@ DATA |= {"train_data", "pass_rates", "benchmark", "carry", "borrow", "teacher_re
 DATA |= {"train_weights", "sft_weights", "validation_weights"}
 MODEL = {"model", "models", "template", "learning_rate", "optimizer", "adam_beta2", "end_marker", "answer_region"}
 MODEL |= {"lora_saved"}  # a head that is tied to the embedding cannot be saved apart from it
-FIGURES = {"runs", "other_runs", "samples", "published_table", "published_curve"}
+FIGURES = {"runs", "other_runs", "third_runs", "samples", "published_table", "published_curve"}
 SIZES = LENGTHS | COUNTS | RECORDS | MACHINE | DATA | MODEL | FIGURES
 
 

@@ -17,6 +17,7 @@ ARMS = {
     "grpo_lead_7b": ["--arms", "grpo,length,length_reweighting,lead,lead_code"],
     "figure_reflection": ["--arms", "grpo,reflection,random"],  # a control arm
     "atlas": ["--arms", "grpo,lead,mixed_groups"],  # of some thirty
+    "atlas_robustness": ["--arms", "grpo,gfpo"],  # of eleven
 }
 
 
