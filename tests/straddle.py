@@ -21,7 +21,7 @@ CASES = {  # an advantage a rollout, and one a token; rows shared out anew, in p
     "lead": {"estimator": "lead", "loss_type": "grpo"} | SIZES,
     "whitened": {"estimator": "whitened", "loss_type": "grpo"} | SIZES,
     "remax": {"estimator": "remax", "rewards": ("random(seed=1)",)} | SIZES,
-    "otb": {"estimator": "otb"} | SIZES,
+    "otb": {"estimator": "otb", "rewards": ("random(seed=1)",), "machine": {"temperature": 2.0}} | SIZES,
     "shared": {"estimator": "grpo", "loss_type": "dapo"} | SIZES,
     "single": {"estimator": "lead", "loss_type": "dapo"} | SIZES,
     "vespo": {"estimator": "grpo", "loss_type": "vespo"} | SIZES,

@@ -272,7 +272,10 @@ class PackedUpdate(GRPOTrainer):
                     logps, entropies, _ = self._get_per_token_logps_and_entropies(self.model, *shape, True)
                 finally:
                     hook.remove()
-        return 1 - 2 * logps.exp() + (-entropies).exp()
+        # as (1 − π)² + Σπ² of the other tokens, a sum within [0, (1 − π)²]; rounding breaks these bounds for π near 1
+        missed = logps.expm1().square()
+        others = (-entropies).exp() - (2 * logps).exp()
+        return missed + others.clamp(min=0).minimum(missed)
 
     def _packed(self, model, input_ids, attention_mask, logits_to_keep, token_budget, compute_entropy=0):
         fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
