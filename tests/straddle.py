@@ -22,6 +22,8 @@ SIZES = {"batch_size": 56, "group_size": 8, "steps": 1}
 CASES = {  # an advantage a rollout, and one a token; rows shared out anew, in packs and each in a pack of its own
     "lead": {"estimator": "lead", "loss_type": "grpo"} | SIZES,
     "whitened": {"estimator": "whitened", "loss_type": "grpo"} | SIZES,
+    "remax": {"estimator": "remax", "rewards": ("random(seed=1)",)} | SIZES,
+    "otb": {"estimator": "otb", "rewards": ("random(seed=1)",), "machine": {"temperature": 2.0}} | SIZES,
     "shared": {"estimator": "grpo", "loss_type": "dapo"} | SIZES,
     "single": {"estimator": "lead", "loss_type": "dapo"} | SIZES,
     "vespo": {"estimator": "grpo", "loss_type": "vespo"} | SIZES,

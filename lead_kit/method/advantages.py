@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LENGTH_EPSILON = 1e-6  # GRPO-LEAD, released code: added to the spread of lengths
 _WHITEN_FLOOR = 1e-8  # cs2916 hw1 (an OpenRLHF fork): minimum variance when whitening a batch; verl adds it
+_ENERGY_EPSILON = 1e-8  # verl: added to the energy that the optimal token baseline divides by
 _SHORTEST = 3  # GRPO-LEAD, released code: responses whose mean length decides whether the length reward applies
 
 
@@ -31,6 +32,8 @@ class Group(NamedTuple):
     weights: Tensor | None = None  # (k,): their weights
     kl: Tensor | None = None  # (prompts, group, tokens): log π_θ − log π_ref
     mask: Tensor | None = None  # (prompts, group, tokens): 1 on generated tokens
+    greedy: Tensor | None = None  # (prompts, 1): the reward of the prompt's greedy completion
+    energy: Tensor | None = None  # (prompts, group, tokens): 1 − 2π + Σπ², |∇ log π|² with respect to the logits
     answer: Tensor | None = None  # number of the class of equal answers in the group, by first appearance; −1 for none
 
 
@@ -217,6 +220,16 @@ def opo(group: Group) -> Tensor:
     return group.reward - baseline
 
 
+def remax(group: Group) -> Tensor:
+    """ReMax (2310.10505): A_i = r_i − r of the prompt's greedy completion, which costs one more rollout a prompt.
+
+    >>> remax(Group(*torch.tensor([[[1.0, 0.0]]] * 3), greedy=torch.ones(1, 1)))
+    tensor([[ 0., -1.]])
+    """
+    (greedy,) = require_fields(group, "greedy")
+    return group.reward - greedy
+
+
 def gdpo(group: Group, *, std_ddof: int, std_epsilon: float) -> Tensor:
     """GDPO (2601.05242): z-score each reward inside the group, sum with weights, then whiten over the batch."""
     (components,) = require_fields(group, "components")
@@ -309,6 +322,25 @@ def whitened(group: Group, *, kl_reward_coef: float, std_ddof: int, std_epsilon:
     return centred * (centred.square().sum() / tokens).clamp(min=_WHITEN_FLOOR).rsqrt()
 
 
+def otb(group: Group) -> Tensor:
+    """Optimal token baseline (2602.07078): (prompts, group, tokens), A_t = r − Σ r W_t/(Σ W_t + 1e-8) over the group.
+
+    W_t sums the energy of a rollout up to token t and is 0 after its end, so A is 0 where one rollout alone goes on.
+    As in verl with its defaults, where a group of one keeps A = r. The energies cost one more forward.
+
+    >>> otb(Group(*torch.tensor([[[1.0, 0.0]]] * 3), energy=torch.tensor([[[1.0], [3.0]]]), mask=torch.ones(1, 2, 1)))
+    tensor([[[ 0.7500],
+             [-0.2500]]])
+    """
+    energy, mask = require_fields(group, "energy", "mask")
+    reward = group.reward.unsqueeze(-1)
+    if reward.shape[1] == 1:
+        return reward * mask
+    path = (energy * mask).cumsum(-1) * mask
+    baseline = (reward * path).sum(1, keepdim=True) / (path.sum(1, keepdim=True) + _ENERGY_EPSILON)
+    return (reward - baseline) * mask
+
+
 # -- weights: an advantage and the shaped Group in, the weighted advantage out -----------------------------------------
 
 
@@ -330,7 +362,7 @@ def difficulty_weight(
 
 def _reweight(advantage: Tensor, correct: Tensor, *curve: float) -> Tensor:
     """A·w(ρ) where A > 0, else A·w(1 − ρ), ρ the mean of `correct`. A group's sum is then not 0. `curve`: of w."""
-    rho = correct.mean(1, keepdim=True)
+    rho = correct.mean(1).view(-1, *[1] * (advantage.dim() - 1))
     return advantage * difficulty_weight(rho, *curve).where(advantage > 0, difficulty_weight(1 - rho, *curve))
 
 
@@ -367,21 +399,27 @@ def difficulty_code(
     """GRPO-LEAD, released code (ray_trainer.py): ρ is the share of r > 0, and a dropped group gets A = 0."""
     rewarded = (group.reward > 0).to(group.reward.dtype)
     advantage = _reweight(advantage, rewarded, weight_low, weight_high, weight_midpoint, weight_steepness)
-    return advantage * lead_code_keep(group).unsqueeze(1)
+    return advantage * lead_code_keep(group).view(-1, *[1] * (advantage.dim() - 1))
 
 
 SHAPES = {"none": no_shape, "lead": lead, "lead_code": lead_code, "kimi": kimi, "alp": alp, "majority": majority}
 BASELINES = {
     "grpo": grpo, "grpo_verl": grpo_verl, "dr_grpo": dr_grpo, "rloo": rloo, "lite_ppo": lite_ppo, "maxrl": maxrl,
-    "opo": opo, "gdpo": gdpo, "gfpo": gfpo, "gfpo_efficiency": gfpo_efficiency, "pass_at_k": pass_at_k,
+    "opo": opo, "remax": remax, "gdpo": gdpo, "gfpo": gfpo, "gfpo_efficiency": gfpo_efficiency, "pass_at_k": pass_at_k,
     "reinforce_pp": reinforce_pp, "reinforce_pp_baseline": reinforce_pp_baseline, "whitened": whitened,
+    "otb": otb,
 }  # fmt: skip
 WEIGHTS = {"none": unweighted, "difficulty": difficulty, "difficulty_code": difficulty_code}
 
 # shapes that replace the reward `correct`, which must then have weight 1
 REPLACE_CORRECT = ("lead", "lead_code", "majority")
 VOTING = ("majority",)  # shapes that compare the answers of a group with each other
-PER_REWARD = ("gdpo",)  # baselines that normalise each reward alone, so they take no shape
+GREEDY = ("remax",)  # baselines that need Group.greedy
+ENERGY = ("otb",)  # baselines that need Group.energy
+UNSHAPED = {  # baselines that take no shape, and why
+    "gdpo": "scores each reward alone",
+    "remax": "subtracts the reward of a greedy completion, which is in no group",
+}
 # baselines that look at the whole batch, beyond the group
 BATCH_WIDE = ("lite_ppo", "gdpo", "reinforce_pp", "reinforce_pp_baseline", "whitened")
 

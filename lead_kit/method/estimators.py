@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.method.advantages import BASELINES, PER_REWARD, REPLACE_CORRECT, SHAPES, WEIGHTS, Group
+from lead_kit.method.advantages import BASELINES, REPLACE_CORRECT, SHAPES, UNSHAPED, WEIGHTS, Group
 from lead_kit.parameters import call_name, select_function, with_user_functions
 
 if TYPE_CHECKING:
@@ -75,10 +75,9 @@ def bind_estimator(config: Mapping, user_functions: Mapping[str, Callable] = Map
     if call_name(text, "estimator") in ESTIMATORS and text != call_name(text, "estimator"):
         raise InputError(f"estimator {text!r}: {call_name(text, 'estimator')} takes its arguments from the parameters")
     choice = {part: config.get(f"group_{part}") or getattr(parts, part) for part in ("shape", "baseline", "weight")}
-    if choice["baseline"] in PER_REWARD and choice["shape"] != "none":
-        raise InputError(
-            f"group_shape is {choice['shape']!r}, but {choice['baseline']} scores each reward alone: set it to none"
-        )
+    if choice["baseline"] in UNSHAPED and choice["shape"] != "none":
+        reason = f"{choice['baseline']} {UNSHAPED[choice['baseline']]}"
+        raise InputError(f"group_shape is {choice['shape']!r}, but {reason}: set it to none")
     tables = {"shape": SHAPES, "baseline": BASELINES, "weight": WEIGHTS}
     tables = {part: with_user_functions(table, user_functions, f"group_{part}") for part, table in tables.items()}
     return Estimate(

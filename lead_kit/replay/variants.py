@@ -24,6 +24,8 @@ _MEANINGS = {
     "weights": "each reward alone (-p recorded_rewards, or -p columns reward_NAME=COLUMN)",
     "mask": "the mask of generated tokens",
     "kl": "the log-probabilities of policy and reference",
+    "greedy": "the reward of a greedy completion of each prompt",
+    "energy": "the squared norm of the logits' gradient at each token",
     "answer": "classes of equal answers, which only a run computes",
 }
 

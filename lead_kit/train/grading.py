@@ -86,6 +86,7 @@ def _try_estimator(estimate: Estimate, group_filter: Callable, group_size: int, 
     components = correct[..., None].expand(-1, -1, rewards)
     tokens = correct[..., None]
     extra = {"truncated": 1 - correct, "repetitive": correct, "components": components, "kl": tokens, "mask": tokens}
+    extra |= {"greedy": correct[:, :1], "energy": tokens}
     group = Group(correct, 1 + correct, correct, weights=torch.ones(rewards), answer=correct, **extra)
     try:
         group_filter(estimate.steps(group)[0])

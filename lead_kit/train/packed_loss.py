@@ -304,7 +304,28 @@ class PackedUpdate(GRPOTrainer):
             self._take_gradient(scores[0])
         return scores
 
-    def _packed(self, model, input_ids, attention_mask, logits_to_keep, token_budget, compute_entropy=False):
+    @torch.no_grad()
+    def logit_energies(self, output: dict) -> Tensor:
+        """(rows, tokens): 1 − 2π + Σπ² of each token of the completions, the squared norm of the gradient of log π with
+        respect to the logits. The model's fused head must give `log_sum_sq_probs`."""
+        layout = layout_of(output)
+        self._compare_forwards(self.model, *layout)
+        with self.accelerator.autocast():
+            if self.pack_tokens and not self.padded:
+                logps, entropies = self._packed(self.model, *layout, self.pack_tokens, 2)
+            else:  # TRL's padded forward returns the field `entropy`
+                shape = (*layout, self.args.per_device_train_batch_size)
+                hook = self.model.register_forward_hook(_second_entropy)
+                try:
+                    logps, entropies, _ = self._get_per_token_logps_and_entropies(self.model, *shape, True)
+                finally:
+                    hook.remove()
+        # as (1 − π)² + Σπ² of the other tokens, a sum within [0, (1 − π)²]; rounding breaks these bounds for π near 1
+        missed = logps.expm1().square()
+        others = (-entropies).exp() - (2 * logps).exp()
+        return missed + others.clamp(min=0).minimum(missed)
+
+    def _packed(self, model, input_ids, attention_mask, logits_to_keep, token_budget, compute_entropy=0):
         fused = input_ids.is_cuda  # on a CPU, TRL's fused head also scores the prompt's tokens
         shape = (input_ids, attention_mask, logits_to_keep, self.temperature, token_budget)
         return packed_logps(model, *shape, compute_entropy, fused, learned=self._entropy_bonus_enabled)
@@ -371,6 +392,11 @@ class PackedUpdate(GRPOTrainer):
     def _largest(self, gaps: list[Tensor]) -> float:
         worst = torch.stack(gaps).max().to(self.accelerator.device)
         return self.accelerator.gather(worst[None]).max().item()
+
+
+def _second_entropy(module, inputs, output) -> None:
+    """Rényi's entropy of order 2 in the place of Shannon's, in the output of TRL's fused head."""
+    output.entropy = -output.log_sum_sq_probs
 
 
 def give_positions(model) -> None:

@@ -19,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from lead_kit.models.sampler import without_router_logits
 
 BY_SEQUENCE = "sdpa_by_sequence"
+_CHUNK = 128  # tokens whose probabilities are squared at once, of a whole vocabulary each
 
 
 class _Pack(NamedTuple):
@@ -167,10 +168,10 @@ def attend_by_sequence(model: nn.Module) -> bool:
 
 
 def score(
-    model: nn.Module, pack: _Pack, temperature: float, entropy: bool, fused: bool, learned: bool = True
+    model: nn.Module, pack: _Pack, temperature: float, entropy: int, fused: bool, learned: bool = True
 ) -> tuple[Tensor, Tensor | None]:
-    """(targets,) log-probabilities of the pack's scored tokens, and their entropies if asked for. Entropies that are
-    not `learned` have no gradient, and so keep nothing for a backward pass."""
+    """(targets,) log-probabilities of the pack's scored tokens, and entropies of this order: 0 for none, 1 Shannon's, 2
+    Rényi's −log Σπ². Shannon's that are not `learned` have no gradient, and so keep nothing for a backward pass."""
     # The model passes a 4-D mask on unchanged, so it builds none; sdpa_by_sequence ignores it.
     unused_mask = torch.ones(1, 1, 1, 1, device=pack.input_ids.device) if attend_by_sequence(model) else None
     inputs = dict(input_ids=pack.input_ids, position_ids=pack.position_ids, attention_mask=unused_mask, use_cache=False)
@@ -182,10 +183,13 @@ def score(
         labels = torch.full_like(pack.input_ids, -100)
         labels[0, pack.before] = pack.target
         output = model(**inputs, shift_labels=labels, fused_lm_head=True)
-        return output.log_probs[0, pack.before], output.entropy[0, pack.before] if entropy else None
+        entropies = -output.log_sum_sq_probs if entropy == 2 else output.entropy
+        return output.log_probs[0, pack.before], entropies[0, pack.before] if entropy else None
     logits = model(**inputs, logits_to_keep=pack.before).logits[0].float() / temperature
     every = logits.log_softmax(-1)
     chosen = every.gather(1, pack.target[:, None]).squeeze(1)
+    if entropy == 2:
+        return chosen, -torch.cat([(2 * part).logsumexp(-1) for part in every.split(_CHUNK)])
     if not learned:
         every = every.detach()
     return chosen, -(every.exp() * every).sum(-1) if entropy else None
@@ -247,15 +251,15 @@ def packed_logps(
     logits_to_keep: int,
     temperature: float,
     token_budget: int,
-    entropy: bool = False,
+    entropy: int = 0,
     fused: bool = False,
     learned: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    """(rows, logits_to_keep) log-probabilities of the completions, 0 on padding, and entropies (or None) alike.
+    """(rows, logits_to_keep) log-probabilities of the completions, 0 on padding, and entropies (or None) of `score`.
 
     The numbers of a padded forward, at the cost of the real tokens only. `fused`: the model has TRL's fused head
-    (add_fused_lm_head, which applies the temperature itself and computes entropies if told to); no logits are kept.
-    `learned`: the entropies get a gradient. Without a budget (0) all rows are one pack.
+    (add_fused_lm_head, which applies the temperature itself and computes what it was told to); no logits are kept.
+    `learned`: Shannon's entropies get a gradient. Without a budget (0) all rows are one pack.
     """
     layout = (input_ids, attention_mask, logits_to_keep)
     order = by_prompt(*layout)

@@ -17,7 +17,7 @@ from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
 from lead_kit.errors import InputError, lookup
-from lead_kit.method.advantages import VOTING, Group, rollouts_kept
+from lead_kit.method.advantages import ENERGY, GREEDY, VOTING, Group, rollouts_kept
 from lead_kit.method.curricula import History, no_curriculum
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, require_correct
@@ -34,7 +34,7 @@ from lead_kit.train.dynamic_sampling import DynamicSampling
 from lead_kit.train.grading import Grader
 from lead_kit.train.packed_loss import DIVIDED_BY_ROWS, PackedUpdate
 from lead_kit.train.packing import layout_of
-from lead_kit.train.validation import SealCheckpoint
+from lead_kit.train.validation import SealCheckpoint, equal_part
 from lead_kit.verify import cluster
 
 _TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
@@ -108,7 +108,7 @@ class LeadTrainer(PackedUpdate):
         self.engine, self.rollouts_every = engine, rollouts_every
         self.prompt_mean = loss_type == "prompt_mean"
         price = KL_PRICE_ARGUMENT.get(estimate.baseline.__name__)
-        self.by_token, self.pays_kl = price is not None, bool(price and estimate.baseline.keywords[price])
+        self.pays_kl = bool(price and estimate.baseline.keywords[price])
         self._diagnostics: dict[str, float] = {}
         self._sampler_gap = None
         self._sampler_exact = False  # whether the first samples were compared with a plain forward
@@ -132,6 +132,10 @@ class LeadTrainer(PackedUpdate):
         self.problem_draw = ProblemDraw(self, curriculum) if draws else None
         for callback in filter(None, (self.problem_draw, SealCheckpoint)):  # a seal covers what was written before it
             self.add_callback(callback)
+        if estimate.baseline.__name__ in ENERGY:
+            base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+            scored = ("log_probs", "entropy", "log_sum_sq_probs")
+            add_fused_lm_head(base, temperature=self.temperature, outputs=scored)
         if self.pays_kl:
             self.reference = reference.to(self.accelerator.device).eval().requires_grad_(False)
             add_fused_lm_head(self.reference, temperature=self.temperature)
@@ -307,7 +311,7 @@ class LeadTrainer(PackedUpdate):
         output = self._scored_batch(inputs)
         if self.use_vllm:
             self._sampler_gap = packed_loss.gap_to_trainer(self, output)
-        group = self._with_kl(self._group, output) if self.by_token else self._group
+        group = self._for_baseline(self._group, output)
         shaped, before, advantages = self.estimate.steps(group)
         kept = rollouts_kept(self.group_filter(shaped), self.num_generations)
         local = self._local(self._scaled(advantages, kept, output))
@@ -369,11 +373,32 @@ class LeadTrainer(PackedUpdate):
             return advantages
         return advantages.sum(-1) / self._group.length.clamp(min=1)
 
-    def _with_kl(self, group: Group, output: dict) -> Group:
-        """The group with k1 = log π − log π_ref and the mask, (prompts, group, tokens of the longest), gathered.
+    def _for_baseline(self, group: Group, output: dict) -> Group:
+        """The group with the fields that its baseline alone takes."""
+        baseline = self.estimate.baseline.__name__
+        if baseline in GREEDY:
+            return group._replace(greedy=self._greedy_rewards())
+        if baseline in ENERGY:
+            return self._with_tokens(group, "energy", self.logit_energies(output), output)
+        return self._with_kl(group, output) if baseline in KL_PRICE_ARGUMENT else group
 
-        Where k1 costs nothing it is 0, and no reference is run.
-        """
+    def _greedy_rewards(self) -> Tensor:
+        """(prompts, 1): the weighted reward of one greedy completion for each prompt of the batch, which the processes
+        share out. These completions are not trained on."""
+        every = gather_object(self._rows)[:: self.num_generations]
+        rows, _ = equal_part(every, self.accelerator.process_index, self.accelerator.num_processes)
+        sampling = SamplingSettings(self.max_completion_length, 0.0)
+        ids = [one.ids for one in self.complete([row["prompt_ids"] for row in rows], [0] * len(rows), sampling)]
+        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
+        rollouts = self.grade(rows, [[{"content": text}] for text in texts], ids)
+        table = self.grader.reward_table.items()
+        scores = [[finite(name, score(rollout), rollout) for name, score in table] for rollout in rollouts]
+        scores = torch.tensor(scores, device=self.accelerator.device)
+        rewards = (scores * self.reward_weights.to(scores.device)).sum(-1, keepdim=True)
+        return self.accelerator.gather(rewards)[: len(every)]
+
+    def _with_kl(self, group: Group, output: dict) -> Group:
+        """The group with k1 = log π − log π_ref of each token. Where it costs nothing it is 0, without a reference."""
         k1 = torch.zeros_like(output["completion_mask"], dtype=torch.float32)
         if self.pays_kl:
             layout = layout_of(output)
@@ -382,10 +407,14 @@ class LeadTrainer(PackedUpdate):
                 if policy is None:
                     policy = self._get_per_token_logps_and_entropies(self.model, *layout)[0]
                 k1 = policy - self._get_per_token_logps_and_entropies(self.reference, *layout)[0]
-        both = torch.stack([k1, output["completion_mask"].to(k1.dtype)], 1)
+        return self._with_tokens(group, "kl", k1, output)
+
+    def _with_tokens(self, group: Group, field: str, values: Tensor, output: dict) -> Group:
+        """The group with a field of (rows, tokens) and the mask, (prompts, group, tokens of the longest), gathered."""
+        both = torch.stack([values, output["completion_mask"].to(values.dtype)], 1)
         both = self.accelerator.gather(self.accelerator.pad_across_processes(both, dim=2))
-        k1, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)
-        return group._replace(kl=k1 * mask, mask=mask)
+        values, mask = both.view(-1, self.num_generations, *both.shape[1:]).unbind(2)
+        return group._replace(**{field: values * mask, "mask": mask})
 
     def _log_batch(self, group: Group, advantages: Tensor, before: Tensor, kept: Tensor) -> None:
         weighted, unweighted = self._per_rollout(advantages), self._per_rollout(before)

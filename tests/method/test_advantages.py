@@ -34,9 +34,11 @@ from lead_kit.method.advantages import (
     maxrl,
     mixed_groups,
     opo,
+    otb,
     pass_at_k,
     reinforce_pp,
     reinforce_pp_baseline,
+    remax,
     rloo,
     rollouts_kept,
     varied_groups,
@@ -207,6 +209,30 @@ def test_gdpo_keeps_apart_what_a_summed_reward_confuses():
     batch = group([[1.0, 0.0, 0.0]], components=components, weights=tensor([2.0, 1.0]))
     # z of one hit in three, ddof 1: 2/√3, -1/√3, -1/√3. Sums: (4-1)/√3, (-2+2)/√3, (-2-1)/√3 = √3, 0, -√3; spread √3
     assert gdpo(batch, std_ddof=1, std_epsilon=0.0)[0].tolist() == approx([1, 0, -1], abs=1e-6)
+
+
+def test_remax_subtracts_the_reward_of_the_prompt_s_own_greedy_completion():
+    batch = group([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]], greedy=tensor([[1.0], [0.25]]))
+    assert remax(batch).tolist() == [[0, -1, 0], [0.75, -0.25, -0.25]]
+
+
+def test_the_optimal_token_baseline_weighs_rewards_by_the_energy_so_far():
+    # energies .5 .5 .5 and 1.5 .5: sums so far .5 1 1.5 and 1.5 2. Rewards 1 and 0: b = .5/2, 1/3, 1.5/1.5
+    energy = tensor([[[0.5, 0.5, 0.5], [1.5, 0.5, 9.0]]])
+    mask = tensor([[[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]])
+    batch = group([[1.0, 0.0]], energy=energy, mask=mask)
+    assert otb(batch).flatten().tolist() == approx([3 / 4, 2 / 3, 0, -1 / 4, -1 / 3, 0], abs=1e-6)
+    alone = Group(*(field[:, :1] for field in batch[:3]), energy=energy[:, :1], mask=mask[:, :1])
+    assert otb(alone).tolist() == [[[1.0, 1.0, 1.0]]]  # as in verl
+
+
+def test_the_difficulty_weight_multiplies_each_token_of_a_rollout():
+    tokens = torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    batch = group([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]], energy=tokens, mask=ones(3, 2, 4))
+    for name in ("difficulty", "difficulty_code"):
+        weigh = estimator("otb", group_weight=name, **CURVE).weight
+        expected = torch.stack([weigh(one, batch) for one in otb(batch).unbind(-1)], -1)
+        assert torch.equal(weigh(otb(batch), batch), expected)
 
 
 def test_gdpo_names_the_field_it_misses():
@@ -432,6 +458,7 @@ def test_an_own_function_is_an_estimator_and_takes_literal_arguments():
         ({"estimator": "grpo", "group_shape": "laed", **STD}, "group_shape is 'laed'.*did you mean 'lead'"),
         ({"estimator": "lead", **STD}, "lead needs 'length_alpha'"),
         ({"estimator": "gdpo", "group_shape": "kimi", **STD}, "group_shape is 'kimi', but gdpo scores each reward"),
+        ({"estimator": "grpo_kimi", "group_baseline": "remax", "kimi_weight": 1.0}, "greedy completion"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_in_a_sentence(config, sentence):

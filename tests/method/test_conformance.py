@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest import approx
 from torch import tensor
 
-from lead_kit.method.advantages import Group, gdpo, gfpo, grpo, lite_ppo, pass_at_k, reinforce_pp, whitened
+from lead_kit.method.advantages import Group, gdpo, gfpo, grpo, lite_ppo, otb, pass_at_k, reinforce_pp, whitened
 from lead_kit.method.estimators import bind_estimator
 from tests.references import losses
 
@@ -97,6 +97,28 @@ def test_batch_whitening_is_the_plain_loop(rewards, seed):
     mean = fmean(raw)
     scale = max(fmean([(a - mean) ** 2 for a in raw]), 1e-8) ** -0.5
     assert ours[mask.bool()].tolist() == approx([(a - mean) * scale for a in raw], rel=1e-5, abs=1e-5)
+
+
+@given(st.integers(0, 10_000))
+def test_the_optimal_token_baseline_is_verl_s_by_loops(seed):
+    """Σ G W/(Σ W + 1e-8) over the rollouts that reach the token, W the sum of 1 − 2π + Σπ² so far (core_algos.py)."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(1, 5, (2, 3), generator=generator)
+    reward, chosen = torch.rand(2, 3, generator=generator, dtype=torch.float64), logits[..., 0]
+    mask = (torch.arange(4) < tokens[..., None]).double()
+    log_pi, squares = chosen - logits.logsumexp(-1), logits.softmax(-1).square().sum(-1)
+    energy = 1 - 2 * log_pi.exp() + squares
+    by_autograd = torch.autograd.functional.jacobian(lambda x: x.log_softmax(-1)[..., 0].sum(), logits)
+    assert torch.allclose(energy, by_autograd.square().sum(-1))
+    ours = otb(Group(reward, reward, reward, energy=energy, mask=mask))
+    for p in range(2):
+        for t in range(4):
+            reach = [i for i in range(3) if tokens[p, i] > t]
+            path = {i: sum(energy[p, i, s].item() for s in range(t + 1)) for i in reach}
+            baseline = sum(reward[p, i].item() * path[i] for i in reach) / (sum(path.values()) + 1e-8)
+            expected = [reward[p, i].item() - baseline if i in reach else 0.0 for i in range(3)]
+            assert ours[p, :, t].tolist() == approx(expected, abs=1e-9)
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=9), st.data())

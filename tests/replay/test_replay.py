@@ -225,6 +225,8 @@ def test_a_reward_that_reads_a_missing_field_through_a_helper_is_refused():
         (["length"], "lead", "needs the tokens of each rollout"),
         ([], "lead_code", "needs whether each rollout was cut off"),
         ([], "whitened", "needs the log-probabilities"),
+        ([], "remax", "needs the reward of a greedy completion"),
+        ([], "otb", "needs the squared norm of the logits' gradient"),
         (["correct", "reward_correct"], "grpo(group_filter='mixed_groups')", "needs the accuracy"),
         (["length"], "grpo(rewards=['soft_overlong'])", "needs length of each rollout"),
         ([], "grpo(rewards=['correct', 'formt'])", "did you mean 'format'"),

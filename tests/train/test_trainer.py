@@ -268,6 +268,50 @@ def test_the_whitened_baseline_trains_on_advantages_of_tokens(small_trainer, mod
     trainer.train()
 
 
+def test_remax_compares_with_a_greedy_completion_of_each_prompt(small_trainer, model_folder, tmp_path):
+    options = {"rewards": ("correct", "random(seed=1)"), "machine": {"reward_weights": [1.0, 0.5]}}
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="remax", refill_batches=2, **options)
+    inputs = scored_batch(trainer)
+    greedy = []
+    for row in trainer._rows[::4]:
+        prompt = torch.tensor([row["prompt_ids"]])
+        whole = trainer.model.generate(prompt, do_sample=False, max_new_tokens=trainer.max_completion_length)
+        ids = whole[0, prompt.shape[1] :].tolist()
+        text = trainer.processing_class.decode(ids, skip_special_tokens=True)
+        [rollout] = trainer.grade([row], [[{"content": text}]], [ids])
+        correct, random = (score(rollout) for score in trainer.grader.reward_table.values())
+        greedy.append(correct + 0.5 * random)
+    assert len({*greedy}) > 1
+    expected = trainer._group.reward - torch.tensor(greedy)[:, None]
+    assert inputs["advantages"].tolist() == pytest.approx(expected.flatten().tolist(), abs=1e-6)
+    trainer.train()
+    assert len(log_files.read_rollouts(tmp_path)) == 2 * 32  # no greedy completion
+
+
+@pytest.mark.parametrize("pack_tokens", [64, 0])
+def test_the_optimal_token_baseline_takes_the_energies_of_a_plain_forward(
+    small_trainer, model_folder, tmp_path, pack_tokens
+):
+    options = {"pack_tokens": pack_tokens, "machine": {"temperature": 0.8}}
+    trainer = small_trainer.trainer(model_folder, tmp_path, estimator="otb", **options)
+    inputs = scored_batch(trainer)
+    ids, attended, width = layout_of(inputs)
+    with torch.no_grad():
+        logits = trainer.model(input_ids=ids, attention_mask=attended).logits[:, -width - 1 : -1] / 0.8
+    chosen = torch.nn.functional.one_hot(ids[:, -width:], logits.shape[-1])
+    mask = inputs["completion_mask"]
+    energy = (chosen - logits.softmax(-1)).square().sum(-1) * mask  # the logits' gradient, squared
+    group = trainer._for_baseline(trainer._group, inputs)
+    assert energy.any() and (group.energy.flatten(0, 1) - energy).abs().max() < 1e-5
+    with torch.no_grad():  # on a GPU TRL's fused head computes them
+        shape = (trainer.model, ids, attended, width, 0.8, 64)
+        logps, entropies = packing.packed_logps(*shape, entropy=2, fused=True)
+    fused = ((1 - 2 * logps.exp() + (-entropies).exp()) * mask - energy).abs().max()
+    assert fused < 1e-5
+    assert torch.equal(inputs["advantages"], advantages.otb(group).flatten(0, 1)) and inputs["advantages"].any()
+    trainer.train()
+
+
 def test_a_kl_that_costs_nothing_needs_no_reference(small_trainer, model_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(small_trainer.KNOBS, "kl_reward_coef", 0.0)
     trainer = small_trainer.trainer(model_folder, tmp_path, estimator="whitened")
