@@ -17,7 +17,12 @@ FILES = ("requirements.txt", "requirements-dev.txt", "requirements-trackers.txt"
 PARTS = {
     "pure tests": ["-m", "not slow"],
     "one recipe at smoke": ["tests/launch/test_recipes_run.py", "-k", "to_its_end and figure_reflection"],
-    "trainer": ["tests/train/test_trainer.py", "tests/train/test_trl_members.py", "tests/train/test_packed_loss.py"],
+    "trainer": [
+        "tests/train/test_trainer.py",
+        "tests/train/test_losses.py",
+        "tests/train/test_trl_members.py",
+        "tests/train/test_packed_loss.py",
+    ],
     "families of models": ["tests/models/test_families.py"],
 }
 

@@ -153,7 +153,7 @@ class PackedUpdate(GRPOTrainer):
         """TRL's loss. With a `policy_loss`, its negative gradient by log π stands in for the advantages, at ratio 1,
         so that the model gets the same gradient; the logged loss is another number.
 
-        Breaks when TRL reads advantages and old log-probabilities before it scores (tests/train/test_trainer.py).
+        Breaks when TRL reads advantages and old log-probabilities before it scores (tests/train/test_losses.py).
         """
         if self.policy_loss is None:
             return super()._compute_loss(model, inputs)
