@@ -54,7 +54,7 @@ demo-real: install
 # `python -m tests.claims --write` then writes the numbers in the text.
 publish:
 	@for pair in figure1/tiny: figure_reflection/tiny:reflection/ figure_smollm2/smollm2:smollm2/ \
-	    sweep-figure1-length_alpha/tiny:sweep/ atlas/tiny:atlas/; do \
+	    sweep-figure1-length_alpha/tiny:sweep/ atlas/tiny:atlas/ atlas_robustness/tiny:robustness/; do \
 	  for file in figures/$${pair#*:}*.*; do \
 	    new=runs/$${pair%:*}/figures/figures/$${file##*/}; if [ -f $$new ]; then cp -v $$new $$file; fi; \
 	  done; \
