@@ -48,8 +48,10 @@ class Points(NamedTuple):
 def load(folder: Path) -> Points:
     """The committed points of one recipe."""
     runs = curves.load_runs([str(folder / "validation.parquet")])
-    samples, _ = graded_samples.require_rectangular(graded_samples.load_samples([folder / "evaluation.parquet"]))
-    values, notes = tables.cluster_values(runs, graded_samples.suites(samples))
+    suites = {}
+    if (path := folder / "evaluation.parquet").is_file():
+        suites = graded_samples.suites(graded_samples.require_rectangular(graded_samples.load_samples([path]))[0])
+    values, notes = tables.cluster_values(runs, suites)
     plan = planned.Plan(**json.loads((folder / "planned.json").read_text(encoding="utf-8")))
     extra = [pd.read_csv(path) if (path := folder / name).is_file() else None for name in ("batches.csv", "words.csv")]
     problems = pd.read_parquet(folder / "validation.parquet")

@@ -101,7 +101,7 @@ _FREE_COLOURS += ["#44AA99", "#AA4499", "#999933", "#661100", "#6699CC", "#4B6A0
 REWARD_LOOKS = [_SPARE_LOOKS[place] for place in (0, 3, 1, 5, 2, 4)]  # the order in which neighbours differ most
 HOLLOW = {"linewidth": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3}
 _SHARES = ("pass@1", "truncated", "correct", "reward_correct", "reward_format", "zero_variance", "zero_advantage")
-_SHARES += ("zero-advantage groups", "clipped tokens", "cut off")  # as the live figure calls them
+_SHARES += ("zero-advantage groups", "clipped tokens", "cut off", "advantage mass outside mixed groups")  # in figures
 LIMITS = dict.fromkeys(_SHARES, (0, 1)) | {"length": (0, np.inf)}
 LABELS = {
     "pass@1": "validation Pass@1",
