@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 # a user's setting for pip, which no virtual environment takes
 export PIP_USER := 0
 
-.PHONY: install tools atlas demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims test-newest
+.PHONY: install tools atlas atlas-robustness demo demo-reflection demo-real publish test quick faults lint lab browser test-browser bench bench-growth bench-verify bench-trainer stack-vllm stack-unsloth stack-shards test-stack docs clean claims test-newest
 
 install: $(VENV)/installed
 
@@ -45,6 +45,10 @@ demo-reflection: install
 # Some thirty methods beside GRPO on both embedded tasks, five seeds: about an hour on two idle cores; a stopped run goes on.
 atlas: install
 	$(BIN)/lead reproduce atlas --scale $(SCALE) --jobs $(JOBS)
+
+# Ten of them in three other settings on arithmetic, three seeds: half an hour on two idle cores.
+atlas-robustness: install
+	$(BIN)/lead reproduce atlas_robustness --scale $(SCALE) --jobs $(JOBS) --seeds 0,1,2
 
 # A pretrained model of 135M parameters, without a hub: about an hour on two cores; it goes on where it was stopped.
 demo-real: install

@@ -107,13 +107,14 @@ def dots(frame: pd.DataFrame, note: str = "") -> Figure:
     tasks = list(frame["task"].unique())
     order = frame[(frame["metric"] == ACCURACY) & (frame["task"] == tasks[0])].sort_values("estimate")["arm"]
     caption = "Difference from the reference, 95% t-interval over seeds; filled: detected, by the plan."
-    height = 0.6 + 0.16 * len(order)
+    slots = max(len(tasks), 2)
+    height = 0.6 + 0.08 * slots * len(order)
     figure, panels = figure_with_caption(f"{caption} {note}", 2, height, PAGE, across=True)
     metrics = ((ACCURACY, "Pass@1 over the curve"), (LENGTH, "mean length (tokens)"))
     for axes, (metric, label) in zip(panels, metrics, strict=True):
         for index, task in enumerate(tasks):
             rows = frame[(frame["metric"] == metric) & (frame["task"] == task)].set_index("arm").reindex(order)
-            y = np.arange(len(order)) + 0.36 * (index - (len(tasks) - 1) / 2)
+            y = np.arange(len(order)) + 0.72 / slots * (index - (len(tasks) - 1) / 2)
             colour, detected = _COLOURS[index % 4], rows["p_holm"] < 0.05
             axes.hlines(y, rows["low"], rows["high"], color=colour, linewidth=0.9)
             for chosen, face in ((detected, colour), (~detected, "white")):
