@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shutil
+import string
 import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from lead_kit.safe_text import safe_line
 _UNITS = {"d": 86400, "h": 3600, "min": 60}  # of an age, in seconds
 _WIDEST = 32  # letters of a column whose cells have words
 _CELL = 60  # characters of a value in `lead diff`
+_SET_BY_STAGES = ("run_name", "seed", "arm", "model", "train_data", "validation_data")  # of a new recipe
 
 
 def show_list() -> None:
@@ -52,49 +54,6 @@ def show_list() -> None:
         _print_columns([[f"  {name}", str(text)] for name, text in entries.items()])
 
 
-_NEW_RECIPE = """\
-# What this recipe asks, and where its values come from. docs/recipes.md explains the fields.
-title: "{name}: one line for `lead list`"
-lengths: [max_tokens] # parameters that count tokens; a small scale shortens them in one proportion
-# planned: # the comparisons, written down before the runs
-#   question: "Does the change make validation Pass@1 rise faster?"
-#   primary: "mean Pass@1 over the curve: changed − grpo"
-#   difference: "A difference is p < .05 in the t-test paired by seed."
-#   date: {today}
-#   chosen: before the runs
-arms: # what is compared; STAGE: {{parameter: value}}
-  grpo:
-    label: GRPO
-    grpo: {{estimator: grpo}}
-  changed:
-    label: GRPO with a change
-    grpo: {{estimator: lead}}
-stages: # in the order in which they run; {{STAGE}} stands for the run folder of a stage above
-  preprocess:
-    notebook: 01_preprocess
-    parameters: {{seed: 0}}
-  sft:
-    notebook: 02_sft
-    parameters:
-      train_data: "{{preprocess}}/sft.parquet"
-      validation_data: "{{preprocess}}/validation.parquet"
-      seed: 0
-  grpo:
-    notebook: 03_grpo
-    per: [arm, seed]
-    parameters:
-      model: "{{sft}}/model"
-      train_data: "{{preprocess}}/train.parquet"
-      validation_data: "{{preprocess}}/validation.parquet"
-      # The other parameters of 03_grpo with their defaults: remove the # of what differs, and name its source.
-{parameters}
-  figures:
-    notebook: 05_figures
-    parameters: {{runs: ["{{grpo}}"]}}
-"""
-_SET_BY_STAGES = ("run_name", "seed", "arm", "model", "train_data", "validation_data")
-
-
 def recipe_command(name: str, new: bool = False) -> None:
     """`lead recipe NAME`: each parameter of a recipe; `--new`: a commented recipe to change, from 03_grpo's parameters.
 
@@ -110,7 +69,9 @@ def recipe_command(name: str, new: bool = False) -> None:
         if key not in _SET_BY_STAGES:
             value = yaml.safe_dump(declared.default, default_flow_style=True).removesuffix("...\n").strip()
             lines.append(f"      # {key}: {value} # {declared.help}")
-    write_text(path, _NEW_RECIPE.format(name=name, today=datetime.now(UTC).date(), parameters="\n".join(lines)))
+    text = string.Template((recipe_model.EXPERIMENTS / "new_recipe.yaml").read_text(encoding="utf-8"))
+    today, parameters = datetime.now(UTC).date(), "\n".join(lines)
+    write_text(path, text.substitute(name=name, today=today, parameters=parameters))
     print(f"wrote {shown(path)}; lead reproduce {name} --dry-run shows its runs")
 
 
