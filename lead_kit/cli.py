@@ -49,14 +49,15 @@ def _flag(name: str, text: str) -> click.Option:
     return click.Option([name], is_flag=True, help=text)
 
 
-def _parameters(text: str, names: str = "-p --parameter parameters") -> click.Option:
+def _parameters(text: str) -> click.Option:
     """`-p NAME VALUE`, as often as wanted; a value may look like an option, as -1e-6 does."""
 
     def by_name(context, option, pairs: list[tuple[str, str]]) -> dict[str, str]:
         if twice := [name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1]:
-            raise click.UsageError(f"{option.opts[0]} {twice[0]} is there twice", context)
+            raise click.UsageError(f"-p {twice[0]} is there twice", context)
         return dict(pairs)
 
+    names = "-p --parameter parameters"
     return _option(names, text, callback=by_name, nargs=2, multiple=True, metavar="NAME VALUE")
 
 
@@ -111,7 +112,6 @@ _command("sweep", "launch.sweep:sweep_command", "several values of a parameter: 
     _argument("notebook", "the name of one in notebooks/, e.g. 03_grpo"),
     _parameters("a parameter and its values, separated by commas or as JSON; repeat for a grid, or for a fixed value"),
     _option("--recipe", "whose data and stages it takes; RECIPE/ARM takes the arm's values, too", default="figure1"),
-    _parameters("the value that the others are compared with (default: the first)", "--reference"),
     _option("--run-name", "folder under runs/ (default: from the recipe and the parameters)"),
     *_OF_A_PLAN,
 ]

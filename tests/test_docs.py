@@ -53,7 +53,7 @@ def test_a_printed_command_is_accepted(line):
     if words[0] == "recipe" and not options["new"]:
         recipe_model.load_recipe(options["name"])
     if words[0] == "sweep":
-        made = sweep.make_recipe(*(options[name] for name in ("notebook", "parameters", "recipe", "reference")))
+        made = sweep.make_recipe(*(options[name] for name in ("notebook", "parameters", "recipe")))
         assert recipes.plan(made[0], options["scale_name"], made=made[1])
     if words[0] == "reproduce":
         assert recipes.plan(options["recipe"], options["scale_name"])

@@ -21,20 +21,18 @@ _COMMA = re.compile(r",(?![^(\[]*[)\]])")  # outside brackets
 _VALUE = re.compile(r"[^\s()\[\],]+(\(.*\))?")  # a number, a name, or a name with arguments
 
 
-def sweep_command(
-    notebook: str, parameters: Mapping, recipe: str, reference: Mapping, run_name: str | None, **options
-) -> int:
+def sweep_command(notebook: str, parameters: Mapping, recipe: str, run_name: str | None, **options) -> int:
     """Runs the unfinished runs of a sweep; `options`, result and errors are those of `reproduce_recipe`."""
-    name, made = make_recipe(notebook, parameters, recipe, reference)
+    name, made = make_recipe(notebook, parameters, recipe)
     return reproduce_recipe(run_name or name, arms=None, made=made, **options)
 
 
-def make_recipe(notebook: str, parameters: Mapping, recipe_name: str, reference: Mapping) -> tuple[str, Recipe]:
+def make_recipe(notebook: str, parameters: Mapping, recipe_name: str) -> tuple[str, Recipe]:
     """The name and the recipe of a sweep of `notebook` in the setting of RECIPE, or with the values of RECIPE/ARM.
 
-    `parameters` holds texts that list values; a parameter with a single value has it in all runs. `reference` has the
-    values to which the others are compared, else it is the first of each. Raises InputError for a name or a value that
-    does not fit, and for a text that does not show where one value ends.
+    `parameters` holds texts that list values; a parameter with a single value has it in all runs. The others are
+    compared to the first of each. Raises InputError for a name or a value that does not fit, and for a text that does
+    not show where one value ends.
     """
     path, (base, _, arm) = find_notebook(notebook), recipe_name.partition("/")
     recipe, declared = load_recipe(base), read_parameters(path)
@@ -48,11 +46,6 @@ def make_recipe(notebook: str, parameters: Mapping, recipe_name: str, reference:
     swept = [name for name, values in axes.items() if len(values) > 1]
     if not 1 <= len(swept) <= 2:
         raise InputError(f"{len(swept)} parameters have several values, expected 1 or 2: -p length_alpha 0,0.05,0.1")
-    refuse_unknown(reference, swept, "--reference")
-    for name, text in reference.items():
-        label = next(iter(_list_values(name, text, declared)))
-        refuse_unknown([label], axes[name], f"--reference {name}")
-        axes[name] = {label: axes[name][label]} | axes[name]  # the first arm is the reference
     arms = _make_arms(axes, swept, changed[0], recipe.arms[arm].stages if arm else {})
     figures = {"swept": swept, "reference": next(iter(arms))}
     figures |= {"published_curve": "", "published_table": ""}  # of the recipe's own arms

@@ -7,8 +7,8 @@ from lead_kit.errors import InputError
 from lead_kit.launch import recipes, sweep
 
 
-def made(recipe="figure1", reference=None, **parameters):
-    return sweep.make_recipe("03_grpo", parameters, recipe, reference or {})
+def made(recipe="figure1", **parameters):
+    return sweep.make_recipe("03_grpo", parameters, recipe)
 
 
 def trained(name, recipe, scale="tiny", seeds=(0,)):
@@ -42,8 +42,8 @@ def test_a_swept_value_wins_over_the_scale_and_is_not_shortened():
     assert name == "sweep-figure1-learning_rate-max_tokens_48-warmup_steps_0"  # another fixed value is another sweep
 
 
-def test_two_parameters_are_a_grid_and_the_reference_can_be_chosen():
-    name, recipe = made(length_alpha="0,0.05", wrong_reward="0,-1", reference={"wrong_reward": "-1.0"})
+def test_two_parameters_are_a_grid_whose_first_values_are_the_reference():
+    name, recipe = made(length_alpha="0,0.05", wrong_reward="-1.0,0")
     jobs = trained(name, recipe)
     pairs = [(job.parameters["length_alpha"], job.parameters["wrong_reward"]) for job in jobs.values()]
     assert sorted(pairs) == [(0, -1), (0, 0), (0.05, -1), (0.05, 0)]
@@ -106,10 +106,6 @@ def test_what_is_ambiguous_or_misspelt_is_refused_in_one_sentence(parameters, se
         (
             ["03_grpo", "-p", "length_alpha", "0,1", "-p", "estimator", "grpo"],
             "length_alpha_0 and length_alpha_1 are the same run here",
-        ),
-        (
-            ["03_grpo", "-p", "length_alpha", "0,1", "--reference", "length_alpha", "2"],
-            "--reference length_alpha: no '2'",
         ),
         (["03_grpo", "-p", "length_alpha", "0", "-p", "length_alpha", "1"], "length_alpha is there twice"),
     ],
