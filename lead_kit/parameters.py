@@ -21,7 +21,6 @@ import difflib
 import functools
 import inspect
 import json
-import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -387,26 +386,22 @@ def _comment(line: str, node: ast.AST) -> str:
 def _split_arguments(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The values, where `choice(argument=value)` is the choice and its arguments.
 
-    An argument that only the choice knows, such as a function of your own, stays in its text. Raises InputError for an
-    argument with two values, and for one that a choice of the notebook does not have.
+    A function of your own keeps its arguments in its text. Raises InputError for an argument with two values, and for
+    one that a choice of the notebook does not have.
     """
     values = dict(passed)
     for name, text in passed.items():
         if not declared[name].choices or not isinstance(text, str) or "(" not in text:
             continue
         choice, arguments = read_call(text, name)
-        known, others = [key for key, other in declared.items() if other.argument_of == name], []
+        known = [key for key, other in declared.items() if other.argument_of == name]
         for key, value in arguments.items():
-            if key not in known:
-                others.append(f"{key}={value!r}")
-            elif key in passed:
+            if key not in known and choice in _read_choices(declared[name].choices):
+                raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, known)}")
+            if key in known and key in passed:
                 raise InputError(f"{key} has two values: {passed[key]!r}, and {value!r} in {name}")
-            else:
-                values[key] = value
-        if others and choice in _read_choices(declared[name].choices):
-            key = others[0].partition("=")[0]
-            raise InputError(f"{name}: {choice} has no argument {key!r}{nearest_or_all(key, known)}")
-        values[name] = f"{choice}({', '.join(others)})" if others else choice
+        if arguments.keys() <= {*known}:
+            values |= {name: choice} | arguments
     return values
 
 
@@ -424,8 +419,5 @@ def _converted(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
 
 def convert_values(passed: Mapping, declared: Mapping[str, Parameter]) -> dict:
     """The passed values converted to their declared types. Raises InputError for a wrong name or value."""
-    for name in passed:
-        if not str(name).isidentifier() or keyword.iskeyword(name):
-            raise InputError(f"{shorten(repr(name))} is not a parameter name: expected an identifier")
     _refuse_undeclared(passed, declared, "the notebook")
     return _converted(passed, declared)

@@ -60,7 +60,7 @@ def test_the_version_and_the_completion_of_the_shell(capsys, monkeypatch):
         (["run", "smal"], "no notebook 'smal' (did you mean 'small'?)"),
         (["run", "small", "-p", "step", "3"], "no parameter 'step' (did you mean 'steps'?)"),
         (["run", "small", "-p", "steps", "three"], "'steps' must be int, got 'three'"),
-        (["run", "small", "-p", "x = 1; import os", "3"], "is not a parameter name"),
+        (["run", "small", "-p", "x = 1; import os", "3"], "has no parameter 'x = 1; import os'"),
         (["run", "small", "--run-name", "../x"], "run_name '../x'"),
         (["run", "small", "--nproc", "0"], "'--nproc': 0 is not in the range"),
         (["run", "small", "--accelerate", "none.yaml"], "no accelerate file"),
