@@ -11,6 +11,7 @@ from lead_kit import verify
 from lead_kit.data import arithmetic, word_problems
 from lead_kit.method.advantages import every_group
 from lead_kit.method.estimators import bind_estimator
+from lead_kit.method.losses import trl_loss
 from lead_kit.method.rewards import bind_rewards
 from lead_kit.models.chat import training_row
 from lead_kit.models.loading import load_model, save_model
@@ -104,7 +105,7 @@ def trainer(
     asked = SIZES | {name: others.pop(name) for name in SIZES if name in others}
     sizes = batch_sizes.sizes(**asked, pack_tokens=others.get("pack_tokens", 0))
     arguments = GRPOConfig(
-        loss_type=LeadTrainer.trl_loss(loss_type, others.get("policy_loss")),
+        loss_type=trl_loss(loss_type),
         beta=beta,
         scale_rewards="none",
         seed=0,

@@ -15,19 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (800, 5, 29),
+    "": (790, 5, 29),
     "verify": (3500, 16, 95),
-    "method": (1310, 8, 113),
+    "method": (1310, 8, 114),
     "runs": (1560, 12, 81),
     "data": (1470, 8, 70),
     "models": (1440, 7, 50),
-    "train": (2440, 13, 70),
+    "train": (2430, 13, 70),
     "evaluate": (1180, 7, 66),
     "report": (2590, 16, 120),
     "replay": (1450, 9, 60),
-    "launch": (2600, 14, 84),
+    "launch": (2550, 14, 84),
 }
-LINES_WITHOUT_VERIFY, FILES, NAMES = 16_790, 115, 823
+LINES_WITHOUT_VERIFY, FILES, NAMES = 16_740, 115, 824
 SHORTEST, LONGEST = 40, 600  # lines of a file
 FUNCTION_LINES, PARAMETERS = 50, 10
 SHORT = {  # a file under 40 lines: the reason

@@ -106,10 +106,15 @@ def dppo_kl(tokens: Tokens, *, clip_low: float, clip_high: float) -> Tensor:
     return _reinforce_inside(tokens, up.where(tokens.advantage > 0, down))
 
 
+# TRL's losses by the names of `loss_type`
+TRL_LOSSES = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
+# ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
+TRL_LOSSES["prompt_mean"] = "dr_grpo"
 LOSSES = {"gmpo": gmpo, "clip_cov": clip_cov, "kl_cov": kl_cov, "dppo_tv": dppo_tv, "dppo_kl": dppo_kl}
 OF_TOKENS = ("dppo_tv", "dppo_kl")  # a token's loss depends on no other token
+_AVERAGES = {"gmpo": "grpo"}  # TRL's loss that averages as the paper does; for the others, and yours, dapo
 
 
-def average(loss: str) -> str:
-    """TRL's name of the average for a loss of LOSSES or of yours: over rows for GMPO, else over the batch's tokens."""
-    return "grpo" if loss == "gmpo" else "dapo"
+def trl_loss(loss_type: str) -> str:
+    """TRL's name for a loss of TRL_LOSSES; for one of LOSSES or of yours, that of the loss with the same average."""
+    return TRL_LOSSES.get(loss_type) or _AVERAGES.get(loss_type, "dapo")

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lead_kit.errors import InputError
+from lead_kit.errors import InputError, lookup
 from lead_kit.method.advantages import GROUP_FILTERS, Group
 from lead_kit.method.curricula import CURRICULA, History
 from lead_kit.method.estimators import Estimate, bind_estimator
-from lead_kit.method.losses import LOSSES, Tokens
+from lead_kit.method.losses import LOSSES, TRL_LOSSES, Tokens, trl_loss
 from lead_kit.method.rewards import Rollout, bind_rewards
 from lead_kit.models.sampler import Completion
 from lead_kit.parameters import call_name, select_function, with_user_functions
@@ -73,10 +73,11 @@ class Method(NamedTuple):
     group_filter: Callable[[Group], Tensor]  # which groups train
     curriculum: Callable[[History], Tensor]  # which problems are drawn
     policy_loss: Callable[[Tokens], Tensor] | None  # of losses.py, or yours; None for one of TRL's
+    trl_loss: str  # TRL's loss, or the one with the average of policy_loss
 
     def __repr__(self) -> str:
         """The functions with their arguments, one a line."""
-        parts = (self.estimate, *self.grader.reward_table.values(), *self[2:])
+        parts = (self.estimate, *self.grader.reward_table.values(), *self[2:-1])
         return "\n".join(repr(part) for part in parts if part is not None)
 
 
@@ -108,12 +109,16 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     _try_estimator(estimate, group_filter, config["group_size"], len(rewards))
     curricula = with_user_functions(CURRICULA, mine, "curriculum")
     curriculum = select_function(config["curriculum"], curricula, "curriculum", config)
-    losses, loss = with_user_functions(LOSSES, mine, "loss_type"), config["loss_type"]
-    policy_loss = select_function(loss, losses, "loss_type", config) if call_name(loss, "loss_type") in losses else None
+    losses, loss = (
+        with_user_functions(TRL_LOSSES | LOSSES, mine, "loss_type"),
+        call_name(config["loss_type"], "loss_type"),
+    )
+    lookup(losses, loss, "loss_type")
+    policy_loss = None if loss in TRL_LOSSES else select_function(config["loss_type"], losses, "loss_type", config)
     if config["curriculum"] != "none" and config["refill_batches"]:
         raise InputError("curriculum and refill_batches both choose the problems of a batch: turn one of them off")
     if "" in config["stop"]:
         raise InputError("stop holds an empty text, expected texts that end a completion")
     reading = (config["end_marker"], config["answer_region"], config["reject_restated_problem"])
     grader = Grader(rewards, verifier, *reading, tuple(config["stop"]))
-    return Method(estimate, grader, group_filter, curriculum, policy_loss)
+    return Method(estimate, grader, group_filter, curriculum, policy_loss, trl_loss(loss))

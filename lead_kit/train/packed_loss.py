@@ -162,9 +162,10 @@ class PackedUpdate(GRPOTrainer):
             loss = super()._compute_loss(model, self._batch)
         finally:
             self._batch = None
-        for name, values in self._metrics["train" if self.model.training else "eval"].items():
-            if name.startswith("clip_ratio/") and values:
-                values[-1] = self._stopped[name.endswith(("high_mean", "high_max"))]
+        low, high = self._stopped
+        shares = {"low_mean": low, "low_min": low, "high_mean": high, "high_max": high, "region_mean": low + high}
+        for name, share in shares.items():
+            self._metrics["train" if self.model.training else "eval"][f"clip_ratio/{name}"][-1] = share
         return loss
 
     def _take_gradient(self, logps: Tensor) -> None:

@@ -21,7 +21,6 @@ from lead_kit.method.advantages import ENERGY, GREEDY, VOTING, Group, rollouts_k
 from lead_kit.method.curricula import History, no_curriculum
 from lead_kit.method.diagnostics import diagnose
 from lead_kit.method.estimators import KL_PRICE_ARGUMENT, Estimate, require_correct
-from lead_kit.method.losses import LOSSES, average
 from lead_kit.method.rewards import Rollout, finite, repeats_in_chain
 from lead_kit.models import sampler
 from lead_kit.models.engines import sample_colocated, sync_exactly
@@ -37,9 +36,6 @@ from lead_kit.train.packing import layout_of
 from lead_kit.train.validation import SealCheckpoint, equal_part
 from lead_kit.verify import cluster
 
-_TRL_LOSS = {name: name for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")}
-# ScaleRL's mean inside each prompt: a factor on the advantages turns Dr. GRPO's constant divisor into it.
-_TRL_LOSS["prompt_mean"] = "dr_grpo"
 _PAIRS = {"sapo_temperatures": "sapo_temperature", "vespo_powers": "vespo_k", "vespo_decays": "vespo_lambda"}
 _CORRECTIONS = dict.fromkeys(("sequence_mask", "sequence_truncate", "token_mask", "token_truncate"))
 
@@ -51,13 +47,6 @@ class LeadTrainer(PackedUpdate):
     lead_kit.models.engines.ENGINES. `refill_batches` is off at 0. A `curriculum` weighs the problems for
     the draw. Every `rollouts_every` batches the rollouts are logged. Other arguments are PackedUpdate's.
     """
-
-    @staticmethod
-    def trl_loss(loss_type: str, policy_loss: Callable | None = None) -> str:
-        """TRL's name for a loss, or for the average of a `policy_loss`. Raises InputError for an unknown one."""
-        if policy_loss is not None:
-            return average(policy_loss.__name__)
-        return lookup(_TRL_LOSS | LOSSES, loss_type, "loss_type")
 
     @staticmethod
     def trl_settings(loss, vllm, adapter: str) -> dict:
