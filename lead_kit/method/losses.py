@@ -43,7 +43,7 @@ def gmpo(tokens: Tokens, *, clip_low: float, clip_high: float) -> Tensor:
 
 
 def _covariance(tokens: Tokens) -> Tensor:
-    """(A − mean A)(log π − mean log π) of each token, means over all tokens; −∞ off the mask (2505.22617, eq. 9)."""
+    """(A − mean A)(log π − mean log π) of each token, means over all tokens; −∞ off the mask (2505.22617)."""
     count = tokens.mask.sum().clamp(min=1)
     advantage, logp = tokens.advantage, tokens.logp.detach()
     centred = [values - (values * tokens.mask).sum() / count for values in (advantage, logp)]
