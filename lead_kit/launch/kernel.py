@@ -30,6 +30,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from lead_kit.errors import shorten
 from lead_kit.launch import forkserver, process_tree
 from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
@@ -141,8 +142,8 @@ def _keep_so_far(nb_man, cell) -> None:
     write_text(Path(nb_man.output_path), json.dumps(nb_man.nb) + "\n")
 
 
-def _write_failure(folder: Path, rank: int, error: Exception) -> None:
-    """Keeps the error for the supervisor: its name, its sentence and, from a cell, its traceback."""
+def _write_failure(folder: Path, rank: int, error: Exception, executed: Path) -> None:
+    """Keeps the error for the supervisor: its name, its sentence and, from a cell of `executed`, its traceback."""
     name, sentence, trace = type(error).__name__, str(error), ""
     if isinstance(error, DeadKernelError):
         sentence = "the kernel died: killed from outside, or out of memory"
@@ -150,7 +151,10 @@ def _write_failure(folder: Path, rank: int, error: Exception) -> None:
         name, sentence = error.ename, error.evalue
         trace = f"In cell {error.cell_index + 1}:\n" + _COLOUR.sub("", "\n".join(error.traceback))
     elif isinstance(error, PapermillExecutionError):  # IPython prints that of a group of exceptions itself
-        name, sentence = "", f"cell {error.cell_index + 1} failed"
+        cell = nbformat.read(executed, 4).cells[error.cell_index + 2]  # papermill has put two on the error above it
+        name, trace = "", "".join(output.get("text", "") for output in cell.outputs)
+        lines = [line.strip(" |+-") for line in reversed(trace.split("\n"))]  # without the frames of the group
+        sentence = f"cell {error.cell_index + 1} failed: {shorten(next(filter(None, lines), 'it printed nothing'), 300)}"
     process_tree.write_error(folder, rank, name, sentence, trace)
 
 
@@ -178,7 +182,7 @@ def main() -> int:
             cwd=ROOT,
         )
     except (PapermillExecutionError, RuntimeError, OSError) as error:  # OSError: the notebook cannot be written
-        _write_failure(folder, rank, error)
+        _write_failure(folder, rank, error, target)
         return 1
     return 0
 

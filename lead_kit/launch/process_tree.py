@@ -138,11 +138,10 @@ def read_error(folder: Path, code: int) -> dict | None:
     if not path.is_file():
         return None
     error = json.loads(path.read_text(encoding="utf-8"))
-    if error["name"] == "" and log.is_file():
+    if error["name"] == error["traceback"] == "" and log.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        # without the frames of exception groups, times, and what the kernel says of the interrupt that ends it
-        texts = [line.strip(" |+-") for line in lines if not line.startswith(("--- ", "[IPKernelApp]"))]
-        last = next(filter(None, reversed(texts)), "nothing")
+        texts = (line for line in reversed(lines) if line and not line.startswith("--- "))  # without the times
+        last = next(texts, "nothing")
         error["traceback"] = "\n".join(lines[-_LINES:])
         error["sentence"] += f", and the last line of the log is: {shorten(last, 300)}"
     return error
