@@ -132,7 +132,7 @@ def test_a_foreign_environment_changes_no_run(tmp_path, record_property):
 
 
 def test_the_reason_of_an_error_that_has_no_traceback_is_in_the_terminal(tmp_path):
-    """IPython prints the traceback of a group itself, and whatever the kernel's libraries print at its end comes last."""
+    """IPython prints the traceback of a group itself, and what its libraries print at its end is no reason."""
     late = "atexit.register(os.write, 2, b'Assertion failed: of a library\\n')"
     error = f"import atexit, os\n{late}\nraise ExceptionGroup('two', [ValueError('the inner one')])"
     write_notebook(tmp_path / "notebooks/small.ipynb", SETTLE, error, FINISH)

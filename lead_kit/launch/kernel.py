@@ -30,7 +30,6 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lead_kit.errors import shorten
 from lead_kit.launch import forkserver, process_tree
 from lead_kit.runs.files import ROOT, write_text
 from lead_kit.runs.lock import HOST
@@ -154,7 +153,7 @@ def _write_failure(folder: Path, rank: int, error: Exception, executed: Path) ->
         cell = nbformat.read(executed, 4).cells[error.cell_index + 2]  # papermill has put two on the error above it
         name, trace = "", "".join(output.get("text", "") for output in cell.outputs)
         lines = [line.strip(" |+-") for line in reversed(trace.split("\n"))]  # without the frames of the group
-        sentence = f"cell {error.cell_index + 1} failed: {shorten(next(filter(None, lines), 'it printed nothing'), 300)}"
+        sentence = f"cell {error.cell_index + 1} failed: {next(filter(None, lines), 'it printed nothing')}"
     process_tree.write_error(folder, rank, name, sentence, trace)
 
 

@@ -140,8 +140,7 @@ def read_error(folder: Path, code: int) -> dict | None:
     error = json.loads(path.read_text(encoding="utf-8"))
     if error["name"] == error["traceback"] == "" and log.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        texts = (line for line in reversed(lines) if line and not line.startswith("--- "))  # without the times
-        last = next(texts, "nothing")
+        last = next((line for line in reversed(lines) if line and not line.startswith("--- ")), "nothing")  # no times
         error["traceback"] = "\n".join(lines[-_LINES:])
         error["sentence"] += f", and the last line of the log is: {shorten(last, 300)}"
     return error
