@@ -242,6 +242,16 @@ def test_what_a_variant_needs_and_the_record_lacks_is_named_and_the_rest_compute
     assert len(refused) == 1 and told_in in refused[0]
 
 
+def test_whitened_without_a_price_needs_no_kl():
+    """Each token has the z-score of its rollout, less the mean over all tokens, over their spread."""
+    frame = FRAME.assign(reward=[1.0, 0.0, 1.0, 0.0, 0.0, 0.0])[:4].drop(columns=["reward_correct", "reward_style"])
+    _, outcomes, refused, _ = replay(["whitened(kl_reward_coef=0)"], frame)
+    z, tokens = np.array([1, -1, 1, -1]) / np.sqrt(2), np.array([10.0, 20.0, 10.0, 30.0])
+    centred = z - np.average(z, weights=tokens)
+    expected = centred / np.sqrt(np.average(centred**2, weights=tokens))
+    assert not refused and outcomes["whitened(kl_reward_coef=0)"].advantage == pytest.approx(expected, abs=1e-5)
+
+
 def test_without_groups_the_rest_is_computed():
     frame = FRAME.drop(columns="group")
     data, outcomes, refused, found = replay(["dr_grpo"], frame)

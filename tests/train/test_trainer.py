@@ -23,7 +23,7 @@ from lead_kit.runs import log_files
 from lead_kit.runs.checkpoints import chosen_checkpoint, updates_in
 from lead_kit.runs.files import read_jsonl
 from lead_kit.train import packing
-from lead_kit.train.packing import layout_of
+from lead_kit.train.packing import layout_of, rows_of
 from lead_kit.train.trainer import LeadTrainer
 from lead_kit.train.validation import equal_part
 from lead_kit.verify.verdict import Verdict
@@ -153,6 +153,22 @@ def test_a_dropped_group_leaves_the_token_count(small_trainer, model_folder, tmp
     assert (inputs["completion_mask"][~kept] == 0).all()
     assert inputs["num_items_in_batch"] == inputs["completion_mask"].sum()
     assert (inputs["advantages"][~kept] == 0).all()
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "luspo", "prompt_mean"])
+def test_a_dropped_group_leaves_a_mean_over_rows(small_trainer, model_folder, tmp_path, loss_type):
+    """The update is that of the kept rows alone, with the advantages that they have without a filter."""
+    options = {"loss_type": loss_type, "pack_tokens": 256}
+    trainer = small_trainer.trainer(model_folder, tmp_path, group_filter=mixed_groups, **options)
+    inputs = scored_batch(trainer)
+    kept = mixed_groups(trainer._group).repeat_interleave(4)
+    alone = rows_of(inputs, kept)
+    unfiltered = trainer.estimate(trainer._group).flatten()[kept]
+    if trainer.prompt_mean:
+        tokens = trainer._group.length.sum(1).repeat_interleave(4)[kept]
+        unfiltered = unfiltered * 4 * trainer.max_completion_length / tokens
+    ours, theirs = gradient(trainer, inputs), gradient(trainer, alone | {"advantages": unfiltered})
+    assert not kept.all() and (ours - theirs).norm() < 1e-5 * theirs.norm()
 
 
 def test_a_truncated_rollout_has_no_part_in_the_loss_but_in_the_mean(small_trainer, model_folder, tmp_path):
