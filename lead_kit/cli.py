@@ -24,10 +24,15 @@ def lead() -> None:
     """Reinforcement learning on mathematics with verifiable rewards."""
 
 
+_PATHS = {"rollouts", "golds", "path", "source", "add", "set_a", "set_b", "run", "run_a", "run_b"}  # may name one
+
+
 def _command(name: str, target: str, text: str) -> click.Command:
     """Adds a command. `target` is its function, in a module below lead_kit that is imported when it is called."""
 
     def call(**options) -> int:
+        files = importlib.import_module("lead_kit.runs.files")
+        options |= {name: files.from_here(options[name]) for name in _PATHS & options.keys() if options[name]}
         if "run" in options:  # refused before the libraries of its command are loaded
             importlib.import_module("lead_kit.runs.find").recorded_run(options["run"])
         module, _, function = target.partition(":")

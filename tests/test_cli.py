@@ -13,6 +13,7 @@ import pytest
 
 from lead_kit import __version__
 from lead_kit.cli import main
+from lead_kit.runs.files import ROOT, from_here
 from tests.small import call, lead, parsed, small_notebook
 
 pytestmark = pytest.mark.slow  # each starts `lead`
@@ -78,6 +79,24 @@ def test_help_needs_nothing_heavy(tmp_path):
     code, out, _ = call(tmp_path, "--help")
     assert code == 0 and "reproduce" in out
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1  # pandas alone would take as long
+
+
+def test_paths_start_where_the_command_was_given(tmp_path, monkeypatch, capsys):
+    rows = [json.dumps({"id": str(n), "problem": f"What is {n} + {n}?", "gold": str(2 * n)}) for n in range(3)]
+    (tmp_path / "own").mkdir()
+    for name in ("a.jsonl", "own/b.jsonl"):
+        (tmp_path / name).write_text("\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["leaks", "a.jsonl", "own/b.jsonl"]) == 1 and main(["leaks", "a.jsonl", "./own"]) == 1
+    assert "A = " + str(tmp_path / "a.jsonl") in capsys.readouterr().out
+    assert main(["plan-stage", "b.jsonl", "--column", "x"]) == 2 and "no file" in capsys.readouterr().err
+    (tmp_path / "s.jsonl").write_text('{"id": 1, "gold": "2", "completion": "2"}\n')
+    assert main(["score", "s.jsonl"]) == 0 and (tmp_path / "s.verdicts.jsonl").is_file()
+    assert from_here("own/*.jsonl@lead") == f"{tmp_path}/own/*.jsonl@lead"
+    for other in ("own", "a10", "figure1/tiny", "MATH-500", "b.jsonl", "no/*.jsonl"):  # names, and what is not here
+        assert from_here(other) == other
+    monkeypatch.chdir(ROOT)
+    assert from_here("README.md") == "README.md"
 
 
 def test_main_turns_a_missing_file_into_a_sentence(capsys):

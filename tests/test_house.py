@@ -15,17 +15,17 @@ ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lead_kit"
 # wing: the most lines, files and public names; "" is the root of the package
 LIMITS = {
-    "": (790, 5, 29),
+    "": (795, 5, 29),
     "verify": (3500, 16, 95),
     "method": (1310, 8, 114),
-    "runs": (1560, 12, 81),
+    "runs": (1565, 12, 81),
     "data": (1470, 8, 70),
     "models": (1440, 7, 50),
     "train": (2430, 13, 70),
     "evaluate": (1180, 7, 66),
     "report": (2590, 16, 120),
     "replay": (1450, 9, 60),
-    "launch": (2550, 14, 84),
+    "launch": (2540, 14, 84),
 }
 LINES_WITHOUT_VERIFY, FILES, NAMES = 16_740, 115, 824
 SHORTEST, LONGEST = 40, 600  # lines of a file

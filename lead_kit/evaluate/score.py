@@ -12,7 +12,7 @@ import pandas as pd
 from lead_kit.data.load import read_parquet
 from lead_kit.errors import InputError, shorten
 from lead_kit.evaluate import metrics
-from lead_kit.runs.files import jsonl_rows, refuse_unwritable, shown, write_jsonl
+from lead_kit.runs.files import jsonl_rows, refuse_unwritable, resolve, shown, write_jsonl
 from lead_kit.safe_text import safe_line
 from lead_kit.verify import STATUSES, Verifier
 from lead_kit.verify.extraction import REGIONS
@@ -57,8 +57,8 @@ def score_command(
     """
     if answer_region not in REGIONS:
         raise InputError(f"--answer-region {answer_region!r}: expected one of {', '.join(REGIONS)}")
-    problems = read_problems(Path(path), thinking)
-    target = _target(Path(path), out)
+    problems = read_problems(resolve(path), thinking)
+    target = _target(resolve(path), out)
     fewest = min(len(problem.completions) for problem in problems)
     if k is not None and not 1 <= k <= fewest:
         raise InputError(f"k is {k}, expected 1 to {fewest}, the fewest samples of any problem")
@@ -77,7 +77,7 @@ def score_command(
             rows.append({"id": problem.id, "sample": sample, "gold": gold} | graded | {"class": label})
     write_jsonl(target, rows)
     print(_table(rows, k))
-    print(f"verdicts: {target}")
+    print(f"verdicts: {shown(target)}")
 
 
 def _target(path: Path, out: str | None) -> Path:
@@ -92,7 +92,7 @@ def _target(path: Path, out: str | None) -> Path:
 def read_problems(path: Path, thinking: bool = False) -> list[_Problem]:
     """The problems of a JSONL or parquet file, in order of first appearance. Raises InputError naming the line."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
+        raise InputError(f"{shown(path)} does not exist, expected a JSONL file with rows {{id, answer, completions}}")
     problems: dict[str, _Problem] = {}
     for where, row in _rows(path):
         problem = _problem(where, row, thinking)
@@ -103,7 +103,7 @@ def read_problems(path: Path, thinking: bool = False) -> list[_Problem]:
                 raise InputError(f"{where}: {golds} in an earlier row")
             known.completions.extend(problem.completions)
     if not problems:
-        raise InputError(f"{path} holds no rows, expected {{id, answer, completions}}")
+        raise InputError(f"{shown(path)} holds no rows, expected {{id, answer, completions}}")
     return list(problems.values())
 
 

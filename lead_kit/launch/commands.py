@@ -204,24 +204,14 @@ def replay_command(
 
     Paths start where the command was given, or at the repository root. Raises InputError before anything starts.
     """
-    values = dict(parameters) | {"rollouts": _absolute_path(rollouts)}
-    if golds is not None:
-        values["golds"] = _absolute_path(golds) if Path(golds).suffix else golds  # a name of a data set stays a name
+    for path in [rollouts, *([golds] if golds and Path(golds).suffix else [])]:  # golds may be the name of a set
+        if not (glob.has_magic(path) or resolve(path).exists() or "runs" in Path(path).parts):
+            raise InputError(f"{path} does not exist, neither here nor below the repository root")
+    values = dict(parameters) | {"rollouts": rollouts} | ({"golds": golds} if golds else {})
     if variants:
         values["variants"] = json.dumps(list(variants))
     name = run_name or values.pop("run_name", None) or f"replay/{_name_of_rollouts(rollouts)}"
     return run_command("06_replay", values, run_name=name, again=again, replace=replace)
-
-
-def _absolute_path(pattern: str) -> str:
-    """An absolute path or glob: below the working directory if anything is there, else below the repository root."""
-    here = Path(pattern).expanduser().absolute()
-    if here.exists() or glob.glob(str(here), recursive=True):
-        return str(here)
-    there = resolve(pattern)
-    if not there.exists() and not glob.has_magic(pattern) and "runs" not in there.parts:
-        raise InputError(f"{pattern} does not exist, neither here nor below the repository root")
-    return str(there)
 
 
 def _name_of_rollouts(pattern: str) -> str:

@@ -25,7 +25,7 @@ from lead_kit.errors import InputError
 from lead_kit.evaluate import graded_samples
 from lead_kit.parameters import read_parameters
 from lead_kit.report import tables
-from lead_kit.runs.files import ROOT, resolve, shown, write_text
+from lead_kit.runs.files import ROOT, shown, write_text
 from lead_kit.runs.find import recorded_run
 from lead_kit.runs.manifest import read_manifest
 from lead_kit.safe_text import safe_line, safe_text
@@ -82,7 +82,7 @@ _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["t
 def export_command(run: str, out: str | None = None) -> None:
     """Writes the document of a run, by default as NAME.html in its folder, and prints where it is."""
     folder = recorded_run(run)
-    target = resolve(out) if out else folder / f"{folder.name}.html"
+    target = Path(out).expanduser().absolute() if out else folder / f"{folder.name}.html"
     write_text(target, document(folder))
     print(f"{shown(target)}: {target.stat().st_size / 1e6:.1f} MB, opens without a network")
 

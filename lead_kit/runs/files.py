@@ -1,6 +1,7 @@
 """Paths below the repository root, atomic writes, and JSON, JSON lines and parquet read with a sentence on failure."""
 
 import contextlib
+import glob
 import gzip
 import json
 import math
@@ -31,6 +32,15 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON spells a surrogate, whi
 def resolve(path: str | Path) -> Path:
     """An absolute path. A relative one starts at the repository root, wherever the kernel was started."""
     return (ROOT / Path(path).expanduser()).absolute()
+
+
+def from_here(text: str) -> str:
+    """A path on the command line (PATH@ARM too) as an absolute one where it is below the working directory; else the
+    text, which is a path below the repository root, or the name of a run or a set."""
+    path, sign, arm = text.partition("@")
+    here = Path(path).expanduser().absolute()
+    is_there = os.path.isfile(here) or re.search(r"[/*?[]", path) and glob.glob(str(here), recursive=True)
+    return f"{here}{sign}{arm}" if is_there and here != resolve(path) else text
 
 
 def shown(path: Path) -> str:

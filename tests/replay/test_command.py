@@ -19,15 +19,10 @@ def test_the_arguments():
     assert options["variants"] == ("rloo", "figure1/lead") and options["parameters"] == {"length_unit": "words"}
 
 
-def test_paths_start_where_the_command_was_given(tmp_path, monkeypatch):
-    (tmp_path / "a.csv").touch()
-    monkeypatch.chdir(tmp_path)
-    assert commands._absolute_path("a.csv") == str(tmp_path / "a.csv") and commands._absolute_path("*.csv") == str(
-        tmp_path / "*.csv"
-    )
-    assert Path(commands._absolute_path("runs/03_grpo")).is_absolute()
-    with pytest.raises(InputError, match="neither here nor below"):
-        commands._absolute_path("b.csv")
+def test_rollouts_that_do_not_exist_are_refused_before_the_replay():
+    for options in ({"rollouts": "b.csv"}, {"rollouts": "runs/x", "golds": "b.csv"}):
+        with pytest.raises(InputError, match="b.csv does not exist, neither here nor below"):
+            commands.replay_command(parameters={}, **options)
 
 
 @pytest.mark.parametrize(
