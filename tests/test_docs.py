@@ -81,6 +81,22 @@ def test_links_lead_somewhere(page):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda p: p.name)
+def test_files_that_a_page_names_are_there(page):
+    """Bare names of files, names in capitals and files that a run would write are left out."""
+    paths = re.findall(r"`((?:lead_kit|tests|bench|experiments|notebooks|docs)/[^`*]+\.\w+)`", page.read_text())
+    assert [path for path in paths if not (ROOT / path).exists() and "NAME" not in path] == []
+
+
+def test_a_table_of_contributing_is_in_the_file_that_its_row_names():
+    rows = re.findall(r"^\| an? [\w ]+ \|(.+?)\|.+\|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    for row in rows:
+        sources = "".join((ROOT / path).read_text() for path in re.findall(r"`(lead_kit/[\w/]+\.py)`", row))
+        for table in re.findall(r"`(_?[A-Z]{4,})`", row):
+            assert re.search(rf"^{table} = ", sources, re.MULTILINE), table
+    assert len(rows) >= 12
+
+
 def test_the_map_names_every_wing():
     wings = {path.name for path in (ROOT / "lead_kit").iterdir() if (path / "__init__.py").is_file()}
     assert set(re.findall(r"^\| `(\w+)/` \|", (ROOT / "README.md").read_text(), re.MULTILINE)) == wings
