@@ -204,6 +204,8 @@ def replay_command(
 
     Paths start where the command was given, or at the repository root. Raises InputError before anything starts.
     """
+    if Path(rollouts).is_dir() and not resolve(rollouts).exists():  # a bare name of a folder here, which is no run's
+        rollouts = str(Path(rollouts).absolute())
     for path in [rollouts, *([golds] if golds and Path(golds).suffix else [])]:  # golds may be the name of a set
         if not (glob.has_magic(path) or resolve(path).exists() or "runs" in Path(path).parts):
             raise InputError(f"{path} does not exist, neither here nor below the repository root")

@@ -109,10 +109,8 @@ def bind_method(config: Mapping, run, verifier, cells: Mapping) -> Method:
     _try_estimator(estimate, group_filter, config["group_size"], len(rewards))
     curricula = with_user_functions(CURRICULA, mine, "curriculum")
     curriculum = select_function(config["curriculum"], curricula, "curriculum", config)
-    losses, loss = (
-        with_user_functions(TRL_LOSSES | LOSSES, mine, "loss_type"),
-        call_name(config["loss_type"], "loss_type"),
-    )
+    losses = with_user_functions(TRL_LOSSES | LOSSES, mine, "loss_type")
+    loss = call_name(config["loss_type"], "loss_type")
     lookup(losses, loss, "loss_type")
     policy_loss = None if loss in TRL_LOSSES else select_function(config["loss_type"], losses, "loss_type", config)
     if config["curriculum"] != "none" and config["refill_batches"]:

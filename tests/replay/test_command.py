@@ -19,6 +19,13 @@ def test_the_arguments():
     assert options["variants"] == ("rloo", "figure1/lead") and options["parameters"] == {"length_unit": "words"}
 
 
+def test_the_bare_name_of_a_folder_here_is_accepted(tmp_path, monkeypatch):
+    (tmp_path / "logged").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="has no parameter 'nothing'"):  # what is checked next
+        commands.replay_command("logged", {"nothing": "1"})
+
+
 def test_rollouts_that_do_not_exist_are_refused_before_the_replay():
     for options in ({"rollouts": "b.csv"}, {"rollouts": "runs/x", "golds": "b.csv"}):
         with pytest.raises(InputError, match="b.csv does not exist, neither here nor below"):

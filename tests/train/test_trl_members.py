@@ -99,10 +99,10 @@ def foreign_members(trees: list[ast.Module]) -> set[str]:
 
 
 def test_the_documentation_lists_every_private_member_with_its_users():
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "lead_kit").rglob("*.py")}
-    members = foreign_members([ast.parse(text) for text in texts.values()])
+    texts = [(path.stem, path.read_text(encoding="utf-8")) for path in (ROOT / "lead_kit").rglob("*.py")]
+    members = foreign_members([ast.parse(text) for _, text in texts])
     members |= {name for name in (*PARAMETERS, *ATTRIBUTES) if name.startswith("_")}
-    used = {name: {stem for stem, text in texts.items() if re.search(rf"\b{name}\b", text)} for name in members}
+    used = {name: {stem for stem, text in texts if re.search(rf"\b{name}\b", text)} for name in members}
     listed = dict.fromkeys(members, set())
     rows = (ROOT / "docs/conventions.md").read_text(encoding="utf-8").partition("| member | used by |")[2]
     for names, users in re.findall(r"^\| \w+ (`.+?) \| (.+?) \|", rows, re.MULTILINE):
